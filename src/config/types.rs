@@ -1,0 +1,314 @@
+//! Checked types: whatever holds one of these need not check it again.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use regex::Regex;
+
+/// A cluster file with its profile, all checked.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// The cluster file as the user named it.
+    pub file: PathBuf,
+    /// Its folder: what relative paths start from.
+    pub directory: PathBuf,
+    /// A DNS label.
+    pub name: String,
+    /// The DNS domain the nodes' names end in.
+    pub domain: Option<String>,
+    /// What all nodes share.
+    pub profile: Profile,
+    /// The base: the cluster file's, else the profile's.
+    pub base: Base,
+    /// Virtual size of every node's disk in bytes; `None` keeps the base's.
+    pub disk_size: Option<u64>,
+    /// Who logs in.
+    pub access: Access,
+    /// Where SSH host keys are made.
+    pub host_keys: HostKeys,
+    /// Time zone, keyboard, language.
+    pub locale: Locale,
+    /// The profile's settings, with the cluster file's values.
+    pub settings: BTreeMap<String, Setting>,
+    /// Extra files on every node.
+    pub files: Vec<ExtraFile>,
+    /// What is left in the output folder.
+    pub output: Output,
+    /// All nodes in the order of the file, patterns expanded.
+    pub nodes: Vec<Node>,
+}
+
+/// Where the base comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Base {
+    /// A name in the catalogue.
+    Catalogue(String),
+    /// An image on this machine.
+    Path(PathBuf),
+    /// An image elsewhere.
+    Url {
+        /// https, or http when a hash is pinned.
+        url: String,
+        /// Expected SHA-256 of the download, 64 hexadecimal digits.
+        sha256: Option<String>,
+        /// Expected SHA-512 of the download, 128 hexadecimal digits.
+        sha512: Option<String>,
+        /// A detached OpenPGP signature.
+        signature: Option<String>,
+        /// The key it must be made by.
+        key: Option<String>,
+    },
+    /// Made from Debian's packages.
+    Bootstrap(Bootstrap),
+}
+
+/// A base made from Debian's packages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bootstrap {
+    /// `trixie`.
+    pub suite: String,
+    /// The nodes' processors.
+    pub arch: Arch,
+    /// How the disk is partitioned and booted.
+    pub layout: Layout,
+    /// A Debian mirror; `None` is what mmdebstrap picks by itself.
+    pub mirror: Option<String>,
+}
+
+/// A processor architecture under Debian's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Arch {
+    /// 64-bit PC.
+    Amd64,
+    /// 64-bit ARM.
+    Arm64,
+}
+
+/// How a bootstrapped disk is partitioned and booted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// GPT with an EFI system partition, as Debian's cloud images.
+    Uefi,
+    /// MBR with a firmware partition, as Raspberry Pi OS.
+    RaspberryPi,
+}
+
+/// Who logs in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Login name.
+    pub user: String,
+    /// Lines for `authorized_keys`, read and checked.
+    pub ssh_authorized_keys: Vec<String>,
+    /// crypt(3) hash.
+    pub password_hash: Option<String>,
+    /// Whether sudo asks for no password.
+    pub passwordless_sudo: bool,
+}
+
+/// Where SSH host keys are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostKeys {
+    /// By the build, so that `known_hosts` can be written.
+    Build,
+    /// By the node.
+    FirstBoot,
+}
+
+/// Time zone, keyboard and language; `None` keeps the base's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Locale {
+    /// `Europe/Berlin`.
+    pub timezone: Option<String>,
+    /// XKB layout: `de`.
+    pub keyboard: Option<String>,
+    /// `C.UTF-8`.
+    pub locale: Option<String>,
+}
+
+/// A setting's value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Setting {
+    /// Text.
+    String(String),
+    /// A switch.
+    Bool(bool),
+    /// A whole number.
+    Int(i64),
+    /// A network.
+    Cidr(IpNet),
+    /// An address.
+    Ip(IpAddr),
+}
+
+/// An extra file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtraFile {
+    /// Absolute path on the node.
+    pub path: String,
+    /// A template, rendered for each node.
+    pub template: String,
+    /// What to call the template in errors.
+    pub template_name: String,
+    /// Permission bits.
+    pub mode: u32,
+}
+
+/// What is left in the output folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// The folder, absolute or from the cluster file's.
+    pub directory: PathBuf,
+    /// In the order of the file, none twice.
+    pub formats: Vec<Format>,
+}
+
+/// A format of artifact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Format {
+    /// `HOSTNAME.img`
+    Raw,
+    /// `HOSTNAME.img.xz`
+    RawXz,
+    /// `HOSTNAME.img.zst`
+    RawZst,
+    /// `HOSTNAME.qcow2`
+    Qcow2,
+    /// `HOSTNAME.vmdk`
+    Vmdk,
+    /// `CLUSTER-template.vmwarevm` and a linked clone per node
+    Vmwarevm,
+    /// `CLUSTER.ova`
+    Ova,
+}
+
+/// One machine of the cluster.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// A DNS label.
+    pub hostname: String,
+    /// The role's name.
+    pub role: String,
+    /// Static addresses with their prefix; none means DHCP and router advertisements.
+    pub addresses: Vec<IpNet>,
+    /// Default routers.
+    pub gateway: Vec<IpAddr>,
+    /// Name servers.
+    pub dns: Vec<IpAddr>,
+    /// Extra files of this node alone.
+    pub files: Vec<ExtraFile>,
+}
+
+/// What all nodes of a kind share.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// Its folder's name.
+    pub name: String,
+    /// One line.
+    pub description: String,
+    /// Used when the cluster file names none.
+    pub base: Option<Base>,
+    /// Packages by name.
+    pub packages: Packages,
+    /// Further apt repositories.
+    pub apt_sources: Vec<AptSource>,
+    /// Modules, sysctls, command line, config.txt.
+    pub kernel: Kernel,
+    /// Units of the prepared base.
+    pub units: Units,
+    /// Files of the prepared base, in order: a later one replaces an earlier one.
+    pub overlays: Vec<Overlay>,
+    /// Roles in the order in which hostnames are tried against them.
+    pub roles: Vec<Role>,
+}
+
+/// Packages by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Packages {
+    /// To be installed.
+    pub install: Vec<String>,
+    /// To be removed.
+    pub remove: Vec<String>,
+    /// To be kept at their version.
+    pub hold: Vec<String>,
+}
+
+/// A further apt repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AptSource {
+    /// File name without ending.
+    pub name: String,
+    /// Base addresses.
+    pub uris: Vec<String>,
+    /// `trixie`, or a path ending in `/`.
+    pub suites: Vec<String>,
+    /// Empty for a flat repository.
+    pub components: Vec<String>,
+    /// Where its key is.
+    pub key_url: String,
+    /// The key's fingerprint, 40 hexadecimal digits.
+    pub fingerprint: String,
+}
+
+/// What the kernel is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kernel {
+    /// Loaded at boot.
+    pub modules: Vec<String>,
+    /// Key → value.
+    pub sysctl: BTreeMap<String, String>,
+    /// Words of the command line.
+    pub cmdline: Vec<String>,
+    /// Lines of the Raspberry Pi's config.txt.
+    pub config_txt: Vec<String>,
+}
+
+/// Units by name, with their ending.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Units {
+    /// To be enabled.
+    pub enable: Vec<String>,
+    /// To be disabled.
+    pub disable: Vec<String>,
+    /// To be masked.
+    pub mask: Vec<String>,
+}
+
+/// A folder of files laid over the root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overlay {
+    /// Its folder's name.
+    pub name: String,
+    /// Sorted by path.
+    pub files: Vec<OverlayFile>,
+}
+
+/// One file of an overlay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OverlayFile {
+    /// Absolute path on the node, without `.j2`.
+    pub path: String,
+    /// Its bytes; of a template, UTF-8.
+    pub bytes: Vec<u8>,
+    /// Whether it is rendered.
+    pub is_template: bool,
+    /// Permission bits: `0o755` for scripts (those that begin with `#!`), else `0o644`.
+    pub mode: u32,
+}
+
+/// What a node does in the cluster.
+#[derive(Clone, Debug)]
+pub struct Role {
+    /// Its name.
+    pub name: String,
+    /// Matched against the whole hostname.
+    pub pattern: Regex,
+    /// Files of this role's nodes.
+    pub overlays: Vec<Overlay>,
+    /// Units of this role's nodes.
+    pub units: Units,
+    /// Names of first-boot steps in `firstboot/`, in order.
+    pub firstboot: Vec<String>,
+}

@@ -1,0 +1,73 @@
+//! Disks: things with a size whose bytes can be read, and sometimes written, at any offset.
+
+mod overlay;
+mod raw;
+mod slice;
+
+pub use overlay::{CLUSTER, Delta, Overlay};
+pub use raw::Raw;
+pub use slice::Slice;
+
+use std::io;
+use std::ops::Range;
+
+/// A disk image or block device. All offsets and sizes are in bytes.
+///
+/// Shared between threads: many nodes' overlays read one base at once.
+pub trait Disk: Send + Sync {
+    /// The virtual size.
+    fn size(&self) -> u64;
+
+    /// Fills `buffer` from `offset`. Reading past the end is `UnexpectedEof`.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// Whether `write_at` may be called at all.
+    fn is_writable(&self) -> bool {
+        false
+    }
+
+    /// Writes all of `data` at `offset`; never makes the disk longer.
+    fn write_at(&self, _data: &[u8], _offset: u64) -> io::Result<()> {
+        Err(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "the disk is open for reading only"))
+    }
+
+    /// The first run of bytes at or after `from` that may hold anything but zeros;
+    /// `None` when only zeros follow. Everything outside the runs reads as zeros.
+    fn next_data(&self, from: u64) -> io::Result<Option<Range<u64>>> {
+        Ok((from < self.size()).then(|| from..self.size()))
+    }
+
+    /// Makes what was written durable.
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// The unit in which its partition table counts: 512, or 4096 on 4K-native drives.
+    fn sector_size(&self) -> u32 {
+        512
+    }
+}
+
+impl<D: Disk + ?Sized> Disk for std::sync::Arc<D> {
+    fn size(&self) -> u64 {
+        (**self).size()
+    }
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        (**self).read_at(buffer, offset)
+    }
+    fn is_writable(&self) -> bool {
+        (**self).is_writable()
+    }
+    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
+        (**self).write_at(data, offset)
+    }
+    fn next_data(&self, from: u64) -> io::Result<Option<Range<u64>>> {
+        (**self).next_data(from)
+    }
+    fn sync(&self) -> io::Result<()> {
+        (**self).sync()
+    }
+    fn sector_size(&self) -> u32 {
+        (**self).sector_size()
+    }
+}

@@ -1,0 +1,148 @@
+//! Copy-on-write: a base that is only read, and the clusters that differ from it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Range;
+use std::sync::{Arc, RwLock};
+
+use super::Disk;
+
+/// The unit of copying, in bytes: VMDK's grain and qcow2's default cluster, so a delta
+/// becomes either format without being cut anew.
+pub const CLUSTER: u64 = 64 * 1024;
+
+/// The clusters in which a node's disk differs from its prepared base: cluster index → bytes.
+/// Every cluster is `CLUSTER` bytes; past the end of the disk it is padded with zeros.
+pub type Delta = BTreeMap<u64, Box<[u8]>>;
+
+/// A writable disk over a base that is never written.
+pub struct Overlay {
+    base: Arc<dyn Disk>,
+    delta: RwLock<Delta>,
+}
+
+impl Overlay {
+    /// An overlay in which nothing has been written yet.
+    pub fn new(base: Arc<dyn Disk>) -> Self {
+        Self { base, delta: RwLock::new(Delta::new()) }
+    }
+
+    /// The base below.
+    pub fn base(&self) -> &Arc<dyn Disk> {
+        &self.base
+    }
+
+    /// The clusters that really differ from the base: what was written back as it had been is not kept.
+    pub fn into_delta(self) -> io::Result<Delta> {
+        let mut delta = self.delta.into_inner().expect("no writer panicked");
+        let mut original = vec![0; usize::try_from(CLUSTER).expect("a cluster fits in memory")];
+        let mut unchanged = Vec::new();
+        for (&index, bytes) in &delta {
+            read_cluster(&*self.base, index, &mut original)?;
+            if **bytes == *original {
+                unchanged.push(index);
+            }
+        }
+        for index in unchanged {
+            delta.remove(&index);
+        }
+        Ok(delta)
+    }
+}
+
+/// Reads one cluster; what lies past the end of the disk reads as zeros.
+fn read_cluster(disk: &dyn Disk, index: u64, buffer: &mut [u8]) -> io::Result<()> {
+    let start = index * CLUSTER;
+    let inside = usize::try_from(disk.size().saturating_sub(start).min(CLUSTER))
+        .expect("at most one cluster");
+    buffer[inside..].fill(0);
+    disk.read_at(&mut buffer[..inside], start)
+}
+
+/// The part of `range` in each cluster it touches: index, offset in the cluster, length.
+fn clusters(offset: u64, length: usize) -> impl Iterator<Item = (u64, usize, usize)> {
+    let end = offset + length as u64;
+    let mut at = offset;
+    std::iter::from_fn(move || {
+        (at < end).then(|| {
+            let (index, within) = (at / CLUSTER, at % CLUSTER);
+            let take = (CLUSTER - within).min(end - at);
+            at += take;
+            let narrow = |n: u64| usize::try_from(n).expect("at most one cluster");
+            (index, narrow(within), narrow(take))
+        })
+    })
+}
+
+fn check_bounds(size: u64, offset: u64, length: usize) -> io::Result<()> {
+    match offset.checked_add(length as u64) {
+        Some(end) if end <= size => Ok(()),
+        _ => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "access past the end of the disk")),
+    }
+}
+
+impl Disk for Overlay {
+    fn size(&self) -> u64 {
+        self.base.size()
+    }
+
+    fn sector_size(&self) -> u32 {
+        self.base.sector_size()
+    }
+
+    fn is_writable(&self) -> bool {
+        true
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        check_bounds(self.size(), offset, buffer.len())?;
+        let delta = self.delta.read().expect("no writer panicked");
+        let mut done = 0;
+        for (index, within, take) in clusters(offset, buffer.len()) {
+            let part = &mut buffer[done..done + take];
+            match delta.get(&index) {
+                Some(cluster) => part.copy_from_slice(&cluster[within..within + take]),
+                None => self.base.read_at(part, offset + done as u64)?,
+            }
+            done += take;
+        }
+        Ok(())
+    }
+
+    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
+        check_bounds(self.size(), offset, data.len())?;
+        let mut delta = self.delta.write().expect("no writer panicked");
+        let mut done = 0;
+        for (index, within, take) in clusters(offset, data.len()) {
+            if !delta.contains_key(&index) {
+                let mut cluster =
+                    vec![0; usize::try_from(CLUSTER).expect("a cluster fits in memory")];
+                read_cluster(&*self.base, index, &mut cluster)?;
+                delta.insert(index, cluster.into_boxed_slice());
+            }
+            let cluster = delta.get_mut(&index).expect("inserted above");
+            cluster[within..within + take].copy_from_slice(&data[done..done + take]);
+            done += take;
+        }
+        Ok(())
+    }
+
+    fn next_data(&self, from: u64) -> io::Result<Option<Range<u64>>> {
+        let below = self.base.next_data(from)?;
+        let delta = self.delta.read().expect("no writer panicked");
+        let above = delta.range(from / CLUSTER..).next().map(|(&index, _)| {
+            let start = index * CLUSTER;
+            start.max(from)..(start + CLUSTER).min(self.size())
+        });
+        Ok(match (below, above) {
+            (Some(below), Some(above)) => {
+                if above.start < below.start {
+                    Some(above)
+                } else {
+                    Some(below)
+                }
+            }
+            (below, above) => below.or(above),
+        })
+    }
+}

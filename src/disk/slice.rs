@@ -1,0 +1,76 @@
+//! A part of a disk as a disk of its own: a partition.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::Disk;
+
+/// `range` of another disk, in bytes.
+pub struct Slice {
+    disk: Arc<dyn Disk>,
+    range: Range<u64>,
+}
+
+impl Slice {
+    /// The bytes `range` of `disk`; `UnexpectedEof` when they reach past its end.
+    pub fn new(disk: Arc<dyn Disk>, range: Range<u64>) -> io::Result<Self> {
+        if range.start > range.end || range.end > disk.size() {
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the partition reaches past the end of the disk",
+            ));
+        }
+        Ok(Self { disk, range })
+    }
+
+    /// `offset` on the disk below, after checking that `length` bytes from there are inside.
+    fn translate(&self, offset: u64, length: usize) -> io::Result<u64> {
+        let end = offset.checked_add(length as u64);
+        if end.is_none_or(|end| end > self.size()) {
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "access past the end of the partition",
+            ));
+        }
+        Ok(self.range.start + offset)
+    }
+}
+
+impl Disk for Slice {
+    fn size(&self) -> u64 {
+        self.range.end - self.range.start
+    }
+
+    fn sector_size(&self) -> u32 {
+        self.disk.sector_size()
+    }
+
+    fn is_writable(&self) -> bool {
+        self.disk.is_writable()
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.disk.read_at(buffer, self.translate(offset, buffer.len())?)
+    }
+
+    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
+        self.disk.write_at(data, self.translate(offset, data.len())?)
+    }
+
+    fn next_data(&self, from: u64) -> io::Result<Option<Range<u64>>> {
+        if from >= self.size() {
+            return Ok(None);
+        }
+        let start = self.range.start;
+        Ok(self
+            .disk
+            .next_data(start + from)?
+            .filter(|run| run.start < self.range.end)
+            .map(|run| run.start - start..run.end.min(self.range.end) - start))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.disk.sync()
+    }
+}

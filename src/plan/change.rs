@@ -1,0 +1,209 @@
+//! The one list that is printed, applied and asserted on.
+
+use std::fmt;
+
+use ipnet::IpNet;
+
+/// One change to an image, and who asked for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// What is done.
+    pub action: Action,
+    /// Who asked for it.
+    pub origin: Origin,
+}
+
+/// Who asked for a change.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// nodeforge itself: identity, first boot.
+    Nodeforge,
+    /// The profile's own tables.
+    Profile(String),
+    /// A folder of files.
+    Overlay(String),
+    /// A role of the profile.
+    Role(String),
+    /// The cluster file.
+    ClusterFile,
+}
+
+/// A file's bytes, and whether they may be shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Content {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// The names of the secrets that went into them. Not empty: the bytes are never printed.
+    pub secrets: Vec<String>,
+}
+
+/// Owner and group by name, or by number as digits; looked up in the image's own `/etc/passwd`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// `root`, `systemd-network`, `1000`.
+    pub user: String,
+    /// Likewise.
+    pub group: String,
+}
+
+/// What becomes of a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnitState {
+    /// Linked as its `[Install]` section says.
+    Enabled,
+    /// Those links removed.
+    Disabled,
+    /// Linked to `/dev/null`.
+    Masked,
+}
+
+/// What becomes of a package.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PackageState {
+    /// Installed, with what it depends on.
+    Installed,
+    /// Removed, with its configuration.
+    Removed,
+    /// Kept at the version it has.
+    Held,
+}
+
+/// A login user. Made when missing, changed to this when there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Login name.
+    pub name: String,
+    /// Lines of `authorized_keys`.
+    pub ssh_authorized_keys: Vec<String>,
+    /// crypt(3) hash; `None` locks the password.
+    pub password_hash: Option<String>,
+    /// Whether sudo asks for no password.
+    pub passwordless_sudo: bool,
+}
+
+/// One thing done to an image. Paths are absolute inside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// The disk, its last partition and the root file system grow to this many bytes.
+    Grow {
+        /// Virtual size of the disk in bytes.
+        size: u64,
+    },
+    /// An apt source with its key.
+    AptSource {
+        /// File name without ending in `/etc/apt/sources.list.d`.
+        name: String,
+        /// deb822 text.
+        text: String,
+    },
+    /// A package's state.
+    Package {
+        /// Its name.
+        name: String,
+        /// What becomes of it.
+        state: PackageState,
+    },
+    /// A regular file.
+    File {
+        /// Where.
+        path: String,
+        /// What is in it.
+        content: Content,
+        /// Permission bits.
+        mode: u32,
+        /// Whose it is.
+        owner: Owner,
+    },
+    /// A directory.
+    Directory {
+        /// Where.
+        path: String,
+        /// Permission bits.
+        mode: u32,
+        /// Whose it is.
+        owner: Owner,
+    },
+    /// A symlink.
+    Symlink {
+        /// Where.
+        path: String,
+        /// What it points at.
+        target: String,
+    },
+    /// A file or folder that goes, with all in it.
+    Remove {
+        /// Where.
+        path: String,
+    },
+    /// A unit's state.
+    Unit {
+        /// With its ending: `ssh.service`.
+        name: String,
+        /// What becomes of it.
+        state: UnitState,
+    },
+    /// A login user.
+    User(User),
+    /// A word on the kernel's command line, added where it is missing.
+    KernelArgument {
+        /// `cgroup_enable=memory`.
+        argument: String,
+    },
+    /// The host name, in `/etc/hostname` and `/etc/hosts`.
+    Hostname {
+        /// A DNS label.
+        name: String,
+        /// The cluster's domain, for the long name.
+        domain: Option<String>,
+        /// Other nodes' names and addresses that must resolve without DNS.
+        hosts: Vec<(IpNet, String)>,
+    },
+    /// `/etc/machine-id`, 32 hexadecimal digits.
+    MachineId {
+        /// The id.
+        id: String,
+    },
+    /// `/etc/localtime` and `/etc/timezone`.
+    Timezone {
+        /// `Europe/Berlin`.
+        name: String,
+    },
+}
+
+impl Owner {
+    /// root:root.
+    pub fn root() -> Self {
+        Self { user: "root".into(), group: "root".into() }
+    }
+}
+
+impl Content {
+    /// Bytes that anybody may see.
+    pub fn public(bytes: impl Into<Vec<u8>>) -> Self {
+        Self { bytes: bytes.into(), secrets: Vec::new() }
+    }
+
+    /// Bytes made from the named secret.
+    pub fn secret(name: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
+        Self { bytes: bytes.into(), secrets: vec![name.into()] }
+    }
+}
+
+/// Never the bytes: a secret must not reach a log through a `{:?}`.
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Content({} bytes, secrets: {:?})", self.bytes.len(), self.secrets)
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nodeforge => f.write_str("nodeforge"),
+            Self::Profile(name) => write!(f, "profile {name}"),
+            Self::Overlay(name) => write!(f, "overlay {name}"),
+            Self::Role(name) => write!(f, "role {name}"),
+            Self::ClusterFile => f.write_str("cluster file"),
+        }
+    }
+}
