@@ -55,7 +55,7 @@ pub enum Base {
         sha256: Option<String>,
         /// Expected SHA-512 of the download, 128 hexadecimal digits.
         sha512: Option<String>,
-        /// A detached OpenPGP signature.
+        /// A detached `OpenPGP` signature.
         signature: Option<String>,
         /// The key it must be made by.
         key: Option<String>,
