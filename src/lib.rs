@@ -7,4 +7,5 @@ pub mod config;
 pub mod disk;
 pub mod error;
 pub mod fs;
+pub mod image;
 pub mod plan;
