@@ -51,7 +51,7 @@ impl Overlay {
 }
 
 /// Reads one cluster; what lies past the end of the disk reads as zeros.
-fn read_cluster(disk: &dyn Disk, index: u64, buffer: &mut [u8]) -> io::Result<()> {
+pub(super) fn read_cluster(disk: &dyn Disk, index: u64, buffer: &mut [u8]) -> io::Result<()> {
     let start = index * CLUSTER;
     let inside = usize::try_from(disk.size().saturating_sub(start).min(CLUSTER))
         .expect("at most one cluster");
