@@ -8,3 +8,4 @@ pub mod disk;
 pub mod error;
 pub mod fs;
 pub mod plan;
+pub mod table;

@@ -10,19 +10,23 @@ use super::{DESCRIPTOR, NO_PARENT, SECTOR};
 /// by which a child recognises its parent. Take it from a hash of the content, so that the same
 /// content always has the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ContentId(u128);
+pub struct ContentId([u8; 16]);
 
 impl ContentId {
     /// The first 16 bytes of a hash of the content.
     pub const fn from_hash(hash: [u8; 16]) -> Self {
-        let id = u128::from_be_bytes(hash);
+        let mut id = Self(hash);
         // `ffffffff` means "no parent" and `fffffffe` is reserved.
-        Self(if id as u32 >= 0xffff_fffe { id & !(1 << 31) } else { id })
+        if id.short() >= 0xffff_fffe {
+            id.0[12] &= 0x7f;
+        }
+        id
     }
 
     /// The `CID`.
     pub const fn short(self) -> u32 {
-        self.0 as u32
+        let [.., a, b, c, d] = self.0;
+        u32::from_be_bytes([a, b, c, d])
     }
 }
 
@@ -63,7 +67,7 @@ ddb.virtualHWVersion = "{hardware_version}"
 ddb.toolsInstallType = "4"
 ddb.toolsVersion = "2147483647"
 "#,
-        content_id = image.content_id.0,
+        content_id = u128::from_be_bytes(image.content_id.0),
         hardware_version = image.hardware_version,
     )
     .expect("a string takes all that is written");

@@ -17,7 +17,7 @@ const SECTOR: u64 = 512;
 /// Sectors of a grain: what is allocated at once. One of ours is one cluster.
 const GRAIN: u64 = 128;
 /// Grains in one grain table.
-const TABLE_ENTRIES: u64 = 512;
+const TABLE_ENTRIES: u32 = 512;
 /// Sectors of a full grain table.
 const TABLE_SECTORS: u64 = 4;
 /// Where the descriptor text starts, and how many sectors it has.

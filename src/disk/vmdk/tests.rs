@@ -15,7 +15,7 @@ fn delta(clusters: impl IntoIterator<Item = (u64, u8)>) -> Delta {
     clusters.into_iter().map(|(index, byte)| (index, fill(byte))).collect()
 }
 
-fn image<'a>(size: u64, parent: Option<Parent<'a>>) -> Image<'a> {
+fn image(size: u64, parent: Option<Parent<'_>>) -> Image<'_> {
     let content_id = if parent.is_some() { ContentId::from_hash([9; 16]) } else { BASE };
     Image { size, content_id, parent, file_name: "disk.vmdk", hardware_version: 20 }
 }

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use super::descriptor::{self, ContentId};
 use super::{DESCRIPTOR, GRAIN, SECTOR, TABLE_ENTRIES, TABLE_SECTORS};
+
 use crate::disk::clusters::{cluster_buffer, count};
 use crate::disk::{CLUSTER, Clusters};
 
@@ -31,7 +32,10 @@ pub struct Parent<'a> {
     pub hint: &'a str,
 }
 
-/// Where everything goes, in sectors of the file.
+/// The sector of the redundant grain directory.
+const REDUNDANT: u64 = DESCRIPTOR.end;
+
+/// Where the rest goes, in sectors of the file.
 struct Layout {
     /// Grain tables, all of which are there, used or not.
     tables: u64,
@@ -41,7 +45,7 @@ struct Layout {
 
 impl Layout {
     fn new(size: u64) -> Self {
-        let tables = (size / CLUSTER).div_ceil(TABLE_ENTRIES);
+        let tables = (size / CLUSTER).div_ceil(TABLE_ENTRIES.into());
         Self { tables, directory: (tables * 4).div_ceil(SECTOR) }
     }
 
@@ -50,14 +54,9 @@ impl Layout {
         self.directory + self.tables * TABLE_SECTORS
     }
 
-    /// The redundant grain directory.
-    fn redundant(&self) -> u64 {
-        DESCRIPTOR.end
-    }
-
     /// The grain directory.
     fn primary(&self) -> u64 {
-        self.redundant() + self.copy()
+        REDUNDANT + self.copy()
     }
 
     /// The first grain.
@@ -87,7 +86,7 @@ pub fn write(out: &mut impl Write, image: &Image<'_>, clusters: &impl Clusters) 
 
     out.write_all(&header(image.size, &layout))?;
     out.write_all(&descriptor::render(image)?)?;
-    write_directory(out, &layout, layout.redundant(), clusters)?;
+    write_directory(out, &layout, REDUNDANT, clusters)?;
     write_directory(out, &layout, layout.primary(), clusters)?;
     let gap = layout.grains() - layout.primary() - layout.copy();
     out.write_all(&cluster_buffer()[..usize::try_from(gap * SECTOR).expect("below a grain")])?;
@@ -110,8 +109,8 @@ fn header(size: u64, layout: &Layout) -> Vec<u8> {
     header.extend(GRAIN.to_le_bytes());
     header.extend(DESCRIPTOR.start.to_le_bytes());
     header.extend((DESCRIPTOR.end - DESCRIPTOR.start).to_le_bytes());
-    header.extend((TABLE_ENTRIES as u32).to_le_bytes());
-    header.extend(layout.redundant().to_le_bytes());
+    header.extend(TABLE_ENTRIES.to_le_bytes());
+    header.extend(REDUNDANT.to_le_bytes());
     header.extend(layout.primary().to_le_bytes());
     header.extend(layout.grains().to_le_bytes());
     header.push(0); // shut down cleanly
@@ -134,10 +133,10 @@ fn write_directory(
     let mut indexes = clusters.indexes().peekable();
     let mut next = layout.grains();
     for table in 0..layout.tables {
-        let grains = table * TABLE_ENTRIES..(table + 1) * TABLE_ENTRIES;
+        let first = table * u64::from(TABLE_ENTRIES);
         write_entries(
             out,
-            grains.map(|grain| {
+            (first..first + u64::from(TABLE_ENTRIES)).map(|grain| {
                 if indexes.next_if_eq(&grain).is_none() {
                     return 0;
                 }
