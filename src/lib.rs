@@ -9,3 +9,4 @@ pub mod error;
 pub mod fs;
 pub mod image;
 pub mod plan;
+pub mod table;
