@@ -4,7 +4,6 @@
 //! `stamp`, `prepare`, `emit`, `source`, `boot` → `plan`, `image` → `fs`, `table` → `disk`.
 
 pub mod boot;
-pub mod cli;
 pub mod config;
 pub mod disk;
 pub mod emit;
@@ -13,8 +12,6 @@ pub mod fs;
 pub mod image;
 pub mod interrupt;
 pub mod plan;
-pub mod prepare;
 pub mod progress;
-pub mod source;
 pub mod stamp;
 pub mod table;
