@@ -146,7 +146,10 @@ fn a_step_that_fails_is_tried_again_then_named() {
 #[test]
 fn a_step_may_succeed_at_its_second_attempt() {
     let node = Node::new("agent7");
-    node.step("10-one", "[ -e \"$NODEFORGE_ROOT/tried\" ] || { : >\"$NODEFORGE_ROOT/tried\"; exit 1; }");
+    node.step(
+        "10-one",
+        "[ -e \"$NODEFORGE_ROOT/tried\" ] || { : >\"$NODEFORGE_ROOT/tried\"; exit 1; }",
+    );
     assert!(node.boot(true).contains("attempt 1 of 3\nnodeforge-firstboot: step 10-one done\n"));
 }
 
@@ -156,7 +159,9 @@ fn a_name_that_no_pattern_matches_is_an_error() {
     for name in ["nas", "server1x", "xserver1"] {
         assert_eq!(
             Node::new(name).boot(false),
-            format!("nodeforge-firstboot: failed: no pattern in /etc/nodeforge/roles matches the hostname {name}\n")
+            format!(
+                "nodeforge-firstboot: failed: no pattern in /etc/nodeforge/roles matches the hostname {name}\n"
+            )
         );
     }
 }

@@ -80,8 +80,7 @@ fn copy(disk: &dyn Disk, out: &mut dyn Write) -> Result<()> {
     while at < disk.size() {
         interrupt::check()?;
         let data = disk.next_data(at)?.unwrap_or(disk.size()..disk.size());
-        let (end, is_hole) =
-            if at < data.start { (data.start, true) } else { (data.end, false) };
+        let (end, is_hole) = if at < data.start { (data.start, true) } else { (data.end, false) };
         let part = &mut buffer[..usize::try_from((end - at).min(CHUNK)).expect("at most a MiB")];
         if is_hole {
             part.fill(0);

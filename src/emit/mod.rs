@@ -18,9 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 pub use checksum::sha256_file;
-pub use manifest::{
-    ArtifactRecord, FileRecord, InputRecord, Manifest, NodeRecord, PackageRecord,
-};
+pub use manifest::{ArtifactRecord, FileRecord, InputRecord, Manifest, NodeRecord, PackageRecord};
 pub use pool::parallel;
 pub use staging::Staging;
 
@@ -178,7 +176,8 @@ impl Emission<'_> {
         make().context(|| format!("making `{name}`"))?;
 
         let node = node.map(|node| node.hostname.to_owned());
-        let mut artifact = Artifact { name, node, occupied: 0, elapsed: Duration::ZERO, files: Vec::new() };
+        let mut artifact =
+            Artifact { name, node, occupied: 0, elapsed: Duration::ZERO, files: Vec::new() };
         artifact.record_files(&path)?;
         artifact.elapsed = started.elapsed();
         Ok(artifact)

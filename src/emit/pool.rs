@@ -32,10 +32,7 @@ pub fn parallel<T: Sync, R: Send>(
         }
     });
     // Items are begun in order, so that what was not begun lies behind the failure.
-    results
-        .into_iter()
-        .map_while(|result| result.into_inner().expect("locked once"))
-        .collect()
+    results.into_iter().map_while(|result| result.into_inner().expect("locked once")).collect()
 }
 
 #[cfg(test)]

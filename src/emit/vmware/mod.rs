@@ -48,7 +48,12 @@ pub(super) fn write_clone(
     let cluster = &emission.cluster.name;
     let template = format!("../{}", template_name(cluster));
     fs::create_dir(bundle)?;
-    vmdk::write_child(&bundle.join(DISK), emission, &format!("{template}/{BASE_DISK}"), node.delta)?;
+    vmdk::write_child(
+        &bundle.join(DISK),
+        emission,
+        &format!("{template}/{BASE_DISK}"),
+        node.delta,
+    )?;
     write_machine(bundle, emission, node.hostname, Some(mac))?;
     let origin = vmsd::of_clone(&format!("{template}/{cluster}-template.vmx"));
     write_synced(&bundle.join(format!("{}.vmsd", node.hostname)), origin.as_bytes())
@@ -60,6 +65,7 @@ fn write_machine(
     name: &str,
     mac: Option<&str>,
 ) -> Result<()> {
-    let vmx = Vmx { display_name: name, arch: emission.prepared.arch, vm: &emission.cluster.vm, mac };
+    let vmx =
+        Vmx { display_name: name, arch: emission.prepared.arch, vm: &emission.cluster.vm, mac };
     write_synced(&bundle.join(format!("{name}.vmx")), vmx.render().as_bytes())
 }

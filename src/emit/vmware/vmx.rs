@@ -35,7 +35,7 @@ impl Vmx<'_> {
         set("displayName", self.display_name);
         set("guestOS", guest);
         set("firmware", "efi");
-        set("memsize", &self.vm.memory_mib.to_string());
+        set("memsize", &self.vm.memory.to_string());
         set("numvcpus", &self.vm.cpus.to_string());
         set("pciBridge0.present", "TRUE");
         set("pciBridge4.present", "TRUE");
@@ -47,14 +47,7 @@ impl Vmx<'_> {
         set("nvme0:0.fileName", DISK);
         set("ethernet0.present", "TRUE");
         set("ethernet0.virtualDev", "vmxnet3");
-        match self.vm.network.as_str() {
-            // A virtual network by its device: vmnet2.
-            network if network.starts_with("vmnet") => {
-                set("ethernet0.connectionType", "custom");
-                set("ethernet0.vnet", network);
-            }
-            network => set("ethernet0.connectionType", network),
-        }
+        set("ethernet0.connectionType", self.vm.network.name());
         match self.mac {
             Some(mac) => {
                 set("ethernet0.addressType", "static");
