@@ -6,7 +6,6 @@
 pub mod boot;
 pub mod config;
 pub mod disk;
-pub mod emit;
 pub mod error;
 pub mod fs;
 pub mod image;
