@@ -144,7 +144,7 @@ fn select<'a>(cluster: &'a Cluster, names: &[String]) -> Result<Vec<&'a Node>> {
 fn stamp_one(base: &PreparedBase, changes: &[Change]) -> Result<Delta> {
     let overlay = Arc::new(Overlay::new(Arc::clone(&base.disk)));
     let disk: Arc<dyn Disk> = overlay.clone();
-    let mut image = Image::open(disk, stamp::CLOCK)?;
+    let mut image = Image::open(disk, stamp::clock()?)?;
     stamp::apply(&mut image, changes)?;
     image.verify()?;
     drop(image);
