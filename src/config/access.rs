@@ -17,7 +17,8 @@ pub(super) fn read(table: Table<'_>) -> Option<Access> {
     let user = table.require("user", "user = \"admin\"").and_then(|value| value.string());
     for name in user.iter().filter(|name| !is_user_name(name.value)) {
         let message = format!("`{}` is no login name", name.value);
-        let hint = "a login name is a letter and then letters, digits, `-` or `_`, all in lower case";
+        let hint =
+            "a login name is a letter and then letters, digits, `-` or `_`, all in lower case";
         reader.wrong_hint(&name.span, message, hint);
     }
     let mut keys = Vec::new();

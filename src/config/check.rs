@@ -56,7 +56,8 @@ fn report_no_role(reader: &Reader, profile: &Profile, placed: &PlacedNode) {
         .iter()
         .map(|role| format!("`{}` is {}", role.pattern_text, role.name))
         .collect();
-    let message = format!("the host name `{}` matches no role of `{}`", node.hostname, profile.name);
+    let message =
+        format!("the host name `{}` matches no role of `{}`", node.hostname, profile.name);
     let hint = if patterns.is_empty() {
         "the profile has no roles".to_owned()
     } else {

@@ -66,7 +66,8 @@ fn read(root: &Table<'_>, path: &Path) -> Option<Cluster> {
     let base = match base {
         Some(base) => base,
         None if profile.base.is_none() => {
-            let message = format!("neither this file nor the profile `{}` has a base", profile.name);
+            let message =
+                format!("neither this file nor the profile `{}` has a base", profile.name);
             let hint = "for example `[base]` with `image = \"raspios-lite-arm64\"`";
             reader.wrong_hint(&profile_span, message, hint);
             None
@@ -121,8 +122,8 @@ fn read_header(table: Table<'_>) -> Header {
     let profile_name =
         table.require("profile", "profile = \"quickstart\"").and_then(|value| value.string());
     let profile_span = profile_name.as_ref().map_or(table.span(), |name| name.span.clone());
-    let profile = profile_name
-        .and_then(|name| reader.accept(&name.span, profile::load(reader, name.value)));
+    let profile =
+        profile_name.and_then(|name| reader.accept(&name.span, profile::load(reader, name.value)));
     table.finish();
     Header { name, domain, profile, profile_span }
 }
@@ -177,7 +178,10 @@ fn read_vm(table: Table<'_>) -> Vm {
     let vm = Vm {
         memory: table.get("memory").and_then(|value| read_memory(&value)).unwrap_or(default.memory),
         cpus: number(&table, "cpus", 1, 256).unwrap_or(default.cpus),
-        network: table.get("network").and_then(|value| read_network(&value)).unwrap_or(default.network),
+        network: table
+            .get("network")
+            .and_then(|value| read_network(&value))
+            .unwrap_or(default.network),
         hardware_version: number(&table, "hardware_version", 18, 22)
             .unwrap_or(default.hardware_version),
     };
@@ -196,7 +200,11 @@ fn read_memory(value: &Value<'_>) -> Option<u32> {
     let mib = u32::try_from(mib).unwrap_or(u32::MAX);
     if !(256..=4 << 20).contains(&mib) || !mib.is_multiple_of(4) {
         let message = "a machine's memory is a multiple of 4 MiB, from 256 to 4194304";
-        value.reader().wrong_hint(&value.span(), message, "for example `memory = 2048` or `\"2G\"`");
+        value.reader().wrong_hint(
+            &value.span(),
+            message,
+            "for example `memory = 2048` or `\"2G\"`",
+        );
         return None;
     }
     Some(mib)

@@ -23,7 +23,8 @@ pub(super) fn read(path: &Path, most: u64) -> Result<Vec<u8>> {
         .map_err(as_input)
         .context(|| format!("cannot read `{shown}`"))?;
     if bytes.len() as u64 > most {
-        let most = if most >= 1 << 20 { format!("{} MiB", most >> 20) } else { format!("{most} bytes") };
+        let most =
+            if most >= 1 << 20 { format!("{} MiB", most >> 20) } else { format!("{most} bytes") };
         return Err(Error::input(format!("`{shown}` is larger than {most}")));
     }
     Ok(bytes)

@@ -50,12 +50,16 @@ pub(super) fn expand(pattern: &str) -> Result<Vec<String>> {
         let (literal, tail) = rest.split_at(open);
         let close = if tail.starts_with('[') { ']' } else { '}' };
         let Some(end) = tail.find(close) else {
-            return Err(Error::input(format!("`{pattern}` opens a bracket that `{close}` never ends")));
+            return Err(Error::input(format!(
+                "`{pattern}` opens a bracket that `{close}` never ends"
+            )));
         };
         let inside = &tail[1..end];
         let parts = if close == ']' { range(inside)? } else { alternatives(inside)? };
         if names.len() * parts.len() > MOST_NODES {
-            return Err(Error::input(format!("`{pattern}` stands for more than {MOST_NODES} nodes")));
+            return Err(Error::input(format!(
+                "`{pattern}` stands for more than {MOST_NODES} nodes"
+            )));
         }
         names = names
             .iter()

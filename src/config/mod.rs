@@ -21,7 +21,8 @@ pub use cluster::load;
 pub use secrets::Secrets;
 pub use types::*;
 
-pub(crate) use profile::{firstboot, shipped_profiles};
+pub(crate) use profile::firstboot;
+pub use profile::shipped_profiles;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -124,8 +124,9 @@ fn check_gateways(reader: &Reader, addresses: &[Spanned<IpNet>], gateways: &[Spa
         if matches!(gateway.value, IpAddr::V6(v6) if v6.is_unicast_link_local()) {
             continue;
         }
-        let mut same_family =
-            addresses.iter().filter(|address| address.value.addr().is_ipv4() == gateway.value.is_ipv4());
+        let mut same_family = addresses
+            .iter()
+            .filter(|address| address.value.addr().is_ipv4() == gateway.value.is_ipv4());
         let Some(first) = same_family.clone().next() else {
             let family = if gateway.value.is_ipv4() { "IPv4" } else { "IPv6" };
             let message = format!("a gateway for {family}, and no {family} address");
@@ -164,9 +165,11 @@ fn check_unique(reader: &Reader, nodes: &[PlacedNode]) {
         {
             let message = format!("two nodes are called `{}`", placed.node.hostname);
             reader.report(
-                Problem::new(message)
-                    .at(&reader.source, placed.hostname.clone())
-                    .also_at(&reader.source, first.clone(), "the first is here"),
+                Problem::new(message).at(&reader.source, placed.hostname.clone()).also_at(
+                    &reader.source,
+                    first.clone(),
+                    "the first is here",
+                ),
             );
         }
         for (address, span) in placed.node.addresses.iter().zip(&placed.addresses) {
@@ -174,11 +177,11 @@ fn check_unique(reader: &Reader, nodes: &[PlacedNode]) {
                 && first != span
             {
                 let message = format!("two nodes have the address `{}`", address.addr());
-                reader.report(
-                    Problem::new(message)
-                        .at(&reader.source, span.clone())
-                        .also_at(&reader.source, first.clone(), "the first is here"),
-                );
+                reader.report(Problem::new(message).at(&reader.source, span.clone()).also_at(
+                    &reader.source,
+                    first.clone(),
+                    "the first is here",
+                ));
             }
         }
     }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::reader::{Reader, Span, Table, Value};
-use super::{Setting, SettingSpec, SettingType, address, file, hostname, suggest, types::SecretText};
+use super::{
+    Setting, SettingSpec, SettingType, address, file, hostname, suggest, types::SecretText,
+};
 use crate::error::{Error, Problem, Result};
 
 const TYPES: [&str; 10] =
@@ -166,7 +168,11 @@ fn read_secret(reader: &Reader, value: &Value<'_>) -> Option<Setting> {
             reader.accept(&name.span, text)?
         }
         _ => {
-            reader.wrong_hint(&span, format!("{} is either a file or a variable", value.title()), hint);
+            reader.wrong_hint(
+                &span,
+                format!("{} is either a file or a variable", value.title()),
+                hint,
+            );
             return None;
         }
     };
@@ -185,7 +191,9 @@ fn example(kind: &SettingType) -> String {
         SettingType::Path => "\"~/file\"",
         SettingType::Secret => "{ file = \"~/secret\" }",
         SettingType::Enum(choices) => {
-            return choices.first().map_or_else(|| "\"…\"".into(), |choice| format!("\"{choice}\""));
+            return choices
+                .first()
+                .map_or_else(|| "\"…\"".into(), |choice| format!("\"{choice}\""));
         }
     };
     example.to_owned()

@@ -19,9 +19,10 @@ pub(super) fn parse(text: &str) -> Result<u64> {
             return Err(Error::input(format!("`{text}` may mean powers of 1000 or of 1024"))
                 .hint(format!("write `{number}{}` for powers of 1024", &unit.trim()[..1])));
         }
-        "" => return Err(Error::input(format!("`{text}` has no unit")).hint(
-            "a size is a number with K, M, G or T, in powers of 1024: `8G`",
-        )),
+        "" => {
+            return Err(Error::input(format!("`{text}` has no unit"))
+                .hint("a size is a number with K, M, G or T, in powers of 1024: `8G`"));
+        }
         _ => return Err(fault()),
     };
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));

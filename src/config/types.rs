@@ -290,15 +290,8 @@ pub enum Format {
 
 impl Format {
     /// Every format, in the order of SPEC.md.
-    pub const ALL: [Self; 7] = [
-        Self::Raw,
-        Self::RawXz,
-        Self::RawZst,
-        Self::Qcow2,
-        Self::Vmdk,
-        Self::Vmwarevm,
-        Self::Ova,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Raw, Self::RawXz, Self::RawZst, Self::Qcow2, Self::Vmdk, Self::Vmwarevm, Self::Ova];
 
     /// What the cluster file and `--format` call it.
     pub fn name(self) -> &'static str {
@@ -310,6 +303,20 @@ impl Format {
             Self::Vmdk => "vmdk",
             Self::Vmwarevm => "vmwarevm",
             Self::Ova => "ova",
+        }
+    }
+}
+
+impl Base {
+    /// The processors it runs on, as far as its description tells.
+    pub fn arch(&self) -> Option<Arch> {
+        match self {
+            Self::Bootstrap(bootstrap) => Some(bootstrap.arch),
+            // Names of the catalogue have it as one of their parts.
+            Self::Catalogue(name) => [Arch::Amd64, Arch::Arm64]
+                .into_iter()
+                .find(|arch| name.split('-').any(|part| part == arch.name())),
+            Self::Path(_) | Self::Url { .. } => None,
         }
     }
 }

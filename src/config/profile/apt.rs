@@ -51,8 +51,8 @@ pub(super) fn read_artifact(table: Table<'_>) -> Option<Artifact> {
     }
     let checksum = match (table.string("sha256"), table.string("sha256_url")) {
         (Some(hash), None) => {
-            let is_hash = hash.value.len() == 64
-                && hash.value.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let is_hash =
+                hash.value.len() == 64 && hash.value.bytes().all(|byte| byte.is_ascii_hexdigit());
             if !is_hash && !hash.value.contains("{{") {
                 reader.wrong(&hash.span, "`sha256` must be 64 hexadecimal digits");
             }
@@ -89,7 +89,8 @@ fn list(table: &Table<'_>, key: &'static str, example: &str) -> Vec<String> {
 fn words(table: &Table<'_>, values: Vec<Spanned<&str>>) -> Vec<String> {
     for text in &values {
         let is_template = text.value.contains("{{");
-        if text.value.is_empty() || !is_template && !text.value.bytes().all(|b| b.is_ascii_graphic())
+        if text.value.is_empty()
+            || !is_template && !text.value.bytes().all(|b| b.is_ascii_graphic())
         {
             table.reader.wrong(&text.span, format!("`{}` is not one word", text.value));
         }

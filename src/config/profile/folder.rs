@@ -28,7 +28,7 @@ pub(super) enum Folder {
 }
 
 /// Names of the profiles in the binary.
-pub(crate) fn shipped_profiles() -> Vec<&'static str> {
+pub fn shipped_profiles() -> Vec<&'static str> {
     PROFILES.dirs().filter_map(|dir| dir.path().to_str()).collect()
 }
 
@@ -119,12 +119,7 @@ fn walk_shipped(dir: &Dir<'_>, root: &Path, entries: &mut Vec<Entry>) {
     }
 }
 
-fn walk_disk(
-    folder: &Path,
-    prefix: &str,
-    entries: &mut Vec<Entry>,
-    left: &mut u64,
-) -> Result<()> {
+fn walk_disk(folder: &Path, prefix: &str, entries: &mut Vec<Entry>, left: &mut u64) -> Result<()> {
     let shown = folder.display();
     for entry in fs::read_dir(folder).context(|| format!("cannot list `{shown}`"))? {
         let entry = entry.context(|| format!("cannot list `{shown}`"))?;
@@ -142,7 +137,9 @@ fn walk_disk(
             entries.push((format!("{prefix}{name}"), bytes));
         } else {
             return Err(Error::input(format!("`{}` is neither file nor folder", path.display()))
-                .hint("an overlay holds regular files; a profile's first-boot step can make links"));
+                .hint(
+                    "an overlay holds regular files; a profile's first-boot step can make links",
+                ));
         }
         if entries.len() > MOST_FILES {
             return Err(Error::input(format!("`{shown}` has more than {MOST_FILES} files")));

@@ -7,7 +7,8 @@ mod overlay;
 mod role;
 mod secret;
 
-pub(crate) use folder::{firstboot, shipped_profiles};
+pub(crate) use folder::firstboot;
+pub use folder::shipped_profiles;
 
 use std::collections::BTreeMap;
 
@@ -64,12 +65,7 @@ fn unknown(reader: &Reader, name: &str) -> Error {
 }
 
 /// Reads over the profile it extends: lists grow, tables are merged, roles are replaced by name.
-fn read(
-    root: &Table<'_>,
-    folder: &Folder,
-    name: &str,
-    chain: &mut Vec<String>,
-) -> Option<Profile> {
+fn read(root: &Table<'_>, folder: &Folder, name: &str, chain: &mut Vec<String>) -> Option<Profile> {
     let reader = root.reader;
     let parent = match root.string("extends") {
         Some(parent) => {
@@ -171,11 +167,9 @@ fn is_package(name: &str) -> bool {
 }
 
 fn read_units(table: Table<'_>, units: &mut Units) {
-    for (key, list) in [
-        ("enable", &mut units.enable),
-        ("disable", &mut units.disable),
-        ("mask", &mut units.mask),
-    ] {
+    for (key, list) in
+        [("enable", &mut units.enable), ("disable", &mut units.disable), ("mask", &mut units.mask)]
+    {
         let hint = "units are named with their ending: `ssh.service`";
         extend_checked(&table, key, list, is_unit, "no name of a unit", hint);
     }
@@ -185,16 +179,24 @@ fn read_units(table: Table<'_>, units: &mut Units) {
 /// Source: systemd.unit(5).
 fn is_unit(name: &str) -> bool {
     const ENDINGS: [&str; 11] = [
-        "service", "socket", "device", "mount", "automount", "swap", "target", "path", "timer",
-        "slice", "scope",
+        "service",
+        "socket",
+        "device",
+        "mount",
+        "automount",
+        "swap",
+        "target",
+        "path",
+        "timer",
+        "slice",
+        "scope",
     ];
     name.len() < 256
         && name.rsplit_once('.').is_some_and(|(stem, ending)| {
             !stem.is_empty() && !stem.starts_with('.') && ENDINGS.contains(&ending)
         })
         && name.bytes().all(|byte| {
-            byte.is_ascii_alphanumeric()
-                || matches!(byte, b':' | b'-' | b'_' | b'.' | b'\\' | b'@')
+            byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'-' | b'_' | b'.' | b'\\' | b'@')
         })
 }
 

@@ -80,8 +80,10 @@ pub(super) fn read(path: &Path) -> Result<Option<Secrets>> {
     };
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
-        return Err(Error::input(format!("others may read the secrets in `{shown}` (mode {mode:04o})"))
-            .hint(format!("`chmod 600 {shown}`; and if others did, rotate them")));
+        return Err(Error::input(format!(
+            "others may read the secrets in `{shown}` (mode {mode:04o})"
+        ))
+        .hint(format!("`chmod 600 {shown}`; and if others did, rotate them")));
     }
     let text = file::read_text(path, MOST)?;
     parse(&text).map(Some).map_err(|error| {
@@ -128,8 +130,7 @@ pub(super) fn write(path: &Path, secrets: &Secrets, is_new: bool) -> Result<()> 
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
         file.write_all(text(secrets).as_bytes())?;
         file.as_file().sync_all()?;
-        let persisted =
-            if is_new { file.persist_noclobber(&path) } else { file.persist(&path) };
+        let persisted = if is_new { file.persist_noclobber(&path) } else { file.persist(&path) };
         persisted?;
         File::open(folder)?.sync_all()
     };
