@@ -59,9 +59,11 @@ fn apply_one(tree: &mut dyn Tree, action: &Action) -> Result<()> {
         }
         Action::MachineId { id } => identity::set_machine_id(tree, id),
         Action::Timezone { name } => identity::set_timezone(tree, name),
-        Action::Grow { .. } | Action::AptSource { .. } | Action::Package { .. } => {
-            Err(Error::failure("only the prepare stage can do this"))
-        }
+        Action::ConfigTxt { line } => kernel::add_config_line(tree, line),
+        Action::Grow { .. }
+        | Action::AptSource { .. }
+        | Action::Package { .. }
+        | Action::Download { .. } => Err(Error::failure("only the prepare stage can do this")),
     }
 }
 
@@ -71,6 +73,8 @@ fn title(action: &Action) -> String {
         Action::Grow { .. } => "growing the disk".into(),
         Action::AptSource { name, .. } => format!("adding the apt source `{name}`"),
         Action::Package { name, .. } => format!("package `{name}`"),
+        Action::Download { path, .. } => format!("downloading `{path}`"),
+        Action::ConfigTxt { line } => format!("config.txt line `{line}`"),
         Action::File { path, .. } => format!("writing `{path}`"),
         Action::Directory { path, .. } => format!("making the directory `{path}`"),
         Action::Symlink { path, .. } => format!("linking `{path}`"),
