@@ -7,5 +7,11 @@ pub mod config;
 pub mod disk;
 pub mod error;
 pub mod fs;
+pub mod interrupt;
 pub mod plan;
+#[cfg(target_os = "linux")]
+pub mod prepare;
+pub mod progress;
+pub mod source;
 pub mod stamp;
+pub mod tool;
