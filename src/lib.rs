@@ -7,6 +7,7 @@ pub mod config;
 pub mod disk;
 pub mod error;
 pub mod fs;
+pub mod image;
 pub mod interrupt;
 pub mod plan;
 #[cfg(target_os = "linux")]
@@ -14,4 +15,5 @@ pub mod prepare;
 pub mod progress;
 pub mod source;
 pub mod stamp;
+pub mod table;
 pub mod tool;

@@ -1,9 +1,18 @@
 //! Disks: things with a size whose bytes can be read, and sometimes written, at any offset.
 
+mod clusters;
+mod cursor;
 mod overlay;
+pub mod qcow2;
 mod raw;
 mod slice;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod vmdk;
 
+pub use clusters::{Clusters, Occupied};
+pub use cursor::Cursor;
+use overlay::read_cluster;
 pub use overlay::{CLUSTER, Delta, Overlay};
 pub use raw::Raw;
 pub use slice::Slice;

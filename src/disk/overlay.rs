@@ -1,11 +1,13 @@
 //! Copy-on-write: a base that is only read, and the clusters that differ from it.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, RwLock};
 
 use super::Disk;
+use super::clusters::cluster_buffer;
 
 /// The unit of copying, in bytes: VMDK's grain and qcow2's default cluster, so a delta
 /// becomes either format without being cut anew.
@@ -35,23 +37,21 @@ impl Overlay {
     /// The clusters that really differ from the base: what was written back as it had been is not kept.
     pub fn into_delta(self) -> io::Result<Delta> {
         let mut delta = self.delta.into_inner().expect("no writer panicked");
-        let mut original = vec![0; usize::try_from(CLUSTER).expect("a cluster fits in memory")];
-        let mut unchanged = Vec::new();
-        for (&index, bytes) in &delta {
-            read_cluster(&*self.base, index, &mut original)?;
-            if **bytes == *original {
-                unchanged.push(index);
+        let mut original = cluster_buffer();
+        let mut failure = None;
+        delta.retain(|&index, bytes| match read_cluster(&*self.base, index, &mut original) {
+            Ok(()) => **bytes != *original,
+            Err(error) => {
+                failure.get_or_insert(error);
+                true
             }
-        }
-        for index in unchanged {
-            delta.remove(&index);
-        }
-        Ok(delta)
+        });
+        failure.map_or(Ok(delta), Err)
     }
 }
 
 /// Reads one cluster; what lies past the end of the disk reads as zeros.
-fn read_cluster(disk: &dyn Disk, index: u64, buffer: &mut [u8]) -> io::Result<()> {
+pub(super) fn read_cluster(disk: &dyn Disk, index: u64, buffer: &mut [u8]) -> io::Result<()> {
     let start = index * CLUSTER;
     let inside = usize::try_from(disk.size().saturating_sub(start).min(CLUSTER))
         .expect("at most one cluster");
@@ -114,13 +114,14 @@ impl Disk for Overlay {
         let mut delta = self.delta.write().expect("no writer panicked");
         let mut done = 0;
         for (index, within, take) in clusters(offset, data.len()) {
-            if !delta.contains_key(&index) {
-                let mut cluster =
-                    vec![0; usize::try_from(CLUSTER).expect("a cluster fits in memory")];
-                read_cluster(&*self.base, index, &mut cluster)?;
-                delta.insert(index, cluster.into_boxed_slice());
-            }
-            let cluster = delta.get_mut(&index).expect("inserted above");
+            let cluster = match delta.entry(index) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => {
+                    let mut cluster = cluster_buffer();
+                    read_cluster(&*self.base, index, &mut cluster)?;
+                    entry.insert(cluster.into_boxed_slice())
+                }
+            };
             cluster[within..within + take].copy_from_slice(&data[done..done + take]);
             done += take;
         }

@@ -1,9 +1,45 @@
 //! File trees in user space: ext4 and FAT behind one trait.
+//!
+//! A [`Volume`] is one file system, seen by node; a [`Namespace`] mounts volumes into each other
+//! and is the [`Tree`] that everything else works on.
+
+pub mod ext4;
+pub mod fat;
+mod namespace;
+mod probe;
+mod resolve;
+mod volume;
+mod written;
+
+pub use ext4::Ext4;
+pub use fat::Fat;
+pub use namespace::{Mount, Namespace};
+pub use probe::{Kind, probe};
+pub use volume::{Node, Space, Volume};
+pub use written::{ContentHash, Expected};
 
 use std::ffi::OsString;
+use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::error::Result;
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+
+/// Opens the file system that fills `disk`, for writing when the disk can be written.
+///
+/// `clock` (seconds since 1970) becomes the time of everything that is changed. File systems that
+/// are recognised but not supported are refused by name.
+pub fn open(disk: Arc<dyn Disk>, clock: i64) -> Result<Box<dyn Volume>> {
+    match probe(&*disk)? {
+        Kind::Ext4 => Ok(Box::new(Ext4::open(disk, clock)?)),
+        Kind::Fat => Ok(Box::new(Fat::open(disk, clock)?)),
+        Kind::Empty => Err(Error::input("it holds no file system: its first blocks are zeros")),
+        Kind::Unknown => Err(Error::input("it holds no file system that is known here")),
+        other => Err(Error::input(format!("{} is not supported", other.name()))
+            .hint("nodeforge edits ext4 and FAT; use an image whose root file system is ext4")),
+    }
+}
 
 /// What kind of thing a path names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,7 +106,7 @@ pub struct Entry {
 /// A tree of files that can be read and changed.
 ///
 /// Paths are absolute, from the tree's own root. The *last* component is never followed when it is
-/// a symlink, except by the provided [`Tree::resolve`]; those before it are, as a process
+/// a symlink, except by [`Tree::resolve`]; those before it are, as a process
 /// whose root this tree is would follow them: absolute targets start at the tree's root, `..`
 /// at the root stays there, and more than 40 links in one path are an error.
 ///
@@ -89,13 +125,36 @@ pub trait Tree {
     /// A symlink's target.
     fn read_link(&self, path: &Path) -> Result<PathBuf>;
 
-    /// Extended attributes by full name (`security.capability`), sorted.
+    /// Where a path leads: the same place by a path without symlinks, the last one followed
+    /// too. `Ok(None)` when there is nothing.
+    fn resolve(&self, path: &Path) -> Result<Option<PathBuf>>;
+
+    /// Extended attributes by full name (`security.capability`), sorted. Values are as a program
+    /// reads them with getxattr(2), ACLs included.
     fn xattrs(&self, path: &Path) -> Result<Vec<(OsString, Vec<u8>)>>;
 
-    /// Makes or replaces a regular file. An existing file keeps its owner, mode and extended
-    /// attributes when `attributes` is `None`; a new one then is root's, `0o644`.
-    /// A symlink in its place is replaced, not followed. Nothing is changed when space is short.
-    fn write(&mut self, path: &Path, content: &[u8], attributes: Option<Attributes>) -> Result<()>;
+    /// Makes or replaces a regular file of exactly `size` bytes. An existing file keeps its
+    /// owner, mode and extended attributes when `attributes` is `None`; a new one then is root's,
+    /// `0o644`. A symlink in its place is replaced, not followed. Nothing is changed when space is
+    /// short; when `content` fails or ends early, the file is left cut short.
+    fn write_from(
+        &mut self,
+        path: &Path,
+        content: &mut dyn Read,
+        size: u64,
+        attributes: Option<Attributes>,
+    ) -> Result<()>;
+
+    /// [`Tree::write_from`] with content in memory.
+    fn write(
+        &mut self,
+        path: &Path,
+        mut content: &[u8],
+        attributes: Option<Attributes>,
+    ) -> Result<()> {
+        let size = content.len() as u64;
+        self.write_from(path, &mut content, size, attributes)
+    }
 
     /// Makes a directory; one that is there already gets the attributes.
     fn create_dir(&mut self, path: &Path, attributes: Attributes) -> Result<()>;
@@ -106,11 +165,24 @@ pub trait Tree {
     /// Gives an existing file a second name.
     fn hard_link(&mut self, existing: &Path, path: &Path) -> Result<()>;
 
+    /// Makes a device, pipe or socket, in place of whatever file or symlink is there. `device` is
+    /// major and minor number; zeros for pipes and sockets.
+    fn create_node(
+        &mut self,
+        path: &Path,
+        file_type: FileType,
+        device: (u32, u32),
+        attributes: Attributes,
+    ) -> Result<()>;
+
     /// Removes a file, a symlink, or a directory with all that is in it. Missing is fine.
     fn remove(&mut self, path: &Path) -> Result<()>;
 
-    /// Sets owner and mode of the path itself.
+    /// Sets owner and mode of the path itself. A symlink's mode is always `0o777`.
     fn set_attributes(&mut self, path: &Path, attributes: Attributes) -> Result<()>;
+
+    /// Sets the time of last change: seconds since 1970 and nanoseconds.
+    fn set_modified(&mut self, path: &Path, time: (i64, u32)) -> Result<()>;
 
     /// Sets one extended attribute, or removes it.
     fn set_xattr(&mut self, path: &Path, name: &str, value: Option<&[u8]>) -> Result<()>;

@@ -1,0 +1,95 @@
+//! What the image writers write: a sorted set of clusters, and their bytes when their turn comes.
+
+use std::io;
+
+use super::{CLUSTER, Delta, Disk, read_cluster};
+
+/// The clusters of an image. A writer first lays out its tables from the indexes, then asks for
+/// the bytes in the same order: nothing needs to be in memory but one cluster.
+pub trait Clusters {
+    /// Indexes in rising order, each once. Cluster `i` starts at byte `i * CLUSTER`.
+    fn indexes(&self) -> Box<dyn Iterator<Item = u64> + '_>;
+
+    /// Fills `buffer`, which is `CLUSTER` bytes; past the end of the disk come zeros.
+    fn read(&self, index: u64, buffer: &mut [u8]) -> io::Result<()>;
+}
+
+impl Clusters for Delta {
+    fn indexes(&self) -> Box<dyn Iterator<Item = u64> + '_> {
+        Box::new(self.keys().copied())
+    }
+
+    fn read(&self, index: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let cluster = self.get(&index).ok_or(io::ErrorKind::NotFound)?;
+        buffer.copy_from_slice(cluster);
+        Ok(())
+    }
+}
+
+/// The clusters of a disk that hold anything but zeros.
+///
+/// Which these are depends on the disk's bytes alone, not on where its file has holes:
+/// the same disk gives the same image wherever it is stored.
+pub struct Occupied<'a> {
+    disk: &'a dyn Disk,
+    indexes: Vec<u64>,
+}
+
+impl<'a> Occupied<'a> {
+    /// Reads all data of the disk once to find them; keeps 8 bytes a cluster.
+    pub fn find(disk: &'a dyn Disk) -> io::Result<Self> {
+        let mut indexes = Vec::new();
+        let mut buffer = cluster_buffer();
+        let mut next = 0;
+        while let Some(run) = disk.next_data(next.min(disk.size() / CLUSTER + 1) * CLUSTER)? {
+            for index in run.start / CLUSTER..run.end.div_ceil(CLUSTER) {
+                read_cluster(disk, index, &mut buffer)?;
+                if !is_zero(&buffer) {
+                    indexes.push(index);
+                }
+            }
+            next = run.end.div_ceil(CLUSTER);
+        }
+        Ok(Self { disk, indexes })
+    }
+}
+
+impl Clusters for Occupied<'_> {
+    fn indexes(&self) -> Box<dyn Iterator<Item = u64> + '_> {
+        Box::new(self.indexes.iter().copied())
+    }
+
+    fn read(&self, index: u64, buffer: &mut [u8]) -> io::Result<()> {
+        read_cluster(self.disk, index, buffer)
+    }
+}
+
+/// One cluster of zeros.
+pub(crate) fn cluster_buffer() -> Vec<u8> {
+    vec![0; usize::try_from(CLUSTER).expect("64 KiB fit in memory")]
+}
+
+/// Whether all bytes are zero.
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
+    // Compared as 16-byte words: the compiler turns this into vector instructions.
+    let (words, rest) = bytes.as_chunks::<16>();
+    words.iter().all(|word| u128::from_ne_bytes(*word) == 0) && rest.iter().all(|byte| *byte == 0)
+}
+
+/// Checks what every writer relies on: rising indexes that lie inside a disk of `size` bytes.
+/// Returns how many there are.
+pub(super) fn count(clusters: &dyn Clusters, size: u64) -> io::Result<u64> {
+    let mut count = 0;
+    let mut least = 0;
+    for index in clusters.indexes() {
+        if index < least || index >= size.div_ceil(CLUSTER) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a cluster is out of order or past the end of the disk",
+            ));
+        }
+        least = index + 1;
+        count += 1;
+    }
+    Ok(count)
+}

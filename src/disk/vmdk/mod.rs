@@ -1,0 +1,26 @@
+//! VMDK, VMware's disk format: our own writer.
+//!
+//! Format: VMware's *Virtual Disk Format 5.0*. Numbers in it are little-endian, and offsets count
+//! 512-byte sectors.
+
+mod descriptor;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+pub use descriptor::ContentId;
+pub use write::{Image, Parent, write};
+
+/// The unit of every offset, in bytes.
+const SECTOR: u64 = 512;
+/// Sectors of a grain: what is allocated at once. One of ours is one cluster.
+const GRAIN: u64 = 128;
+/// Grains in one grain table.
+const TABLE_ENTRIES: u32 = 512;
+/// Sectors of a full grain table.
+const TABLE_SECTORS: u64 = 4;
+/// Where the descriptor text starts, and how many sectors it has.
+const DESCRIPTOR: std::ops::Range<u64> = 1..21;
+/// `CID` of the parent of a disk that has none.
+const NO_PARENT: u32 = 0xffff_ffff;

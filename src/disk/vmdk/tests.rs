@@ -1,0 +1,175 @@
+use std::fs;
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::{ContentId, Image, Parent, write};
+use crate::disk::clusters::cluster_buffer;
+use crate::disk::testing::{tool, try_tool};
+use crate::disk::{CLUSTER, Delta};
+
+const BASE: ContentId = ContentId::from_hash([7; 16]);
+
+fn delta(clusters: impl IntoIterator<Item = (u64, u8)>) -> Delta {
+    let fill = |byte| vec![byte; cluster_buffer().len()].into_boxed_slice();
+    clusters.into_iter().map(|(index, byte)| (index, fill(byte))).collect()
+}
+
+fn image(size: u64, parent: Option<Parent<'_>>) -> Image<'_> {
+    let content_id = if parent.is_some() { ContentId::from_hash([9; 16]) } else { BASE };
+    Image { size, content_id, parent, file_name: "disk.vmdk", hardware_version: 20 }
+}
+
+fn bytes(image: &Image<'_>, delta: &Delta) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write(&mut bytes, image, delta).expect("writing to memory");
+    bytes
+}
+
+fn apply(disk: &mut [u8], delta: &Delta) {
+    for (index, cluster) in delta {
+        let start = usize::try_from(index * CLUSTER).unwrap();
+        disk[start..start + cluster.len()].copy_from_slice(cluster);
+    }
+}
+
+fn compare(folder: &Path, vmdk: &str) -> (bool, String) {
+    try_tool(folder, "qemu-img", &["compare", "-f", "raw", "-F", "vmdk", "expected.raw", vmdk])
+}
+
+/// The header of a 1 GiB disk is the one qemu-img writes, and so is the place of every table.
+#[test]
+fn the_header_is_qemus() {
+    let folder = tempfile::tempdir().unwrap();
+    tool(folder.path(), "qemu-img", &["create", "-f", "vmdk", "qemu.vmdk", "1G"]);
+    let theirs = fs::read(folder.path().join("qemu.vmdk")).unwrap();
+    let ours = bytes(&image(1 << 30, None), &Delta::new());
+    assert_eq!(ours[..512], theirs[..512]);
+    // Both directories and all tables of an empty disk, up to the first grain.
+    assert_eq!(ours[21 * 512..], theirs[21 * 512..ours.len()]);
+}
+
+#[test]
+fn the_descriptor_is_the_documented_one() {
+    let parent = Parent { cid: 0x1234_abcd, hint: "../my template.vmwarevm/disk.vmdk" };
+    let image =
+        Image { content_id: ContentId::from_hash([0xab; 16]), ..image(3 << 30, Some(parent)) };
+    let bytes = bytes(&image, &Delta::new());
+    let text = &bytes[512..21 * 512];
+    let end = text.iter().position(|byte| *byte == 0).unwrap();
+    assert!(text[end..].iter().all(|byte| *byte == 0));
+    assert_eq!(
+        std::str::from_utf8(&text[..end]).unwrap(),
+        r#"# Disk DescriptorFile
+version=1
+encoding="UTF-8"
+CID=abababab
+parentCID=1234abcd
+createType="monolithicSparse"
+parentFileNameHint="../my template.vmwarevm/disk.vmdk"
+
+# Extent description
+RW 6291456 SPARSE "disk.vmdk"
+
+# The Disk Data Base
+#DDB
+
+ddb.longContentID = "abababababababababababababababab"
+ddb.adapterType = "lsilogic"
+ddb.geometry.cylinders = "391"
+ddb.geometry.heads = "255"
+ddb.geometry.sectors = "63"
+ddb.virtualHWVersion = "20"
+ddb.toolsInstallType = "4"
+ddb.toolsVersion = "2147483647"
+"#
+    );
+}
+
+#[test]
+fn reserved_content_ids_are_never_used() {
+    assert_eq!(ContentId::from_hash([0xff; 16]).short(), 0x7fff_ffff);
+    let mut reserved = [0xff; 16];
+    reserved[15] = 0xfe;
+    assert_eq!(ContentId::from_hash(reserved).short(), 0x7fff_fffe);
+    assert_eq!(ContentId::from_hash([1; 16]).short(), 0x0101_0101);
+}
+
+/// Both directories lead to tables of equal content; grains are aligned, unique, and after them.
+#[test]
+fn both_grain_directories_agree() {
+    let written = delta([(0, 1), (511, 2), (512, 0), (1600, 4)]);
+    let bytes = bytes(&image(128 << 20, None), &written);
+    let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+    let entries = |sector: u64, count: usize| -> Vec<u32> {
+        let start = usize::try_from(sector * 512).unwrap();
+        bytes[start..start + 4 * count]
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|entry| u32::from_le_bytes(*entry))
+            .collect()
+    };
+    let tables = |directory: u64| -> Vec<u32> {
+        entries(directory, 4).iter().flat_map(|table| entries(u64::from(*table), 512)).collect()
+    };
+    let (redundant, primary, overhead) = (u64_at(48), u64_at(56), u64_at(64));
+    assert_eq!(tables(redundant), tables(primary));
+    let grains: Vec<u32> = tables(primary).into_iter().filter(|grain| *grain != 0).collect();
+    assert_eq!(grains.len(), 4);
+    assert!(grains.is_sorted_by(|a, b| a < b));
+    assert!(grains.iter().all(|grain| grain % 128 == 0 && u64::from(*grain) >= overhead));
+    assert_eq!(bytes.len() as u64, (overhead + 4 * 128) * 512);
+}
+
+#[test]
+fn what_cannot_be_written_is_refused() {
+    let mut out = Vec::new();
+    let empty = Delta::new();
+    assert!(write(&mut out, &image(0, None), &empty).is_err());
+    assert!(write(&mut out, &image(CLUSTER + 512, None), &empty).is_err());
+    assert!(write(&mut out, &image(2 << 40, None), &empty).is_err());
+    assert!(write(&mut out, &image(CLUSTER, None), &delta([(1, 1)])).is_err());
+    let hint = "x\"\nCID=1";
+    assert!(write(&mut out, &image(CLUSTER, Some(Parent { cid: 1, hint })), &empty).is_err());
+    let hint = &"x".repeat(20 * 512);
+    assert!(write(&mut out, &image(CLUSTER, Some(Parent { cid: 1, hint })), &empty).is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn a_chain_reads_as_its_deltas_applied(
+        grains in 1..64_u64,
+        base in prop::collection::btree_map(0..64_u64, any::<u8>(), 0..30),
+        child in prop::collection::btree_map(0..64_u64, 0..4_u8, 0..30),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let size = grains * CLUSTER;
+        let base = delta(base.into_iter().filter(|(index, _)| *index < grains));
+        let child = delta(child.into_iter().filter(|(index, _)| *index < grains));
+        fs::create_dir_all(folder.path().join("a template.vmwarevm")).unwrap();
+        fs::create_dir_all(folder.path().join("clone.vmwarevm")).unwrap();
+        let base_path = folder.path().join("a template.vmwarevm/disk.vmdk");
+        let base_bytes = bytes(&image(size, None), &base);
+        prop_assert_eq!(&base_bytes, &bytes(&image(size, None), &base));
+        fs::write(base_path, base_bytes).unwrap();
+        let parent = Parent { cid: BASE.short(), hint: "../a template.vmwarevm/disk.vmdk" };
+        fs::write(folder.path().join("clone.vmwarevm/disk.vmdk"), bytes(&image(size, Some(parent)), &child)).unwrap();
+
+        let mut expected = vec![0; usize::try_from(size).unwrap()];
+        apply(&mut expected, &base);
+        fs::write(folder.path().join("expected.raw"), &expected).unwrap();
+        let (equal, report) = compare(folder.path(), "a template.vmwarevm/disk.vmdk");
+        prop_assert!(equal, "{}", report);
+        apply(&mut expected, &child);
+        fs::write(folder.path().join("expected.raw"), &expected).unwrap();
+        let (equal, report) = compare(folder.path(), "clone.vmwarevm/disk.vmdk");
+        prop_assert!(equal, "{}", report);
+        for vmdk in ["a template.vmwarevm/disk.vmdk", "clone.vmwarevm/disk.vmdk"] {
+            let (sound, report) = try_tool(folder.path(), "qemu-img", &["check", vmdk]);
+            prop_assert!(sound, "{}", report);
+        }
+    }
+}

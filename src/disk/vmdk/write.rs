@@ -1,0 +1,163 @@
+//! The writer: monolithicSparse, the one kind that every VMware product and QEMU read and write.
+
+use std::io::{self, Write};
+
+use super::descriptor::{self, ContentId};
+use super::{DESCRIPTOR, GRAIN, SECTOR, TABLE_ENTRIES, TABLE_SECTORS};
+
+use crate::disk::clusters::{cluster_buffer, count};
+use crate::disk::{CLUSTER, Clusters};
+
+/// A disk to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct Image<'a> {
+    /// Virtual size in bytes: whole grains of 64 KiB, less than 2 TiB; a child's is its parent's.
+    pub size: u64,
+    /// Who the content is.
+    pub content_id: ContentId,
+    /// Who answers for grains that are not written; without one, they are zeros.
+    pub parent: Option<Parent<'a>>,
+    /// The name of the file itself, which its own descriptor repeats.
+    pub file_name: &'a str,
+    /// VMware's virtual hardware version: 20 is Fusion 13.
+    pub hardware_version: u32,
+}
+
+/// The disk below a child.
+#[derive(Clone, Copy, Debug)]
+pub struct Parent<'a> {
+    /// Its `CID`: [`ContentId::short`]. A child refuses a parent with any other.
+    pub cid: u32,
+    /// Where it is, from the child's folder: `../template.vmwarevm/disk.vmdk`.
+    pub hint: &'a str,
+}
+
+/// The sector of the redundant grain directory.
+const REDUNDANT: u64 = DESCRIPTOR.end;
+
+/// Where the rest goes, in sectors of the file.
+struct Layout {
+    /// Grain tables, all of which are there, used or not.
+    tables: u64,
+    /// Sectors of a grain directory: 4 bytes a table.
+    directory: u64,
+}
+
+impl Layout {
+    fn new(size: u64) -> Self {
+        let tables = (size / CLUSTER).div_ceil(TABLE_ENTRIES.into());
+        Self { tables, directory: (tables * 4).div_ceil(SECTOR) }
+    }
+
+    /// Sectors of a directory with its tables.
+    fn copy(&self) -> u64 {
+        self.directory + self.tables * TABLE_SECTORS
+    }
+
+    /// The grain directory.
+    fn primary(&self) -> u64 {
+        REDUNDANT + self.copy()
+    }
+
+    /// The first grain.
+    fn grains(&self) -> u64 {
+        (self.primary() + self.copy()).next_multiple_of(GRAIN)
+    }
+}
+
+/// Writes a disk that holds `clusters`.
+///
+/// A cluster of zeros is written as a grain of zeros: that is how a child hides its parent's
+/// data. The same input gives the same bytes. `InvalidInput` for a size VMDK cannot have, for
+/// clusters outside it, and for names it cannot quote.
+pub fn write(out: &mut impl Write, image: &Image<'_>, clusters: &impl Clusters) -> io::Result<()> {
+    if image.size == 0 || !image.size.is_multiple_of(CLUSTER) {
+        let size = image.size;
+        return Err(invalid(format!("a VMDK of {size} bytes is not made of whole 64 KiB grains")));
+    }
+    let layout = Layout::new(image.size);
+    let grains = count(clusters, image.size)?;
+    // Grain tables count sectors in 32 bits.
+    if image.size / SECTOR > u64::from(u32::MAX)
+        || layout.grains() + grains * GRAIN > u64::from(u32::MAX)
+    {
+        return Err(invalid("a VMDK must be smaller than 2 TiB".to_owned()));
+    }
+
+    out.write_all(&header(image.size, &layout))?;
+    out.write_all(&descriptor::render(image)?)?;
+    write_directory(out, &layout, REDUNDANT, clusters)?;
+    write_directory(out, &layout, layout.primary(), clusters)?;
+    let gap = layout.grains() - layout.primary() - layout.copy();
+    out.write_all(&cluster_buffer()[..usize::try_from(gap * SECTOR).expect("below a grain")])?;
+
+    let mut buffer = cluster_buffer();
+    for index in clusters.indexes() {
+        clusters.read(index, &mut buffer)?;
+        out.write_all(&buffer)?;
+    }
+    Ok(())
+}
+
+/// `SparseExtentHeader`, one sector.
+fn header(size: u64, layout: &Layout) -> Vec<u8> {
+    let mut header = Vec::new();
+    header.extend(b"KDMV");
+    header.extend(1u32.to_le_bytes()); // version
+    header.extend(3u32.to_le_bytes()); // newline test is valid, redundant directory is used
+    header.extend((size / SECTOR).to_le_bytes());
+    header.extend(GRAIN.to_le_bytes());
+    header.extend(DESCRIPTOR.start.to_le_bytes());
+    header.extend((DESCRIPTOR.end - DESCRIPTOR.start).to_le_bytes());
+    header.extend(TABLE_ENTRIES.to_le_bytes());
+    header.extend(REDUNDANT.to_le_bytes());
+    header.extend(layout.primary().to_le_bytes());
+    header.extend(layout.grains().to_le_bytes());
+    header.push(0); // shut down cleanly
+    header.extend(b"\n \r\n"); // shows whether a transfer as text has mangled the file
+    header.extend(0u16.to_le_bytes()); // not compressed
+    header.resize(512, 0);
+    header
+}
+
+/// A grain directory at sector `start`, and its grain tables after it.
+fn write_directory(
+    out: &mut impl Write,
+    layout: &Layout,
+    start: u64,
+    clusters: &dyn Clusters,
+) -> io::Result<()> {
+    let first = start + layout.directory;
+    write_entries(out, (0..layout.tables).map(|table| first + table * TABLE_SECTORS))?;
+
+    let mut indexes = clusters.indexes().peekable();
+    let mut next = layout.grains();
+    for table in 0..layout.tables {
+        let first = table * u64::from(TABLE_ENTRIES);
+        write_entries(
+            out,
+            (first..first + u64::from(TABLE_ENTRIES)).map(|grain| {
+                if indexes.next_if_eq(&grain).is_none() {
+                    return 0;
+                }
+                next += GRAIN;
+                next - GRAIN
+            }),
+        )?;
+    }
+    Ok(())
+}
+
+/// Writes 4-byte entries and fills the last sector with zeros.
+fn write_entries(out: &mut impl Write, entries: impl Iterator<Item = u64>) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    for entry in entries {
+        bytes.extend(u32::try_from(entry).expect("checked to be below 2 TiB").to_le_bytes());
+    }
+    bytes.resize(bytes.len().next_multiple_of(512), 0);
+    out.write_all(&bytes)
+}
+
+fn invalid(message: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, message)
+}

@@ -1,0 +1,148 @@
+//! What an ext4 file system must be before it is touched.
+//!
+//! Field offsets and feature bits: kernel documentation, `filesystems/ext4`, "Super Block".
+
+use crate::disk::Disk;
+use crate::error::{Context, Error, Result};
+
+const SUPERBLOCK: u64 = 1024;
+const STATE: usize = 0x3a;
+const COMPAT: usize = 0x5c;
+const INCOMPAT: usize = 0x60;
+const RO_COMPAT: usize = 0x64;
+const LAST_ORPHAN: usize = 0xe8;
+
+const STATE_CLEAN: u16 = 1;
+const STATE_ERRORS: u16 = 2;
+const NEEDS_RECOVERY: u32 = 0x4;
+const EXTENTS: u32 = 0x40;
+const ORPHAN_PRESENT: u32 = 0x1_0000;
+
+/// How far a feature is supported here.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Support {
+    /// Kept consistent by every change.
+    Written,
+    /// Can be read; changes would leave it inconsistent.
+    Read,
+    /// As [`Support::Read`], and tune2fs(8) can turn it off.
+    ReadUntilTurnedOff,
+    /// Cannot even be read.
+    No,
+}
+use Support::{No, Read, ReadUntilTurnedOff, Written};
+
+/// A bit, what e2fsprogs calls it, and how far it is supported.
+type Feature = (u32, &'static str, Support);
+
+const COMPAT_FEATURES: &[Feature] = &[
+    (0x1, "dir_prealloc", Written),
+    (0x2, "imagic_inodes", Read),
+    (0x4, "has_journal", Written),
+    (0x8, "ext_attr", Written),
+    (0x10, "resize_inode", Written),
+    (0x20, "dir_index", Written),
+    (0x200, "sparse_super2", Written),
+    (0x400, "fast_commit", Written),
+    (0x800, "stable_inodes", ReadUntilTurnedOff),
+    (0x1000, "orphan_file", Written),
+];
+
+const INCOMPAT_FEATURES: &[Feature] = &[
+    (0x1, "compression", No),
+    (0x2, "filetype", Written),
+    (NEEDS_RECOVERY, "needs_recovery", Written),
+    (0x8, "journal_dev", No),
+    (0x10, "meta_bg", Written),
+    (EXTENTS, "extent", Written),
+    (0x80, "64bit", Written),
+    (0x100, "mmp", ReadUntilTurnedOff),
+    (0x200, "flex_bg", Written),
+    (0x400, "ea_inode", Read),
+    (0x1000, "dirdata", No),
+    (0x2000, "metadata_csum_seed", Written),
+    (0x4000, "large_dir", Read),
+    (0x8000, "inline_data", Written),
+    (0x1_0000, "encrypt", Read),
+    (0x2_0000, "casefold", Read),
+];
+
+const RO_COMPAT_FEATURES: &[Feature] = &[
+    (0x1, "sparse_super", Written),
+    (0x2, "large_file", Written),
+    (0x4, "btree_dir", Read),
+    (0x8, "huge_file", Written),
+    (0x10, "uninit_bg", Written),
+    (0x20, "dir_nlink", Written),
+    (0x40, "extra_isize", Written),
+    (0x80, "snapshot", Read),
+    (0x100, "quota", ReadUntilTurnedOff),
+    (0x200, "bigalloc", Read),
+    (0x400, "metadata_csum", Written),
+    (0x800, "replica", Read),
+    (0x1000, "read-only", ReadUntilTurnedOff),
+    (0x2000, "project", ReadUntilTurnedOff),
+    (0x4000, "shared_blocks", Read),
+    (0x8000, "verity", Read),
+    (ORPHAN_PRESENT, "orphan_present", Written),
+];
+
+/// Refuses what cannot be read and, when the disk can be written, what cannot be changed safely.
+pub(super) fn check(disk: &dyn Disk) -> Result<()> {
+    let mut superblock = [0; 1024];
+    disk.read_at(&mut superblock, SUPERBLOCK).context(|| "reading the ext4 superblock")?;
+    let word = |at: usize| {
+        u32::from_le_bytes(*superblock[at..].first_chunk().expect("the offset is a constant"))
+    };
+    let features = [
+        (word(COMPAT), COMPAT_FEATURES, Read),
+        (word(INCOMPAT), INCOMPAT_FEATURES, No),
+        (word(RO_COMPAT), RO_COMPAT_FEATURES, Read),
+    ];
+    for (bits, known, unknown) in features {
+        for bit in (0..32).map(|shift| 1 << shift).filter(|bit| bits & bit != 0) {
+            let feature = known.iter().find(|feature| feature.0 == bit);
+            let (name, support) = match feature {
+                Some(&(_, name, support)) => (name.to_owned(), support),
+                None => (format!("{bit:#x}"), unknown),
+            };
+            check_feature(&name, support, disk.is_writable())?;
+        }
+    }
+    if !disk.is_writable() {
+        return Ok(());
+    }
+    if word(INCOMPAT) & EXTENTS == 0 {
+        return Err(Error::input("the file system is ext2 or ext3: it lacks the feature `extent`")
+            .hint("turn it on with `tune2fs -O extents`, then run `e2fsck -fp`"));
+    }
+    let state = u16::from_le_bytes([superblock[STATE], superblock[STATE + 1]]);
+    let unclean = if word(INCOMPAT) & NEEDS_RECOVERY != 0 {
+        "it was not unmounted cleanly: its journal holds changes that are not yet in place"
+    } else if word(RO_COMPAT) & ORPHAN_PRESENT != 0 || word(LAST_ORPHAN) != 0 {
+        "it was not unmounted cleanly: deleted files still wait to be freed"
+    } else if state & STATE_ERRORS != 0 {
+        "the kernel recorded errors in it"
+    } else if state & STATE_CLEAN == 0 {
+        "it was not unmounted cleanly"
+    } else {
+        return Ok(());
+    };
+    Err(Error::input(unclean).hint("run `e2fsck -fp` on the partition first"))
+}
+
+fn check_feature(name: &str, support: Support, writable: bool) -> Result<()> {
+    match support {
+        Written => Ok(()),
+        Read | ReadUntilTurnedOff if !writable => Ok(()),
+        ReadUntilTurnedOff => Err(Error::input(format!(
+            "its feature `{name}` cannot be kept consistent by nodeforge"
+        ))
+        .hint(format!("turn it off with `tune2fs -O ^{name}`, then run `e2fsck -fp`"))),
+        Read => Err(Error::input(format!(
+            "its feature `{name}` cannot be kept consistent by nodeforge"
+        ))
+        .hint("tune2fs cannot turn it off: copy the files to a file system made without it")),
+        No => Err(Error::input(format!("its feature `{name}` is not known to nodeforge"))),
+    }
+}

@@ -1,0 +1,516 @@
+//! ext4, through the crate rust-fs-ext4.
+
+mod acl;
+mod device;
+mod error;
+mod guard;
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::io::Read;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use fs_ext4::dir::DirEntryType;
+use fs_ext4::extent::{self, ExtentVerifyCtx};
+use fs_ext4::fs::{Filesystem, UTIME_OMIT};
+use fs_ext4::inode::{self, Inode};
+use fs_ext4::{Superblock, file_io, xattr};
+
+use self::device::{Device, FixedRuntime};
+use self::error::{damaged, explain};
+use super::{Attributes, Entry, FileType, Metadata, Node, Space, Volume};
+use crate::disk::Disk;
+use crate::error::{Context, Error, Result};
+
+/// The root directory's inode, the same on every ext4.
+const ROOT: Node = 2;
+
+/// How much of a file is copied at once, in bytes.
+const CHUNK: usize = 1 << 20;
+
+/// How many inodes are kept at most: a directory, its parents and some files.
+const REMEMBERED: usize = 64;
+
+/// An ext4 file system.
+///
+/// Changes go straight to their blocks, past the journal: it would hold a second copy of every
+/// byte, secrets included, and would have to travel with every node's delta. Who needs all or
+/// nothing writes through an [`crate::disk::Overlay`].
+pub struct Ext4 {
+    disk: Arc<dyn Disk>,
+    runtime: Arc<FixedRuntime>,
+    // `None` only after a flush that failed: nothing is known of the disk then.
+    mounted: Option<Filesystem>,
+    /// Inodes read lately: programs ask several things of one file, and of its directory, in a row.
+    recent: Mutex<HashMap<u32, Arc<LoadedInode>>>,
+}
+
+struct LoadedInode {
+    inode: Inode,
+    raw: Vec<u8>,
+}
+
+impl Ext4 {
+    /// Opens the file system that fills `disk`; for writing when the disk can be written, and then
+    /// only when it is clean and has no feature that would be left inconsistent. `clock`, in
+    /// seconds since 1970, becomes the time of everything that is changed.
+    ///
+    /// Read-only, a dirty journal is replayed in memory and the disk is never written.
+    pub fn open(disk: Arc<dyn Disk>, clock: i64) -> Result<Self> {
+        guard::check(&*disk)?;
+        let runtime = Arc::new(FixedRuntime::new(clock));
+        let mounted = mount(&disk, &runtime)?;
+        Ok(Self { disk, runtime, mounted: Some(mounted), recent: Mutex::new(HashMap::new()) })
+    }
+
+    fn fs(&self) -> Result<&Filesystem> {
+        self.mounted
+            .as_ref()
+            .ok_or_else(|| Error::failure("the file system was closed after an earlier error"))
+    }
+
+    /// The file system for a change, which outdates what was remembered.
+    fn changing(&mut self) -> Result<&Filesystem> {
+        self.recent.get_mut().expect("no reader panicked").clear();
+        self.fs()
+    }
+
+    fn load(&self, node: Node) -> Result<Arc<LoadedInode>> {
+        let number = inode_number(node)?;
+        let mut recent = self.recent.lock().expect("no reader panicked");
+        if let Some(loaded) = recent.get(&number) {
+            return Ok(Arc::clone(loaded));
+        }
+        let (inode, raw) = self.fs()?.read_inode_verified(number).map_err(explain)?;
+        let loaded = Arc::new(LoadedInode { inode, raw });
+        if recent.len() >= REMEMBERED {
+            recent.clear();
+        }
+        recent.insert(number, Arc::clone(&loaded));
+        Ok(loaded)
+    }
+
+    fn claim(&self, number: u32, attributes: Attributes) -> Result<Node> {
+        let fs = self.fs()?;
+        if (attributes.uid, attributes.gid) != (0, 0) {
+            fs.apply_chown_ino(number, attributes.uid, attributes.gid).map_err(explain)?;
+        }
+        Ok(Node::from(number))
+    }
+
+    /// Reads from the extent that holds `offset`, or zeros from the hole that does, as much of
+    /// `buffer` as it has. `buffer` ends within the file.
+    fn read_run(
+        &self,
+        number: u32,
+        inode: &Inode,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Result<usize> {
+        let fs = self.fs()?;
+        let block_size = u64::from(fs.sb.block_size());
+        let (block, within) = (offset / block_size, offset % block_size);
+        let context = ExtentVerifyCtx { ino: number, generation: inode.generation, csum: &fs.csum };
+        let found = extent::lookup_verified(
+            &inode.block,
+            &*fs.dev,
+            fs.sb.block_size(),
+            block,
+            Some(&context),
+        )
+        .map_err(explain)?;
+        let blocks = match found {
+            Some(extent) => (u64::from(extent.logical_block) + u64::from(extent.length))
+                .checked_sub(block)
+                .ok_or_else(|| damaged("an extent was found where it is not"))?,
+            None => 1,
+        };
+        let length =
+            usize::try_from(blocks * block_size - within).unwrap_or(usize::MAX).min(buffer.len());
+        let part = &mut buffer[..length];
+        match found.filter(|extent| !extent.uninitialized) {
+            None => part.fill(0),
+            Some(extent) => {
+                let start = extent
+                    .map(block)
+                    .checked_mul(block_size)
+                    .ok_or_else(|| damaged("an extent lies beyond any disk"))?;
+                fs.dev.read_at(start + within, part).map_err(explain)?;
+            }
+        }
+        Ok(length)
+    }
+}
+
+fn mount(disk: &Arc<dyn Disk>, runtime: &Arc<FixedRuntime>) -> Result<Filesystem> {
+    let device = Arc::new(Device(Arc::clone(disk)));
+    let mut fs = Filesystem::mount_with_runtime(device, Arc::clone(runtime) as _)
+        .map_err(explain)
+        .context(|| "opening the ext4 file system")?;
+    fs.journal = None;
+    Ok(fs)
+}
+
+fn inode_number(node: Node) -> Result<u32> {
+    u32::try_from(node).map_err(|_| damaged("an inode number is out of range"))
+}
+
+fn mode_bits(attributes: Attributes) -> u16 {
+    u16::try_from(attributes.mode & 0o7777).expect("masked to 12 bits")
+}
+
+fn file_type(inode: &Inode) -> Result<FileType> {
+    Ok(match inode.file_type() {
+        inode::S_IFREG => FileType::File,
+        inode::S_IFDIR => FileType::Directory,
+        inode::S_IFLNK => FileType::Symlink,
+        inode::S_IFCHR => FileType::CharacterDevice,
+        inode::S_IFBLK => FileType::BlockDevice,
+        inode::S_IFIFO => FileType::Fifo,
+        inode::S_IFSOCK => FileType::Socket,
+        _ => return Err(damaged("an inode has no file type")),
+    })
+}
+
+/// Major and minor number as the kernel packs them (`include/linux/kdev_t.h`): the old form of
+/// 8 bits each in the first word, or else the new one of 12 and 20 bits in the second.
+fn device_numbers(inode: &Inode) -> (u32, u32) {
+    let word = |at: usize| {
+        u32::from_le_bytes(*inode.block[at..].first_chunk().expect("60 bytes hold two words"))
+    };
+    match (word(0), word(4)) {
+        (0, new) => ((new >> 8) & 0xfff, (new & 0xff) | ((new >> 12) & 0xf_ff00)),
+        (old, _) => ((old >> 8) & 0xff, old & 0xff),
+    }
+}
+
+impl Volume for Ext4 {
+    fn kind(&self) -> &'static str {
+        self.mounted.as_ref().map_or("ext4", |fs| fs.flavor.name())
+    }
+
+    fn label(&self) -> Option<String> {
+        let label = self.mounted.as_ref()?.sb.volume_name.trim_end_matches('\0');
+        (!label.is_empty()).then(|| label.to_owned())
+    }
+
+    fn uuid(&self) -> Option<String> {
+        let bytes = self.mounted.as_ref()?.sb.uuid;
+        Some(uuid::Uuid::from_bytes(bytes).hyphenated().to_string())
+    }
+
+    fn is_writable(&self) -> bool {
+        self.disk.is_writable()
+    }
+
+    fn has_owners(&self) -> bool {
+        true
+    }
+
+    fn space(&self) -> Result<Space> {
+        let fs = self.fs()?;
+        // The mounted copy is the one read at the beginning.
+        let now = Superblock::read(&*fs.dev).map_err(explain)?;
+        let block = u64::from(now.block_size());
+        Ok(Space {
+            total: now.blocks_count.saturating_mul(block),
+            free: now.free_blocks_count.saturating_mul(block),
+            free_inodes: u64::from(now.free_inodes_count),
+            block,
+        })
+    }
+
+    fn root(&self) -> Node {
+        ROOT
+    }
+
+    fn lookup(&self, directory: Node, name: &OsStr) -> Result<Option<Node>> {
+        match self.fs()?.lookup_at(inode_number(directory)?, name.as_bytes()) {
+            Ok(number) => Ok(Some(Node::from(number))),
+            Err(fs_ext4::Error::NotFound) => Ok(None),
+            Err(error) => Err(explain(error)),
+        }
+    }
+
+    fn metadata(&self, node: Node) -> Result<Metadata> {
+        let LoadedInode { inode, .. } = &*self.load(node)?;
+        let file_type = file_type(inode)?;
+        Ok(Metadata {
+            file_type,
+            size: inode.size,
+            mode: u32::from(inode.mode & 0o7777),
+            uid: inode.uid,
+            gid: inode.gid,
+            modified: (inode.mtime, inode.mtime_nsec),
+            links: u32::from(inode.links_count),
+            inode: node,
+            device: match file_type {
+                FileType::CharacterDevice | FileType::BlockDevice => device_numbers(inode),
+                _ => (0, 0),
+            },
+        })
+    }
+
+    fn allocated(&self, node: Node) -> Result<u64> {
+        Ok(self.load(node)?.inode.blocks.saturating_mul(512))
+    }
+
+    fn read_dir(&self, directory: Node) -> Result<Vec<(Entry, Node)>> {
+        let found = self.fs()?.read_dir_ino(inode_number(directory)?).map_err(explain)?;
+        let mut entries = Vec::with_capacity(found.len());
+        for entry in found {
+            if entry.name == b"." || entry.name == b".." {
+                continue;
+            }
+            if entry.name.is_empty() || entry.name.iter().any(|&byte| byte == b'/' || byte == 0) {
+                return Err(damaged("a directory holds a name that is none"));
+            }
+            let node = Node::from(entry.inode);
+            let file_type = match entry.file_type {
+                DirEntryType::RegFile => FileType::File,
+                DirEntryType::Directory => FileType::Directory,
+                DirEntryType::CharDev => FileType::CharacterDevice,
+                DirEntryType::BlockDev => FileType::BlockDevice,
+                DirEntryType::Fifo => FileType::Fifo,
+                DirEntryType::Socket => FileType::Socket,
+                DirEntryType::Symlink => FileType::Symlink,
+                DirEntryType::Unknown => self.metadata(node)?.file_type,
+            };
+            entries.push((Entry { name: OsString::from_vec(entry.name), file_type }, node));
+        }
+        Ok(entries)
+    }
+
+    fn read_at(&self, node: Node, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        let number = inode_number(node)?;
+        let LoadedInode { inode, raw } = &*self.load(node)?;
+        if !inode.is_file() {
+            return Err(Error::input("not a regular file"));
+        }
+        let left = inode.size.saturating_sub(offset);
+        let length = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let buffer = &mut buffer[..length];
+        if inode.has_inline_data() || !inode.has_extents() {
+            let fs = self.fs()?;
+            let read = file_io::read_with_raw_verified(
+                fs,
+                inode,
+                raw,
+                number,
+                offset,
+                length as u64,
+                buffer,
+            );
+            let read = read.map_err(explain)?;
+            return Ok(usize::try_from(read).expect("no more than the buffer holds"));
+        }
+        let mut done = 0;
+        while done < length {
+            done += self.read_run(number, inode, offset + done as u64, &mut buffer[done..])?;
+        }
+        Ok(length)
+    }
+
+    fn read_link(&self, node: Node) -> Result<OsString> {
+        let LoadedInode { inode, raw } = &*self.load(node)?;
+        let fs = self.fs()?;
+        let target = if inode.is_symlink() && inode.has_inline_data() {
+            file_io::read_inline(fs, inode, raw)
+        } else {
+            fs.read_link(inode_number(node)?)
+        };
+        Ok(OsString::from_vec(target.map_err(explain)?))
+    }
+
+    fn xattrs(&self, node: Node) -> Result<Vec<(OsString, Vec<u8>)>> {
+        let LoadedInode { inode, raw } = &*self.load(node)?;
+        let entries = xattr::read_all_resolved(self.fs()?, inode, raw).map_err(explain)?;
+        let mut attributes = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let name = OsString::from(entry.name);
+            // Not an attribute to anybody but ext4: the rest of a small file's content.
+            if name == "system.data" {
+                continue;
+            }
+            let value = if acl::is_acl(&name) {
+                acl::from_disk(&entry.value).ok_or_else(|| damaged("an ACL is none"))?
+            } else {
+                entry.value
+            };
+            attributes.push((name, value));
+        }
+        Ok(attributes)
+    }
+
+    fn create_file(
+        &mut self,
+        directory: Node,
+        name: &OsStr,
+        attributes: Attributes,
+    ) -> Result<Node> {
+        let number = self
+            .changing()?
+            .apply_create_at(inode_number(directory)?, name.as_bytes(), mode_bits(attributes))
+            .map_err(explain)?;
+        self.claim(number, attributes)
+    }
+
+    fn create_dir(
+        &mut self,
+        directory: Node,
+        name: &OsStr,
+        attributes: Attributes,
+    ) -> Result<Node> {
+        let number = self
+            .changing()?
+            .apply_mkdir_at(inode_number(directory)?, name.as_bytes(), mode_bits(attributes))
+            .map_err(explain)?;
+        self.claim(number, attributes)
+    }
+
+    fn create_symlink(&mut self, directory: Node, name: &OsStr, target: &OsStr) -> Result<Node> {
+        let fs = self.changing()?;
+        // It has one block, with the zero byte that ends it.
+        let limit = fs.sb.block_size().min(4096) as usize;
+        if target.len() >= limit {
+            return Err(Error::input(format!(
+                "the symlink's target has {} bytes, and {} fit",
+                target.len(),
+                limit - 1
+            )));
+        }
+        fs.apply_symlink_at(inode_number(directory)?, name.as_bytes(), target.as_bytes())
+            .map(Node::from)
+            .map_err(explain)
+    }
+
+    fn create_special(
+        &mut self,
+        directory: Node,
+        name: &OsStr,
+        file_type: FileType,
+        (major, minor): (u32, u32),
+        attributes: Attributes,
+    ) -> Result<Node> {
+        let type_bits = match file_type {
+            FileType::CharacterDevice => inode::S_IFCHR,
+            FileType::BlockDevice => inode::S_IFBLK,
+            FileType::Fifo => inode::S_IFIFO,
+            FileType::Socket => inode::S_IFSOCK,
+            _ => return Err(Error::input("not a device, pipe or socket")),
+        };
+        // The crate writes larger numbers in the old form too, where the kernel then misreads them.
+        if major > 0xff || minor > 0xff {
+            return Err(Error::failure(format!(
+                "device {major}:{minor} has a number above 255, which cannot be written here"
+            )));
+        }
+        let number = self
+            .changing()?
+            .apply_mknod_at(
+                inode_number(directory)?,
+                name.as_bytes(),
+                type_bits | mode_bits(attributes),
+                major,
+                minor,
+            )
+            .map_err(explain)?;
+        self.claim(number, attributes)
+    }
+
+    fn link(&mut self, node: Node, directory: Node, name: &OsStr) -> Result<()> {
+        self.changing()?
+            .apply_link_at(inode_number(node)?, inode_number(directory)?, name.as_bytes())
+            .map_err(explain)
+    }
+
+    fn unlink(&mut self, directory: Node, name: &OsStr) -> Result<()> {
+        self.changing()?.apply_unlink_at(inode_number(directory)?, name.as_bytes()).map_err(explain)
+    }
+
+    fn remove_dir(&mut self, directory: Node, name: &OsStr) -> Result<()> {
+        self.changing()?.apply_rmdir_at(inode_number(directory)?, name.as_bytes()).map_err(explain)
+    }
+
+    fn replace_content(&mut self, node: Node, content: &mut dyn Read, size: u64) -> Result<()> {
+        let number = inode_number(node)?;
+        let loaded = self.load(node)?;
+        if !loaded.inode.has_extents() && !loaded.inode.has_inline_data() {
+            return Err(Error::failure("the file is mapped block by block, as ext3 did it")
+                .hint("remove it first: it is made anew with extents then"));
+        }
+        let fs = self.changing()?;
+        fs.apply_truncate_ino(number, 0).map_err(explain)?;
+        let chunk = usize::try_from(size).unwrap_or(CHUNK).min(CHUNK);
+        let mut buffer = vec![0; chunk];
+        let mut offset = 0;
+        while offset < size {
+            let length = usize::try_from(size - offset).unwrap_or(CHUNK).min(CHUNK);
+            content.read_exact(&mut buffer[..length])?;
+            fs.apply_pwrite_ino(number, offset, &buffer[..length]).map_err(explain)?;
+            offset += length as u64;
+        }
+        Ok(())
+    }
+
+    fn set_attributes(&mut self, node: Node, attributes: Attributes) -> Result<()> {
+        let number = inode_number(node)?;
+        let is_symlink = self.load(node)?.inode.is_symlink();
+        let fs = self.changing()?;
+        fs.apply_chown_ino(number, attributes.uid, attributes.gid).map_err(explain)?;
+        if !is_symlink {
+            fs.apply_chmod_ino(number, mode_bits(attributes)).map_err(explain)?;
+        }
+        Ok(())
+    }
+
+    fn set_modified(&mut self, node: Node, (seconds, nanoseconds): (i64, u32)) -> Result<()> {
+        let number = inode_number(node)?;
+        self.changing()?
+            .apply_utimens_ino(number, 0, UTIME_OMIT, seconds, nanoseconds)
+            .map_err(explain)
+    }
+
+    fn set_xattr(&mut self, path: &Path, name: &str, value: Option<&[u8]>) -> Result<()> {
+        let fs = self.changing()?;
+        let path = path
+            .to_str()
+            .ok_or_else(|| Error::failure("extended attributes need a path in UTF-8"))?;
+        let Some(value) = value else {
+            return match fs.apply_removexattr(path, name) {
+                Ok(()) | Err(fs_ext4::Error::NotFound) => Ok(()),
+                Err(error) => Err(explain(error)),
+            };
+        };
+        let converted;
+        let value = if acl::is_acl(OsStr::new(name)) {
+            converted = acl::to_disk(value)
+                .ok_or_else(|| Error::input(format!("the value of `{name}` is no ACL")))?;
+            &converted
+        } else {
+            value
+        };
+        match fs.apply_setxattr(path, name, value) {
+            Err(fs_ext4::Error::NoSpaceLeftOnDevice) => Err(Error::failure(format!(
+                "`{name}` of {} bytes does not fit with the other extended attributes",
+                value.len()
+            ))),
+            other => other.map_err(explain),
+        }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if !self.is_writable() {
+            return Ok(());
+        }
+        self.recent.get_mut().expect("no reader panicked").clear();
+        // The superblock says "not cleanly unmounted" from the first change until this.
+        if let Some(fs) = self.mounted.take() {
+            fs.finish().map_err(explain)?;
+        }
+        self.mounted = Some(mount(&self.disk, &self.runtime)?);
+        Ok(())
+    }
+}

@@ -1,0 +1,350 @@
+//! FAT12, FAT16 and FAT32, through the crate hadris-fat.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use hadris_fat::sync::FatFs;
+use hadris_fat::{CacheOptions, FatKind};
+use hadris_fs::{DateTime, DirCursor, ErrorKind, MountOptions, Name, NodeId, SetAttr};
+use hadris_storage::sync::BlockDevice;
+use hadris_storage::{BlockIndex, BlockSize};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use super::{Attributes, Entry, FileType, Metadata, Node, Space, Volume};
+use crate::disk::Disk;
+use crate::error::{Context, Error, Result};
+
+/// How much of a file is copied at once, in bytes.
+const CHUNK: usize = 1 << 20;
+
+/// The unit of reading and writing in bytes; FAT's own sectors may be larger.
+const BLOCK: u32 = 512;
+
+type FatError = hadris_fs::Error<io::Error>;
+
+/// A FAT file system. Names keep their case and are found in any.
+pub struct Fat {
+    // Even reading moves the crate's one buffer.
+    fs: Mutex<FatFs<Device>>,
+    kind: FatKind,
+    clock: DateTime,
+    writable: bool,
+}
+
+impl Fat {
+    /// Opens the file system that fills `disk`; for writing when the disk can be written, and then
+    /// only when it was unmounted cleanly. `clock`, in seconds since 1970, becomes the time of
+    /// everything that is changed.
+    pub fn open(disk: Arc<dyn Disk>, clock: i64) -> Result<Self> {
+        let writable = disk.is_writable();
+        let options = MountOptions::new();
+        let options = if writable { options } else { options.read_only() };
+        let fs = FatFs::mount(Device(disk), options)
+            .map_err(|error| explain(error.into_error()))
+            .context(|| "opening the FAT file system")?
+            .with_cache(CacheOptions::new());
+        if writable && fs.was_dirty() {
+            return Err(Error::input("the FAT file system was not unmounted cleanly")
+                .hint("run `fsck.fat -a` on the partition first"));
+        }
+        let kind = fs.info().kind();
+        let clock = DateTime::from_unix_seconds(clock)
+            .map_err(|_| Error::input("the clock is out of range"))?;
+        Ok(Self { fs: Mutex::new(fs), kind, clock, writable })
+    }
+
+    fn fs(&self) -> MutexGuard<'_, FatFs<Device>> {
+        self.fs.lock().expect("no reader panicked")
+    }
+
+    fn changing(&mut self) -> &mut FatFs<Device> {
+        self.fs.get_mut().expect("no reader panicked")
+    }
+
+    fn times(&self) -> SetAttr {
+        SetAttr::new().with_created(self.clock).with_modified(self.clock).with_accessed(self.clock)
+    }
+}
+
+fn explain(error: FatError) -> Error {
+    let message = error.message();
+    match error.kind() {
+        ErrorKind::NotFound => Error::failure("no such file or directory"),
+        ErrorKind::NotADirectory => Error::input("not a directory"),
+        ErrorKind::IsADirectory => Error::input("is a directory"),
+        ErrorKind::AlreadyExists => Error::input("there is something already"),
+        ErrorKind::ReadOnly => Error::failure("the file system is open for reading only"),
+        ErrorKind::NoSpace => Error::failure("no space left on the FAT file system"),
+        ErrorKind::NameTooLong => Error::input("the name is too long for FAT"),
+        ErrorKind::InvalidInput => Error::input("the name cannot be stored on FAT"),
+        ErrorKind::FileTooLarge => Error::input("FAT holds no files of 4 GiB or more"),
+        ErrorKind::Corrupt => Error::failure("the FAT file system is damaged")
+            .hint("repair the partition with `fsck.fat -a`, or start from a fresh image"),
+        _ => match error.into_device_error() {
+            Some(error) => error.into(),
+            None => Error::failure(format!("FAT: {message}")),
+        },
+    }
+}
+
+fn id(node: Node) -> Result<NodeId> {
+    NodeId::new(node).ok_or_else(|| Error::failure("the FAT file system has no node 0"))
+}
+
+fn refused<T>(what: &str) -> Result<T> {
+    Err(Error::input(format!("FAT has no {what}")))
+}
+
+fn entry_type(file_type: hadris_fs::FileType) -> FileType {
+    if file_type.is_dir() { FileType::Directory } else { FileType::File }
+}
+
+impl Volume for Fat {
+    fn kind(&self) -> &'static str {
+        match self.kind {
+            FatKind::Fat12 => "FAT12",
+            FatKind::Fat16 => "FAT16",
+            FatKind::Fat32 => "FAT32",
+            _ => "FAT",
+        }
+    }
+
+    fn label(&self) -> Option<String> {
+        let mut buffer = [0; 64];
+        let label = self.fs().label(&mut buffer).ok()??.trim_end().to_owned();
+        (!label.is_empty()).then_some(label)
+    }
+
+    fn uuid(&self) -> Option<String> {
+        let serial = self.fs().volume_serial()?;
+        Some(format!("{:04X}-{:04X}", serial >> 16, serial & 0xffff))
+    }
+
+    fn is_writable(&self) -> bool {
+        self.writable
+    }
+
+    fn has_owners(&self) -> bool {
+        false
+    }
+
+    fn space(&self) -> Result<Space> {
+        let stats = self.fs().statfs().map_err(explain)?;
+        Ok(Space {
+            total: stats.total_bytes(),
+            free: stats.free_bytes(),
+            free_inodes: u64::MAX,
+            block: u64::from(stats.block_size()),
+        })
+    }
+
+    fn root(&self) -> Node {
+        self.fs().root().get()
+    }
+
+    fn lookup(&self, directory: Node, name: &OsStr) -> Result<Option<Node>> {
+        let mut fs = self.fs();
+        match fs.lookup(id(directory)?, Name::from_bytes(name.as_bytes())) {
+            Ok(node) => {
+                // Ids stay good without a pin until their directory changes.
+                fs.forget(node, 1);
+                Ok(Some(node.get()))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(explain(error)),
+        }
+    }
+
+    fn metadata(&self, node: Node) -> Result<Metadata> {
+        let found = self.fs().stat(id(node)?).map_err(explain)?;
+        let modified = found.modified().map_or((0, 0), |time| (time.unix_seconds(), 0));
+        Ok(Metadata {
+            file_type: entry_type(found.file_type()),
+            size: found.len(),
+            mode: found.permissions().bits(),
+            uid: 0,
+            gid: 0,
+            modified,
+            links: 1,
+            inode: 0,
+            device: (0, 0),
+        })
+    }
+
+    fn allocated(&self, node: Node) -> Result<u64> {
+        Ok(self.fs().stat(id(node)?).map_err(explain)?.allocated())
+    }
+
+    fn read_dir(&self, directory: Node) -> Result<Vec<(Entry, Node)>> {
+        let mut fs = self.fs();
+        let mut entries = Vec::new();
+        let mut cursor = DirCursor::START;
+        while let Some(found) = fs.readdir(id(directory)?, cursor).map_err(explain)? {
+            cursor = found.next_cursor();
+            let name = OsString::from_vec(found.name().as_bytes().to_vec());
+            let file_type = entry_type(found.file_type());
+            entries.push((Entry { name, file_type }, found.node().get()));
+        }
+        Ok(entries)
+    }
+
+    fn read_at(&self, node: Node, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        let mut fs = self.fs();
+        let mut done = 0;
+        while done < buffer.len() {
+            let at = offset + done as u64;
+            match fs.read(id(node)?, at, &mut buffer[done..]).map_err(explain)? {
+                0 => break,
+                read => done += read,
+            }
+        }
+        Ok(done)
+    }
+
+    fn read_link(&self, _node: Node) -> Result<OsString> {
+        refused("symlinks")
+    }
+
+    fn xattrs(&self, _node: Node) -> Result<Vec<(OsString, Vec<u8>)>> {
+        Ok(Vec::new())
+    }
+
+    fn create_file(
+        &mut self,
+        directory: Node,
+        name: &OsStr,
+        _attributes: Attributes,
+    ) -> Result<Node> {
+        let times = self.times();
+        let fs = self.changing();
+        let node = fs
+            .create(id(directory)?, Name::from_bytes(name.as_bytes()), &times)
+            .map_err(explain)?;
+        fs.forget(node, 1);
+        Ok(node.get())
+    }
+
+    fn create_dir(
+        &mut self,
+        directory: Node,
+        name: &OsStr,
+        _attributes: Attributes,
+    ) -> Result<Node> {
+        let times = self.times();
+        let fs = self.changing();
+        let node =
+            fs.mkdir(id(directory)?, Name::from_bytes(name.as_bytes()), &times).map_err(explain)?;
+        fs.forget(node, 1);
+        Ok(node.get())
+    }
+
+    fn create_symlink(&mut self, _directory: Node, _name: &OsStr, _target: &OsStr) -> Result<Node> {
+        refused("symlinks")
+    }
+
+    fn create_special(
+        &mut self,
+        _directory: Node,
+        _name: &OsStr,
+        _file_type: FileType,
+        _device: (u32, u32),
+        _attributes: Attributes,
+    ) -> Result<Node> {
+        refused("devices, pipes or sockets")
+    }
+
+    fn link(&mut self, _node: Node, _directory: Node, _name: &OsStr) -> Result<()> {
+        refused("hard links")
+    }
+
+    fn unlink(&mut self, directory: Node, name: &OsStr) -> Result<()> {
+        let directory = id(directory)?;
+        self.changing().unlink(directory, Name::from_bytes(name.as_bytes())).map_err(explain)
+    }
+
+    fn remove_dir(&mut self, directory: Node, name: &OsStr) -> Result<()> {
+        let directory = id(directory)?;
+        self.changing().rmdir(directory, Name::from_bytes(name.as_bytes())).map_err(explain)
+    }
+
+    fn replace_content(&mut self, node: Node, content: &mut dyn Read, size: u64) -> Result<()> {
+        if size > u64::from(u32::MAX) {
+            return Err(Error::input("FAT holds no files of 4 GiB or more"));
+        }
+        let node = id(node)?;
+        let modified = SetAttr::new().with_modified(self.clock);
+        let fs = self.changing();
+        fs.truncate(node, 0).map_err(explain)?;
+        let mut buffer = vec![0; usize::try_from(size).unwrap_or(CHUNK).min(CHUNK)];
+        let mut offset = 0;
+        while offset < size {
+            let length = usize::try_from(size - offset).unwrap_or(CHUNK).min(CHUNK);
+            content.read_exact(&mut buffer[..length])?;
+            let written = fs.write(node, offset, &buffer[..length]).map_err(explain)?;
+            debug_assert_eq!(written, length, "short writes happen only at 4 GiB");
+            offset += length as u64;
+        }
+        fs.setattr(node, &modified).map_err(explain)
+    }
+
+    fn set_attributes(&mut self, _node: Node, _attributes: Attributes) -> Result<()> {
+        Ok(())
+    }
+
+    fn set_modified(&mut self, node: Node, (seconds, _): (i64, u32)) -> Result<()> {
+        let time = DateTime::from_unix_seconds(seconds)
+            .map_err(|_| Error::input("the time is out of range"))?;
+        let node = id(node)?;
+        self.changing().setattr(node, &SetAttr::new().with_modified(time)).map_err(explain)
+    }
+
+    fn set_xattr(&mut self, _path: &Path, _name: &str, _value: Option<&[u8]>) -> Result<()> {
+        refused("extended attributes")
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.changing().sync().map_err(explain)
+    }
+}
+
+/// Our disks as the FAT crate wants them. It never flushes, as ours do nothing until the end.
+struct Device(Arc<dyn Disk>);
+
+impl hadris_io::ErrorType for Device {
+    type Error = io::Error;
+}
+
+impl BlockDevice for Device {
+    fn block_size(&self) -> BlockSize {
+        BlockSize::new(BLOCK).expect("512 is not zero")
+    }
+
+    fn block_count(&self) -> u64 {
+        self.0.size() / u64::from(BLOCK)
+    }
+
+    fn writable(&self) -> bool {
+        self.0.is_writable()
+    }
+
+    fn read_blocks(&mut self, first: BlockIndex, buffer: &mut [u8]) -> Result<(), FatError> {
+        self.0
+            .read_at(buffer, offset(first)?)
+            .map_err(|error| FatError::device(error, "reading failed"))
+    }
+
+    fn write_blocks(&mut self, first: BlockIndex, data: &[u8]) -> Result<(), FatError> {
+        self.0
+            .write_at(data, offset(first)?)
+            .map_err(|error| FatError::device(error, "writing failed"))
+    }
+}
+
+fn offset(block: BlockIndex) -> Result<u64, FatError> {
+    block
+        .get()
+        .checked_mul(u64::from(BLOCK))
+        .ok_or(FatError::new(ErrorKind::Corrupt, "a block beyond any disk"))
+}
