@@ -11,13 +11,15 @@ use super::lent::Lent;
 use super::live::LiveTree;
 use super::log::Log;
 use super::mkfs::Place;
-use super::packages::{self, Package};
+use super::packages;
 use super::root::Root;
 use super::sandbox::Chroot;
 use super::Sandbox;
 use crate::error::{Context, Result};
+use crate::fs::Tree;
 use crate::plan::{Action, Change, Content, Origin, Owner, PackageState, UnitState};
 use crate::progress::Progress;
+use crate::source::Package;
 use crate::stamp;
 
 /// Written last: while it is there, apt's packages would find their units forbidden.
@@ -97,7 +99,7 @@ fn install(
         .collect();
     let sources: Vec<Change> = changes.iter().filter_map(source_file).collect();
     // Packages' own presets must decide while they are installed.
-    LiveTree.remove_if_there(PRESET)?;
+    LiveTree.remove(Path::new(PRESET))?;
     stamp::apply(&mut LiveTree, &sources)?;
     if wanted.is_empty() {
         return Ok(());

@@ -1,17 +1,6 @@
 //! What is installed in an image, from dpkg's own database.
 
-use serde::{Deserialize, Serialize};
-
-/// An installed package.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Package {
-    /// `containerd`
-    pub name: String,
-    /// `1.7.24~ds1-6+b4`
-    pub version: String,
-    /// `amd64`, `all`
-    pub architecture: String,
-}
+use crate::source::Package;
 
 /// Where dpkg keeps it.
 pub(crate) const STATUS: &str = "/var/lib/dpkg/status";
