@@ -1,8 +1,9 @@
 //! nodeforge: one cluster file in, every node's disk image out.
 //!
 //! The binary is a thin command line over this library. Arrows point down only: `cli` →
-//! `stamp`, `prepare`, `emit`, `source` → `plan`, `image` → `fs`, `table` → `disk`.
+//! `stamp`, `prepare`, `emit`, `source`, `boot` → `plan`, `image` → `fs`, `table` → `disk`.
 
+pub mod boot;
 pub mod config;
 pub mod disk;
 pub mod error;

@@ -26,7 +26,12 @@ pub struct Overlay {
 impl Overlay {
     /// An overlay in which nothing has been written yet.
     pub fn new(base: Arc<dyn Disk>) -> Self {
-        Self { base, delta: RwLock::new(Delta::new()) }
+        Self::with_delta(base, Delta::new())
+    }
+
+    /// An overlay that begins with what an earlier one ended with.
+    pub fn with_delta(base: Arc<dyn Disk>, delta: Delta) -> Self {
+        Self { base, delta: RwLock::new(delta) }
     }
 
     /// The base below.

@@ -125,6 +125,32 @@ pub trait Tree {
     /// A symlink's target.
     fn read_link(&self, path: &Path) -> Result<PathBuf>;
 
+    /// All of a regular file, the last symlink followed. `Ok(None)` when there is none; an error
+    /// when it has more than `limit` bytes.
+    fn read(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
+        let Some(path) = self.resolve(path)? else { return Ok(None) };
+        let Some(metadata) = self.metadata(&path)? else { return Ok(None) };
+        if metadata.size > limit {
+            return Err(Error::failure(format!(
+                "`{}` has {} bytes, and no more than {limit} were expected",
+                path.display(),
+                metadata.size
+            )));
+        }
+        let size = usize::try_from(metadata.size)
+            .map_err(|_| Error::failure(format!("`{}` does not fit in memory", path.display())))?;
+        let mut content = vec![0; size];
+        let mut done = 0;
+        while done < size {
+            match self.read_at(&path, done as u64, &mut content[done..])? {
+                0 => break,
+                read => done += read,
+            }
+        }
+        content.truncate(done);
+        Ok(Some(content))
+    }
+
     /// Where a path leads: the same place by a path without symlinks, the last one followed
     /// too. `Ok(None)` when there is nothing.
     fn resolve(&self, path: &Path) -> Result<Option<PathBuf>>;

@@ -1,1 +1,152 @@
-//! x
+//! A disk image as one tree of files, mounted as its own fstab says.
+
+mod describe;
+mod fstab;
+mod mount;
+mod read_only;
+mod tree;
+
+pub use describe::Architecture;
+pub use mount::Skipped;
+pub use read_only::ReadOnly;
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::disk::{Disk, Slice};
+use crate::error::{Context, Error, Result};
+use crate::fs::{Kind, Mount, Namespace, probe};
+use crate::table::{self, Partition, PartitionTable};
+
+/// A part of the disk that can hold a file system: a partition, or all of a disk without a table.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The partition; `None` for a disk without a table.
+    pub partition: Option<Partition>,
+    /// Bytes of the disk.
+    pub range: Range<u64>,
+    /// What fills it.
+    pub kind: Kind,
+    /// Where it is mounted, if it is.
+    pub mount_point: Option<std::path::PathBuf>,
+}
+
+impl Part {
+    /// Its number; `None` for a disk without a table.
+    pub fn number(&self) -> Option<u32> {
+        self.partition.as_ref().map(|partition| partition.number)
+    }
+
+    /// As messages call it.
+    fn name(&self) -> String {
+        match self.number() {
+            Some(number) => format!("partition {number}"),
+            None => "the disk".to_owned(),
+        }
+    }
+
+    /// The bytes as a disk of their own.
+    fn disk(&self, disk: &Arc<dyn Disk>) -> Result<Arc<dyn Disk>> {
+        let slice = Slice::new(Arc::clone(disk), self.range.clone());
+        Ok(Arc::new(slice.context(|| self.name())?))
+    }
+}
+
+/// An opened image. As a [`crate::fs::Tree`] its paths cross mounts: `/boot/firmware/cmdline.txt`
+/// is on FAT, `/etc/fstab` on ext4.
+pub struct Image {
+    disk: Arc<dyn Disk>,
+    clock: i64,
+    table: Option<PartitionTable>,
+    parts: Vec<Part>,
+    root: usize,
+    skipped: Vec<Skipped>,
+    namespace: Namespace,
+}
+
+impl Image {
+    /// Opens an image, for writing when its disk can be written.
+    ///
+    /// The root file system is the partition with a root's type GUID, else the one labelled
+    /// `rootfs`, else the one that holds `/etc/os-release` and `/etc/fstab`. The others are
+    /// mounted where its fstab says. `clock`, in seconds since 1970, becomes the time of everything
+    /// that is changed.
+    pub fn open(disk: Arc<dyn Disk>, clock: i64) -> Result<Self> {
+        let table = read_table(&*disk)?;
+        let mut parts = find_parts(&disk, table.as_ref())?;
+        let mounted = mount::mount(&disk, clock, &mut parts)?;
+        let mount::Mounted { namespace, root, skipped } = mounted;
+        Ok(Self { disk, clock, table, parts, root, skipped, namespace })
+    }
+
+    /// The disk it was opened on.
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
+    /// The partition table; `None` when the whole disk is one file system.
+    pub fn table(&self) -> Option<&PartitionTable> {
+        self.table.as_ref()
+    }
+
+    /// Every partition and what is in it, by number; the whole disk when it has no table.
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// The part with the root file system.
+    pub fn root(&self) -> &Part {
+        &self.parts[self.root]
+    }
+
+    /// What is mounted where, the root first.
+    pub fn mounts(&self) -> &[Mount] {
+        self.namespace.mount_table()
+    }
+
+    /// Lines of the fstab that name a part of this disk but could not be mounted, and why.
+    pub fn skipped(&self) -> &[Skipped] {
+        &self.skipped
+    }
+}
+
+/// The partition table. A FAT boot sector ends in the same two bytes as an MBR: it is told first.
+fn read_table(disk: &dyn Disk) -> Result<Option<PartitionTable>> {
+    if probe(disk)? == Kind::Fat {
+        return Ok(None);
+    }
+    table::read(disk)
+}
+
+fn find_parts(disk: &Arc<dyn Disk>, table: Option<&PartitionTable>) -> Result<Vec<Part>> {
+    let Some(table) = table else {
+        let range = 0..disk.size();
+        let kind = probe(disk)?;
+        return Ok(vec![Part { partition: None, range, kind, mount_point: None }]);
+    };
+    let mut parts = Vec::with_capacity(table.partitions.len());
+    for partition in &table.partitions {
+        let range = partition.range.clone();
+        let partition = Some(partition.clone());
+        let mut part = Part { partition, range, kind: Kind::Unknown, mount_point: None };
+        part.kind = probe(&*part.disk(disk)?).context(|| part.name())?;
+        parts.push(part);
+    }
+    if parts.is_empty() {
+        return Err(Error::input("the partition table is empty"));
+    }
+    Ok(parts)
+}
+
+/// Where a system keeps its name; a marker for a root file system.
+const OS_RELEASE: &str = "/etc/os-release";
+
+/// As much of a small text file as is ever read, in bytes.
+const TEXT_LIMIT: u64 = 1 << 20;
+
+/// A small text file of the image; `None` when there is none.
+fn read_text(tree: &dyn crate::fs::Tree, path: &str) -> Result<Option<String>> {
+    let content = tree.read(Path::new(path), TEXT_LIMIT)?;
+    Ok(content.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+}

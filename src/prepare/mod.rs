@@ -17,6 +17,7 @@ mod unpack;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -138,4 +139,16 @@ fn refuse_secrets(changes: &[Change]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Seconds since 1970: `SOURCE_DATE_EPOCH`, else now.
+pub(crate) fn clock() -> i64 {
+    let fixed = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.parse().ok());
+    fixed.unwrap_or_else(|| {
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .ok()
+            .and_then(|since| i64::try_from(since.as_secs()).ok())
+            .unwrap_or(0)
+    })
 }

@@ -80,6 +80,12 @@ impl Cache {
         is_whole.then_some(CachedImage { path, about })
     }
 
+    /// What is known of an image of this cache; `None` for any other file.
+    pub fn about(&self, image: &Path) -> Option<About> {
+        let is_ours = image.starts_with(&self.root) && image.file_name().is_some_and(|it| it == DISK);
+        is_ours.then(|| About::load(&image.with_file_name(ABOUT)).ok()).flatten()
+    }
+
     /// The image under a key; `make` is called when it is not there, with the folder in which it
     /// has to leave the image and the image's path. Of several processes that want the same image,
     /// one makes it and the others wait.

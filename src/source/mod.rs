@@ -13,5 +13,7 @@ mod loader;
 pub use about::{About, Package};
 #[cfg(target_os = "linux")]
 pub use bootstrap::bootstrap;
+pub(crate) use cache::Made;
 pub use cache::{Cache, CachedImage};
+pub(crate) use digest::sha256;
 pub use digest::{hex, sha256_of_disk};

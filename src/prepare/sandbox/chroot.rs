@@ -21,7 +21,7 @@ pub(crate) struct Chroot {
 impl Chroot {
     /// Enters `root`. `lent` are folders of the host and where in the root they are to be seen.
     pub(crate) fn enter(root: &Path, lent: &[(&Path, &'static str)]) -> Result<Self> {
-        let enter = || {
+        let enter = || -> Result<Self> {
             let host = rustix::fs::openat(
                 CWD,
                 "/",

@@ -1,0 +1,138 @@
+//! Finding the root file system, and mounting the others into it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::fstab::{self, Identity};
+use super::{OS_RELEASE, Part, ReadOnly, read_text};
+use crate::disk::Disk;
+use crate::error::{Context, Error, Result};
+use crate::fs::{self, FileType, Kind, Namespace, Tree, Volume};
+
+/// The label Raspberry Pi OS and many others give their root file system.
+const ROOT_LABEL: &str = "rootfs";
+
+/// Something the fstab mounts that is not mounted here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// Where it would be.
+    pub point: PathBuf,
+    /// What it is: `partition 3`.
+    pub part: String,
+    /// Why it is not.
+    pub reason: String,
+}
+
+pub(super) struct Mounted {
+    pub(super) namespace: Namespace,
+    /// Index of the root's part.
+    pub(super) root: usize,
+    pub(super) skipped: Vec<Skipped>,
+}
+
+/// Mounts all that the image's fstab mounts, and notes the mount points in `parts`.
+pub(super) fn mount(disk: &Arc<dyn Disk>, clock: i64, parts: &mut [Part]) -> Result<Mounted> {
+    let (root, mut namespace) = find_root(disk, clock, parts)?;
+    parts[root].mount_point = Some("/".into());
+    let identities = identify(disk, clock, parts);
+    let mut skipped = Vec::new();
+    let lines = read_text(&namespace, "/etc/fstab")?.unwrap_or_default();
+    for line in fstab::parse(&lines) {
+        let meant = identities.iter().position(|identity| identity.is_meant_by(&line.source));
+        let Some(index) = meant.filter(|&index| parts[index].mount_point.is_none()) else {
+            continue;
+        };
+        let part = &mut parts[index];
+        if let Some(reason) = obstacle(&namespace, part.kind, &line.point)? {
+            skipped.push(Skipped { point: line.point, part: part.name(), reason });
+            continue;
+        }
+        let volume = open(disk, clock, part)?;
+        namespace.mount(&line.point, volume)?;
+        part.mount_point = Some(line.point);
+    }
+    Ok(Mounted { namespace, root, skipped })
+}
+
+/// Why something cannot be mounted on `point`; `None` when it can.
+fn obstacle(namespace: &Namespace, kind: Kind, point: &Path) -> Result<Option<String>> {
+    if !matches!(kind, Kind::Ext4 | Kind::Fat) {
+        return Ok(Some(format!("{} is not supported", kind.name())));
+    }
+    let Some(point) = namespace.resolve(point)? else {
+        return Ok(Some("the directory does not exist".into()));
+    };
+    let is_directory =
+        namespace.metadata(&point)?.is_some_and(|it| it.file_type == FileType::Directory);
+    Ok((!is_directory).then(|| "it is not a directory".into()))
+}
+
+/// The root file system: by type, by label, by content.
+fn find_root(disk: &Arc<dyn Disk>, clock: i64, parts: &[Part]) -> Result<(usize, Namespace)> {
+    let typed =
+        parts.iter().position(|part| part.partition.as_ref().is_some_and(|it| it.kind.is_root()));
+    let only = (parts.len() == 1).then_some(0);
+    let index = match typed.or(only) {
+        Some(index) => index,
+        None => search_root(disk, clock, parts)?.ok_or_else(|| no_root(parts))?,
+    };
+    Ok((index, Namespace::new(open(disk, clock, &parts[index])?)))
+}
+
+/// The part with the root's label, or else with what every root has in it.
+fn search_root(disk: &Arc<dyn Disk>, clock: i64, parts: &[Part]) -> Result<Option<usize>> {
+    let mut by_content = None;
+    for (index, part) in parts.iter().enumerate().filter(|(_, part)| part.kind == Kind::Ext4) {
+        let Ok(volume) = look_at(disk, clock, part) else { continue };
+        if volume.label().as_deref() == Some(ROOT_LABEL) {
+            return Ok(Some(index));
+        }
+        let namespace = Namespace::new(volume);
+        let has = |path: &str| namespace.resolve(Path::new(path)).map(|found| found.is_some());
+        if by_content.is_none() && has(OS_RELEASE)? && has("/etc/fstab")? {
+            by_content = Some(index);
+        }
+    }
+    Ok(by_content)
+}
+
+fn no_root(parts: &[Part]) -> Error {
+    let found: Vec<String> =
+        parts.iter().map(|part| format!("{} holds {}", part.name(), part.kind.name())).collect();
+    Error::input(format!("no root file system was found: {}", found.join(", ")))
+        .hint("nodeforge edits images whose root file system is ext4, on a partition of its own")
+}
+
+/// Opens the file system of a part.
+fn open(disk: &Arc<dyn Disk>, clock: i64, part: &Part) -> Result<Box<dyn Volume>> {
+    fs::open(part.disk(disk)?, clock).context(|| {
+        let at = part.range.start;
+        format!("opening the file system of {} (at byte {at})", part.name())
+    })
+}
+
+/// Opens it for reading only: nothing is written, whatever state it is in.
+fn look_at(disk: &Arc<dyn Disk>, clock: i64, part: &Part) -> Result<Box<dyn Volume>> {
+    fs::open(Arc::new(ReadOnly(part.disk(disk)?)), clock)
+}
+
+/// What an fstab may call each part.
+fn identify(disk: &Arc<dyn Disk>, clock: i64, parts: &[Part]) -> Vec<Identity> {
+    parts
+        .iter()
+        .map(|part| {
+            let mut identity = Identity { number: part.number(), ..Identity::default() };
+            if let Some(partition) = &part.partition {
+                identity.partition_id = Some(partition.id.clone());
+                identity.partition_name =
+                    Some(partition.name.clone()).filter(|name| !name.is_empty());
+            }
+            // One that cannot be opened has no name to be asked; it is missed if it is mounted.
+            if let Ok(volume) = look_at(disk, clock, part) {
+                identity.uuid = volume.uuid();
+                identity.label = volume.label();
+            }
+            identity
+        })
+        .collect()
+}
