@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::table::table;
 use super::ui::{Ui, bytes, seconds};
-use super::{file_and_nodes, prepare, print_json};
+use super::{file_and_nodes, prepare, print_json, select};
 use crate::config::{self, Cluster, Format, HostKeys, Node, Secrets};
 use crate::digest;
 use crate::disk::{CLUSTER, Delta, Disk, Overlay};
@@ -137,19 +137,6 @@ fn parse_format(name: &str) -> Result<Format, String> {
     })
 }
 
-/// The nodes named, or all, in the order of the cluster file.
-fn select<'a>(cluster: &'a Cluster, names: &[String]) -> Result<Vec<&'a Node>> {
-    for name in names {
-        if !cluster.nodes.iter().any(|node| node.hostname == *name) {
-            let known: Vec<_> = cluster.nodes.iter().map(|it| it.hostname.as_str()).collect();
-            return Err(Error::input(format!("the cluster has no node `{name}`"))
-                .hint(format!("its nodes are {}", known.join(", "))));
-        }
-    }
-    let wanted = |node: &&Node| names.is_empty() || names.contains(&node.hostname);
-    Ok(cluster.nodes.iter().filter(wanted).collect())
-}
-
 /// What a node's disk differs in after its plan was carried out.
 fn stamp_one(base: &PreparedBase, changes: &[Change]) -> Result<Delta> {
     let overlay = Arc::new(Overlay::new(Arc::clone(&base.disk)));
@@ -250,7 +237,7 @@ fn print_table(
     };
     let mut sorted: Vec<_> = artifacts.iter().collect();
     sorted.sort_by_key(|artifact| order(artifact));
-    let rows = sorted
+    let rows: Vec<_> = sorted
         .into_iter()
         .map(|artifact| {
             let node = artifact.node.as_deref().and_then(|name| nodes.get(name));

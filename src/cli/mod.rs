@@ -18,7 +18,8 @@ use std::path::{Path, PathBuf};
 use clap::{ColorChoice, Parser, Subcommand};
 use serde::Serialize;
 
-use crate::error::Result;
+use crate::config::{Cluster, Node};
+use crate::error::{Error, Result};
 use ui::Ui;
 
 pub use report::report;
@@ -100,4 +101,17 @@ fn file_and_nodes(arguments: &[String]) -> (PathBuf, &[String]) {
 /// A host name has neither dots nor slashes.
 fn looks_like_file(argument: &str) -> bool {
     argument.contains(['.', '/']) || Path::new(argument).is_file()
+}
+
+/// The nodes named, or all, in the order of the cluster file.
+fn select<'a>(cluster: &'a Cluster, names: &[String]) -> Result<Vec<&'a Node>> {
+    for name in names {
+        if !cluster.nodes.iter().any(|node| node.hostname == *name) {
+            let known: Vec<_> = cluster.nodes.iter().map(|it| it.hostname.as_str()).collect();
+            return Err(Error::input(format!("the cluster has no node `{name}`"))
+                .hint(format!("its nodes are {}", known.join(", "))));
+        }
+    }
+    let wanted = |node: &&Node| names.is_empty() || names.contains(&node.hostname);
+    Ok(cluster.nodes.iter().filter(wanted).collect())
 }

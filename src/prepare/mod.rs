@@ -58,6 +58,8 @@ pub struct Prepared {
     pub sha256: String,
     /// What is installed in it, sorted.
     pub packages: Vec<Package>,
+    /// Whether an earlier run had made it.
+    pub was_cached: bool,
 }
 
 impl Sandbox {
@@ -70,7 +72,8 @@ impl Sandbox {
 
 /// Prepares `base`, a raw image, or finds it in the cache prepared like this before.
 ///
-/// `changes` are those that all nodes share, in their order. None may hold a secret: what
+/// With `anew` what the cache has is made again. `changes` are those that all nodes share, in their
+/// order. None may hold a secret: what
 /// is prepared stays in the cache, readable by whoever can read that.
 pub fn prepare(
     cluster: &Cluster,
@@ -78,6 +81,7 @@ pub fn prepare(
     base: &Path,
     cache: &Cache,
     sandbox: Sandbox,
+    anew: bool,
     progress: &dyn Progress,
 ) -> Result<Prepared> {
     refuse_secrets(changes)?;
@@ -90,6 +94,10 @@ pub fn prepare(
     };
     let from = serde_json::json!({ "recipe": RECIPE, "base": base_sha256, "changes": changes });
     let key = crate::digest::hex(&crate::digest::sha256(from.to_string().as_bytes()));
+    if anew {
+        cache.forget("prepared", &key, progress)?;
+    }
+    let was_cached = cache.find("prepared", &key).is_some();
     let log = cache.folder("logs")?.join(format!("prepare-{}-{}.log", cluster.name, &key[..12]));
     let image = cache.image("prepared", &key, progress, |folder, disk| {
         progress.stage("growing the disk");
@@ -116,6 +124,7 @@ pub fn prepare(
         key,
         sha256: image.about.sha256,
         packages: image.about.packages,
+        was_cached,
     })
 }
 

@@ -86,6 +86,13 @@ impl Cache {
         is_ours.then(|| About::load(&image.with_file_name(ABOUT)).ok()).flatten()
     }
 
+    /// Removes the image under a key; none there is fine.
+    pub(crate) fn forget(&self, kind: &str, key: &str, progress: &dyn Progress) -> Result<()> {
+        let shelf = self.folder(kind)?;
+        let _lock = lock(&shelf, key, progress)?;
+        remove(&shelf.join(key), progress)
+    }
+
     /// The image under a key; `make` is called when it is not there, with the folder in which it
     /// has to leave the image and the image's path. Of several processes that want the same image,
     /// one makes it and the others wait.
