@@ -2,51 +2,22 @@
 
 use std::process::ExitCode;
 
-use nodeforge::prepare::sandbox;
+use clap::Parser as _;
+use nodeforge::cli::{self, Cli};
+use nodeforge::{interrupt, prepare};
 
 fn main() -> ExitCode {
-    if let Some(role) = sandbox::requested() {
-        return sandbox::main(&role);
+    if let Some(job) = prepare::sandbox::requested() {
+        return prepare::sandbox::main(&job);
     }
-    match trial() {
+    let cli = Cli::parse();
+    cli.color().write_global();
+    let result = interrupt::install().and_then(|()| cli.run());
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
-            for hint in &error.problems()[0].hints {
-                eprintln!("hint: {hint}");
-            }
+            cli::report(&error);
             ExitCode::from(error.exit_code())
         }
     }
-}
-
-struct Lines;
-
-impl nodeforge::progress::Progress for Lines {
-    fn stage(&self, name: &str) {
-        eprintln!("== {name}");
-    }
-    fn message(&self, text: &str) {
-        eprintln!("   {text}");
-    }
-    fn position(&self, done: u64, total: u64) {
-        eprintln!("   {done}/{total}");
-    }
-    fn finish(&self) {}
-}
-
-fn trial() -> nodeforge::error::Result<()> {
-    use nodeforge::config::{Arch, Bootstrap, Layout};
-    nodeforge::interrupt::install()?;
-    let arguments: Vec<String> = std::env::args().collect();
-    let cache = nodeforge::source::Cache::open()?;
-    let base = Bootstrap {
-        suite: "trixie".into(),
-        arch: Arch::Amd64,
-        layout: Layout::Uefi,
-        mirror: arguments.get(2).filter(|it| it.starts_with("http")).cloned(),
-    };
-    let image = nodeforge::source::bootstrap(&base, &cache, &Lines)?;
-    println!("{} {} {}", image.path.display(), image.about.sha256, image.about.packages.len());
-    Ok(())
 }

@@ -12,9 +12,11 @@ mod report;
 mod table;
 mod ui;
 
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::{ColorChoice, Parser, Subcommand};
+use serde::Serialize;
 
 use crate::error::Result;
 use ui::Ui;
@@ -78,6 +80,13 @@ impl Cli {
 
 /// What commands read when no file is named.
 const CLUSTER_FILE: &str = "cluster.toml";
+
+/// Prints what a command found out, for programs.
+fn print_json(value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value).expect("plain data");
+    writeln!(io::stdout(), "{text}")?;
+    Ok(())
+}
 
 /// Sorts positional arguments `[FILE] [NODE…]` into the cluster file and the nodes: the first is a
 /// file when it looks like one.

@@ -8,6 +8,10 @@ pub mod fat;
 mod namespace;
 mod probe;
 mod resolve;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod volume;
 mod written;
 

@@ -85,11 +85,11 @@ pub fn prepare(
         Some(about) => about.sha256,
         None => {
             progress.stage("hashing the base");
-            source::sha256_of_disk(&Raw::open(base)?)?
+            crate::digest::sha256_of_disk(&Raw::open(base)?)?
         }
     };
     let from = serde_json::json!({ "recipe": RECIPE, "base": base_sha256, "changes": changes });
-    let key = source::hex(&source::sha256(from.to_string().as_bytes()));
+    let key = crate::digest::hex(&crate::digest::sha256(from.to_string().as_bytes()));
     let log = cache.folder("logs")?.join(format!("prepare-{}-{}.log", cluster.name, &key[..12]));
     let image = cache.image("prepared", &key, progress, |folder, disk| {
         progress.stage("growing the disk");

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::about::Package;
 use super::cache::{Cache, CachedImage, Made};
-use super::digest::{hex, sha256};
+use crate::digest::{hex, sha256};
 use super::layout::{Layout, SECTOR};
 use super::loader;
 use crate::config::{Arch, Bootstrap, Layout as DiskLayout};

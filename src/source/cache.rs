@@ -13,7 +13,7 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
 use super::about::{About, Package};
-use super::digest::sha256_of_disk;
+use crate::digest::sha256_of_disk;
 use crate::disk::Raw;
 use crate::error::{Context, Error, Result};
 use crate::interrupt;

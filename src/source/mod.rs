@@ -4,7 +4,6 @@ mod about;
 #[cfg(target_os = "linux")]
 pub(crate) mod bootstrap;
 mod cache;
-mod digest;
 #[cfg(target_os = "linux")]
 mod layout;
 #[cfg(target_os = "linux")]
@@ -15,5 +14,3 @@ pub use about::{About, Package};
 pub use bootstrap::bootstrap;
 pub(crate) use cache::Made;
 pub use cache::{Cache, CachedImage};
-pub(crate) use digest::sha256;
-pub use digest::{hex, sha256_of_disk};

@@ -118,7 +118,7 @@ impl Ext4 {
             &*fs.dev,
             fs.sb.block_size(),
             block,
-            Some(&context),
+            guard::checksums_end_extent_blocks(block_size).then_some(&context),
         )
         .map_err(explain)?;
         let blocks = match found {
