@@ -54,7 +54,7 @@ impl Drop for Chroot {
     fn drop(&mut self) {
         // What stays mounted goes with the worker's namespace; the way out cannot fail for root.
         drop(self.unmount());
-        drop(rustix::process::fchdir(&self.host));
+        let _ = rustix::process::fchdir(&self.host);
         drop(std::os::unix::fs::chroot("."));
         drop(std::env::set_current_dir("/"));
     }
