@@ -3,6 +3,8 @@
 mod describe;
 #[cfg(target_os = "linux")]
 mod extract;
+#[cfg(all(test, target_os = "linux"))]
+mod extract_tests;
 pub mod fsck;
 mod fstab;
 mod mount;
