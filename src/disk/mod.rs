@@ -6,6 +6,8 @@ mod compressed;
 mod copy;
 mod cursor;
 mod layered;
+#[cfg(test)]
+mod mutation;
 mod open;
 mod overlay;
 pub mod qcow2;
