@@ -13,7 +13,7 @@ use hadris_storage::sync::BlockDevice;
 use hadris_storage::{BlockIndex, BlockSize};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use super::{Attributes, Entry, FileType, Metadata, Node, Space, Volume};
+use super::{Attributes, Entry, FileType, Metadata, Node, Planned, Space, Volume};
 use crate::disk::Disk;
 use crate::error::{Context, Error, Result};
 
@@ -217,6 +217,18 @@ impl Volume for Fat {
         Ok(Vec::new())
     }
 
+    fn check(&self, planned: Planned<'_>) -> Result<()> {
+        match planned {
+            Planned::File(size) if size > u64::from(u32::MAX) => {
+                Err(Error::input("FAT holds no files of 4 GiB or more"))
+            }
+            Planned::File(_) => Ok(()),
+            Planned::Symlink(_) => refused("symlinks"),
+            Planned::Link => refused("hard links"),
+            Planned::Special(_) => refused("devices, pipes or sockets"),
+        }
+    }
+
     fn create_file(
         &mut self,
         directory: Node,
@@ -276,9 +288,6 @@ impl Volume for Fat {
     }
 
     fn replace_content(&mut self, node: Node, content: &mut dyn Read, size: u64) -> Result<()> {
-        if size > u64::from(u32::MAX) {
-            return Err(Error::input("FAT holds no files of 4 GiB or more"));
-        }
         let node = id(node)?;
         let modified = SetAttr::new().with_modified(self.clock);
         let fs = self.changing();
