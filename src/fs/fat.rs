@@ -205,8 +205,8 @@ impl Volume for Fat {
     }
 
     fn data_runs(&self, node: Node) -> Result<Vec<Range<u64>>> {
-        // A size of zero has no run at all.
-        Ok([0..self.metadata(node)?.size].into_iter().filter(|run| !run.is_empty()).collect())
+        let run = Some(0..self.metadata(node)?.size).filter(|run| !run.is_empty());
+        Ok(run.into_iter().collect())
     }
 
     fn read_link(&self, _node: Node) -> Result<OsString> {

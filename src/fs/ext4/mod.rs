@@ -375,8 +375,8 @@ impl Volume for Ext4 {
             return Err(Error::input("not a regular file"));
         }
         if inode.has_inline_data() || !inode.has_extents() {
-            let run = 0..inode.size;
-            return Ok([run].into_iter().filter(|run| !run.is_empty()).collect());
+            let run = Some(0..inode.size).filter(|run| !run.is_empty());
+            return Ok(run.into_iter().collect());
         }
         let fs = self.fs()?;
         let extents = extents::collect(fs, inode)?;
