@@ -55,8 +55,7 @@ pub struct Problem {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Error {
     kind: Kind,
-    // Boxed: results are returned everywhere, and most of them are fine.
-    problems: Box<Vec<Problem>>,
+    problems: Vec<Problem>,
 }
 
 impl Problem {
@@ -95,17 +94,17 @@ impl Problem {
 impl Error {
     /// The input is wrong.
     pub fn input(message: impl Into<String>) -> Self {
-        Self { kind: Kind::Input, problems: Box::new(vec![Problem::new(message)]) }
+        Self { kind: Kind::Input, problems: vec![Problem::new(message)] }
     }
 
     /// It failed, though the input was right.
     pub fn failure(message: impl Into<String>) -> Self {
-        Self { kind: Kind::Failure, problems: Box::new(vec![Problem::new(message)]) }
+        Self { kind: Kind::Failure, problems: vec![Problem::new(message)] }
     }
 
     /// The user asked to stop.
     pub fn interrupted() -> Self {
-        Self { kind: Kind::Interrupted, problems: Box::new(vec![Problem::new("interrupted")]) }
+        Self { kind: Kind::Interrupted, problems: vec![Problem::new("interrupted")] }
     }
 
     /// All that is wrong with an input, or `Ok` when nothing is.
@@ -113,7 +112,7 @@ impl Error {
         if problems.is_empty() {
             return Ok(());
         }
-        Err(Self { kind: Kind::Input, problems: Box::new(problems) })
+        Err(Self { kind: Kind::Input, problems })
     }
 
     /// Whose move it is.
@@ -185,7 +184,7 @@ fn describe_io(error: &std::io::Error) -> String {
 
 /// Adds what was being done to an error on its way up.
 pub trait Context<T> {
-    /// Says what was being done: `opening `/dev/sda``.
+    /// Says what was being done: "opening /dev/sda".
     fn context<M: Into<String>>(self, message: impl FnOnce() -> M) -> Result<T>;
 }
 

@@ -1,12 +1,23 @@
 //! nodeforge: one cluster file in, every node's disk image out.
 //!
 //! The binary is a thin command line over this library. Arrows point down only: `cli` →
-//! `stamp`, `prepare`, `emit`, `source` → `plan`, `image` → `fs`, `table` → `disk`.
+//! `stamp`, `prepare`, `emit`, `source`, `boot` → `plan`, `image` → `fs`, `table` → `disk`.
 
+pub mod boot;
+pub mod cli;
 pub mod config;
+pub mod digest;
 pub mod disk;
+pub mod emit;
 pub mod error;
 pub mod fs;
 pub mod image;
+pub mod interrupt;
 pub mod plan;
+#[cfg(target_os = "linux")]
+pub mod prepare;
+pub mod progress;
+pub mod source;
+pub mod stamp;
 pub mod table;
+pub mod tool;

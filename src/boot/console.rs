@@ -1,0 +1,124 @@
+//! Watching a machine's console until it says something.
+
+use std::io::{Read as _, Write as _};
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
+
+use regex::Regex;
+
+use super::qemu::Prepared;
+use crate::error::{Context, Error, Result};
+use crate::interrupt;
+
+/// What a machine's console is watched for.
+pub struct Expectation {
+    /// A line that matches ends it well.
+    pub success: Regex,
+    /// A line that matches ends it badly.
+    pub failure: Option<Regex>,
+    /// How long to wait for either.
+    pub timeout: Duration,
+}
+
+/// How it ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The line that matched `success`.
+    Success(String),
+    /// The line that matched `failure`.
+    Failure(String),
+    /// Neither came in time.
+    TimedOut,
+    /// The machine went off first.
+    PoweredOff,
+}
+
+/// A line longer than this is judged as if it ended here.
+const LONGEST_LINE: usize = 16 << 10;
+
+impl Prepared {
+    /// Boots the machine and copies its console to stdout until it says what is expected; then
+    /// the machine is gone.
+    pub fn watch(mut self, expectation: &Expectation) -> Result<Ending> {
+        let mut child = self
+            .command
+            .args(["-display", "none", "-monitor", "none", "-serial", "stdio"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context(|| "starting QEMU")?;
+        let ending = read_console(&mut child, expectation);
+        // It may have gone off by itself.
+        drop(child.kill());
+        child.wait().context(|| "waiting for QEMU to end")?;
+        ending
+    }
+
+    /// Boots the machine with its console on this terminal; Ctrl-A X ends it.
+    pub fn interact(mut self) -> Result<()> {
+        let status = self.command.arg("-nographic").status().context(|| "starting QEMU")?;
+        if status.success() {
+            return Ok(());
+        }
+        Err(Error::failure(format!("QEMU failed with {status}")))
+    }
+}
+
+fn read_console(child: &mut Child, expectation: &Expectation) -> Result<Ending> {
+    let deadline = Instant::now() + expectation.timeout;
+    let chunks = chunks_of(child);
+    let mut line = Vec::new();
+    loop {
+        interrupt::check()?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(Ending::TimedOut);
+        }
+        let chunk = match chunks.recv_timeout(left.min(interrupt::POLL)) {
+            Ok(chunk) => chunk,
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => return Ok(Ending::PoweredOff),
+        };
+        let mut out = std::io::stdout();
+        out.write_all(&chunk).and_then(|()| out.flush())?;
+        for &byte in &chunk {
+            if byte != b'\n' && line.len() < LONGEST_LINE {
+                line.push(byte);
+                continue;
+            }
+            if let Some(ending) = judge(&line, expectation) {
+                return Ok(ending);
+            }
+            line.clear();
+        }
+        // A prompt is no whole line, and waits for an answer.
+        if let Some(ending) = judge(&line, expectation) {
+            return Ok(ending);
+        }
+    }
+}
+
+fn judge(line: &[u8], expectation: &Expectation) -> Option<Ending> {
+    let line = String::from_utf8_lossy(line);
+    let line = line.trim_end();
+    if expectation.failure.as_ref().is_some_and(|it| it.is_match(line)) {
+        return Some(Ending::Failure(line.to_owned()));
+    }
+    expectation.success.is_match(line).then(|| Ending::Success(line.to_owned()))
+}
+
+/// What the console says, read on a thread of its own so that silence can be timed.
+fn chunks_of(child: &mut Child) -> Receiver<Vec<u8>> {
+    let mut stdout = child.stdout.take().expect("piped above");
+    let (sender, receiver) = sync_channel(64);
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(read @ 1..) = stdout.read(&mut buffer) {
+            if sender.send(buffer[..read].to_vec()).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}

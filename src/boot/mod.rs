@@ -1,0 +1,8 @@
+//! Artifacts booted in QEMU, on a throw-away overlay: the artifact itself is never written.
+
+mod console;
+mod firmware;
+mod qemu;
+
+pub use console::{Ending, Expectation};
+pub use qemu::{Accelerator, Machine};

@@ -1,0 +1,118 @@
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use regex::Regex;
+
+use super::CLUSTER_FILE;
+use super::ui::Ui;
+use crate::boot::{Accelerator, Ending, Expectation, Machine};
+use crate::config;
+use crate::error::{Error, Result};
+
+/// Boot a node or an image in QEMU; nothing it writes is kept
+#[derive(Debug, Args)]
+pub(super) struct Boot {
+    /// A node that was built, or an image
+    #[arg(value_name = "NODE|IMAGE")]
+    target: String,
+
+    /// Where the node's artifacts are [default: the cluster file's folder, or `out`]
+    #[arg(short, long, value_name = "DIR")]
+    output: Option<PathBuf>,
+
+    /// Exit 0 once a line of the console matches
+    #[arg(long, value_name = "REGEX", conflicts_with = "test")]
+    until: Option<Regex>,
+
+    /// Exit 0 once first boot is done, 1 when it fails
+    #[arg(long)]
+    test: bool,
+
+    /// Give up after so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    timeout: u64,
+
+    /// Memory in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 1024)]
+    memory: u32,
+
+    /// Processors
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    cpus: u32,
+
+    /// What runs the guest's instructions
+    #[arg(long, value_enum, default_value_t)]
+    accel: Accelerator,
+}
+
+impl Boot {
+    pub(super) fn run(&self, ui: &Ui) -> Result<()> {
+        let image = self.find_image()?;
+        let arch = super::prepare::arch_of(&disk_of(&image))?;
+        ui.note(&format!("booting {}", image.display()));
+        let machine = Machine {
+            image,
+            arch,
+            memory_mib: self.memory,
+            cpus: self.cpus,
+            accelerator: self.accel,
+        };
+        let prepared = machine.prepare()?;
+        let Some(expectation) = self.expectation() else { return prepared.interact() };
+        match prepared.watch(&expectation)? {
+            Ending::Success(_) => Ok(()),
+            Ending::Failure(line) => Err(Error::failure(format!("the machine said `{line}`"))),
+            Ending::TimedOut => Err(Error::failure(format!(
+                "nothing on the console matched `{}` in {} seconds",
+                expectation.success, self.timeout
+            ))),
+            Ending::PoweredOff => Err(Error::failure(format!(
+                "the machine went off before its console matched `{}`",
+                expectation.success
+            ))),
+        }
+    }
+
+    fn expectation(&self) -> Option<Expectation> {
+        let timeout = Duration::from_secs(self.timeout);
+        if self.test {
+            let regex = |text| Regex::new(text).expect("the pattern is a constant");
+            return Some(Expectation {
+                success: regex("nodeforge-firstboot: done"),
+                failure: Some(regex("nodeforge-firstboot: failed: ")),
+                timeout,
+            });
+        }
+        let success = self.until.clone()?;
+        Some(Expectation { success, failure: None, timeout })
+    }
+
+    /// An image by its path; else the node's artifact that QEMU reads best.
+    fn find_image(&self) -> Result<PathBuf> {
+        let path = Path::new(&self.target);
+        if path.exists() {
+            return Ok(path.to_owned());
+        }
+        let output = match &self.output {
+            Some(output) => output.clone(),
+            None if Path::new(CLUSTER_FILE).exists() => {
+                config::load(Path::new(CLUSTER_FILE))?.output.directory
+            }
+            None => PathBuf::from("out"),
+        };
+        ["img", "qcow2", "vmdk", "vmwarevm"]
+            .iter()
+            .map(|extension| output.join(format!("{}.{extension}", self.target)))
+            .find(|path| path.exists())
+            .ok_or_else(|| {
+                Error::input(format!("no image of `{}` in `{}`", self.target, output.display()))
+                    .hint("`nodeforge build` makes it; `-o` says where it is")
+            })
+    }
+}
+
+/// A bundle's disk, or the image itself.
+fn disk_of(image: &Path) -> PathBuf {
+    if image.is_dir() { image.join("disk.vmdk") } else { image.to_owned() }
+}

@@ -1,0 +1,272 @@
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::available_parallelism;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use super::table::table;
+use super::ui::{Ui, bytes, seconds};
+use super::{file_and_nodes, prepare, print_json, select};
+use crate::config::{self, Cluster, Format, HostKeys, Node, Secrets};
+use crate::digest;
+use crate::disk::{CLUSTER, Delta, Disk, Overlay};
+use crate::emit::{
+    Artifact, Emission, FileRecord, InputRecord, Manifest, NodeDisk, NodeRecord, PreparedBase,
+    Staging, parallel, write_synced,
+};
+use crate::error::{Context, Error, Result};
+use crate::image::{FsckPolicy, Image};
+use crate::plan::{self, Action, Change};
+use crate::progress::Progress as _;
+use crate::stamp;
+
+/// Build every node's artifacts
+#[derive(Debug, Args)]
+pub(super) struct Build {
+    /// The cluster file [default: cluster.toml], then the nodes to build [default: all]
+    #[arg(value_name = "[FILE] [NODE]...")]
+    arguments: Vec<String>,
+
+    /// Where artifacts go, instead of the cluster file's folder
+    #[arg(short, long, value_name = "DIR")]
+    output: Option<PathBuf>,
+
+    /// What to make, instead of the cluster file's formats
+    #[arg(long, value_name = "FORMAT", num_args = 1.., value_delimiter = ',', value_parser = parse_format)]
+    format: Vec<Format>,
+
+    /// How many nodes and artifacts to work on at once [default: one per processor]
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
+
+    /// Whether e2fsck checks every node: `auto` does where it is installed
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    fsck: FsckPolicy,
+
+    /// Prepare the base anew even when the cache has it
+    #[arg(long)]
+    no_cache: bool,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What ssh(1) checks the nodes by: `UserKnownHostsFile`.
+const KNOWN_HOSTS: &str = "known_hosts";
+
+/// A node with what a stamp made of it.
+struct Stamped<'a> {
+    node: &'a Node,
+    delta: Delta,
+    files: Vec<FileRecord>,
+    elapsed: Duration,
+}
+
+impl Build {
+    pub(super) fn run(&self, ui: &Ui) -> Result<()> {
+        let (file, names) = file_and_nodes(&self.arguments);
+        let cluster = config::load(&file)?;
+        let nodes = select(&cluster, names)?;
+        let output = self.output.as_ref().unwrap_or(&cluster.output.directory);
+        let formats = if self.format.is_empty() { &cluster.output.formats } else { &self.format };
+        let jobs = self.jobs.unwrap_or_else(|| available_parallelism().map_or(1, usize::from));
+
+        let secrets = Secrets::load_or_create(&cluster)?;
+        // Every plan before any work: a template that does not render costs no evening.
+        let plans = nodes
+            .iter()
+            .map(|node| Ok((*node, plan::node(&cluster, node, &secrets)?)))
+            .collect::<Result<Vec<_>>>()?;
+        let template_plan = plan::template(&cluster)?;
+
+        let staging = Staging::new(output)?;
+        let prepared = prepare::obtain(&cluster, self.no_cache, ui)?;
+
+        ui.stage("stamping nodes");
+        let stamped = parallel(jobs, &plans, |(node, changes)| {
+            let started = Instant::now();
+            let delta = stamp_one(&prepared.base, changes, self.fsck)
+                .context(|| format!("stamping `{}`", node.hostname))?;
+            let files = file_records(changes);
+            Ok(Stamped { node, delta, files, elapsed: started.elapsed() })
+        })?;
+        let template = stamp_one(&prepared.base, &template_plan, self.fsck)
+            .context(|| "stamping the template".to_owned())?;
+
+        ui.stage("writing artifacts");
+        let disks: Vec<NodeDisk<'_>> = stamped
+            .iter()
+            .map(|it| NodeDisk { hostname: &it.node.hostname, delta: &it.delta })
+            .collect();
+        let emission = Emission {
+            cluster: &cluster,
+            prepared: &prepared.base,
+            template: &template,
+            nodes: &disks,
+            formats,
+        };
+        let artifacts = emission.run(&staging, jobs, ui)?;
+
+        ui.stage("publishing");
+        let manifest = manifest(&cluster, &file, &prepared, &stamped, &artifacts, output)?;
+        let mut names: Vec<&str> = artifacts.iter().map(|it| it.name.as_str()).collect();
+        // What others stand on goes first: at no moment does a child lack its parent.
+        names.sort_by_key(|name| artifacts.iter().any(|it| it.name == *name && it.node.is_some()));
+        manifest.write(&staging.path(""))?;
+        names.extend([Manifest::SUMS, Manifest::NAME]);
+        if cluster.host_keys == HostKeys::Build {
+            write_synced(&staging.path(KNOWN_HOSTS), known_hosts(&cluster, &secrets)?.as_bytes())?;
+            names.push(KNOWN_HOSTS);
+        }
+        staging.publish(names)?;
+        ui.finish();
+
+        if self.json {
+            print_json(&manifest)
+        } else {
+            print_table(&stamped, &artifacts, &prepared, ui, output)
+        }
+    }
+}
+
+fn parse_format(name: &str) -> Result<Format, String> {
+    Format::ALL.into_iter().find(|format| format.name() == name).ok_or_else(|| {
+        let known: Vec<_> = Format::ALL.iter().map(|format| format.name()).collect();
+        format!("the formats are {}", known.join(", "))
+    })
+}
+
+/// What a node's disk differs in after its plan was carried out.
+fn stamp_one(base: &PreparedBase, changes: &[Change], fsck: FsckPolicy) -> Result<Delta> {
+    let overlay = Arc::new(Overlay::new(Arc::clone(&base.disk)));
+    let disk: Arc<dyn Disk> = overlay.clone();
+    let mut image = Image::open(disk, stamp::clock()?)?;
+    stamp::apply(&mut image, changes)?;
+    image.verify()?;
+    image.fsck(fsck)?;
+    drop(image);
+    let overlay = Arc::into_inner(overlay)
+        .ok_or_else(|| Error::failure("the image is still in use after it was closed"))?;
+    Ok(overlay.into_delta()?)
+}
+
+/// A line for every node, under all names and addresses that are known of it.
+fn known_hosts(cluster: &Cluster, secrets: &Secrets) -> Result<String> {
+    let mut text = String::new();
+    for node in &cluster.nodes {
+        let mut names = vec![node.hostname.clone()];
+        names.extend(cluster.domain.iter().map(|domain| format!("{}.{domain}", node.hostname)));
+        names.extend(node.addresses.iter().map(|address| address.addr().to_string()));
+        let key = &secrets.ssh_host_key(&node.hostname)?.public;
+        // The comment at its end is for the node's own file.
+        let key: Vec<&str> = key.split_whitespace().take(2).collect();
+        writeln!(text, "{} {}", names.join(","), key.join(" ")).expect("writing to a string");
+    }
+    Ok(text)
+}
+
+/// Files of a plan, without those made from secrets: a hash of a short secret can be guessed.
+fn file_records(changes: &[Change]) -> Vec<FileRecord> {
+    changes
+        .iter()
+        .filter_map(|change| match &change.action {
+            Action::File { path, content, .. } if content.secrets.is_empty() => Some(FileRecord {
+                path: path.clone(),
+                sha256: digest::hex(&digest::sha256(&content.bytes)),
+            }),
+            _ => None,
+        })
+        .collect()
+}
+
+fn manifest(
+    cluster: &Cluster,
+    file: &Path,
+    prepared: &prepare::Obtained,
+    stamped: &[Stamped<'_>],
+    artifacts: &[Artifact],
+    output: &Path,
+) -> Result<Manifest> {
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut manifest = Manifest {
+        generator: format!("nodeforge {}", env!("CARGO_PKG_VERSION")),
+        cluster: cluster.name.clone(),
+        profile: cluster.profile.name.clone(),
+        inputs: vec![
+            InputRecord {
+                name: "cluster file".into(),
+                origin: name(file),
+                sha256: digest::sha256_of_file(file)?,
+            },
+            prepared.base_record.clone(),
+            InputRecord {
+                name: "prepared base".into(),
+                origin: format!("cache key {}", prepared.key),
+                sha256: prepared.base.sha256.clone(),
+            },
+        ],
+        packages: prepared.packages.clone(),
+        nodes: stamped
+            .iter()
+            .map(|it| NodeRecord {
+                hostname: it.node.hostname.clone(),
+                role: it.node.role.clone(),
+                delta_bytes: it.delta.len() as u64 * CLUSTER,
+                files: it.files.clone(),
+            })
+            .collect(),
+        artifacts: artifacts.iter().flat_map(|it| it.files.clone()).collect(),
+    };
+    manifest.artifacts.sort();
+    manifest.merge_previous(output);
+    Ok(manifest)
+}
+
+fn print_table(
+    stamped: &[Stamped<'_>],
+    artifacts: &[Artifact],
+    prepared: &prepare::Obtained,
+    ui: &Ui,
+    output: &Path,
+) -> Result<()> {
+    let nodes: BTreeMap<_, _> = stamped.iter().map(|it| (it.node.hostname.as_str(), it)).collect();
+    let order = |artifact: &Artifact| {
+        let position = stamped
+            .iter()
+            .position(|it| Some(it.node.hostname.as_str()) == artifact.node.as_deref());
+        (position.map_or(0, |position| position + 1), artifact.name.clone())
+    };
+    let mut sorted: Vec<_> = artifacts.iter().collect();
+    sorted.sort_by_key(|artifact| order(artifact));
+    let rows: Vec<_> = sorted
+        .into_iter()
+        .map(|artifact| {
+            let node = artifact.node.as_deref().and_then(|name| nodes.get(name));
+            vec![
+                artifact.node.clone().unwrap_or_else(|| "(all)".into()),
+                node.map_or_else(String::new, |it| it.node.role.clone()),
+                artifact.name.clone(),
+                bytes(artifact.occupied),
+                node.map_or_else(String::new, |it| seconds(it.elapsed)),
+                seconds(artifact.elapsed),
+            ]
+        })
+        .collect();
+    let headings = ["NODE", "ROLE", "ARTIFACT", "ON DISK", "STAMP", "WRITE"];
+    let mut out = std::io::stdout();
+    write!(out, "{}", table(&headings, &[3, 4, 5], &rows))?;
+    let timings: Vec<_> = ui
+        .timings()
+        .iter()
+        .map(|(stage, elapsed)| format!("{stage} {}", seconds(*elapsed)))
+        .collect();
+    let cached = if prepared.was_cached { "prepared base from the cache; " } else { "" };
+    ui.note(&format!("\n{cached}{}", timings.join(", ")));
+    ui.note(&format!("artifacts are in {}", output.display()));
+    Ok(())
+}

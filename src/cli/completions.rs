@@ -1,0 +1,23 @@
+use std::io;
+
+use clap::{Args, CommandFactory as _};
+use clap_complete::Shell;
+
+use super::Cli;
+use crate::error::Result;
+
+/// Print a shell's completion script
+#[derive(Debug, Args)]
+pub(super) struct Completions {
+    /// The shell
+    shell: Shell,
+}
+
+impl Completions {
+    pub(super) fn run(&self) -> Result<()> {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "nodeforge", &mut script);
+        io::Write::write_all(&mut io::stdout(), &script)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,23 @@
+use std::fs;
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory as _};
+
+use super::Cli;
+use crate::error::{Context, Result};
+
+/// Write the manual pages into a folder
+#[derive(Debug, Args)]
+pub(super) struct Man {
+    /// The folder, made where it is missing
+    directory: PathBuf,
+}
+
+impl Man {
+    pub(super) fn run(&self) -> Result<()> {
+        let directory = &self.directory;
+        fs::create_dir_all(directory)
+            .and_then(|()| clap_mangen::generate_to(Cli::command(), directory))
+            .context(|| format!("writing manual pages to `{}`", directory.display()))
+    }
+}

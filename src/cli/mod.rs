@@ -1,0 +1,122 @@
+//! The command line: one file a command, whose doc comment is its help text.
+
+mod boot;
+mod build;
+mod check;
+mod completions;
+mod init;
+mod man;
+mod plan;
+mod prepare;
+mod report;
+mod table;
+mod ui;
+
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use clap::{ColorChoice, Parser, Subcommand};
+use serde::Serialize;
+
+use crate::config::{Cluster, Node};
+use crate::error::{Error, Result};
+use ui::Ui;
+
+pub use report::report;
+
+/// One cluster file in, every Kubernetes node's disk image out.
+#[derive(Debug, Parser)]
+#[command(name = "nodeforge", version, propagate_version = true, arg_required_else_help = true)]
+#[command(infer_subcommands = false, disable_help_subcommand = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    /// When to use colours
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: ColorChoice,
+
+    /// Say nothing but errors and results
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+
+    /// Say more
+    #[arg(short, long, global = true)]
+    verbose: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Init(init::Init),
+    Check(check::Check),
+    Plan(plan::Plan),
+    Prepare(prepare::Prepare),
+    Build(build::Build),
+    Boot(boot::Boot),
+    Completions(completions::Completions),
+    Man(man::Man),
+}
+
+impl Cli {
+    /// Makes the colours asked for those of everything printed from here on.
+    pub fn apply_color(&self) {
+        let choice = match self.color {
+            ColorChoice::Auto => anstream::ColorChoice::Auto,
+            ColorChoice::Always => anstream::ColorChoice::Always,
+            ColorChoice::Never => anstream::ColorChoice::Never,
+        };
+        choice.write_global();
+    }
+
+    /// Carries out the command.
+    pub fn run(&self) -> Result<()> {
+        let ui = Ui::new(self.quiet, self.verbose);
+        match &self.command {
+            Command::Init(command) => command.run(&ui),
+            Command::Check(command) => command.run(&ui),
+            Command::Plan(command) => command.run(&ui),
+            Command::Prepare(command) => command.run(&ui),
+            Command::Build(command) => command.run(&ui),
+            Command::Boot(command) => command.run(&ui),
+            Command::Completions(command) => command.run(),
+            Command::Man(command) => command.run(),
+        }
+    }
+}
+
+/// What commands read when no file is named.
+const CLUSTER_FILE: &str = "cluster.toml";
+
+/// Prints what a command found out, for programs.
+fn print_json(value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value).expect("plain data");
+    writeln!(io::stdout(), "{text}")?;
+    Ok(())
+}
+
+/// Sorts positional arguments `[FILE] [NODE…]` into the cluster file and the nodes: the first is a
+/// file when it looks like one.
+fn file_and_nodes(arguments: &[String]) -> (PathBuf, &[String]) {
+    match arguments {
+        [first, nodes @ ..] if looks_like_file(first) => (PathBuf::from(first), nodes),
+        nodes => (PathBuf::from(CLUSTER_FILE), nodes),
+    }
+}
+
+/// A host name has neither dots nor slashes.
+fn looks_like_file(argument: &str) -> bool {
+    argument.contains(['.', '/']) || Path::new(argument).is_file()
+}
+
+/// The nodes named, or all, in the order of the cluster file.
+fn select<'a>(cluster: &'a Cluster, names: &[String]) -> Result<Vec<&'a Node>> {
+    for name in names {
+        if !cluster.nodes.iter().any(|node| node.hostname == *name) {
+            let known: Vec<_> = cluster.nodes.iter().map(|it| it.hostname.as_str()).collect();
+            return Err(Error::input(format!("the cluster has no node `{name}`"))
+                .hint(format!("its nodes are {}", known.join(", "))));
+        }
+    }
+    let wanted = |node: &&Node| names.is_empty() || names.contains(&node.hostname);
+    Ok(cluster.nodes.iter().filter(wanted).collect())
+}

@@ -1,0 +1,131 @@
+//! Progress and notes on stderr: a live line in a terminal, plain lines elsewhere.
+
+use std::io::IsTerminal as _;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::progress::Progress;
+
+/// What a command says while it works.
+pub(super) struct Ui {
+    volume: Volume,
+    live: bool,
+    stage: Mutex<Option<Stage>>,
+    finished: Mutex<Vec<(String, Duration)>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Volume {
+    Quiet,
+    Normal,
+    Verbose,
+}
+
+struct Stage {
+    name: String,
+    started: Instant,
+    bar: ProgressBar,
+}
+
+impl Ui {
+    pub(super) fn new(quiet: bool, verbose: bool) -> Self {
+        let volume = match (quiet, verbose) {
+            (true, _) => Volume::Quiet,
+            (_, true) => Volume::Verbose,
+            _ => Volume::Normal,
+        };
+        let live = volume != Volume::Quiet && std::io::stderr().is_terminal();
+        Self { volume, live, stage: Mutex::default(), finished: Mutex::default() }
+    }
+
+    /// A line for people, not for programs.
+    pub(super) fn note(&self, text: &str) {
+        if self.volume == Volume::Quiet {
+            return;
+        }
+        match &*self.stage.lock().expect("no panic while drawing") {
+            Some(stage) if self.live => stage.bar.suspend(|| anstream::eprintln!("{text}")),
+            _ => anstream::eprintln!("{text}"),
+        }
+    }
+
+    /// A line for those who asked for more.
+    pub(super) fn detail(&self, text: &str) {
+        if self.volume == Volume::Verbose {
+            self.note(text);
+        }
+    }
+
+    /// The stages that are over, and how long each took.
+    pub(super) fn timings(&self) -> Vec<(String, Duration)> {
+        self.finished.lock().expect("no panic while drawing").clone()
+    }
+}
+
+impl Progress for Ui {
+    fn stage(&self, name: &str) {
+        self.finish();
+        let target =
+            if self.live { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(None, target).with_style(style("{spinner} {prefix} {wide_msg:.dim} {elapsed:.dim}"));
+        bar.set_prefix(name.to_owned());
+        bar.enable_steady_tick(Duration::from_millis(100));
+        if !self.live {
+            self.note(name);
+        }
+        *self.stage.lock().expect("no panic while drawing") =
+            Some(Stage { name: name.to_owned(), started: Instant::now(), bar });
+    }
+
+    fn message(&self, text: &str) {
+        if let Some(stage) = &*self.stage.lock().expect("no panic while drawing") {
+            stage.bar.set_message(text.to_owned());
+        }
+    }
+
+    fn position(&self, done: u64, total: u64) {
+        if let Some(stage) = &*self.stage.lock().expect("no panic while drawing") {
+            if stage.bar.length() != Some(total) {
+                stage.bar.set_length(total);
+                stage.bar.set_style(style("{spinner} {prefix} [{bar:24}] {pos}/{len} {wide_msg:.dim} {elapsed:.dim}"));
+            }
+            stage.bar.set_position(done);
+        }
+    }
+
+    fn finish(&self) {
+        let Some(stage) = self.stage.lock().expect("no panic while drawing").take() else { return };
+        stage.bar.finish_and_clear();
+        let elapsed = stage.started.elapsed();
+        if self.live {
+            self.note(&format!("  {} {}", stage.name, seconds(elapsed)));
+        }
+        self.finished.lock().expect("no panic while drawing").push((stage.name, elapsed));
+    }
+}
+
+/// The bar must not stay on the screen when a command fails in the middle of a stage.
+impl Drop for Ui {
+    fn drop(&mut self) {
+        if let Some(stage) = self.stage.get_mut().ok().and_then(Option::take) {
+            stage.bar.finish_and_clear();
+        }
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("the template is a constant").progress_chars("=> ")
+}
+
+/// `0.04 s`, `12.3 s`.
+pub(super) fn seconds(elapsed: Duration) -> String {
+    let seconds = elapsed.as_secs_f64();
+    if seconds < 1.0 { format!("{seconds:.2} s") } else { format!("{seconds:.1} s") }
+}
+
+/// Bytes in the largest unit that leaves at least one: `12.3 MiB`.
+pub(super) fn bytes(count: u64) -> String {
+    indicatif::BinaryBytes(count).to_string()
+}

@@ -1,0 +1,41 @@
+//! `.qcow2`: the base once for all nodes, and a thin overlay on it for each.
+
+use std::fs::File;
+use std::io::{self, BufWriter};
+use std::path::Path;
+
+use super::PreparedBase;
+use crate::disk::qcow2::{self, Backing};
+use crate::disk::{Clusters, Delta, Occupied};
+use crate::error::Result;
+
+/// The file that all nodes' overlays stand on, found beside them.
+pub(super) fn base_name(cluster: &str) -> String {
+    format!("{cluster}-base.qcow2")
+}
+
+pub(super) fn write_base(path: &Path, prepared: &PreparedBase) -> Result<()> {
+    write(path, prepared, &Occupied::find(&*prepared.disk)?, None)
+}
+
+pub(super) fn write_node(
+    path: &Path,
+    prepared: &PreparedBase,
+    cluster: &str,
+    delta: &Delta,
+) -> Result<()> {
+    let name = base_name(cluster);
+    write(path, prepared, delta, Some(Backing { name: &name, format: "qcow2" }))
+}
+
+fn write(
+    path: &Path,
+    prepared: &PreparedBase,
+    clusters: &impl Clusters,
+    backing: Option<Backing<'_>>,
+) -> Result<()> {
+    let mut out = BufWriter::with_capacity(1 << 20, File::create_new(path)?);
+    qcow2::write(&mut out, prepared.disk.size(), clusters, backing)?;
+    out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! VMware bundles: a template, and clones linked to it.
+//!
+//! Layouts and values: VMware's "Virtual Disk Format 5.0", and the `.vmx` and `.vmsd` files that
+//! Fusion itself writes. `docs/vmware.md` says what could not be checked without Fusion.
+
+mod mac;
+mod vmsd;
+mod vmx;
+
+use std::fs;
+use std::path::Path;
+
+pub(super) use mac::mac_addresses;
+use vmx::Vmx;
+
+use super::manifest::write_synced;
+use super::{Emission, NodeDisk, vmdk};
+use crate::error::Result;
+
+/// The disk that a bundle's machine runs on.
+const DISK: &str = "disk.vmdk";
+/// The disk that the template and all clones read and nobody writes.
+const BASE_DISK: &str = "base.vmdk";
+
+/// The template's bundle.
+pub(super) fn template_name(cluster: &str) -> String {
+    format!("{cluster}-template.vmwarevm")
+}
+
+/// The bundle that others are cloned from. Its own machine runs on a child of the shared disk: a
+/// write to that disk itself would change its content id and lose every clone.
+pub(super) fn write_template(bundle: &Path, emission: &Emission<'_>) -> Result<()> {
+    let name = format!("{}-template", emission.cluster.name);
+    fs::create_dir(bundle)?;
+    vmdk::write_base(&bundle.join(BASE_DISK), emission)?;
+    vmdk::write_child(&bundle.join(DISK), emission, BASE_DISK, emission.template)?;
+    write_machine(bundle, emission, &name, None)?;
+    write_synced(&bundle.join(format!("{name}.vmsd")), vmsd::of_original().as_bytes())
+}
+
+/// A bundle that holds what is the node's own, and finds the rest in the template's beside it.
+pub(super) fn write_clone(
+    bundle: &Path,
+    emission: &Emission<'_>,
+    node: &NodeDisk<'_>,
+    mac: &str,
+) -> Result<()> {
+    let cluster = &emission.cluster.name;
+    let template = format!("../{}", template_name(cluster));
+    fs::create_dir(bundle)?;
+    vmdk::write_child(
+        &bundle.join(DISK),
+        emission,
+        &format!("{template}/{BASE_DISK}"),
+        node.delta,
+    )?;
+    write_machine(bundle, emission, node.hostname, Some(mac))?;
+    let origin = vmsd::of_clone(&format!("{template}/{cluster}-template.vmx"));
+    write_synced(&bundle.join(format!("{}.vmsd", node.hostname)), origin.as_bytes())
+}
+
+fn write_machine(
+    bundle: &Path,
+    emission: &Emission<'_>,
+    name: &str,
+    mac: Option<&str>,
+) -> Result<()> {
+    let vmx =
+        Vmx { display_name: name, arch: emission.prepared.arch, vm: &emission.cluster.vm, mac };
+    write_synced(&bundle.join(format!("{name}.vmx")), vmx.render().as_bytes())
+}

@@ -1,0 +1,26 @@
+//! How far long work has come, told by the library to whoever shows it.
+
+/// Something that shows progress. All calls come in order from one thread at a time.
+pub trait Progress: Sync {
+    /// A new stage begins, and the one before it is over: `installing packages`.
+    fn stage(&self, name: &str);
+
+    /// What the stage is at right now: `unpacking containerd`.
+    fn message(&self, text: &str);
+
+    /// How far the stage is: `done` of `total` in units of the stage's own.
+    fn position(&self, done: u64, total: u64);
+
+    /// The last stage is over, well or not.
+    fn finish(&self);
+}
+
+/// Shows nothing.
+pub struct Silent;
+
+impl Progress for Silent {
+    fn stage(&self, _name: &str) {}
+    fn message(&self, _text: &str) {}
+    fn position(&self, _done: u64, _total: u64) {}
+    fn finish(&self) {}
+}

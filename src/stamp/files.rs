@@ -1,0 +1,65 @@
+//! Files, directories and links, with the owners that the image itself knows.
+
+use std::path::Path;
+
+use super::accounts;
+use crate::error::{Error, Result};
+use crate::fs::{Attributes, FileType, Tree};
+use crate::plan::Owner;
+
+/// What a directory made on the way to a file gets.
+const PARENT: Attributes = Attributes { mode: 0o755, uid: 0, gid: 0 };
+
+/// Makes or replaces a file, and the directories above it.
+pub(super) fn write(
+    tree: &mut dyn Tree,
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    owner: &Owner,
+) -> Result<()> {
+    let attributes = accounts::attributes(tree, mode, owner)?;
+    create_parents(tree, path)?;
+    tree.write(path, bytes, Some(attributes))
+}
+
+/// Makes a directory and those above it.
+pub(super) fn create_dir(tree: &mut dyn Tree, path: &Path, mode: u32, owner: &Owner) -> Result<()> {
+    let attributes = accounts::attributes(tree, mode, owner)?;
+    create_parents(tree, path)?;
+    tree.create_dir(path, attributes)
+}
+
+/// Makes a symlink and the directories above it.
+pub(super) fn symlink(tree: &mut dyn Tree, path: &Path, target: &Path) -> Result<()> {
+    create_parents(tree, path)?;
+    tree.symlink(path, target)
+}
+
+/// Removes what is at `path`; with `/*` at its end, everything in the directory but not itself.
+pub(super) fn remove(tree: &mut dyn Tree, path: &str) -> Result<()> {
+    match path.strip_suffix("/*") {
+        Some(directory) => {
+            let directory = Path::new(directory);
+            if tree.metadata(directory)?.is_some_and(|it| it.file_type == FileType::Directory) {
+                for entry in tree.read_dir(directory)? {
+                    tree.remove(&directory.join(entry.name))?;
+                }
+            }
+            Ok(())
+        }
+        None => tree.remove(Path::new(path)),
+    }
+}
+
+/// Makes the missing directories above `path`. One that is a symlink is followed.
+pub(super) fn create_parents(tree: &mut dyn Tree, path: &Path) -> Result<()> {
+    let Some(parent) = path.parent() else {
+        return Err(Error::input(format!("`{}` is no path of a file", path.display())));
+    };
+    if tree.metadata(parent)?.is_some() {
+        return Ok(());
+    }
+    create_parents(tree, parent)?;
+    tree.create_dir(parent, PARENT)
+}

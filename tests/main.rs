@@ -1,0 +1,9 @@
+//! The built binary on real images, judged by tools that others wrote.
+//!
+//! One crate, so that everything links once.
+
+mod support;
+
+mod cli;
+mod firstboot;
+mod quickstart;

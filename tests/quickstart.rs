@@ -1,0 +1,282 @@
+//! The main job: three nodes from one cluster file, end to end, as everybody it must work for.
+//!
+//! The base is bootstrapped and prepared once, into the person's own cache; later runs find it.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use super::support::{Person, Run, partitions, tool};
+
+const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/quickstart");
+const NODES: [&str; 3] = ["server1", "agent1", "agent2"];
+
+/// A copy of the example with its artifacts.
+struct Built {
+    person: Person,
+    folder: tempfile::TempDir,
+}
+
+impl Built {
+    fn output(&self) -> PathBuf {
+        self.folder.path().join("out")
+    }
+
+    fn artifact(&self, name: &str) -> PathBuf {
+        self.output().join(name)
+    }
+}
+
+/// Built once for all tests and everybody.
+fn built() -> &'static [Built] {
+    static BUILT: OnceLock<Vec<Built>> = OnceLock::new();
+    BUILT.get_or_init(|| Person::all().into_iter().map(build).collect())
+}
+
+fn build(person: Person) -> Built {
+    let folder = person.folder();
+    copy_example(&person, folder.path());
+    Run::by(&person, ["build"]).folder(folder.path()).succeeds();
+    Built { person, folder }
+}
+
+fn copy_example(person: &Person, folder: &Path) {
+    for entry in fs::read_dir(EXAMPLE).expect("the example is there") {
+        let entry = entry.expect("readable");
+        if entry.path().is_file() && entry.file_name() != "nodeforge.secrets" {
+            let status =
+                person.command("cp").arg(entry.path()).arg(folder).status().expect("cp starts");
+            assert!(status.success());
+        }
+    }
+}
+
+/// One partition as a file of its own, for judges that know no offsets.
+fn partition(image: &Path, number: u32, folder: &Path) -> PathBuf {
+    let (_, range) = partitions(image)
+        .into_iter()
+        .find(|(it, _)| *it == number)
+        .unwrap_or_else(|| panic!("{} has no partition {number}", image.display()));
+    let file = folder.join(format!("p{number}"));
+    let path = file.as_os_str();
+    let (offset, size) = (range.start, range.end - range.start);
+    tool(
+        "qemu-img",
+        [
+            OsStr::new("dd"),
+            OsStr::new("-f"),
+            OsStr::new("raw"),
+            OsStr::new("-O"),
+            OsStr::new("raw"),
+            OsStr::new("bs=512"),
+            OsStr::new(&format!("skip={}", offset / 512)),
+            OsStr::new(&format!("count={}", (offset + size) / 512)),
+            OsStr::new(&format!("if={}", image.display())),
+            OsStr::new(&format!("of={}", path.display())),
+        ],
+    );
+    file
+}
+
+/// A file of the root file system, read by debugfs.
+fn cat(root: &Path, path: &str) -> String {
+    tool("debugfs", [OsStr::new("-R"), OsStr::new(&format!("cat {path}")), root.as_os_str()])
+}
+
+#[test]
+fn every_image_passes_the_judges() {
+    for built in built() {
+        let temporary = tempfile::tempdir().expect("a folder");
+        for node in NODES {
+            let image = built.artifact(&format!("{node}.img"));
+            let verdict = tool("sgdisk", [OsStr::new("-v"), image.as_os_str()]);
+            assert!(verdict.contains("No problems found."), "{verdict}");
+            let root = partition(&image, 1, temporary.path());
+            tool("e2fsck", [OsStr::new("-fn"), root.as_os_str()]);
+            let esp = partition(&image, 15, temporary.path());
+            tool("fsck.fat", [OsStr::new("-n"), esp.as_os_str()]);
+        }
+    }
+}
+
+#[test]
+fn every_format_holds_the_same_disk() {
+    for built in built() {
+        for node in NODES {
+            let raw = built.artifact(&format!("{node}.img"));
+            let qcow2 = built.artifact(&format!("{node}.qcow2"));
+            let clone = built.artifact(&format!("{node}.vmwarevm/disk.vmdk"));
+            for (format, path) in [("qcow2", &qcow2), ("vmdk", &clone)] {
+                tool(
+                    "qemu-img",
+                    [OsStr::new("check"), OsStr::new("-f"), OsStr::new(format), path.as_os_str()],
+                );
+                let said = tool(
+                    "qemu-img",
+                    [
+                        OsStr::new("compare"),
+                        OsStr::new("-f"),
+                        OsStr::new(format),
+                        OsStr::new("-F"),
+                        OsStr::new("raw"),
+                        path.as_os_str(),
+                        raw.as_os_str(),
+                    ],
+                );
+                assert_eq!(said, "Images are identical.\n");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_clone_is_a_few_mebibytes_and_finds_its_template() {
+    for built in built() {
+        for node in NODES {
+            let bundle = built.artifact(&format!("{node}.vmwarevm"));
+            let names: BTreeSet<_> = fs::read_dir(&bundle)
+                .expect("there")
+                .map(|it| it.expect("readable").file_name().to_string_lossy().into_owned())
+                .collect();
+            let expected = ["disk.vmdk".to_owned(), format!("{node}.vmsd"), format!("{node}.vmx")];
+            assert_eq!(names, BTreeSet::from(expected));
+            let disk = fs::metadata(bundle.join("disk.vmdk")).expect("there");
+            assert!(disk.len() < 8 << 20, "{} bytes", disk.len());
+            let vmsd = fs::read_to_string(bundle.join(format!("{node}.vmsd"))).expect("there");
+            let template = vmsd
+                .lines()
+                .find_map(|line| line.strip_prefix("cloneOf0 = \""))
+                .expect("a clone")
+                .trim_end_matches('"');
+            assert!(bundle.join(template).is_file(), "{template}");
+        }
+        let template = built.artifact("quickstart-template.vmwarevm/base.vmdk");
+        assert_eq!(fs::metadata(template).expect("there").mode() & 0o222, 0);
+    }
+}
+
+#[test]
+fn nodes_differ_in_what_makes_them_themselves() {
+    for built in built() {
+        let temporary = tempfile::tempdir().expect("a folder");
+        let mut ids = BTreeSet::new();
+        let mut keys = BTreeSet::new();
+        let known_hosts = fs::read_to_string(built.artifact("known_hosts")).expect("there");
+        for node in NODES {
+            let root = partition(&built.artifact(&format!("{node}.img")), 1, temporary.path());
+            assert_eq!(cat(&root, "/etc/hostname"), format!("{node}\n"));
+            let id = cat(&root, "/etc/machine-id");
+            assert!(id.len() == 33 && id.trim_end().chars().all(|c| c.is_ascii_hexdigit()), "{id}");
+            ids.insert(id);
+            let key = cat(&root, "/etc/ssh/ssh_host_ed25519_key.pub");
+            let words: Vec<_> = key.split_whitespace().collect();
+            assert!(known_hosts.contains(&format!("{} {}", words[0], words[1])), "{key}");
+            keys.insert(key);
+            let mode = tool(
+                "debugfs",
+                [
+                    OsStr::new("-R"),
+                    OsStr::new("stat /etc/ssh/ssh_host_ed25519_key"),
+                    root.as_os_str(),
+                ],
+            );
+            assert!(mode.contains("Mode:  0600") && mode.contains("User:     0"), "{mode}");
+        }
+        assert_eq!((ids.len(), keys.len()), (3, 3));
+    }
+}
+
+#[test]
+fn checksums_and_manifest_tell_the_truth() {
+    for built in built() {
+        let sums = built
+            .person
+            .command("sha256sum")
+            .args(["--check", "--strict", "--quiet", "SHA256SUMS"])
+            .current_dir(built.output())
+            .output()
+            .expect("sha256sum starts");
+        assert!(sums.status.success(), "{}", String::from_utf8_lossy(&sums.stdout));
+        let text = fs::read(built.artifact("manifest.json")).expect("there");
+        let manifest: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+        let nodes: Vec<_> =
+            manifest["nodes"].as_array().expect("nodes").iter().map(|it| &it["hostname"]).collect();
+        assert_eq!(nodes, ["agent1", "agent2", "server1"]);
+        let packages = manifest["packages"].as_array().expect("packages");
+        assert!(packages.iter().any(|it| it["name"] == "containerd"));
+        // The first secret anybody would look for.
+        let secrets =
+            fs::read_to_string(built.folder.path().join("nodeforge.secrets")).expect("there");
+        let seed = secrets.split('"').find(|word| word.len() == 64).expect("a seed");
+        assert!(!String::from_utf8_lossy(&text).contains(seed));
+        let mode =
+            fs::metadata(built.folder.path().join("nodeforge.secrets")).expect("there").mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}
+
+#[test]
+fn nothing_but_artifacts_is_left() {
+    for built in built() {
+        let names: BTreeSet<_> = fs::read_dir(built.output())
+            .expect("there")
+            .map(|it| it.expect("readable").file_name().to_string_lossy().into_owned())
+            .collect();
+        let mut expected: BTreeSet<String> = [
+            "SHA256SUMS",
+            "known_hosts",
+            "manifest.json",
+            "quickstart-base.qcow2",
+            "quickstart-template.vmwarevm",
+        ]
+        .map(str::to_owned)
+        .into();
+        for node in NODES {
+            expected.extend(["img", "qcow2", "vmwarevm"].map(|it| format!("{node}.{it}")));
+        }
+        assert_eq!(names, expected);
+    }
+}
+
+#[test]
+fn equal_inputs_give_equal_bits_whatever_the_number_of_jobs() {
+    for built in built() {
+        let sums = |name: &str| fs::read_to_string(built.folder.path().join(name)).expect("there");
+        for jobs in ["1", "5"] {
+            Run::by(&built.person, ["build", "--jobs", jobs, "-o", "again"])
+                .folder(built.folder.path())
+                .succeeds();
+            assert_eq!(sums("again/SHA256SUMS"), sums("out/SHA256SUMS"), "--jobs {jobs}");
+            fs::remove_dir_all(built.folder.path().join("again")).expect("removed");
+        }
+    }
+}
+
+#[test]
+fn an_artifact_boots_into_its_role() {
+    let built = built().last().expect("somebody");
+    for (node, role) in [("agent1", "agent"), ("server1", "server")] {
+        let image = built.artifact(&format!("{node}.vmwarevm"));
+        let before =
+            fs::metadata(image.join("disk.vmdk")).expect("there").modified().expect("a time");
+        let line = format!("nodeforge-firstboot: role={role} hostname={node} machine-id=");
+        let run = Run::by(&built.person, ["boot", node, "--timeout", "400", "--until"]);
+        let mut run = run.folder(built.folder.path());
+        run.command().arg(&line);
+        assert!(run.succeeds().stdout_text().contains(&line));
+        let after =
+            fs::metadata(image.join("disk.vmdk")).expect("there").modified().expect("a time");
+        assert_eq!(before, after);
+    }
+}
+
+#[test]
+fn first_boot_ends_well_from_a_linked_clone() {
+    let built = built().last().expect("somebody");
+    Run::by(&built.person, ["boot", "out/agent2.vmwarevm", "--test", "--timeout", "400"])
+        .folder(built.folder.path())
+        .succeeds();
+}

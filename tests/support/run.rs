@@ -1,0 +1,105 @@
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use super::Person;
+
+/// One run of nodeforge: `Run::new(["check"]).folder(&dir).fails(2).stderr("…")`.
+#[must_use]
+pub(crate) struct Run {
+    command: Command,
+}
+
+/// How it went.
+#[must_use]
+pub(crate) struct Finished {
+    pub(crate) output: Output,
+}
+
+impl Run {
+    /// As whoever runs the tests.
+    pub(crate) fn new<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Self {
+        Self::by(&Person::me(), arguments)
+    }
+
+    /// As somebody.
+    pub(crate) fn by<S: AsRef<OsStr>>(
+        person: &Person,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Self {
+        let mut command = person.command(env!("CARGO_BIN_EXE_nodeforge"));
+        command.args(arguments).stdin(Stdio::null());
+        Self { command }
+    }
+
+    /// Where it runs.
+    pub(crate) fn folder(mut self, folder: impl AsRef<Path>) -> Self {
+        self.command.current_dir(folder);
+        self
+    }
+
+    /// One variable of its environment.
+    pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// The command itself, for tests that do not wait for its end.
+    pub(crate) fn command(&mut self) -> &mut Command {
+        &mut self.command
+    }
+
+    fn finish(mut self) -> Finished {
+        let output = self.command.output().expect("nodeforge starts");
+        Finished { output }
+    }
+
+    /// Runs it and wants it to succeed.
+    #[track_caller]
+    pub(crate) fn succeeds(self) -> Finished {
+        self.exits(0)
+    }
+
+    /// Runs it and wants this exit code.
+    #[track_caller]
+    pub(crate) fn exits(self, code: i32) -> Finished {
+        let finished = self.finish();
+        assert_eq!(
+            finished.output.status.code(),
+            Some(code),
+            "stdout:\n{}\nstderr:\n{}",
+            finished.stdout_text(),
+            finished.stderr_text()
+        );
+        finished
+    }
+}
+
+impl Finished {
+    pub(crate) fn stdout_text(&self) -> String {
+        String::from_utf8_lossy(&self.output.stdout).into_owned()
+    }
+
+    pub(crate) fn stderr_text(&self) -> String {
+        String::from_utf8_lossy(&self.output.stderr).into_owned()
+    }
+
+    /// Wants exactly this on stderr.
+    #[track_caller]
+    pub(crate) fn stderr(self, expected: &str) -> Self {
+        similar(&self.stderr_text(), expected);
+        self
+    }
+
+    /// Wants exactly this on stdout.
+    #[track_caller]
+    pub(crate) fn stdout(self, expected: &str) -> Self {
+        similar(&self.stdout_text(), expected);
+        self
+    }
+}
+
+#[track_caller]
+fn similar(found: &str, expected: &str) {
+    assert!(found == expected, "\n--- found\n{found}\n--- expected\n{expected}\n---");
+}
