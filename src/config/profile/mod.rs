@@ -48,7 +48,7 @@ fn load_named(reader: &Reader, name: &str, chain: &mut Vec<String>) -> Result<Pr
     let name = name.trim_end_matches('/').rsplit('/').next().unwrap_or(name);
     let reader = Reader::new(shown, text, folder.directory());
     let entries = reader.parse()?;
-    let profile = read(&Table::root(&reader, &entries), &folder, name, chain);
+    let profile = read(Table::root(&reader, &entries), &folder, name, chain);
     reader.finish()?;
     profile.ok_or_else(|| Error::input(format!("the profile `{name}` cannot be read")))
 }
@@ -65,7 +65,7 @@ fn unknown(reader: &Reader, name: &str) -> Error {
 }
 
 /// Reads over the profile it extends: lists grow, tables are merged, roles are replaced by name.
-fn read(root: &Table<'_>, folder: &Folder, name: &str, chain: &mut Vec<String>) -> Option<Profile> {
+fn read(root: Table<'_>, folder: &Folder, name: &str, chain: &mut Vec<String>) -> Option<Profile> {
     let reader = root.reader;
     let parent = match root.string("extends") {
         Some(parent) => {
@@ -78,12 +78,12 @@ fn read(root: &Table<'_>, folder: &Folder, name: &str, chain: &mut Vec<String>) 
     name.clone_into(&mut profile.name);
 
     if let Some(description) = root.require("description", "description = \"…\"") {
-        profile.description = description.string()?.value.to_owned();
+        description.string()?.value.clone_into(&mut profile.description);
     }
     if let Some(value) = root.get("base") {
         profile.base = base::read(&value);
     }
-    read_settings(root, &mut profile);
+    read_settings(&root, &mut profile);
     if let Some(table) = root.table("packages") {
         read_packages(table, &mut profile.packages);
     }
@@ -101,8 +101,8 @@ fn read(root: &Table<'_>, folder: &Folder, name: &str, chain: &mut Vec<String>) 
         profile.overlays.extend(reader.accept(&name.span, overlay::load(folder, name.value)));
     }
     profile.artifacts.extend(root.tables("artifact").into_iter().filter_map(apt::read_artifact));
-    role::read_all(root, folder, &mut profile);
-    secret::read_all(root, &mut profile);
+    role::read_all(&root, folder, &mut profile);
+    secret::read_all(&root, &mut profile);
     root.finish();
     Some(profile)
 }

@@ -118,8 +118,8 @@ impl<'a> Table<'a> {
     }
 
     /// Reports every key that was never asked for.
-    pub(in crate::config) fn finish(&self) {
-        let known = self.known.borrow();
+    pub(in crate::config) fn finish(self) {
+        let known = self.known.into_inner();
         for (key, value) in self.entries {
             let name = key.get_ref();
             if known.contains(&name.as_ref()) {
