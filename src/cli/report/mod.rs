@@ -73,8 +73,11 @@ fn printable(message: &str) -> String {
 
 /// Control characters, and those that turn the direction of writing around.
 fn is_invisible(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+#[cfg(test)]
+mod messages;
 #[cfg(test)]
 mod tests;
