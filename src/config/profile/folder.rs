@@ -32,6 +32,11 @@ pub fn shipped_profiles() -> Vec<&'static str> {
     PROFILES.dirs().filter_map(|dir| dir.path().to_str()).collect()
 }
 
+/// The cluster file that a profile in the binary suggests to begin with.
+pub fn starting_file(profile: &str) -> Option<&'static [u8]> {
+    PROFILES.get_file(format!("{profile}/cluster.toml")).map(include_dir::File::contents)
+}
+
 /// A file of `firstboot/`, all of which are in the binary.
 pub(crate) fn firstboot(path: &str) -> Option<&'static [u8]> {
     FIRSTBOOT.get_file(path).map(include_dir::File::contents)

@@ -8,7 +8,7 @@ mod role;
 mod secret;
 
 pub(crate) use folder::firstboot;
-pub use folder::shipped_profiles;
+pub use folder::{shipped_profiles, starting_file};
 
 use std::collections::BTreeMap;
 
