@@ -62,7 +62,7 @@ fn read(root: Table<'_>, path: &Path) -> Option<Cluster> {
     let (settings, setting_places) =
         setting::merge(&profile.settings, settings, reader, &profile.name, &profile_span);
     check::roles(reader, &profile, &mut nodes);
-    check::networks(reader, &profile, &nodes, &settings, &setting_places);
+    check::networks(reader, &profile, &nodes, &settings, &profile_span, &setting_places);
     let base = match base {
         Some(base) => base,
         None if profile.base.is_none() => {
@@ -134,9 +134,15 @@ pub(super) const LABEL_HINT: &str =
 
 fn read_disk(table: Table<'_>) -> Option<u64> {
     let reader = table.reader;
-    let size = table.string("size");
+    let size = table.get("size");
     table.finish();
     let size = size?;
+    if size.is_integer() {
+        let hint = "a size has a unit and stands in quotes: `size = \"8G\"`";
+        reader.wrong_hint(&size.span(), "a size is more than a number", hint);
+        return None;
+    }
+    let size = size.string()?;
     let bytes = reader.accept(&size.span, size::parse(size.value))?;
     let fault = if bytes < SMALLEST_DISK {
         "is too small for a Linux system"

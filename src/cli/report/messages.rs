@@ -19,7 +19,9 @@ const NEEDED: [(&str, &str); 3] = [
     ("[[node]]", "[[node]]\nhostname = \"server1\"\n"),
 ];
 const USES_PROFILE: &str = "[cluster]\nname = \"home\"\nprofile = \"./own\"\n\
-    [access]\nuser = \"admin\"\n[base]\nimage = \"x\"\n[[node]]\nhostname = \"server1\"\n";
+    [access]\nuser = \"admin\"\n[base]\nimage = \"x\"\n\
+    [[node]]\nhostname = \"server1\"\naddresses = [\"192.168.1.10/24\"]\n\
+    [[node]]\nhostname = \"server5\"\n";
 const PUBLIC_KEY: &str = "ssh-ed25519 \
     AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti me@laptop\n";
 

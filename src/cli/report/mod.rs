@@ -22,7 +22,7 @@ pub fn report(error: &Error) {
 }
 
 /// An error as text with ANSI styles.
-pub fn render(error: &Error) -> String {
+fn render(error: &Error) -> String {
     let problems = error.problems();
     let mut text = String::new();
     for (index, problem) in problems.iter().take(MOST).enumerate() {
