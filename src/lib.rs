@@ -4,13 +4,18 @@
 //! `stamp`, `prepare`, `emit`, `source`, `boot` → `plan`, `image` → `fs`, `table` → `disk`.
 
 pub mod boot;
+pub mod cli;
+pub mod compare;
 pub mod config;
 pub mod disk;
+pub mod edit;
 pub mod error;
 pub mod fs;
 pub mod image;
+pub mod inspect;
 pub mod interrupt;
 pub mod plan;
 pub mod progress;
 pub mod stamp;
 pub mod table;
+pub mod transfer;

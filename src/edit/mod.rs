@@ -11,11 +11,8 @@
 //! A block device has no place for a journal beside it. There the window is a real one: after
 //! a power cut in it, its file systems need their checkers.
 
-mod fsck;
 mod journal;
 mod lock;
-
-pub use fsck::Fsck;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -24,6 +21,7 @@ use std::sync::Arc;
 use self::journal::Journal;
 use crate::disk::{self, Disk, Format, Raw, Scratch, Shadow};
 use crate::error::{Context, Error, Result};
+use crate::image::fsck::FsckPolicy;
 use crate::image::{Image, ReadOnly};
 use crate::interrupt;
 
@@ -90,13 +88,13 @@ impl Edit {
     /// Checks what was done, and carries it over. Returns how many bytes of the image changed.
     ///
     /// An error leaves the image as it was, except one while carrying over: that says so.
-    pub fn commit(mut self, fsck: Fsck) -> Result<u64> {
+    pub fn commit(mut self, fsck: FsckPolicy) -> Result<u64> {
         self.image.verify()?;
         let changed = self.shadow.differing()?;
         if changed.is_empty() {
             return Ok(0);
         }
-        fsck::check(fsck, &self.target.path, &self.shadow, &changed, self.image.parts())?;
+        self.image.fsck(fsck)?;
         // From here on there is no way back, only forward.
         interrupt::check()?;
         let order = journal::Order::new(&changed, self.image.parts());
