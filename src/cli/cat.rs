@@ -26,8 +26,11 @@ impl Cat {
         for place in &self.files {
             let Place::Inside { image, path } = place else {
                 let (image, _) = place.inside();
-                return Err(Error::input(format!("`{}` names no file in an image", image.display()))
-                    .hint(format!("write `{}:/PATH`", image.display())));
+                return Err(Error::input(format!(
+                    "`{}` names no file in an image",
+                    image.display()
+                ))
+                .hint(format!("write `{}:/PATH`", image.display())));
             };
             let tree = open(image)?;
             let found = tree.resolve(path)?.ok_or_else(|| missing(image, path))?;

@@ -131,7 +131,8 @@ impl Cp {
         let source = match place {
             Place::Inside { image, path } => {
                 let tree = open(image)?;
-                let found = if self.recursive { lexical(&tree, path)? } else { tree.resolve(path)? };
+                let found =
+                    if self.recursive { lexical(&tree, path)? } else { tree.resolve(path)? };
                 let found = found.ok_or_else(|| missing(image, path))?;
                 let name = path.file_name().map(OsStr::to_owned);
                 Source { tree: Box::new(tree), path: found, name }
@@ -155,7 +156,8 @@ impl Cp {
         let opening = || format!("opening `{}`", path.display());
         let name = path.file_name().map(OsStr::to_owned);
         // With -r, a symlink is copied as one; without, what it points at.
-        let real = if self.recursive { path.to_owned() } else { path.canonicalize().context(opening)? };
+        let real =
+            if self.recursive { path.to_owned() } else { path.canonicalize().context(opening)? };
         real.symlink_metadata().context(opening)?;
         let (folder, inside) = match (real.parent(), real.file_name()) {
             (Some(folder), Some(inside)) => (folder, Path::new("/").join(inside)),
@@ -167,7 +169,12 @@ impl Cp {
 }
 
 impl Source {
-    fn copy(&self, to: &mut dyn Target, target: &Path, owner: Option<(u32, u32)>) -> Result<Copied> {
+    fn copy(
+        &self,
+        to: &mut dyn Target,
+        target: &Path,
+        owner: Option<(u32, u32)>,
+    ) -> Result<Copied> {
         transfer::copy(&*self.tree, &self.path, to, target, owner)
     }
 }

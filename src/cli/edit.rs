@@ -51,7 +51,10 @@ fn clock() -> Result<i64> {
     if let Some(text) = std::env::var_os("SOURCE_DATE_EPOCH") {
         let seconds = text.to_str().and_then(|text| text.parse().ok());
         return seconds.ok_or_else(|| {
-            Error::input(format!("SOURCE_DATE_EPOCH is `{}`, not a number of seconds", text.display()))
+            Error::input(format!(
+                "SOURCE_DATE_EPOCH is `{}`, not a number of seconds",
+                text.display()
+            ))
         });
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -87,7 +87,7 @@ fn partition_table(partitions: &[PartitionFacts]) -> String {
         ["NUMBER", "START", "SIZE", "TYPE", "FILE SYSTEM", "LABEL", "MOUNTED ON", "USED", "FREE"];
     let text = |value: &Option<String>| value.as_deref().map_or_else(|| "-".into(), printable);
     let size = |value: Option<u64>| value.map_or_else(|| "-".into(), bytes);
-    let rows = partitions.iter().map(|part| {
+    let row = |part: &PartitionFacts| {
         vec![
             part.number.map_or_else(|| "-".into(), |number| number.to_string()),
             bytes(part.start),
@@ -99,8 +99,9 @@ fn partition_table(partitions: &[PartitionFacts]) -> String {
             size(part.used),
             size(part.free),
         ]
-    });
-    table(&headings, &[0, 1, 2, 7, 8], rows.collect())
+    };
+    let rows: Vec<Vec<String>> = partitions.iter().map(row).collect();
+    table(&headings, &[0, 1, 2, 7, 8], &rows)
 }
 
 fn system_facts(system: &System) -> Vec<(&'static str, String)> {

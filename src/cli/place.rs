@@ -27,7 +27,8 @@ pub(super) enum Place {
 impl From<OsString> for Place {
     fn from(argument: OsString) -> Self {
         let bytes = argument.as_bytes();
-        let Some(colon) = bytes.windows(2).position(|pair| pair == b":/").filter(|&at| at > 0) else {
+        let Some(colon) = bytes.windows(2).position(|pair| pair == b":/").filter(|&at| at > 0)
+        else {
             return Self::Host(argument.into());
         };
         let image = Path::new(OsStr::from_bytes(&bytes[..colon]));

@@ -38,8 +38,11 @@ impl Rm {
         for place in &self.files {
             let Place::Inside { image, path } = place else {
                 let (path, _) = place.inside();
-                return Err(Error::input(format!("`{}` names no file in an image", path.display()))
-                    .hint("write `IMAGE:/PATH`; files of this machine are removed by rm(1)"));
+                return Err(Error::input(format!(
+                    "`{}` names no file in an image",
+                    path.display()
+                ))
+                .hint("write `IMAGE:/PATH`; files of this machine are removed by rm(1)"));
             };
             match images.iter_mut().find(|(known, _)| known == image) {
                 Some((_, paths)) => paths.push(path),

@@ -59,7 +59,8 @@ impl FileChanges {
 
 /// Compares everything below two paths, and the paths themselves. They hold no symlinks.
 pub fn compare_files(a: &dyn Tree, at_a: &Path, b: &dyn Tree, at_b: &Path) -> Result<FileChanges> {
-    let mut walk = Walk { a, b, found: FileChanges::default(), buffers: [vec![0; CHUNK], vec![0; CHUNK]] };
+    let mut walk =
+        Walk { a, b, found: FileChanges::default(), buffers: [vec![0; CHUNK], vec![0; CHUNK]] };
     walk.both(at_a, at_b, 0)?;
     Ok(walk.found)
 }

@@ -318,4 +318,3 @@ pub(super) fn look_through(image: &Path, disk: Arc<dyn Disk>) -> Result<Arc<dyn 
     let shadow = Shadow::with_changes(disk, found.file, changed);
     Ok(Arc::new(ReadOnly(Arc::new(shadow))))
 }
-

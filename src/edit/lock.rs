@@ -27,8 +27,9 @@ fn refuse_busy(path: &Path, locked: rustix::io::Result<()>) -> Result<()> {
         // Some network file systems have no locks: nobody can be asked there.
         Ok(()) | Err(Errno::NOLCK | Errno::NOTSUP) => Ok(()),
         Err(Errno::AGAIN | Errno::ACCESS) => Err(in_use(path)),
-        Err(error) => Err(std::io::Error::from(error))
-            .context(|| format!("locking `{}`", path.display())),
+        Err(error) => {
+            Err(std::io::Error::from(error)).context(|| format!("locking `{}`", path.display()))
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 mod describe;
 #[cfg(target_os = "linux")]
 mod extract;
+#[cfg(all(test, target_os = "linux"))]
+mod extract_tests;
 pub mod fsck;
 mod fstab;
 mod mount;
@@ -17,6 +19,7 @@ mod verify;
 pub use describe::Architecture;
 #[cfg(target_os = "linux")]
 pub use extract::{DeviceNode, Extracted, extract};
+pub use fsck::FsckPolicy;
 pub use mount::Skipped;
 pub use read_only::ReadOnly;
 

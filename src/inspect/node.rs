@@ -51,7 +51,8 @@ impl Node {
         if tree.resolve(Path::new(ROLES))?.is_none() {
             return Ok(None);
         }
-        let found = hostname.map(|name| find_role(&read_text(tree, ROLES).unwrap_or_default(), name));
+        let found =
+            hostname.map(|name| find_role(&read_text(tree, ROLES).unwrap_or_default(), name));
         let (role, steps) = found.flatten().unzip();
         let marks: BTreeSet<String> = names_in(tree, STEPS_DONE)?.into_iter().collect();
         let steps: Vec<Step> = steps

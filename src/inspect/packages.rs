@@ -28,10 +28,9 @@ fn parse(status: &str) -> Packages {
             let mut lines = stanza.lines();
             lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
         };
-        let is_installed =
-            field("Status").is_some_and(|status| status.split(' ').next_back() == Some("installed"));
-        let (Some(name), Some(version), true) =
-            (field("Package"), field("Version"), is_installed)
+        let is_installed = field("Status")
+            .is_some_and(|status| status.split(' ').next_back() == Some("installed"));
+        let (Some(name), Some(version), true) = (field("Package"), field("Version"), is_installed)
         else {
             continue;
         };

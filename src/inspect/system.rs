@@ -81,8 +81,11 @@ fn kernels(tree: &dyn Tree) -> Result<Vec<String>> {
     }
     if kernels.is_empty() {
         let boot = names_in(tree, "/boot")?;
-        kernels =
-            boot.iter().filter_map(|name| name.strip_prefix("vmlinuz-")).map(str::to_owned).collect();
+        kernels = boot
+            .iter()
+            .filter_map(|name| name.strip_prefix("vmlinuz-"))
+            .map(str::to_owned)
+            .collect();
     }
     Ok(kernels)
 }

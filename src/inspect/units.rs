@@ -96,6 +96,7 @@ fn state_of(tree: &dyn Tree, path: &Path) -> Result<Option<UnitState>> {
         return Ok(None);
     }
     let text = tree.read(path, LIMIT)?.unwrap_or_default();
-    let has_install = text.split(|&byte| byte == b'\n').any(|line| line.trim_ascii() == b"[Install]");
+    let has_install =
+        text.split(|&byte| byte == b'\n').any(|line| line.trim_ascii() == b"[Install]");
     Ok(Some(if has_install { UnitState::Disabled } else { UnitState::Static }))
 }

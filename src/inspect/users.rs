@@ -56,7 +56,9 @@ impl Names {
 }
 
 fn number(names: &BTreeMap<u32, String>, name: &str) -> Option<u32> {
-    name.parse().ok().or_else(|| names.iter().find(|(_, it)| *it == name).map(|(number, _)| *number))
+    name.parse()
+        .ok()
+        .or_else(|| names.iter().find(|(_, it)| *it == name).map(|(number, _)| *number))
 }
 
 /// The image's names for its numbers.
@@ -64,7 +66,8 @@ pub fn names(tree: &dyn Tree) -> Result<Names> {
     let numbers = |text: &str| {
         let mut names = BTreeMap::new();
         for fields in records(text) {
-            if let (Some(name), Some(Ok(number))) = (fields.first(), fields.get(2).map(|it| it.parse()))
+            if let (Some(name), Some(Ok(number))) =
+                (fields.first(), fields.get(2).map(|it| it.parse()))
             {
                 // As getpwuid(3): of two names for one number the first.
                 names.entry(number).or_insert_with(|| (*name).to_owned());

@@ -136,7 +136,11 @@ impl HostTree {
         }
         let mut several = self.several.borrow_mut();
         let next = several.len() as u64 + 1;
-        #[allow(clippy::unnecessary_cast, clippy::cast_sign_loss, reason = "types differ by system")]
+        #[allow(
+            clippy::unnecessary_cast,
+            clippy::cast_sign_loss,
+            reason = "types differ by system"
+        )]
         *several.entry((stat.st_dev as u64, stat.st_ino as u64)).or_insert(next)
     }
 
@@ -149,8 +153,7 @@ impl HostTree {
     fn describe(&self, stat: &Stat) -> Result<Metadata> {
         let file_type = file_type(stat.st_mode as rustix::fs::RawMode)
             .ok_or_else(|| Error::failure("it is of an unknown type"))?;
-        let is_device =
-            matches!(file_type, FileType::CharacterDevice | FileType::BlockDevice);
+        let is_device = matches!(file_type, FileType::CharacterDevice | FileType::BlockDevice);
         let links = if file_type == FileType::Directory { 1 } else { stat.st_nlink as u32 };
         let number = stat.st_rdev as rustix::fs::Dev;
         Ok(Metadata {
@@ -199,9 +202,8 @@ impl Target for HostTree {
 
 impl Tree for HostTree {
     fn metadata(&self, path: &Path) -> Result<Option<Metadata>> {
-        let metadata = || -> Result<_> {
-            self.stat(path)?.map(|stat| self.describe(&stat)).transpose()
-        };
+        let metadata =
+            || -> Result<_> { self.stat(path)?.map(|stat| self.describe(&stat)).transpose() };
         at("looking at", path, metadata())
     }
 
@@ -217,8 +219,8 @@ impl Tree for HostTree {
                 }
                 let stat = statat(&folder, &name, AtFlags::SYMLINK_NOFOLLOW);
                 let mode = stat.map_err(io::Error::from)?.st_mode;
-                let file_type =
-                    file_type(mode).ok_or_else(|| Error::failure("it has an unknown type in it"))?;
+                let file_type = file_type(mode)
+                    .ok_or_else(|| Error::failure("it has an unknown type in it"))?;
                 entries.push(Entry { name, file_type });
             }
             entries.sort_by(|a, b| a.name.cmp(&b.name));

@@ -6,9 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use rustix::fs::{
-    AtFlags, Mode, OFlags, linkat, mkdirat, openat, renameat, symlinkat, unlinkat,
-};
+use rustix::fs::{AtFlags, Mode, OFlags, linkat, mkdirat, openat, renameat, symlinkat, unlinkat};
 use rustix::io::Errno;
 
 use super::{HostTree, attributes};
