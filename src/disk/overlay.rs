@@ -6,8 +6,8 @@ use std::io;
 use std::ops::Range;
 use std::sync::{Arc, RwLock};
 
-use super::Disk;
 use super::clusters::cluster_buffer;
+use super::{Disk, check_bounds};
 
 /// The unit of copying, in bytes: VMDK's grain and qcow2's default cluster, so a delta
 /// becomes either format without being cut anew.
@@ -77,13 +77,6 @@ fn clusters(offset: u64, length: usize) -> impl Iterator<Item = (u64, usize, usi
             (index, narrow(within), narrow(take))
         })
     })
-}
-
-fn check_bounds(size: u64, offset: u64, length: usize) -> io::Result<()> {
-    match offset.checked_add(length as u64) {
-        Some(end) if end <= size => Ok(()),
-        _ => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "access past the end of the disk")),
-    }
 }
 
 impl Disk for Overlay {
