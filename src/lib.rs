@@ -7,6 +7,7 @@ pub mod boot;
 pub mod config;
 pub mod disk;
 pub mod error;
+pub mod flash;
 pub mod fs;
 pub mod image;
 pub mod interrupt;

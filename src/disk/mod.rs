@@ -16,6 +16,7 @@ pub(crate) mod testing;
 mod tests;
 pub mod vmdk;
 
+pub(crate) use clusters::is_zero;
 pub use clusters::{Clusters, Occupied};
 pub use cursor::Cursor;
 pub use open::{Format, Scratch, open, open_with, open_writable, probe};
