@@ -4,14 +4,21 @@
 //! `stamp`, `prepare`, `emit`, `source`, `boot` → `plan`, `image` → `fs`, `table` → `disk`.
 
 pub mod boot;
+pub mod cli;
 pub mod config;
+pub mod digest;
 pub mod disk;
+pub mod emit;
 pub mod error;
 pub mod flash;
 pub mod fs;
 pub mod image;
 pub mod interrupt;
 pub mod plan;
+#[cfg(target_os = "linux")]
+pub mod prepare;
 pub mod progress;
+pub mod source;
 pub mod stamp;
 pub mod table;
+pub mod tool;

@@ -3,6 +3,7 @@
 mod chain;
 mod clusters;
 mod compressed;
+mod copy;
 mod cursor;
 mod layered;
 mod open;
@@ -18,6 +19,7 @@ pub mod vmdk;
 
 pub(crate) use clusters::is_zero;
 pub use clusters::{Clusters, Occupied};
+pub use copy::{copy_file, copy_sparse};
 pub use cursor::Cursor;
 pub use open::{Format, Scratch, open, open_with, open_writable, probe};
 use overlay::read_cluster;

@@ -3,9 +3,12 @@
 use std::fmt;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::config::Checksum;
 
 /// One change to an image, and who asked for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     /// What is done.
     pub action: Action,
@@ -14,7 +17,7 @@ pub struct Change {
 }
 
 /// Who asked for a change.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Origin {
     /// nodeforge itself: identity, first boot.
     Nodeforge,
@@ -29,7 +32,7 @@ pub enum Origin {
 }
 
 /// A file's bytes, and whether they may be shown.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Content {
     /// The bytes.
     pub bytes: Vec<u8>,
@@ -38,7 +41,7 @@ pub struct Content {
 }
 
 /// Owner and group by name, or by number as digits; looked up in the image's own `/etc/passwd`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     /// `root`, `systemd-network`, `1000`.
     pub user: String,
@@ -47,7 +50,7 @@ pub struct Owner {
 }
 
 /// What becomes of a unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum UnitState {
     /// Linked as its `[Install]` section says.
     Enabled,
@@ -58,7 +61,7 @@ pub enum UnitState {
 }
 
 /// What becomes of a package.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PackageState {
     /// Installed, with what it depends on.
     Installed,
@@ -69,7 +72,7 @@ pub enum PackageState {
 }
 
 /// A login user. Made when missing, changed to this when there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
     /// Login name.
     pub name: String,
@@ -82,7 +85,7 @@ pub struct User {
 }
 
 /// One thing done to an image. Paths are absolute inside it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
     /// The disk, its last partition and the root file system grow to this many bytes.
     Grow {
@@ -93,8 +96,12 @@ pub enum Action {
     AptSource {
         /// File name without ending in `/etc/apt/sources.list.d`.
         name: String,
-        /// deb822 text.
+        /// deb822 text; its `Signed-By` is `/etc/apt/keyrings/NAME.asc`.
         text: String,
+        /// Where its key is.
+        key_url: String,
+        /// The key's fingerprint, 40 hexadecimal digits.
+        fingerprint: String,
     },
     /// A package's state.
     Package {
@@ -102,6 +109,17 @@ pub enum Action {
         name: String,
         /// What becomes of it.
         state: PackageState,
+    },
+    /// A file from elsewhere, root's.
+    Download {
+        /// https.
+        url: String,
+        /// What it must hash to.
+        checksum: Checksum,
+        /// Where it goes.
+        path: String,
+        /// Permission bits.
+        mode: u32,
     },
     /// A regular file.
     File {
@@ -149,6 +167,11 @@ pub enum Action {
         /// `cgroup_enable=memory`.
         argument: String,
     },
+    /// A line of the Raspberry Pi's config.txt, added where it is missing.
+    ConfigTxt {
+        /// `dtparam=pciex1`.
+        line: String,
+    },
     /// The host name, in `/etc/hostname` and `/etc/hosts`.
     Hostname {
         /// A DNS label.
@@ -158,9 +181,9 @@ pub enum Action {
         /// Other nodes' names and addresses that must resolve without DNS.
         hosts: Vec<(IpNet, String)>,
     },
-    /// `/etc/machine-id`, 32 hexadecimal digits.
+    /// `/etc/machine-id`.
     MachineId {
-        /// The id.
+        /// 32 hexadecimal digits, or `uninitialized`: the first boot makes one.
         id: String,
     },
     /// `/etc/localtime` and `/etc/timezone`.
