@@ -1,9 +1,11 @@
 //! The command line: one file a command, whose doc comment is its help text.
 
+mod artifact;
 mod boot;
 mod build;
 mod check;
 mod completions;
+mod flash;
 mod init;
 mod man;
 mod plan;
@@ -52,6 +54,7 @@ enum Command {
     Plan(plan::Plan),
     Prepare(prepare::Prepare),
     Build(build::Build),
+    Flash(flash::Flash),
     Boot(boot::Boot),
     Completions(completions::Completions),
     Man(man::Man),
@@ -72,6 +75,7 @@ impl Cli {
             Command::Plan(command) => command.run(&ui),
             Command::Prepare(command) => command.run(&ui),
             Command::Build(command) => command.run(&ui),
+            Command::Flash(command) => command.run(&ui),
             Command::Boot(command) => command.run(&ui),
             Command::Completions(command) => command.run(),
             Command::Man(command) => command.run(),

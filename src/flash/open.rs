@@ -5,11 +5,10 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use super::{Device, Target};
 use crate::error::{Context, Error, Result};
-use crate::interrupt;
+use crate::tool::Tool;
 
 /// A device or file that is open for flashing.
 pub struct OpenTarget {
@@ -74,9 +73,9 @@ impl OpenTarget {
         let Self { file, path, kind, .. } = self;
         drop(file);
         if kind == Kind::Device && cfg!(target_os = "linux") {
-            let asked = quietly("blockdev", &["--rereadpt"], &path);
-            if !asked {
-                quietly("partprobe", &[], &path);
+            let asked = Tool::new("blockdev", "util-linux").arg("--rereadpt").arg(&path).run();
+            if asked.is_err() {
+                Tool::new("partprobe", "parted").arg(&path).run().ok();
             }
         }
     }
@@ -90,22 +89,6 @@ fn raw_node(path: &Path) -> PathBuf {
         }
         _ => path.to_owned(),
     }
-}
-
-/// Runs a program that may be missing or fail; says whether it did well.
-fn quietly(program: &str, arguments: &[&str], device: &Path) -> bool {
-    let path = std::env::var("PATH").unwrap_or_default();
-    let child = Command::new(program)
-        .args(arguments)
-        .arg(device)
-        // Where Debian keeps them, out of an ordinary user's way.
-        .env("PATH", format!("{path}:/usr/sbin:/sbin"))
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn();
-    let Ok(mut child) = child else { return false };
-    interrupt::wait(&mut child).is_ok_and(|status| status.success())
 }
 
 impl Target for OpenTarget {
@@ -154,7 +137,7 @@ impl Target for OpenTarget {
             let length = (range.end - range.start).to_string();
             // `--force`: it would otherwise want the device for itself, which is ours.
             let arguments = ["--force", "--offset", &offset, "--length", &length];
-            quietly("blkdiscard", &arguments, &self.path);
+            Tool::new("blkdiscard", "util-linux").args(arguments).arg(&self.path).run().ok();
         }
     }
 
