@@ -98,6 +98,16 @@ impl Progress for Ui {
         }
     }
 
+    fn bytes(&self, done: u64, total: u64) {
+        if let Some(stage) = &*self.stage.lock().expect("no panic while drawing") {
+            if stage.bar.length() != Some(total) {
+                stage.bar.set_length(total);
+                stage.bar.set_style(style("{spinner} {prefix} [{bar:24}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} left {elapsed:.dim}"));
+            }
+            stage.bar.set_position(done);
+        }
+    }
+
     fn finish(&self) {
         let Some(stage) = self.stage.lock().expect("no panic while drawing").take() else { return };
         stage.bar.finish_and_clear();

@@ -20,6 +20,7 @@ pub(crate) mod testing;
 mod tests;
 pub mod vmdk;
 
+pub(crate) use clusters::is_zero;
 pub use clusters::{Clusters, Occupied};
 pub use copy::{copy_file, copy_sparse};
 pub use cursor::Cursor;
