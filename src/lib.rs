@@ -11,6 +11,10 @@ pub mod fs;
 pub mod image;
 pub mod interrupt;
 pub mod plan;
+#[cfg(target_os = "linux")]
+pub mod prepare;
 pub mod progress;
+pub mod source;
 pub mod stamp;
 pub mod table;
+pub mod tool;

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 /// One change to an image, and who asked for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     /// What is done.
     pub action: Action,
@@ -14,7 +15,7 @@ pub struct Change {
 }
 
 /// Who asked for a change.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Origin {
     /// nodeforge itself: identity, first boot.
     Nodeforge,
@@ -29,7 +30,7 @@ pub enum Origin {
 }
 
 /// A file's bytes, and whether they may be shown.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Content {
     /// The bytes.
     pub bytes: Vec<u8>,
@@ -38,7 +39,7 @@ pub struct Content {
 }
 
 /// Owner and group by name, or by number as digits; looked up in the image's own `/etc/passwd`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     /// `root`, `systemd-network`, `1000`.
     pub user: String,
@@ -47,7 +48,7 @@ pub struct Owner {
 }
 
 /// What becomes of a unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum UnitState {
     /// Linked as its `[Install]` section says.
     Enabled,
@@ -58,7 +59,7 @@ pub enum UnitState {
 }
 
 /// What becomes of a package.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PackageState {
     /// Installed, with what it depends on.
     Installed,
@@ -69,7 +70,7 @@ pub enum PackageState {
 }
 
 /// A login user. Made when missing, changed to this when there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
     /// Login name.
     pub name: String,
@@ -82,7 +83,7 @@ pub struct User {
 }
 
 /// One thing done to an image. Paths are absolute inside it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
     /// The disk, its last partition and the root file system grow to this many bytes.
     Grow {

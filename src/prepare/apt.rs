@@ -1,0 +1,121 @@
+//! apt, run inside an image's root.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::Command;
+
+use super::apt_output::{Watcher, diagnose};
+use super::log::Log;
+use crate::error::{Context, Error, Result};
+use crate::plan::PackageState;
+use crate::progress::Progress;
+
+/// What every call gets. The image is thrown away when it fails, so nothing is synced on the way;
+/// services are nobody's to ask about; the image is as small as its publisher's.
+const OPTIONS: [&str; 13] = [
+    "Dpkg::Use-Pty=0",
+    "Dpkg::Options::=--force-unsafe-io",
+    "Dpkg::Options::=--force-confdef",
+    "Dpkg::Options::=--force-confold",
+    "APT::Install-Recommends=0",
+    "APT::Sandbox::User=root",
+    "APT::Keep-Downloaded-Packages=1",
+    "APT::Update::Error-Mode=any",
+    "APT::Get::Assume-Yes=1",
+    "Acquire::Languages=none",
+    "Acquire::Retries=3",
+    "Acquire::http::Timeout=30",
+    "Acquire::https::Timeout=30",
+];
+
+/// Where apt keeps .deb files: only lent, so that they never reach the image.
+pub(super) const ARCHIVES: &str = "/var/cache/apt/archives";
+/// Where apt keeps its lists: likewise lent.
+pub(super) const LISTS: &str = "/var/lib/apt/lists";
+
+/// apt in the root that this process is in.
+pub(super) struct Apt<'a> {
+    pub(super) log: &'a mut Log,
+    pub(super) progress: &'a dyn Progress,
+}
+
+impl Apt<'_> {
+    /// Brings packages into their states, with a fresh look at the repositories.
+    pub(super) fn apply(&mut self, wanted: &[(String, PackageState)]) -> Result<()> {
+        let of = |state: PackageState| -> Vec<&str> {
+            wanted.iter().filter(|it| it.1 == state).map(|it| it.0.as_str()).collect()
+        };
+        let (install, remove, hold) =
+            (of(PackageState::Installed), of(PackageState::Removed), of(PackageState::Held));
+        if !install.is_empty() {
+            self.progress.stage("reading package lists");
+            self.get("update", &[])?;
+        }
+        if !remove.is_empty() {
+            self.progress.stage("removing packages");
+            self.get("purge", &remove)?;
+        }
+        if !install.is_empty() {
+            self.progress.stage("installing packages");
+            self.get("install", &install)?;
+        }
+        if !hold.is_empty() {
+            let mut command = Command::new("apt-mark");
+            command.arg("hold").args(&hold);
+            self.run(command, "holding packages")?;
+        }
+        Ok(())
+    }
+
+    fn get(&mut self, verb: &str, packages: &[&str]) -> Result<()> {
+        let mut command = Command::new("apt-get");
+        for option in OPTIONS {
+            command.args(["-o", option]);
+        }
+        command.arg(verb).arg("--").args(packages);
+        self.run(command, &format!("`apt-get {verb}` failed"))
+    }
+
+    fn run(&mut self, mut command: Command, failure: &str) -> Result<()> {
+        command.env("DEBIAN_FRONTEND", "noninteractive").env("DEBCONF_NOWARNINGS", "yes");
+        let mut watcher = Watcher::new(self.progress);
+        let status = self.log.follow(command, |line| watcher.line(line))?;
+        if status.success() {
+            return Ok(());
+        }
+        let error = diagnose(self.log.last_lines()).err().unwrap_or_else(|| {
+            let reason = self.log.last_lines().filter(|line| line.starts_with("E: ")).last();
+            Error::failure(reason.map_or("it gave no reason", |line| &line[3..])).context(failure)
+        });
+        Err(self.log.blame(error))
+    }
+}
+
+/// Gives every .deb of one folder a name in another on the same file system; of two files with
+/// one name, the newcomer stays.
+pub(super) fn link_archives(from: &Path, to: &Path) -> Result<()> {
+    let link = || {
+        for entry in fs::read_dir(from)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if !name.as_encoded_bytes().ends_with(b".deb") || !entry.file_type()?.is_file() {
+                continue;
+            }
+            let target = to.join(&name);
+            match fs::metadata(&target) {
+                Ok(there) if there.ino() == entry.metadata()?.ino() => continue,
+                Ok(_) => fs::remove_file(&target)?,
+                Err(_) => {}
+            }
+            match fs::hard_link(entry.path(), &target) {
+                // Another build was faster with the same package.
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+        }
+        io::Result::Ok(())
+    };
+    link().context(|| format!("linking packages into `{}`", to.display()))
+}

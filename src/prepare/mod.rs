@@ -1,0 +1,141 @@
+//! Stage 1: a base becomes the prepared base that all nodes share.
+
+mod apt;
+mod apt_output;
+mod generalise;
+mod inside;
+mod job;
+mod lent;
+mod live;
+mod log;
+pub(crate) mod mkfs;
+mod packages;
+mod partitions;
+mod root;
+pub mod sandbox;
+mod unpack;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Cluster;
+use crate::disk::Raw;
+use crate::error::{Error, Result};
+use crate::plan::{Action, Change};
+use crate::progress::Progress;
+use crate::source::{self, Cache, Package};
+pub(crate) use apt_output::{Watcher, diagnose};
+pub(crate) use generalise::generalise;
+pub(crate) use inside::first_boot;
+pub(crate) use job::Job;
+pub(crate) use live::LiveTree;
+pub(crate) use log::Log;
+pub(crate) use packages::{STATUS, installed};
+
+/// Raised when the same changes come to mean another image.
+const RECIPE: u32 = 1;
+
+/// How an image's root is made reachable for its programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Sandbox {
+    /// As root: the image itself, mounted through a loop device in a private mount namespace.
+    Loop,
+    /// As anybody: unpacked in a user namespace, and packed again.
+    Userns,
+}
+
+/// A prepared base.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// A raw image in the cache.
+    pub image: PathBuf,
+    /// The hash of everything that went in: 64 hexadecimal digits.
+    pub key: String,
+    /// SHA-256 of the image: 64 hexadecimal digits.
+    pub sha256: String,
+    /// What is installed in it, sorted.
+    pub packages: Vec<Package>,
+}
+
+impl Sandbox {
+    /// The better one of those that this host allows.
+    pub fn choose() -> Self {
+        let has_loop = || File::options().write(true).open("/dev/loop-control").is_ok();
+        if sandbox::is_root() && has_loop() { Self::Loop } else { Self::Userns }
+    }
+}
+
+/// Prepares `base`, a raw image, or finds it in the cache prepared like this before.
+///
+/// `changes` are those that all nodes share, in their order. None may hold a secret: what
+/// is prepared stays in the cache, readable by whoever can read that.
+pub fn prepare(
+    cluster: &Cluster,
+    changes: &[Change],
+    base: &Path,
+    cache: &Cache,
+    sandbox: Sandbox,
+    progress: &dyn Progress,
+) -> Result<Prepared> {
+    refuse_secrets(changes)?;
+    let base_sha256 = match cache.about(base) {
+        Some(about) => about.sha256,
+        None => {
+            progress.stage("hashing the base");
+            source::sha256_of_disk(&Raw::open(base)?)?
+        }
+    };
+    let from = serde_json::json!({ "recipe": RECIPE, "base": base_sha256, "changes": changes });
+    let key = source::hex(&source::sha256(from.to_string().as_bytes()));
+    let log = cache.folder("logs")?.join(format!("prepare-{}-{}.log", cluster.name, &key[..12]));
+    let image = cache.image("prepared", &key, progress, |folder, disk| {
+        progress.stage("growing the disk");
+        let place = partitions::lay_out(base, disk, new_size(changes), sandbox)?;
+        let job = inside::PrepareJob {
+            sandbox,
+            base: base.to_owned(),
+            place,
+            changes: changes.to_vec(),
+            archives: cache.folder("debs")?,
+            log,
+        };
+        let order = sandbox::Order {
+            job: Job::Prepare(job),
+            scratch: folder.join("scratch"),
+            temporary: folder.to_owned(),
+        };
+        let packages = sandbox::run(&order, progress)?;
+        let from = serde_json::json!({ "recipe": RECIPE, "base": base_sha256 });
+        Ok(source::Made { from, packages })
+    })?;
+    Ok(Prepared {
+        image: image.path,
+        key,
+        sha256: image.about.sha256,
+        packages: image.about.packages,
+    })
+}
+
+fn new_size(changes: &[Change]) -> Option<u64> {
+    changes.iter().rev().find_map(|change| match change.action {
+        Action::Grow { size } => Some(size),
+        _ => None,
+    })
+}
+
+fn refuse_secrets(changes: &[Change]) -> Result<()> {
+    for change in changes {
+        if let Action::File { path, content, .. } = &change.action
+            && let Some(secret) = content.secrets.first()
+        {
+            return Err(Error::input(format!(
+                "`{path}` holds the secret `{secret}`, which the prepared base must not (asked for by {})",
+                change.origin
+            ))
+            .hint("let a role bring the file instead of the profile"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,205 @@
+//! Where programs of an image run: namespaces that end with nodeforge and take everything along.
+//!
+//! nodeforge starts itself again, three processes deep: `unshare` → *keeper*, process 1 of a pid
+//! namespace → *worker*, in a mount namespace of its own, which does the [`Job`].
+//! As root these are plain namespaces; an ordinary user is made root of a user namespace.
+
+mod chroot;
+mod keeper;
+mod mounts;
+mod namespaces;
+mod protocol;
+
+use std::ffi::OsString;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, ExitCode, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use serde::de::DeserializeOwned;
+
+use super::Job;
+use crate::error::{Context, Error, Result};
+use crate::interrupt;
+use crate::progress::Progress;
+use crate::tool;
+pub(crate) use chroot::Chroot;
+pub(crate) use namespaces::is_root;
+pub(crate) use protocol::Order;
+use protocol::{Failure, Message, Reporter};
+
+/// The hidden command that a nodeforge in the sandbox is started with.
+pub const COMMAND: &str = "__sandbox";
+const KEEPER: &str = "keeper";
+const WORKER: &str = "worker";
+
+/// How long a keeper may take to clean up before it is killed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Variables that reach the sandbox; all others are the host's business.
+const ENVIRONMENT: [&str; 9] = [
+    "http_proxy",
+    "https_proxy",
+    "ftp_proxy",
+    "all_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "SOURCE_DATE_EPOCH",
+];
+
+/// What `main` calls when the first argument is [`COMMAND`]; `arguments` are those after it.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
+    match arguments.into_iter().next().as_deref().and_then(|it| it.to_str()) {
+        Some(KEEPER) => keeper::main(),
+        Some(WORKER) => Ok(worker()),
+        _ => Err(Error::failure("the sandbox is nodeforge's own and not a command")),
+    }
+}
+
+/// Does a job in a sandbox and returns what it hands back.
+///
+/// `order.scratch` is gone afterwards. An interruption ends every process of the job first.
+pub(crate) fn run<T: DeserializeOwned>(order: &Order, progress: &dyn Progress) -> Result<T> {
+    interrupt::check()?;
+    let line = serde_json::to_string(order)
+        .map_err(|error| Error::failure(error.to_string()).context("writing the sandbox's order"))?;
+    let mut command = namespaces::command()?;
+    command
+        .arg(program()?)
+        .args([COMMAND, KEEPER])
+        .env_clear()
+        .env("PATH", tool::search_path())
+        .env("HOME", "/root")
+        .env("LC_ALL", "C.UTF-8")
+        // How a container says what it is (systemd's container interface): kernel hooks then
+        // leave boot loaders alone.
+        .env("container", "nodeforge")
+        .envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+        // The terminal's Ctrl-C is for us; the sandbox learns of it through the lifeline.
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().context(|| "starting `unshare`")?;
+    let complaints = listen(child.stderr.take());
+    let mut lifeline = child.stdin.take();
+    if let Some(pipe) = &mut lifeline {
+        // When it does not even start, its exit code and its complaints say why.
+        drop(writeln!(pipe, "{line}").and_then(|()| pipe.flush()));
+    }
+    let outcome = relay(child.stdout.take(), progress);
+    if outcome.is_err() {
+        drop(lifeline.take());
+    }
+    end(&mut child)?;
+    let complaints = complaints.join().unwrap_or_default();
+    match outcome? {
+        Some(Message::Done(value)) => serde_json::from_value(value)
+            .map_err(|error| Error::failure(error.to_string()).context("reading the sandbox's answer")),
+        Some(Message::Failed(failure)) => Err(failure.into()),
+        _ => Err(namespaces::explain(&complaints)),
+    }
+}
+
+/// Removes a folder, also when files in it belong to users that only a sandbox can become.
+pub(crate) fn remove_folder(folder: &Path, progress: &dyn Progress) -> Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !is_root() => {
+            let order =
+                Order { job: Job::Nothing, scratch: folder.to_owned(), temporary: folder.to_owned() };
+            run::<()>(&order, progress)
+        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).context(|| format!("removing `{}`", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// This program's own file.
+fn program() -> Result<PathBuf> {
+    std::env::current_exe().context(|| "looking for nodeforge's own program")
+}
+
+/// Passes news on until the last message. `None` when there was none.
+fn relay(stdout: Option<ChildStdout>, progress: &dyn Progress) -> Result<Option<Message>> {
+    let (sender, receiver) = mpsc::channel();
+    if let Some(stdout) = stdout {
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(io::Result::ok) {
+                // A program may have written between the messages: that is for the log at most.
+                if let Ok(message) = serde_json::from_str::<Message>(&line)
+                    && sender.send(message).is_err()
+                {
+                    break;
+                }
+            }
+        });
+    }
+    loop {
+        interrupt::check()?;
+        match receiver.recv_timeout(interrupt::POLL) {
+            Ok(Message::Stage(name)) => progress.stage(&name),
+            Ok(Message::Doing(text)) => progress.message(&text),
+            Ok(Message::Position(done, total)) => progress.position(done, total),
+            Ok(last) => return Ok(Some(last)),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Ok(None),
+        }
+    }
+}
+
+/// Waits for the sandbox's end; past all patience, kills it.
+fn end(child: &mut Child) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while child.try_wait()?.is_none() {
+        if Instant::now() > deadline {
+            // `--kill-child` takes the keeper along, and the kernel all the others.
+            child.kill()?;
+            child.wait()?;
+            break;
+        }
+        std::thread::sleep(interrupt::POLL);
+    }
+    Ok(())
+}
+
+/// Collects what a stream says beside the main thread.
+fn listen<R: Read + Send + 'static>(stream: Option<R>) -> std::thread::JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut stream) = stream {
+            drop(stream.read_to_end(&mut bytes));
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+/// The worker: reads its order, does the job, says how it went.
+fn worker() -> ExitCode {
+    let done = read_order().and_then(|order| {
+        rustix::system::sethostname(b"localhost").map_err(io::Error::from)?;
+        order.job.run(&order.scratch, &Reporter)
+    });
+    match done {
+        Ok(value) => {
+            Reporter.send(&Message::Done(value));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            Reporter.send(&Message::Failed(Failure::from(&error)));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn read_order() -> Result<Order> {
+    let mut text = String::new();
+    io::stdin().lock().read_to_string(&mut text)?;
+    serde_json::from_str(&text)
+        .map_err(|error| Error::failure(error.to_string()).context("reading the sandbox's order"))
+}

@@ -1,0 +1,120 @@
+//! The file systems that every program expects, made for the sandbox alone.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+use rustix::fs::CWD;
+use rustix::mount::{
+    MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, move_mount, open_tree,
+};
+
+use crate::error::{Context, Result};
+
+/// Devices that packages' scripts use, and that harm nobody.
+const DEVICES: [&str; 6] =
+    ["/dev/full", "/dev/null", "/dev/random", "/dev/tty", "/dev/urandom", "/dev/zero"];
+
+/// The usual links in /dev.
+const LINKS: [(&str, &str); 5] = [
+    ("/proc/self/fd", "/dev/fd"),
+    ("/proc/self/fd/0", "/dev/stdin"),
+    ("/proc/self/fd/1", "/dev/stdout"),
+    ("/proc/self/fd/2", "/dev/stderr"),
+    ("pts/ptmx", "/dev/ptmx"),
+];
+
+/// A folder or device of the host, held so that it can be seen elsewhere.
+pub(super) struct Lent {
+    tree: OwnedFd,
+    to: &'static str,
+}
+
+impl Lent {
+    /// Takes `from` as it is, without what may be mounted below it.
+    pub(super) fn new(from: &Path, to: &'static str) -> Result<Self> {
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let tree = open_tree(CWD, from, flags)
+            .map_err(io::Error::from)
+            .context(|| format!("lending `{}` to the sandbox", from.display()))?;
+        Ok(Self { tree, to })
+    }
+
+    fn attach(&self) -> Result<()> {
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        move_mount(&self.tree, "", CWD, self.to, flags)
+            .map_err(io::Error::from)
+            .context(|| format!("mounting `{}`", self.to))
+    }
+}
+
+/// The host's harmless devices: an unprivileged user namespace cannot make any.
+pub(super) fn devices() -> Result<Vec<Lent>> {
+    DEVICES.iter().map(|&path| Lent::new(Path::new(path), path)).collect()
+}
+
+/// Mounts everything in the current root, noting what is to be unmounted again.
+///
+/// The root is entered already, so that a link in it leads nowhere outside. `/sys` is empty:
+/// what machine this is must not show in the image.
+pub(super) fn mount_all(
+    devices: &[Lent],
+    folders: &[Lent],
+    mounted: &mut Vec<&'static str>,
+) -> Result<()> {
+    let strict = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    let plain = MountFlags::NOSUID | MountFlags::NODEV;
+    let read_only = strict | MountFlags::RDONLY;
+    let systems = [
+        ("proc", "/proc", strict, ""),
+        ("tmpfs", "/sys", read_only, "mode=555"),
+        ("tmpfs", "/dev", MountFlags::NOSUID | MountFlags::NOEXEC, "mode=755"),
+        ("tmpfs", "/run", plain, "mode=755"),
+        ("tmpfs", "/tmp", plain, "mode=1777"),
+    ];
+    for (kind, path, flags, data) in systems {
+        mount_one(kind, path, flags, data, mounted)?;
+    }
+    for device in devices {
+        fs::File::create_new(device.to).context(|| format!("making `{}`", device.to))?;
+        device.attach()?;
+    }
+    mount_one("devpts", "/dev/pts", MountFlags::empty(), "newinstance,ptmxmode=0666", mounted)?;
+    mount_one("tmpfs", "/dev/shm", plain, "mode=1777", mounted)?;
+    for (target, link) in LINKS {
+        symlink(target, link).context(|| format!("linking `{link}`"))?;
+    }
+    fs::create_dir("/run/lock")?;
+    fs::set_permissions("/run/lock", fs::Permissions::from_mode(0o1777))?;
+    for folder in folders {
+        fs::create_dir_all(folder.to).context(|| format!("making `{}`", folder.to))?;
+        folder.attach()?;
+        mounted.push(folder.to);
+    }
+    Ok(())
+}
+
+fn mount_one(
+    kind: &str,
+    path: &'static str,
+    flags: MountFlags,
+    data: &str,
+    mounted: &mut Vec<&'static str>,
+) -> Result<()> {
+    let data = std::ffi::CString::new(data).expect("no NUL in a literal");
+    fs::create_dir_all(path).context(|| format!("making `{path}`"))?;
+    mount(kind, path, kind, flags, data.as_c_str())
+        .map_err(io::Error::from)
+        .context(|| format!("mounting `{path}`"))?;
+    mounted.push(path);
+    Ok(())
+}
+
+/// Takes a mount away, with all below it.
+pub(super) fn unmount(path: &str) -> Result<()> {
+    rustix::mount::unmount(path, UnmountFlags::DETACH)
+        .map_err(io::Error::from)
+        .context(|| format!("unmounting `{path}`"))
+}

@@ -1,0 +1,111 @@
+//! What goes between nodeforge and the copy of itself in the sandbox.
+//!
+//! Down, on standard input: one line of JSON, the [`Order`]; then nothing, but the pipe stays open
+//! for as long as its sender lives. Up, on standard output: one [`Message`] a line.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Kind, Problem};
+use crate::prepare::Job;
+use crate::progress::Progress;
+
+/// A job and the folders it works in.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Order {
+    /// What is to be done.
+    pub job: Job,
+    /// Removed when the job is over, well or not: trees whose files belong to other users.
+    pub scratch: PathBuf,
+    /// Removed as well when nodeforge itself is gone: nobody else will.
+    pub temporary: PathBuf,
+}
+
+/// News from the sandbox.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Message {
+    Stage(String),
+    Doing(String),
+    Position(u64, u64),
+    /// The job is done; what it hands back.
+    Done(serde_json::Value),
+    /// The job failed.
+    Failed(Failure),
+}
+
+/// An [`Error`] on its way out of the sandbox. Places in text files are never known there.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Failure {
+    input: bool,
+    message: String,
+    causes: Vec<String>,
+    hints: Vec<String>,
+}
+
+impl From<&Error> for Failure {
+    fn from(error: &Error) -> Self {
+        let input = error.kind() == Kind::Input;
+        let first = error.problems().first().cloned().unwrap_or_else(|| Problem::new("it failed"));
+        Self { input, message: first.message, causes: first.causes, hints: first.hints }
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        let make = if failure.input { Error::input } else { Error::failure };
+        // Rebuilt from the deepest cause outwards.
+        let mut messages = failure.causes.into_iter().rev();
+        let error = match messages.next() {
+            Some(deepest) => {
+                messages.fold(make(deepest), Error::context).context(failure.message)
+            }
+            None => make(failure.message),
+        };
+        failure.hints.into_iter().fold(error, Error::hint)
+    }
+}
+
+/// Inside the sandbox: progress as messages on standard output.
+pub(super) struct Reporter;
+
+impl Reporter {
+    /// Sends one message. A reader that is gone is no concern of the job's: the lifeline is.
+    pub(super) fn send(&self, message: &Message) {
+        if let Ok(line) = serde_json::to_string(message) {
+            let mut stdout = io::stdout().lock();
+            drop(writeln!(stdout, "{line}").and_then(|()| stdout.flush()));
+        }
+    }
+}
+
+impl Progress for Reporter {
+    fn stage(&self, name: &str) {
+        self.send(&Message::Stage(name.to_owned()));
+    }
+    fn message(&self, text: &str) {
+        self.send(&Message::Doing(text.to_owned()));
+    }
+    fn position(&self, done: u64, total: u64) {
+        self.send(&Message::Position(done, total));
+    }
+    fn finish(&self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_comes_out_as_it_went_in() {
+        for error in [
+            Error::input("no package `x`").hint("is it spelled right?"),
+            Error::failure("disk full").context("unpacking").context("preparing").hint("a").hint("b"),
+        ] {
+            let line = serde_json::to_string(&Failure::from(&error)).unwrap();
+            let back: Failure = serde_json::from_str(&line).unwrap();
+            assert_eq!(Error::from(back), error);
+        }
+    }
+}

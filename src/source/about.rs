@@ -1,0 +1,52 @@
+//! What is known of an image in the cache.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Context, Error, Result};
+
+/// What is known of an image in the cache; `about.json` beside it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct About {
+    /// `nodeforge 0.1.0`
+    pub made_by: String,
+    /// What it was made of, by whoever made it.
+    pub from: serde_json::Value,
+    /// Virtual size in bytes.
+    pub size: u64,
+    /// Of all its bytes, holes as zeros: 64 hexadecimal digits.
+    pub sha256: String,
+    /// What is installed in it, sorted; empty when nobody looked.
+    pub packages: Vec<Package>,
+}
+
+/// An installed package.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Package {
+    /// `containerd`
+    pub name: String,
+    /// `1.7.24~ds1-6+b4`
+    pub version: String,
+    /// `amd64`, `all`
+    pub architecture: String,
+}
+
+impl About {
+    /// Reads it back.
+    pub(super) fn load(path: &Path) -> Result<Self> {
+        let text = std::fs::read(path).context(|| format!("reading `{}`", path.display()))?;
+        serde_json::from_slice(&text).map_err(|error| {
+            Error::failure(error.to_string()).context(format!("reading `{}`", path.display()))
+        })
+    }
+
+    pub(super) fn save(&self, path: &Path) -> Result<()> {
+        let text =
+            serde_json::to_vec_pretty(self).map_err(|error| Error::failure(error.to_string()))?;
+        let save = || File::create(path)?.write_all(&text);
+        save().context(|| format!("writing `{}`", path.display()))
+    }
+}

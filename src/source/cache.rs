@@ -1,0 +1,320 @@
+//! Images that took long to make, kept under the hash of everything they were made of.
+//!
+//! `<cache>/<kind>/<key>/` holds `disk.img` and `about.json`. It appears whole: made in a temporary
+//! folder beside it, synced, renamed. `.<key>.lock` is held by whoever makes it; the temporary
+//! folder `.<key>.<random>` is itself locked, shared, by everyone at work in it.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+
+use super::about::{About, Package};
+use super::digest::sha256_of_disk;
+use crate::disk::Raw;
+use crate::error::{Context, Error, Result};
+use crate::interrupt;
+use crate::progress::Progress;
+
+const DISK: &str = "disk.img";
+const ABOUT: &str = "about.json";
+
+/// The cache's folder.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    root: PathBuf,
+}
+
+/// An image in the cache. It is never written again.
+#[derive(Clone, Debug)]
+pub struct CachedImage {
+    /// A raw image, sparse.
+    pub path: PathBuf,
+    /// What is known of it.
+    pub about: About,
+}
+
+/// What a maker of an image knows of it besides its bytes.
+pub(crate) struct Made {
+    /// What it was made of.
+    pub from: serde_json::Value,
+    /// What is installed in it.
+    pub packages: Vec<Package>,
+}
+
+impl Cache {
+    /// The user's cache: `$XDG_CACHE_HOME/nodeforge`, else `~/.cache/nodeforge`.
+    pub fn open() -> Result<Self> {
+        // An empty or relative XDG_CACHE_HOME is to be ignored (XDG base directory specification).
+        let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|it| it.is_absolute());
+        let folder = absolute("XDG_CACHE_HOME")
+            .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
+            .ok_or_else(|| {
+                Error::failure("there is no place for the cache").hint("set HOME or XDG_CACHE_HOME")
+            })?;
+        Self::at(folder.join("nodeforge"))
+    }
+
+    /// A cache in a folder of its own.
+    pub fn at(root: PathBuf) -> Result<Self> {
+        fs::create_dir_all(&root).context(|| format!("making the cache `{}`", root.display()))?;
+        Ok(Self { root })
+    }
+
+    /// A folder of the cache for files that carry their own check, such as packages.
+    pub(crate) fn folder(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.root.join(name);
+        fs::create_dir_all(&folder).context(|| format!("making `{}`", folder.display()))?;
+        Ok(folder)
+    }
+
+    /// The image under a key, when it is there and whole.
+    pub fn find(&self, kind: &str, key: &str) -> Option<CachedImage> {
+        let folder = self.root.join(kind).join(key);
+        let about = About::load(&folder.join(ABOUT)).ok()?;
+        let path = folder.join(DISK);
+        let is_whole = fs::metadata(&path).is_ok_and(|it| it.len() == about.size);
+        is_whole.then_some(CachedImage { path, about })
+    }
+
+    /// The image under a key; `make` is called when it is not there, with the folder in which it
+    /// has to leave the image and the image's path. Of several processes that want the same image,
+    /// one makes it and the others wait.
+    pub(crate) fn image(
+        &self,
+        kind: &str,
+        key: &str,
+        progress: &dyn Progress,
+        make: impl FnOnce(&Path, &Path) -> Result<Made>,
+    ) -> Result<CachedImage> {
+        if let Some(image) = self.find(kind, key) {
+            return Ok(image);
+        }
+        let shelf = self.folder(kind)?;
+        let _lock = lock(&shelf, key, progress)?;
+        if let Some(image) = self.find(kind, key) {
+            return Ok(image);
+        }
+        sweep(&shelf, key, progress)?;
+        let place = shelf.join(key);
+        // Half of an image is none: what `find` did not accept makes room.
+        remove(&place, progress)?;
+
+        let temporary = Temporary::create(&shelf, key)?;
+        let made = make(&temporary.path, &temporary.path.join(DISK))
+            .and_then(|made| temporary.complete(made, progress))
+            .and_then(|()| {
+                fs::rename(&temporary.path, &place)
+                    .and_then(|()| File::open(&shelf)?.sync_all())
+                    .context(|| format!("moving the image to `{}`", place.display()))
+            });
+        if let Err(error) = made {
+            // The first error is the news; what cannot be removed now is swept by the next run.
+            drop(remove(&temporary.path, progress));
+            return Err(error);
+        }
+        self.find(kind, key).ok_or_else(|| Error::failure("the image just made is not in the cache"))
+    }
+}
+
+/// A folder in which an image is being made.
+struct Temporary {
+    path: PathBuf,
+    /// Tells a sweeping nodeforge that somebody is at work here.
+    _lock: File,
+}
+
+impl Temporary {
+    fn create(shelf: &Path, key: &str) -> Result<Self> {
+        let create = || {
+            let path = tempfile::Builder::new().prefix(&format!(".{key}.")).tempdir_in(shelf)?.keep();
+            let folder = File::open(&path)?;
+            rustix::fs::flock(&folder, FlockOperation::LockShared)?;
+            io::Result::Ok(Self { path, _lock: folder })
+        };
+        create().context(|| format!("making a temporary folder in `{}`", shelf.display()))
+    }
+
+    /// Describes the image, and makes all of it durable.
+    fn complete(&self, made: Made, progress: &dyn Progress) -> Result<()> {
+        progress.stage("checking the image in");
+        let path = self.path.join(DISK);
+        let disk = Raw::open(&path)?;
+        let about = About {
+            made_by: format!("nodeforge {}", env!("CARGO_PKG_VERSION")),
+            from: made.from,
+            size: crate::disk::Disk::size(&disk),
+            sha256: sha256_of_disk(&disk)?,
+            packages: made.packages,
+        };
+        about.save(&self.path.join(ABOUT))?;
+        let sync = || {
+            for entry in fs::read_dir(&self.path)? {
+                File::open(entry?.path())?.sync_all()?;
+            }
+            File::open(&self.path)?.sync_all()
+        };
+        sync().context(|| format!("writing `{}`", path.display()))
+    }
+}
+
+/// Takes a key's lock, waiting for another nodeforge that holds it.
+fn lock(shelf: &Path, key: &str, progress: &dyn Progress) -> Result<File> {
+    let path = shelf.join(format!(".{key}.lock"));
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .context(|| format!("opening `{}`", path.display()))?;
+    let mut has_said = false;
+    while !try_lock(&file)? {
+        if !has_said {
+            progress.stage("waiting for another nodeforge that makes the same image");
+            has_said = true;
+        }
+        interrupt::check()?;
+        std::thread::sleep(interrupt::POLL);
+    }
+    Ok(file)
+}
+
+/// Whether a lock that nobody else holds was taken.
+fn try_lock(file: impl AsFd) -> Result<bool> {
+    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(io::Error::from(error)).context(|| "locking the cache"),
+    }
+}
+
+/// Removes what killed runs left of images, of this key and of all that nobody is making.
+fn sweep(shelf: &Path, own_key: &str, progress: &dyn Progress) -> Result<()> {
+    for entry in fs::read_dir(shelf).context(|| format!("reading `{}`", shelf.display()))? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some((key, _)) = name.strip_prefix('.').and_then(|name| name.split_once('.')) else {
+            continue;
+        };
+        if !entry.file_type()?.is_dir() {
+            continue;
+        }
+        // Whoever holds the key may have made the folder and not locked it yet.
+        let keys_lock = File::open(shelf.join(format!(".{key}.lock")));
+        let is_free = key == own_key || keys_lock.is_ok_and(|file| try_lock(file).unwrap_or(false));
+        let folder = File::open(entry.path());
+        if is_free && folder.is_ok_and(|folder| try_lock(folder).unwrap_or(false)) {
+            // A dead run's leftovers cost room, but stop nobody.
+            drop(remove(&entry.path(), progress));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(target_os = "linux")]
+fn remove(folder: &Path, progress: &dyn Progress) -> Result<()> {
+    crate::prepare::sandbox::remove_folder(folder, progress)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn remove(folder: &Path, _progress: &dyn Progress) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).context(|| format!("removing `{}`", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::progress::Silent;
+
+    fn make(disk: &Path) -> Result<Made> {
+        Raw::create(disk, 1 << 20)?;
+        Ok(Made { from: serde_json::json!("a test"), packages: Vec::new() })
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn an_image_is_made_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path().into()).unwrap();
+        let made = cache.image("bases", "k", &Silent, |_, disk| make(disk)).unwrap();
+        let found = cache.image("bases", "k", &Silent, |_, _| panic!("made twice")).unwrap();
+        assert_eq!(found.about, made.about);
+        assert_eq!(names(&folder.path().join("bases")), [".k.lock", "k"]);
+        assert_eq!(names(made.path.parent().unwrap()), ["about.json", "disk.img"]);
+    }
+
+    #[test]
+    fn of_two_makers_one_waits() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path().into()).unwrap();
+        let count = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let image = cache.image("bases", "k", &Silent, |_, disk| {
+                        count.fetch_add(1, Ordering::SeqCst);
+                        std::thread::sleep(std::time::Duration::from_millis(200));
+                        make(disk)
+                    });
+                    assert_eq!(image.unwrap().about.size, 1 << 20);
+                });
+            }
+        });
+        assert_eq!(count.into_inner(), 1);
+    }
+
+    #[test]
+    fn a_failure_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path().into()).unwrap();
+        let failed = cache.image("bases", "k", &Silent, |_, disk| {
+            make(disk)?;
+            Err(Error::failure("no luck"))
+        });
+        assert_eq!(failed.unwrap_err().to_string(), "no luck");
+        assert_eq!(names(&folder.path().join("bases")), [".k.lock"]);
+    }
+
+    #[test]
+    fn leftovers_of_dead_runs_are_swept_and_those_of_the_living_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path().into()).unwrap();
+        let shelf = cache.folder("bases").unwrap();
+        for key in ["k", "dead", "alive"] {
+            fs::create_dir_all(shelf.join(format!(".{key}.x/deep"))).unwrap();
+            File::create(shelf.join(format!(".{key}.lock"))).unwrap();
+        }
+        let alive = File::open(shelf.join(".alive.x")).unwrap();
+        rustix::fs::flock(&alive, FlockOperation::LockShared).unwrap();
+        cache.image("bases", "k", &Silent, |_, disk| make(disk)).unwrap();
+        assert_eq!(names(&shelf), [".alive.lock", ".alive.x", ".dead.lock", ".k.lock", "k"]);
+    }
+
+    #[test]
+    fn half_an_image_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path().into()).unwrap();
+        let image = cache.image("bases", "k", &Silent, |_, disk| make(disk)).unwrap();
+        fs::write(&image.path, "torn").unwrap();
+        let image = cache.image("bases", "k", &Silent, |_, disk| make(disk)).unwrap();
+        assert_eq!(fs::metadata(image.path).unwrap().len(), 1 << 20);
+    }
+}

@@ -1,0 +1,75 @@
+//! SHA-256 of texts and whole disks.
+
+use std::fmt::Write as _;
+
+use sha2::{Digest, Sha256};
+
+use crate::disk::Disk;
+use crate::error::{Context, Result};
+use crate::interrupt;
+
+/// How much is hashed between two looks at the interrupt flag, in bytes.
+const CHUNK: u64 = 4 << 20;
+
+/// 64 hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        write!(text, "{byte:02x}").expect("writing to a string");
+    }
+    text
+}
+
+/// SHA-256 of a text or other bytes at hand.
+pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+/// SHA-256 of all of a disk's bytes, in hexadecimal digits. Holes are hashed without being read.
+pub fn sha256_of_disk(disk: &dyn Disk) -> Result<String> {
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; usize::try_from(CHUNK).expect("4 MiB")];
+    let zeros = buffer.clone();
+    let mut at = 0;
+    while let Some(run) = disk.next_data(at).context(|| "hashing the image")? {
+        feed_zeros(&mut hash, &zeros, run.start - at)?;
+        at = run.start;
+        while at < run.end {
+            interrupt::check()?;
+            let length = CHUNK.min(run.end - at);
+            let part = &mut buffer[..usize::try_from(length).expect("at most 4 MiB")];
+            disk.read_at(part, at).context(|| "hashing the image")?;
+            hash.update(&*part);
+            at += length;
+        }
+    }
+    feed_zeros(&mut hash, &zeros, disk.size() - at)?;
+    Ok(hex(&hash.finalize()))
+}
+
+fn feed_zeros(hash: &mut Sha256, zeros: &[u8], mut count: u64) -> Result<()> {
+    while count > 0 {
+        interrupt::check()?;
+        let length = CHUNK.min(count);
+        hash.update(&zeros[..usize::try_from(length).expect("at most 4 MiB")]);
+        count -= length;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::Raw;
+    use crate::tool::Tool;
+
+    #[test]
+    fn holes_count_as_zeros() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk.img");
+        let disk = Raw::create(&path, 9 << 20).unwrap();
+        disk.write_at(b"hello", (5 << 20) - 2).unwrap();
+        let theirs = Tool::new("sha256sum", "coreutils").arg(&path).run().unwrap();
+        assert_eq!(theirs.split(' ').next().unwrap(), sha256_of_disk(&disk).unwrap());
+    }
+}
