@@ -4,8 +4,11 @@
 //! `stamp`, `prepare`, `emit`, `source`, `boot` → `plan`, `image` → `fs`, `table` → `disk`.
 
 pub mod boot;
+pub mod cli;
 pub mod config;
+pub mod digest;
 pub mod disk;
+pub mod emit;
 pub mod error;
 pub mod fs;
 pub mod image;

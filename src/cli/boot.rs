@@ -8,9 +8,7 @@ use super::CLUSTER_FILE;
 use super::ui::Ui;
 use crate::boot::{Accelerator, Ending, Expectation, Machine};
 use crate::config;
-use crate::disk;
 use crate::error::{Error, Result};
-use crate::image::Image;
 
 /// Boot a node or an image in QEMU; nothing it writes is kept
 #[derive(Debug, Args)]
@@ -51,7 +49,7 @@ pub(super) struct Boot {
 impl Boot {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         let image = self.find_image()?;
-        let arch = Image::open(disk::open(&disk_of(&image))?, 0)?.arch()?;
+        let arch = super::prepare::arch_of(&disk_of(&image))?;
         ui.note(&format!("booting {}", image.display()));
         let machine = Machine {
             image,

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,17 +7,16 @@ use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use super::table::table;
 use super::ui::{Ui, bytes, seconds};
-use super::{file_and_nodes, prepare};
-use crate::config::{self, Cluster, Format, Node, Secrets};
+use super::{file_and_nodes, prepare, print_json, select};
+use crate::config::{self, Cluster, Format, HostKeys, Node, Secrets};
+use crate::digest;
 use crate::disk::{CLUSTER, Delta, Disk, Overlay};
 use crate::emit::{
     Artifact, Emission, FileRecord, InputRecord, Manifest, NodeDisk, NodeRecord, PreparedBase,
-    Staging, parallel,
+    Staging, parallel, write_synced,
 };
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
@@ -36,7 +36,7 @@ pub(super) struct Build {
     output: Option<PathBuf>,
 
     /// What to make, instead of the cluster file's formats
-    #[arg(long, value_name = "FORMAT", num_args = 1.., value_delimiter = ',')]
+    #[arg(long, value_name = "FORMAT", num_args = 1.., value_delimiter = ',', value_parser = parse_format)]
     format: Vec<Format>,
 
     /// How many nodes and artifacts to work on at once [default: one per processor]
@@ -51,6 +51,9 @@ pub(super) struct Build {
     #[arg(long)]
     json: bool,
 }
+
+/// What ssh(1) checks the nodes by: `UserKnownHostsFile`.
+const KNOWN_HOSTS: &str = "known_hosts";
 
 /// A node with what a stamp made of it.
 struct Stamped<'a> {
@@ -112,9 +115,9 @@ impl Build {
         names.sort_by_key(|name| artifacts.iter().any(|it| it.name == *name && it.node.is_some()));
         manifest.write(&staging.path(""))?;
         names.extend([Manifest::SUMS, Manifest::NAME]);
-        if let Some(known_hosts) = secrets.known_hosts(&cluster)? {
-            crate::emit::write_synced(&staging.path("known_hosts"), known_hosts.as_bytes())?;
-            names.push("known_hosts");
+        if cluster.host_keys == HostKeys::Build {
+            write_synced(&staging.path(KNOWN_HOSTS), known_hosts(&cluster, &secrets)?.as_bytes())?;
+            names.push(KNOWN_HOSTS);
         }
         staging.publish(names)?;
         ui.finish();
@@ -127,30 +130,38 @@ impl Build {
     }
 }
 
-/// The nodes named, or all, in the order of the cluster file.
-fn select<'a>(cluster: &'a Cluster, names: &[String]) -> Result<Vec<&'a Node>> {
-    for name in names {
-        if !cluster.nodes.iter().any(|node| node.hostname == *name) {
-            let known: Vec<_> = cluster.nodes.iter().map(|it| it.hostname.as_str()).collect();
-            return Err(Error::input(format!("the cluster has no node `{name}`"))
-                .hint(format!("its nodes are {}", known.join(", "))));
-        }
-    }
-    let wanted = |node: &&Node| names.is_empty() || names.contains(&node.hostname);
-    Ok(cluster.nodes.iter().filter(wanted).collect())
+fn parse_format(name: &str) -> Result<Format, String> {
+    Format::ALL.into_iter().find(|format| format.name() == name).ok_or_else(|| {
+        let known: Vec<_> = Format::ALL.iter().map(|format| format.name()).collect();
+        format!("the formats are {}", known.join(", "))
+    })
 }
 
 /// What a node's disk differs in after its plan was carried out.
 fn stamp_one(base: &PreparedBase, changes: &[Change]) -> Result<Delta> {
     let overlay = Arc::new(Overlay::new(Arc::clone(&base.disk)));
     let disk: Arc<dyn Disk> = overlay.clone();
-    let mut image = Image::open(disk, stamp::CLOCK)?;
+    let mut image = Image::open(disk, stamp::clock()?)?;
     stamp::apply(&mut image, changes)?;
-    image.verify()?;
     drop(image);
     let overlay = Arc::into_inner(overlay)
         .ok_or_else(|| Error::failure("the image is still in use after it was closed"))?;
     Ok(overlay.into_delta()?)
+}
+
+/// A line for every node, under all names and addresses that are known of it.
+fn known_hosts(cluster: &Cluster, secrets: &Secrets) -> Result<String> {
+    let mut text = String::new();
+    for node in &cluster.nodes {
+        let mut names = vec![node.hostname.clone()];
+        names.extend(cluster.domain.iter().map(|domain| format!("{}.{domain}", node.hostname)));
+        names.extend(node.addresses.iter().map(|address| address.addr().to_string()));
+        let key = &secrets.ssh_host_key(&node.hostname)?.public;
+        // The comment at its end is for the node's own file.
+        let key: Vec<&str> = key.split_whitespace().take(2).collect();
+        writeln!(text, "{} {}", names.join(","), key.join(" ")).expect("writing to a string");
+    }
+    Ok(text)
 }
 
 /// Files of a plan, without those made from secrets: a hash of a short secret can be guessed.
@@ -160,7 +171,7 @@ fn file_records(changes: &[Change]) -> Vec<FileRecord> {
         .filter_map(|change| match &change.action {
             Action::File { path, content, .. } if content.secrets.is_empty() => Some(FileRecord {
                 path: path.clone(),
-                sha256: crate::emit::to_hex(&Sha256::digest(&content.bytes)),
+                sha256: digest::hex(&digest::sha256(&content.bytes)),
             }),
             _ => None,
         })
@@ -184,7 +195,7 @@ fn manifest(
             InputRecord {
                 name: "cluster file".into(),
                 origin: name(file),
-                sha256: crate::emit::sha256_file(file)?,
+                sha256: digest::sha256_of_file(file)?,
             },
             prepared.base_record.clone(),
             InputRecord {
@@ -210,12 +221,6 @@ fn manifest(
     Ok(manifest)
 }
 
-fn print_json(value: &impl Serialize) -> Result<()> {
-    let text = serde_json::to_string_pretty(value).expect("plain data");
-    writeln!(std::io::stdout(), "{text}")?;
-    Ok(())
-}
-
 fn print_table(
     stamped: &[Stamped<'_>],
     artifacts: &[Artifact],
@@ -232,7 +237,7 @@ fn print_table(
     };
     let mut sorted: Vec<_> = artifacts.iter().collect();
     sorted.sort_by_key(|artifact| order(artifact));
-    let rows = sorted
+    let rows: Vec<_> = sorted
         .into_iter()
         .map(|artifact| {
             let node = artifact.node.as_deref().and_then(|name| nodes.get(name));
@@ -248,7 +253,7 @@ fn print_table(
         .collect();
     let headings = ["NODE", "ROLE", "ARTIFACT", "ON DISK", "STAMP", "WRITE"];
     let mut out = std::io::stdout();
-    write!(out, "{}", table(&headings, &[3, 4, 5], rows))?;
+    write!(out, "{}", table(&headings, &[3, 4, 5], &rows))?;
     let timings: Vec<_> = ui
         .timings()
         .iter()

@@ -12,11 +12,14 @@ mod report;
 mod table;
 mod ui;
 
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::{ColorChoice, Parser, Subcommand};
+use serde::Serialize;
 
-use crate::error::Result;
+use crate::config::{Cluster, Node};
+use crate::error::{Error, Result};
 use ui::Ui;
 
 pub use report::report;
@@ -79,6 +82,13 @@ impl Cli {
 /// What commands read when no file is named.
 const CLUSTER_FILE: &str = "cluster.toml";
 
+/// Prints what a command found out, for programs.
+fn print_json(value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value).expect("plain data");
+    writeln!(io::stdout(), "{text}")?;
+    Ok(())
+}
+
 /// Sorts positional arguments `[FILE] [NODE…]` into the cluster file and the nodes: the first is a
 /// file when it looks like one.
 fn file_and_nodes(arguments: &[String]) -> (PathBuf, &[String]) {
@@ -91,4 +101,17 @@ fn file_and_nodes(arguments: &[String]) -> (PathBuf, &[String]) {
 /// A host name has neither dots nor slashes.
 fn looks_like_file(argument: &str) -> bool {
     argument.contains(['.', '/']) || Path::new(argument).is_file()
+}
+
+/// The nodes named, or all, in the order of the cluster file.
+fn select<'a>(cluster: &'a Cluster, names: &[String]) -> Result<Vec<&'a Node>> {
+    for name in names {
+        if !cluster.nodes.iter().any(|node| node.hostname == *name) {
+            let known: Vec<_> = cluster.nodes.iter().map(|it| it.hostname.as_str()).collect();
+            return Err(Error::input(format!("the cluster has no node `{name}`"))
+                .hint(format!("its nodes are {}", known.join(", "))));
+        }
+    }
+    let wanted = |node: &&Node| names.is_empty() || names.contains(&node.hostname);
+    Ok(cluster.nodes.iter().filter(wanted).collect())
 }

@@ -1,5 +1,28 @@
 //! The cluster file and what it refers to: text in, checked types out.
 
+mod access;
+mod address;
+mod base;
+mod check;
+mod cluster;
+mod file;
+mod files;
+mod hostname;
+mod node;
+mod profile;
+mod reader;
+pub mod secrets;
+mod setting;
+mod size;
+mod suggest;
 mod types;
 
+pub use cluster::load;
+pub use secrets::Secrets;
 pub use types::*;
+
+pub(crate) use profile::firstboot;
+pub use profile::{shipped_profiles, starting_file};
+
+#[cfg(test)]
+pub(crate) mod tests;

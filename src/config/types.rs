@@ -1,11 +1,13 @@
 //! Checked types: whatever holds one of these need not check it again.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
 use regex::Regex;
+use serde::{Deserialize, Serialize};
 
 /// A cluster file with its profile, all checked.
 #[derive(Clone, Debug)]
@@ -34,6 +36,8 @@ pub struct Cluster {
     pub settings: BTreeMap<String, Setting>,
     /// Extra files on every node.
     pub files: Vec<ExtraFile>,
+    /// The virtual machines of the formats `vmwarevm` and `ova`.
+    pub vm: Vm,
     /// What is left in the output folder.
     pub output: Output,
     /// All nodes in the order of the file, patterns expanded.
@@ -141,19 +145,120 @@ pub enum Setting {
     Cidr(IpNet),
     /// An address.
     Ip(IpAddr),
+    /// A range of addresses, both ends included.
+    IpPool(IpAddr, IpAddr),
+    /// A DNS name or an address.
+    Host(String),
+    /// A file or folder on the building machine.
+    Path(PathBuf),
+    /// One of the profile's choices.
+    Enum(String),
+    /// A value that no log and no world-readable file may hold.
+    Secret(SecretText),
 }
 
-/// An extra file.
+/// Text that never reaches a log through a `{:?}`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretText(pub String);
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretText(…)")
+    }
+}
+
+/// A type of setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SettingType {
+    /// `string`
+    String,
+    /// `bool`
+    Bool,
+    /// `int`
+    Int,
+    /// `cidr`
+    Cidr,
+    /// `ip`
+    Ip,
+    /// `ip-pool`
+    IpPool,
+    /// `host`
+    Host,
+    /// `path`
+    Path,
+    /// `secret`
+    Secret,
+    /// `enum`, with the values it may have
+    Enum(Vec<String>),
+}
+
+/// A setting as its profile declares it.
+#[derive(Clone, Debug)]
+pub struct SettingSpec {
+    /// What its values are.
+    pub kind: SettingType,
+    /// Its value where the cluster file gives none; without one the cluster file must.
+    pub default: Option<Setting>,
+    /// One line.
+    pub description: String,
+    /// Whether a network may share addresses with the nodes and other settings' networks.
+    pub may_overlap: bool,
+}
+
+/// An extra file, root's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExtraFile {
     /// Absolute path on the node.
     pub path: String,
-    /// A template, rendered for each node.
-    pub template: String,
+    /// Its bytes; of a template, UTF-8.
+    pub bytes: Vec<u8>,
+    /// Whether it is rendered for each node: given as `content`, or a `source` ending in `.j2`.
+    pub is_template: bool,
     /// What to call the template in errors.
     pub template_name: String,
     /// Permission bits.
     pub mode: u32,
+}
+
+/// The virtual machines of the formats `vmwarevm` and `ova`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vm {
+    /// Memory in MiB, a multiple of 4 as VMware asks.
+    pub memory: u32,
+    /// Virtual processors.
+    pub cpus: u32,
+    /// What its network card is plugged into.
+    pub network: VmNetwork,
+    /// VMware's virtual hardware version: 20 is Fusion 13.
+    pub hardware_version: u32,
+}
+
+impl Default for Vm {
+    fn default() -> Self {
+        Self { memory: 2048, cpus: 2, network: VmNetwork::Nat, hardware_version: 20 }
+    }
+}
+
+/// What a virtual machine's network card is plugged into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VmNetwork {
+    /// The machines share the Mac's address.
+    Nat,
+    /// The machines are in the Mac's own network.
+    Bridged,
+    /// The machines see each other and the Mac only.
+    HostOnly,
+}
+
+impl VmNetwork {
+    /// `nat`, `bridged` or `hostonly`: in the cluster file and in VMware's `connectionType`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nat => "nat",
+            Self::Bridged => "bridged",
+            Self::HostOnly => "hostonly",
+        }
+    }
 }
 
 /// What is left in the output folder.
@@ -184,6 +289,49 @@ pub enum Format {
     Ova,
 }
 
+impl Format {
+    /// Every format, in the order of SPEC.md.
+    pub const ALL: [Self; 7] =
+        [Self::Raw, Self::RawXz, Self::RawZst, Self::Qcow2, Self::Vmdk, Self::Vmwarevm, Self::Ova];
+
+    /// What the cluster file and `--format` call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::RawXz => "raw.xz",
+            Self::RawZst => "raw.zst",
+            Self::Qcow2 => "qcow2",
+            Self::Vmdk => "vmdk",
+            Self::Vmwarevm => "vmwarevm",
+            Self::Ova => "ova",
+        }
+    }
+}
+
+impl Base {
+    /// The processors it runs on, as far as its description tells.
+    pub fn arch(&self) -> Option<Arch> {
+        match self {
+            Self::Bootstrap(bootstrap) => Some(bootstrap.arch),
+            // Names of the catalogue have it as one of their parts.
+            Self::Catalogue(name) => [Arch::Amd64, Arch::Arm64]
+                .into_iter()
+                .find(|arch| name.split('-').any(|part| part == arch.name())),
+            Self::Path(_) | Self::Url { .. } => None,
+        }
+    }
+}
+
+impl Arch {
+    /// Debian's name for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Amd64 => "amd64",
+            Self::Arm64 => "arm64",
+        }
+    }
+}
+
 /// One machine of the cluster.
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -191,6 +339,10 @@ pub struct Node {
     pub hostname: String,
     /// The role's name.
     pub role: String,
+    /// Whether the cluster file gave the role, rather than the host name.
+    pub role_is_explicit: bool,
+    /// Whether it forms the cluster that others join.
+    pub is_first: bool,
     /// Static addresses with their prefix; none means DHCP and router advertisements.
     pub addresses: Vec<IpNet>,
     /// Default routers.
@@ -210,6 +362,8 @@ pub struct Profile {
     pub description: String,
     /// Used when the cluster file names none.
     pub base: Option<Base>,
+    /// The settings it has.
+    pub settings: BTreeMap<String, SettingSpec>,
     /// Packages by name.
     pub packages: Packages,
     /// Further apt repositories.
@@ -220,8 +374,14 @@ pub struct Profile {
     pub units: Units,
     /// Files of the prepared base, in order: a later one replaces an earlier one.
     pub overlays: Vec<Overlay>,
+    /// Downloads put into the prepared base.
+    pub artifacts: Vec<Artifact>,
+    /// Secrets that are made once for each cluster.
+    pub secrets: Vec<SecretSpec>,
     /// Roles in the order in which hostnames are tried against them.
     pub roles: Vec<Role>,
+    /// First-boot steps by name, of all roles; scripts.
+    pub firstboot_steps: BTreeMap<String, Vec<u8>>,
 }
 
 /// Packages by name.
@@ -298,6 +458,52 @@ pub struct OverlayFile {
     pub mode: u32,
 }
 
+/// A download put into the prepared base.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Artifact {
+    /// https.
+    pub url: String,
+    /// What it must hash to.
+    pub checksum: Checksum,
+    /// Absolute path on the node.
+    pub path: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// For nodes of this architecture only.
+    pub arch: Option<Arch>,
+}
+
+/// What a download must hash to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Checksum {
+    /// SHA-256, 64 hexadecimal digits.
+    Sha256(String),
+    /// Where a file of SHA-256 checksums is.
+    Sha256Url(String),
+}
+
+/// A secret that is made once for each cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretSpec {
+    /// Its name in templates.
+    pub name: String,
+    /// What it is.
+    pub kind: SecretKind,
+    /// Roles whose nodes may hold it; empty for all.
+    pub roles: Vec<String>,
+}
+
+/// What a secret is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretKind {
+    /// `[a-z0-9]{6}.[a-z0-9]{16}`
+    KubeadmToken,
+    /// 32 random bytes as 64 hexadecimal digits.
+    Hex,
+    /// 32 random letters and digits: 190 bits.
+    Password,
+}
+
 /// What a node does in the cluster.
 #[derive(Clone, Debug)]
 pub struct Role {
@@ -305,10 +511,36 @@ pub struct Role {
     pub name: String,
     /// Matched against the whole hostname.
     pub pattern: Regex,
+    /// The pattern as the profile has it: a POSIX extended regular expression.
+    pub pattern_text: String,
+    /// Which side of the cluster its nodes are on, where it matters.
+    pub kind: Option<RoleKind>,
+    /// Which of its nodes form the cluster that others join.
+    pub first: Option<First>,
     /// Files of this role's nodes.
     pub overlays: Vec<Overlay>,
+    /// Single files of this role's nodes.
+    pub files: Vec<ExtraFile>,
     /// Units of this role's nodes.
     pub units: Units,
-    /// Names of first-boot steps in `firstboot/`, in order.
+    /// Names of first-boot steps in `firstboot/steps/`, in order.
     pub firstboot: Vec<String>,
+}
+
+/// Which side of the cluster a role's nodes are on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoleKind {
+    /// They run the cluster's API.
+    ControlPlane,
+    /// They need a control plane to join.
+    Worker,
+}
+
+/// Which of a role's nodes form the cluster that others join; one at most may.
+#[derive(Clone, Debug)]
+pub enum First {
+    /// Any node of the role.
+    Every,
+    /// Those whose whole hostname matches.
+    Pattern(Regex),
 }

@@ -1,17 +1,26 @@
 //! Disks: things with a size whose bytes can be read, and sometimes written, at any offset.
 
+mod chain;
 mod clusters;
+mod compressed;
+mod copy;
 mod cursor;
+mod layered;
+mod open;
 mod overlay;
 pub mod qcow2;
 mod raw;
 mod slice;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 pub mod vmdk;
 
 pub use clusters::{Clusters, Occupied};
+pub use copy::{copy_file, copy_sparse};
 pub use cursor::Cursor;
+pub use open::{Format, Scratch, open, open_with, open_writable, probe};
 use overlay::read_cluster;
 pub use overlay::{CLUSTER, Delta, Overlay};
 pub use raw::Raw;
@@ -54,6 +63,14 @@ pub trait Disk: Send + Sync {
     /// The unit in which its partition table counts: 512, or 4096 on 4K-native drives.
     fn sector_size(&self) -> u32 {
         512
+    }
+}
+
+/// `UnexpectedEof` when `length` bytes from `offset` are not all inside a disk of `size` bytes.
+fn check_bounds(size: u64, offset: u64, length: usize) -> io::Result<()> {
+    match offset.checked_add(length as u64) {
+        Some(end) if end <= size => Ok(()),
+        _ => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "access past the end of the disk")),
     }
 }
 

@@ -6,8 +6,8 @@ use std::io;
 use std::ops::Range;
 use std::sync::{Arc, RwLock};
 
-use super::Disk;
 use super::clusters::cluster_buffer;
+use super::{Disk, check_bounds};
 
 /// The unit of copying, in bytes: VMDK's grain and qcow2's default cluster, so a delta
 /// becomes either format without being cut anew.
@@ -79,13 +79,6 @@ fn clusters(offset: u64, length: usize) -> impl Iterator<Item = (u64, usize, usi
     })
 }
 
-fn check_bounds(size: u64, offset: u64, length: usize) -> io::Result<()> {
-    match offset.checked_add(length as u64) {
-        Some(end) if end <= size => Ok(()),
-        _ => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "access past the end of the disk")),
-    }
-}
-
 impl Disk for Overlay {
     fn size(&self) -> u64 {
         self.base.size()
@@ -134,6 +127,9 @@ impl Disk for Overlay {
     }
 
     fn next_data(&self, from: u64) -> io::Result<Option<Range<u64>>> {
+        if from >= self.size() {
+            return Ok(None);
+        }
         let below = self.base.next_data(from)?;
         let delta = self.delta.read().expect("no writer panicked");
         let above = delta.range(from / CLUSTER..).next().map(|(&index, _)| {
@@ -150,5 +146,81 @@ impl Disk for Overlay {
             }
             (below, above) => below.or(above),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::disk::testing::{Memory, contents};
+
+    /// Three and a bit clusters, the second of them zeros.
+    fn base() -> Vec<u8> {
+        let mut bytes = vec![5; 200_000];
+        bytes[65_536..131_072].fill(0);
+        bytes
+    }
+
+    #[test]
+    fn what_was_written_back_is_no_difference() {
+        let overlay = Overlay::new(Arc::new(Memory::new(base())));
+        overlay.write_at(&[1; 10], 70_000).unwrap();
+        overlay.write_at(&[0; 10], 70_000).unwrap();
+        overlay.write_at(&vec![5; 70_000], 130_000).unwrap();
+        let delta = overlay.into_delta().unwrap();
+        assert_eq!(delta.keys().copied().collect::<Vec<_>>(), [1]);
+    }
+
+    #[test]
+    fn the_last_cluster_is_padded() {
+        let overlay = Overlay::new(Arc::new(Memory::new(base())));
+        overlay.write_at(&[1], 199_999).unwrap();
+        assert!(overlay.write_at(&[1; 2], 199_999).is_err());
+        let delta = overlay.into_delta().unwrap();
+        assert_eq!(delta[&3].len(), 65_536);
+        assert_eq!(delta[&3][200_000 - 3 * 65_536 - 1..][..2], [1, 0]);
+    }
+
+    proptest! {
+        #[test]
+        fn it_reads_as_a_plain_disk_would(
+            writes in prop::collection::vec((0..200_000_usize, 0..90_000_usize, any::<u8>()), 0..8),
+            from in 0..210_000_u64,
+        ) {
+            let original = Arc::new(Memory::new(base()));
+            let overlay = Overlay::new(Arc::clone(&original) as Arc<dyn Disk>);
+            let mut model = base();
+            for (start, length, byte) in writes {
+                let end = (start + length).min(model.len());
+                model[start..end].fill(byte);
+                overlay.write_at(&vec![byte; end - start], start as u64).unwrap();
+            }
+            prop_assert!(contents(&overlay) == model);
+            prop_assert!(original.bytes() == base());
+            let delta = overlay.into_delta().unwrap();
+            let overlay = Overlay::with_delta(original, delta);
+            prop_assert!(contents(&overlay) == model);
+
+            let mut at = from;
+            while let Some(run) = overlay.next_data(at).unwrap() {
+                prop_assert!(at <= run.start && run.start < run.end);
+                prop_assert!(run.end <= overlay.size());
+                let gap = usize::try_from(at).unwrap()..usize::try_from(run.start).unwrap();
+                prop_assert!(model[gap].iter().all(|byte| *byte == 0));
+                at = run.end;
+            }
+            let rest = usize::try_from(at).unwrap().min(model.len());
+            prop_assert!(model[rest..].iter().all(|byte| *byte == 0));
+
+            let mut applied = base();
+            applied.resize(4 * 65_536, 0);
+            for (index, cluster) in overlay.into_delta().unwrap() {
+                let start = usize::try_from(index * CLUSTER).unwrap();
+                applied[start..start + cluster.len()].copy_from_slice(&cluster);
+            }
+            prop_assert!(applied[..model.len()] == model);
+        }
     }
 }

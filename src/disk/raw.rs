@@ -1,41 +1,35 @@
-//! Raw images: the file's bytes are the disk's bytes, holes are zeros.
+//! Raw images and block devices: the file's bytes are the disk's bytes, holes are zeros.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::Path;
 
 use rustix::fs::SeekFrom;
+use rustix::io::Errno;
 
 use super::Disk;
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 
-/// A raw image file.
+/// A raw image file or a block device.
 pub struct Raw {
     file: File,
     size: u64,
+    sector_size: u32,
     writable: bool,
 }
 
 impl Raw {
-    /// Opens an image for reading.
+    /// Opens an image or a device for reading.
     pub fn open(path: &Path) -> Result<Self> {
-        let open = || {
-            let file = File::open(path)?;
-            let size = file.metadata()?.len();
-            io::Result::Ok(Self { file, size, writable: false })
-        };
+        let open = || Self::from_file(File::open(path)?, false);
         open().context(|| format!("opening `{}`", path.display()))
     }
 
-    /// Opens an image for reading and writing.
+    /// Opens an image or a device for reading and writing.
     pub fn open_writable(path: &Path) -> Result<Self> {
-        let open = || {
-            let file = File::options().read(true).write(true).open(path)?;
-            let size = file.metadata()?.len();
-            io::Result::Ok(Self { file, size, writable: true })
-        };
+        let open = || Self::from_file(File::options().read(true).write(true).open(path)?, true);
         open().context(|| format!("opening `{}` for writing", path.display()))
     }
 
@@ -44,15 +38,63 @@ impl Raw {
         let create = || {
             let file = File::options().read(true).write(true).create_new(true).open(path)?;
             file.set_len(size)?;
-            io::Result::Ok(Self { file, size, writable: true })
+            Self::from_file(file, true)
         };
         create().context(|| format!("creating `{}`", path.display()))
     }
+
+    /// An open file or block device as a disk; `Input` when it is neither.
+    pub(crate) fn from_file(mut file: File, writable: bool) -> Result<Self> {
+        let metadata = file.metadata()?;
+        let kind = metadata.file_type();
+        let (size, sector_size) = if kind.is_file() {
+            (metadata.len(), 512)
+        } else if kind.is_block_device() {
+            (file.seek(io::SeekFrom::End(0))?, device_sector_size(&metadata))
+        } else if kind.is_dir() {
+            return Err(Error::input("it is a folder, not an image"));
+        } else {
+            return Err(Error::input("it is neither an image file nor a block device"));
+        };
+        Ok(Self { file, size, sector_size, writable })
+    }
+
+    /// The file or device below.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+/// What the kernel says a drive's sectors are; partitions keep it with the drive they are on.
+#[cfg(target_os = "linux")]
+fn device_sector_size(metadata: &std::fs::Metadata) -> u32 {
+    use std::os::unix::fs::MetadataExt;
+
+    let device = metadata.rdev();
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let folder = format!("/sys/dev/block/{major}:{minor}");
+    ["queue", "../queue"]
+        .iter()
+        .find_map(|queue| {
+            let text = std::fs::read_to_string(format!("{folder}/{queue}/logical_block_size"));
+            text.ok()?.trim().parse().ok()
+        })
+        .filter(|size| [512, 4096].contains(size))
+        .unwrap_or(512)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn device_sector_size(_metadata: &std::fs::Metadata) -> u32 {
+    512
 }
 
 impl Disk for Raw {
     fn size(&self) -> u64 {
         self.size
+    }
+
+    fn sector_size(&self) -> u32 {
+        self.sector_size
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
@@ -64,12 +106,7 @@ impl Disk for Raw {
     }
 
     fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
-        if offset.checked_add(data.len() as u64).is_none_or(|end| end > self.size) {
-            return Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "access past the end of the disk",
-            ));
-        }
+        super::check_bounds(self.size, offset, data.len())?;
         self.file.write_all_at(data, offset)
     }
 
@@ -82,16 +119,53 @@ impl Disk for Raw {
                 let end = rustix::fs::seek(&self.file, SeekFrom::Hole(start))?;
                 Ok(Some(start..end.min(self.size)))
             }
-            Ok(_) | Err(rustix::io::Errno::NXIO) => Ok(None),
-            // The file system knows no holes: all of it is data.
-            Err(rustix::io::Errno::INVAL | rustix::io::Errno::OPNOTSUPP) => {
-                Ok(Some(from..self.size))
-            }
+            Ok(_) | Err(Errno::NXIO) => Ok(None),
+            // Devices, and file systems that know no holes: all of it is data.
+            Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOTTY) => Ok(Some(from..self.size)),
             Err(error) => Err(error.into()),
         }
     }
 
     fn sync(&self) -> io::Result<()> {
         self.file.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holes_are_not_data() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Raw::create(&folder.path().join("disk"), 10 << 20).unwrap();
+        assert_eq!(disk.next_data(0).unwrap(), None);
+        disk.write_at(&[1; 4096], 5 << 20).unwrap();
+        let run = disk.next_data(0).unwrap().unwrap();
+        assert!(run.start <= 5 << 20 && run.end >= (5 << 20) + 4096);
+        assert!(run.end - run.start < 1 << 20, "{run:?}");
+        assert_eq!(disk.next_data(run.end).unwrap(), None);
+        assert_eq!(disk.next_data(u64::MAX).unwrap(), None);
+    }
+
+    #[test]
+    fn nothing_reaches_past_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk");
+        let disk = Raw::create(&path, 1000).unwrap();
+        assert!(disk.write_at(&[1; 8], 996).is_err());
+        assert!(disk.write_at(&[1; 8], u64::MAX - 4).is_err());
+        assert!(disk.read_at(&mut [0; 8], 996).is_err());
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 1000);
+    }
+
+    #[test]
+    fn what_is_no_disk_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = Raw::open(folder.path()).err().unwrap();
+        assert!(error.to_string().ends_with("it is a folder, not an image"), "{error}");
+        let error = Raw::open(Path::new("/dev/null")).err().unwrap();
+        assert!(error.to_string().contains("neither"), "{error}");
+        assert!(Raw::open(&folder.path().join("missing")).is_err());
     }
 }

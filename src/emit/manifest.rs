@@ -9,6 +9,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Result};
+use crate::source::Package;
 
 /// Everything that a build says of itself.
 #[derive(Debug, Serialize, Deserialize)]
@@ -22,7 +23,7 @@ pub struct Manifest {
     /// What went in.
     pub inputs: Vec<InputRecord>,
     /// The packages of the prepared base.
-    pub packages: Vec<PackageRecord>,
+    pub packages: Vec<Package>,
     /// The nodes that were built.
     pub nodes: Vec<NodeRecord>,
     /// The files that came out, sorted by path.
@@ -38,17 +39,6 @@ pub struct InputRecord {
     pub origin: String,
     /// SHA-256 of its bytes.
     pub sha256: String,
-}
-
-/// An installed package.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
-pub struct PackageRecord {
-    /// Its name.
-    pub name: String,
-    /// Its version.
-    pub version: String,
-    /// Its architecture, or `all`.
-    pub architecture: String,
 }
 
 /// A node that was built.
@@ -134,7 +124,7 @@ impl Manifest {
 }
 
 /// Writes a file and waits until it is on the disk.
-pub(super) fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
+pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
     let write = || {
         let mut file = File::create(path)?;
         file.write_all(bytes)?;

@@ -1,6 +1,5 @@
 //! Artifacts: every format from the same prepared base and the same deltas.
 
-mod checksum;
 mod compressed;
 mod manifest;
 mod pool;
@@ -17,11 +16,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-pub use checksum::sha256_file;
-pub use manifest::{ArtifactRecord, FileRecord, InputRecord, Manifest, NodeRecord, PackageRecord};
+pub use manifest::{ArtifactRecord, FileRecord, InputRecord, Manifest, NodeRecord, write_synced};
 pub use pool::parallel;
 pub use staging::Staging;
 
+use crate::digest::sha256_of_file;
 use crate::config::{Arch, Cluster, Format};
 use crate::disk::{Delta, Disk};
 use crate::error::{Context, Error, Result};
@@ -204,7 +203,7 @@ impl Artifact {
                 path: name,
                 node: self.node.clone(),
                 size: metadata.len(),
-                sha256: sha256_file(&path)?,
+                sha256: sha256_of_file(&path)?,
             });
         }
         Ok(())

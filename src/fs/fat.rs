@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -201,6 +202,11 @@ impl Volume for Fat {
             }
         }
         Ok(done)
+    }
+
+    fn data_runs(&self, node: Node) -> Result<Vec<Range<u64>>> {
+        // A size of zero has no run at all.
+        Ok([0..self.metadata(node)?.size].into_iter().filter(|run| !run.is_empty()).collect())
     }
 
     fn read_link(&self, _node: Node) -> Result<OsString> {

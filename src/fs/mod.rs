@@ -8,6 +8,10 @@ pub mod fat;
 mod namespace;
 mod probe;
 mod resolve;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod volume;
 mod written;
 
@@ -20,6 +24,7 @@ pub use written::{ContentHash, Expected};
 
 use std::ffi::OsString;
 use std::io::Read;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -77,7 +82,7 @@ pub struct Metadata {
     pub modified: (i64, u32),
     /// Names that lead to it.
     pub links: u32,
-    /// Inode number, to tell hard links apart; 0 on FAT.
+    /// Tells hard links apart: files of one tree with the same number are one; 0 on FAT.
     pub inode: u64,
     /// Major and minor number of a device; zeros for all else.
     pub device: (u32, u32),
@@ -124,6 +129,10 @@ pub trait Tree {
 
     /// A symlink's target.
     fn read_link(&self, path: &Path) -> Result<PathBuf>;
+
+    /// Where a regular file may hold anything but zeros: runs of bytes, ascending, that end
+    /// within it.
+    fn data_runs(&self, path: &Path) -> Result<Vec<Range<u64>>>;
 
     /// All of a regular file, the last symlink followed. `Ok(None)` when there is none; an error
     /// when it has more than `limit` bytes.

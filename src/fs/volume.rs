@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
+use std::ops::Range;
 use std::path::Path;
 
 use super::{Attributes, Entry, FileType, Metadata};
@@ -64,6 +65,10 @@ pub trait Volume: Send {
 
     /// A regular file's bytes from `offset`; 0 at its end.
     fn read_at(&self, node: Node, offset: u64, buffer: &mut [u8]) -> Result<usize>;
+
+    /// Where a regular file may hold anything but zeros: runs of bytes, ascending, that end
+    /// within it.
+    fn data_runs(&self, node: Node) -> Result<Vec<Range<u64>>>;
 
     /// A symlink's target.
     fn read_link(&self, node: Node) -> Result<OsString>;

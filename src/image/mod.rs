@@ -1,12 +1,24 @@
 //! A disk image as one tree of files, mounted as its own fstab says.
 
 mod describe;
+#[cfg(target_os = "linux")]
+mod extract;
+#[cfg(all(test, target_os = "linux"))]
+mod extract_tests;
+pub mod fsck;
 mod fstab;
 mod mount;
 mod read_only;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod tree;
+mod verify;
 
 pub use describe::Architecture;
+#[cfg(target_os = "linux")]
+pub use extract::{DeviceNode, Extracted, extract};
 pub use mount::Skipped;
 pub use read_only::ReadOnly;
 

@@ -54,6 +54,26 @@ pub(super) fn mount(disk: &Arc<dyn Disk>, clock: i64, parts: &mut [Part]) -> Res
     Ok(Mounted { namespace, root, skipped })
 }
 
+/// Mounts the same parts in the same places, whatever the fstab says by now.
+pub(super) fn remount(
+    disk: &Arc<dyn Disk>,
+    clock: i64,
+    parts: &[Part],
+    root: usize,
+) -> Result<Namespace> {
+    let mut namespace = Namespace::new(open(disk, clock, &parts[root])?);
+    let mut others: Vec<(&Path, &Part)> = parts
+        .iter()
+        .filter_map(|part| Some((part.mount_point.as_deref()?, part)))
+        .filter(|(point, _)| *point != Path::new("/"))
+        .collect();
+    others.sort_by_key(|(point, _)| point.components().count());
+    for (point, part) in others {
+        namespace.mount(point, open(disk, clock, part)?)?;
+    }
+    Ok(namespace)
+}
+
 /// Why something cannot be mounted on `point`; `None` when it can.
 fn obstacle(namespace: &Namespace, kind: Kind, point: &Path) -> Result<Option<String>> {
     if !matches!(kind, Kind::Ext4 | Kind::Fat) {

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::Read;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::Image;
@@ -19,6 +20,10 @@ impl Tree for Image {
 
     fn read_at(&self, path: &Path, offset: u64, buffer: &mut [u8]) -> Result<usize> {
         self.namespace.read_at(path, offset, buffer)
+    }
+
+    fn data_runs(&self, path: &Path) -> Result<Vec<Range<u64>>> {
+        self.namespace.data_runs(path)
     }
 
     fn read_link(&self, path: &Path) -> Result<PathBuf> {

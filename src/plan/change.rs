@@ -5,6 +5,8 @@ use std::fmt;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::config::Checksum;
+
 /// One change to an image, and who asked for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
@@ -94,8 +96,12 @@ pub enum Action {
     AptSource {
         /// File name without ending in `/etc/apt/sources.list.d`.
         name: String,
-        /// deb822 text.
+        /// deb822 text; its `Signed-By` is `/etc/apt/keyrings/NAME.asc`.
         text: String,
+        /// Where its key is.
+        key_url: String,
+        /// The key's fingerprint, 40 hexadecimal digits.
+        fingerprint: String,
     },
     /// A package's state.
     Package {
@@ -103,6 +109,17 @@ pub enum Action {
         name: String,
         /// What becomes of it.
         state: PackageState,
+    },
+    /// A file from elsewhere, root's.
+    Download {
+        /// https.
+        url: String,
+        /// What it must hash to.
+        checksum: Checksum,
+        /// Where it goes.
+        path: String,
+        /// Permission bits.
+        mode: u32,
     },
     /// A regular file.
     File {
@@ -150,6 +167,11 @@ pub enum Action {
         /// `cgroup_enable=memory`.
         argument: String,
     },
+    /// A line of the Raspberry Pi's config.txt, added where it is missing.
+    ConfigTxt {
+        /// `dtparam=pciex1`.
+        line: String,
+    },
     /// The host name, in `/etc/hostname` and `/etc/hosts`.
     Hostname {
         /// A DNS label.
@@ -159,9 +181,9 @@ pub enum Action {
         /// Other nodes' names and addresses that must resolve without DNS.
         hosts: Vec<(IpNet, String)>,
     },
-    /// `/etc/machine-id`, 32 hexadecimal digits.
+    /// `/etc/machine-id`.
     MachineId {
-        /// The id.
+        /// 32 hexadecimal digits, or `uninitialized`: the first boot makes one.
         id: String,
     },
     /// `/etc/localtime` and `/etc/timezone`.

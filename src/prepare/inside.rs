@@ -112,7 +112,7 @@ fn install(
 /// The file that an apt source, or what apt reads beside it, comes down to.
 fn source_file(change: &Change) -> Option<Change> {
     let action = match &change.action {
-        Action::AptSource { name, text } => Action::File {
+        Action::AptSource { name, text, .. } => Action::File {
             path: format!("/etc/apt/sources.list.d/{name}.sources"),
             content: Content::public(text.clone()),
             mode: 0o644,

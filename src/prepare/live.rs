@@ -2,12 +2,12 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{self as unix, FileExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::XattrFlags;
+use rustix::fs::{AtFlags, CWD, Mode, Timespec, Timestamps, UTIME_OMIT, XattrFlags};
 
 use crate::error::{Context, Result};
 use crate::fs::{Attributes, Entry, FileType, Metadata, Tree};
@@ -61,14 +61,21 @@ fn remove_any(path: &Path) -> io::Result<()> {
     }
 }
 
-fn replace(path: &Path, content: &[u8], attributes: Option<Attributes>) -> io::Result<()> {
+fn replace(
+    path: &Path,
+    content: &mut dyn Read,
+    size: u64,
+    attributes: Option<Attributes>,
+) -> io::Result<()> {
     let is_file = optional(fs::symlink_metadata(path))?.is_some_and(|it| it.is_file());
     if !is_file {
         // Never through a link, and a directory in its place is an error.
         optional(fs::remove_file(path))?;
     }
     let mut file = File::options().write(true).truncate(true).create(true).open(path)?;
-    file.write_all(content)?;
+    if io::copy(&mut content.take(size), &mut file)? < size {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
     match attributes {
         Some(attributes) => set(path, attributes),
         None if is_file => Ok(()),
@@ -76,13 +83,34 @@ fn replace(path: &Path, content: &[u8], attributes: Option<Attributes>) -> io::R
     }
 }
 
+fn make_node(
+    path: &Path,
+    file_type: FileType,
+    device: (u32, u32),
+    attributes: Attributes,
+) -> io::Result<()> {
+    let kind = match file_type {
+        FileType::CharacterDevice => rustix::fs::FileType::CharacterDevice,
+        FileType::BlockDevice => rustix::fs::FileType::BlockDevice,
+        FileType::Fifo => rustix::fs::FileType::Fifo,
+        FileType::Socket => rustix::fs::FileType::Socket,
+        FileType::File | FileType::Directory | FileType::Symlink => {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+    };
+    optional(fs::remove_file(path))?;
+    let device = rustix::fs::makedev(device.0, device.1);
+    rustix::fs::mknodat(CWD, path, kind, Mode::from_raw_mode(0o600), device)?;
+    set(path, attributes)
+}
+
 fn list_xattrs(path: &Path) -> io::Result<Vec<(OsString, Vec<u8>)>> {
-    let mut names = vec![0; rustix::fs::llistxattr(path, &mut [0; 0])?];
+    let mut names = vec![0_u8; rustix::fs::llistxattr(path, &mut [0_u8; 0])?];
     let length = rustix::fs::llistxattr(path, &mut names)?;
     let mut xattrs = Vec::new();
     for name in names[..length].split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
         let name = OsStr::from_bytes(name);
-        let mut value = vec![0; rustix::fs::lgetxattr(path, name, &mut [0; 0])?];
+        let mut value = vec![0_u8; rustix::fs::lgetxattr(path, name, &mut [0_u8; 0])?];
         let length = rustix::fs::lgetxattr(path, name, &mut value)?;
         value.truncate(length);
         xattrs.push((name.to_owned(), value));
@@ -130,12 +158,22 @@ impl Tree for LiveTree {
         at(fs::read_link(path), path)
     }
 
+    fn resolve(&self, path: &Path) -> Result<Option<PathBuf>> {
+        at(optional(fs::canonicalize(path)), path)
+    }
+
     fn xattrs(&self, path: &Path) -> Result<Vec<(OsString, Vec<u8>)>> {
         at(list_xattrs(path), path)
     }
 
-    fn write(&mut self, path: &Path, content: &[u8], attributes: Option<Attributes>) -> Result<()> {
-        at(replace(path, content, attributes), path)
+    fn write_from(
+        &mut self,
+        path: &Path,
+        content: &mut dyn Read,
+        size: u64,
+        attributes: Option<Attributes>,
+    ) -> Result<()> {
+        at(replace(path, content, size, attributes), path)
     }
 
     fn create_dir(&mut self, path: &Path, attributes: Attributes) -> Result<()> {
@@ -160,6 +198,16 @@ impl Tree for LiveTree {
         at(fs::hard_link(existing, path), path)
     }
 
+    fn create_node(
+        &mut self,
+        path: &Path,
+        file_type: FileType,
+        device: (u32, u32),
+        attributes: Attributes,
+    ) -> Result<()> {
+        at(make_node(path, file_type, device, attributes), path)
+    }
+
     fn remove(&mut self, path: &Path) -> Result<()> {
         at(remove_any(path), path)
     }
@@ -168,12 +216,21 @@ impl Tree for LiveTree {
         at(set(path, attributes), path)
     }
 
+    fn set_modified(&mut self, path: &Path, time: (i64, u32)) -> Result<()> {
+        let times = Timestamps {
+            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+            last_modification: Timespec { tv_sec: time.0, tv_nsec: time.1.into() },
+        };
+        let result = rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW);
+        at(result.map_err(io::Error::from), path)
+    }
+
     fn set_xattr(&mut self, path: &Path, name: &str, value: Option<&[u8]>) -> Result<()> {
         let result = match value {
             Some(value) => rustix::fs::lsetxattr(path, name, value, XattrFlags::empty()),
             None => rustix::fs::lremovexattr(path, name),
         };
-        at(result.map_err(Into::into), path)
+        at(result.map_err(io::Error::from), path)
     }
 
     fn flush(&mut self) -> Result<()> {

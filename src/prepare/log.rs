@@ -60,7 +60,7 @@ impl Log {
     }
 
     /// The last program's last lines, oldest first.
-    pub(crate) fn last_lines(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn last_lines(&self) -> impl Iterator<Item = &str> + Clone {
         self.last.iter().map(String::as_str)
     }
 

@@ -13,7 +13,7 @@ use crate::tool::Tool;
 const STATES: [&str; 2] = ["needs_recovery", "orphan_present"];
 
 /// What an ext4 is to be like.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Ext4 {
     /// Its UUID.
     pub uuid: String,

@@ -17,6 +17,7 @@ mod unpack;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +58,8 @@ pub struct Prepared {
     pub sha256: String,
     /// What is installed in it, sorted.
     pub packages: Vec<Package>,
+    /// Whether an earlier run had made it.
+    pub was_cached: bool,
 }
 
 impl Sandbox {
@@ -69,7 +72,8 @@ impl Sandbox {
 
 /// Prepares `base`, a raw image, or finds it in the cache prepared like this before.
 ///
-/// `changes` are those that all nodes share, in their order. None may hold a secret: what
+/// With `anew` what the cache has is made again. `changes` are those that all nodes share, in their
+/// order. None may hold a secret: what
 /// is prepared stays in the cache, readable by whoever can read that.
 pub fn prepare(
     cluster: &Cluster,
@@ -77,6 +81,7 @@ pub fn prepare(
     base: &Path,
     cache: &Cache,
     sandbox: Sandbox,
+    anew: bool,
     progress: &dyn Progress,
 ) -> Result<Prepared> {
     refuse_secrets(changes)?;
@@ -84,11 +89,15 @@ pub fn prepare(
         Some(about) => about.sha256,
         None => {
             progress.stage("hashing the base");
-            source::sha256_of_disk(&Raw::open(base)?)?
+            crate::digest::sha256_of_disk(&Raw::open(base)?)?
         }
     };
     let from = serde_json::json!({ "recipe": RECIPE, "base": base_sha256, "changes": changes });
-    let key = source::hex(&source::sha256(from.to_string().as_bytes()));
+    let key = crate::digest::hex(&crate::digest::sha256(from.to_string().as_bytes()));
+    if anew {
+        cache.forget("prepared", &key, progress)?;
+    }
+    let was_cached = cache.find("prepared", &key).is_some();
     let log = cache.folder("logs")?.join(format!("prepare-{}-{}.log", cluster.name, &key[..12]));
     let image = cache.image("prepared", &key, progress, |folder, disk| {
         progress.stage("growing the disk");
@@ -115,6 +124,7 @@ pub fn prepare(
         key,
         sha256: image.about.sha256,
         packages: image.about.packages,
+        was_cached,
     })
 }
 
@@ -138,4 +148,16 @@ fn refuse_secrets(changes: &[Change]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Seconds since 1970: `SOURCE_DATE_EPOCH`, else now.
+pub(crate) fn clock() -> i64 {
+    let fixed = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.parse().ok());
+    fixed.unwrap_or_else(|| {
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .ok()
+            .and_then(|since| i64::try_from(since.as_secs()).ok())
+            .unwrap_or(0)
+    })
 }

@@ -65,7 +65,7 @@ fn root_partition(table: &PartitionTable) -> Option<&Partition> {
 /// Copies a part of a disk to the same place of another; holes stay holes.
 fn copy(from: &dyn Disk, to: &dyn Disk, range: Range<u64>) -> Result<()> {
     let mut buffer = vec![0; usize::try_from(CHUNK).expect("1 MiB")];
-    let copy = || {
+    let mut copy = || -> Result<()> {
         let mut at = range.start;
         while let Some(run) = from.next_data(at)?.filter(|run| run.start < range.end) {
             at = run.start;
@@ -80,6 +80,5 @@ fn copy(from: &dyn Disk, to: &dyn Disk, range: Range<u64>) -> Result<()> {
         }
         Ok(())
     };
-    let mut copy = copy;
     copy().context(|| "copying the base")
 }

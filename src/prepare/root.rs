@@ -2,14 +2,16 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::mount::UnmountFlags;
 
-use super::Sandbox;
 use super::mkfs::{Ext4, Place};
-use super::unpack;
-use crate::error::{Context, Error, Result};
-use crate::fs::FileType;
+use super::unpack::{Device, unpack};
+use super::{Sandbox, clock};
+use crate::disk::{Raw, Slice};
+use crate::error::{Context, Result};
+use crate::fs::{self as trees, Namespace, Tree};
 use crate::tool::Tool;
 
 /// A root file system that can be worked in.
@@ -23,7 +25,7 @@ enum Way {
     /// The image itself is mounted.
     Mounted,
     /// Unpacked, to be packed again into a file system like the one it came from.
-    Unpacked { ext4: Ext4, devices: Vec<unpack::Device> },
+    Unpacked { ext4: Ext4, devices: Vec<Device> },
 }
 
 impl<'a> Root<'a> {
@@ -43,7 +45,7 @@ impl<'a> Root<'a> {
             }
             Sandbox::Userns => {
                 let ext4 = Ext4::read(base, place.offset)?;
-                let devices = unpack::unpack(base, &folder)
+                let devices = unpack(base, &folder)
                     .context(|| format!("unpacking the root file system of `{}`", base.display()))?;
                 Way::Unpacked { ext4, devices }
             }
@@ -107,38 +109,15 @@ fn unmount(place: &Place, folder: &Path) -> Result<()> {
 }
 
 /// A user namespace cannot make devices; in the image they are two numbers like any others.
-fn make_devices(place: &Place, devices: &[unpack::Device]) -> Result<()> {
+fn make_devices(place: &Place, devices: &[Device]) -> Result<()> {
     if devices.is_empty() {
         return Ok(());
     }
-    let image = format!("{}?offset={}", place.disk.display(), place.offset);
+    let disk = Arc::new(Raw::open_writable(&place.disk)?);
+    let partition = Slice::new(disk, place.offset..place.offset + place.size)?;
+    let mut tree = Namespace::new(trees::open(Arc::new(partition), clock())?);
     for device in devices {
-        let path = device.path.to_string_lossy();
-        if path.contains(['"', '\n']) {
-            return Err(Error::failure(format!("cannot make the device `{path}`")));
-        }
-        let kind = if device.file_type == FileType::BlockDevice { 'b' } else { 'c' };
-        let format = if kind == 'b' { 0o060_000 } else { 0o020_000 };
-        let commands = [
-            format!("mknod \"{path}\" {kind} {} {}", device.number.0, device.number.1),
-            format!("sif \"{path}\" mode 0{:o}", format | device.attributes.mode),
-            format!("sif \"{path}\" uid {}", device.attributes.uid),
-            format!("sif \"{path}\" gid {}", device.attributes.gid),
-        ];
-        for command in commands {
-            debugfs(&image, &command)?;
-        }
+        tree.create_node(&device.path, device.file_type, device.number, device.attributes)?;
     }
-    Ok(())
-}
-
-/// debugfs exits 0 even when its command failed; only its complaints tell.
-fn debugfs(image: &str, command: &str) -> Result<()> {
-    let (output, _) =
-        Tool::new("debugfs", "e2fsprogs").args(["-w", "-R", command, image]).run_for_code()?;
-    // The first line is its version.
-    if output.stderr.lines().count() > 1 {
-        return Err(output.failure());
-    }
-    Ok(())
+    tree.flush()
 }

@@ -4,13 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
 use super::about::Package;
 use super::cache::{Cache, CachedImage, Made};
-use super::digest::{hex, sha256};
+use crate::digest::{hex, sha256};
 use super::layout::{Layout, SECTOR};
 use super::loader;
 use crate::config::{Arch, Bootstrap, Layout as DiskLayout};
@@ -20,7 +19,9 @@ use crate::fs::{Attributes, Fat, Namespace, Tree};
 use crate::plan::{Action, Change, Content, Origin, Owner, UnitState};
 use crate::prepare::mkfs::{Ext4, Place};
 use crate::prepare::sandbox::{self, Chroot, Order};
-use crate::prepare::{Job, Log, diagnose, Watcher, first_boot, generalise, installed, LiveTree, STATUS};
+use crate::prepare::{
+    Job, LiveTree, Log, STATUS, Watcher, clock, diagnose, first_boot, generalise, installed,
+};
 use crate::progress::Progress;
 use crate::stamp;
 use crate::tool::{self, Tool};
@@ -203,18 +204,6 @@ fn make_esp(layout: &Layout, disk: &Path, loader_image: &[u8]) -> Result<()> {
     tree.write(Path::new(&fallback), loader_image, None)?;
     tree.write(Path::new("/EFI/debian/grub.cfg"), loader::esp_menu(layout).as_bytes(), None)?;
     tree.flush()
-}
-
-/// Seconds since 1970: `SOURCE_DATE_EPOCH`, else now.
-fn clock() -> i64 {
-    let fixed = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.parse().ok());
-    fixed.unwrap_or_else(|| {
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .ok()
-            .and_then(|since| i64::try_from(since.as_secs()).ok())
-            .unwrap_or(0)
-    })
 }
 
 /// Makes a root file system from packages; done in the sandbox.

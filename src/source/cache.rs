@@ -13,7 +13,7 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
 use super::about::{About, Package};
-use super::digest::sha256_of_disk;
+use crate::digest::sha256_of_disk;
 use crate::disk::Raw;
 use crate::error::{Context, Error, Result};
 use crate::interrupt;
@@ -78,6 +78,19 @@ impl Cache {
         let path = folder.join(DISK);
         let is_whole = fs::metadata(&path).is_ok_and(|it| it.len() == about.size);
         is_whole.then_some(CachedImage { path, about })
+    }
+
+    /// What is known of an image of this cache; `None` for any other file.
+    pub fn about(&self, image: &Path) -> Option<About> {
+        let is_ours = image.starts_with(&self.root) && image.file_name().is_some_and(|it| it == DISK);
+        is_ours.then(|| About::load(&image.with_file_name(ABOUT)).ok()).flatten()
+    }
+
+    /// Removes the image under a key; none there is fine.
+    pub(crate) fn forget(&self, kind: &str, key: &str, progress: &dyn Progress) -> Result<()> {
+        let shelf = self.folder(kind)?;
+        let _lock = lock(&shelf, key, progress)?;
+        remove(&shelf.join(key), progress)
     }
 
     /// The image under a key; `make` is called when it is not there, with the folder in which it

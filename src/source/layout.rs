@@ -2,7 +2,7 @@
 
 use uuid::{Builder, Uuid};
 
-use super::digest::sha256;
+use crate::digest::sha256;
 use crate::config::{Arch, Bootstrap};
 use crate::disk::Disk;
 use crate::error::Result;

@@ -4,7 +4,6 @@ mod about;
 #[cfg(target_os = "linux")]
 pub(crate) mod bootstrap;
 mod cache;
-mod digest;
 #[cfg(target_os = "linux")]
 mod layout;
 #[cfg(target_os = "linux")]
@@ -13,5 +12,5 @@ mod loader;
 pub use about::{About, Package};
 #[cfg(target_os = "linux")]
 pub use bootstrap::bootstrap;
+pub(crate) use cache::Made;
 pub use cache::{Cache, CachedImage};
-pub use digest::{hex, sha256_of_disk};

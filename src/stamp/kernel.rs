@@ -9,6 +9,8 @@ use crate::plan::Owner;
 
 /// Where Raspberry Pi OS keeps its one line: trixie and bookworm, then what came before.
 const CMDLINE_TXT: [&str; 2] = ["/boot/firmware/cmdline.txt", "/boot/cmdline.txt"];
+/// Where it keeps its firmware's settings.
+const CONFIG_TXT: [&str; 2] = ["/boot/firmware/config.txt", "/boot/config.txt"];
 const GRUB_CFG: &str = "/boot/grub/grub.cfg";
 /// Read by `update-grub` after `/etc/default/grub`, so that it survives kernel upgrades.
 const GRUB_DEFAULTS: &str = "/etc/default/grub.d/90-nodeforge.cfg";
@@ -40,6 +42,32 @@ pub(super) fn add_argument(tree: &mut dyn Tree, argument: &str) -> Result<()> {
     files::write(tree, Path::new(GRUB_DEFAULTS), defaults.as_bytes(), 0o644, &Owner::root())
 }
 
+/// Adds a line to config.txt, for all boards; one that is there already stays alone.
+pub(super) fn add_config_line(tree: &mut dyn Tree, line: &str) -> Result<()> {
+    for path in CONFIG_TXT {
+        if tree.metadata(Path::new(path))?.is_some() {
+            let text = with_config_line(read_text(tree, path)?, line);
+            return tree.write(Path::new(path), text.as_bytes(), None);
+        }
+    }
+    Err(missing("the image has no config.txt".into()))
+}
+
+fn with_config_line(mut text: String, line: &str) -> String {
+    if text.lines().any(|other| other.trim() == line) {
+        return text;
+    }
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    // A section for one board may still be open.
+    let last_section = text.lines().rev().find(|line| line.starts_with('['));
+    if last_section.is_some_and(|section| section.trim() != "[all]") {
+        text.push_str("[all]\n");
+    }
+    text + line + "\n"
+}
+
 fn with_argument(line: &str, argument: &str) -> String {
     if line.split_whitespace().any(|word| word == argument) {
         line.to_owned()
@@ -51,6 +79,13 @@ fn with_argument(line: &str, argument: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_config_line_is_added_once_for_all_boards() {
+        let once = with_config_line("[pi4]\narm_boost=1".into(), "dtparam=pciex1");
+        assert_eq!(once, "[pi4]\narm_boost=1\n[all]\ndtparam=pciex1\n");
+        assert_eq!(with_config_line(once.clone(), "dtparam=pciex1"), once);
+    }
 
     #[test]
     fn an_argument_is_added_once() {

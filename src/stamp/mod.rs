@@ -12,6 +12,21 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::fs::Tree;
 use crate::plan::{Action, Change};
 
+/// What every stamped file's times are when nobody says otherwise: 2026-01-01.
+const DEFAULT_CLOCK: i64 = 1_767_225_600;
+
+/// The time that stamped files get, in seconds since 1970: `SOURCE_DATE_EPOCH`, else a constant, so
+/// that equal inputs give equal bits on whatever day.
+///
+/// Source: <https://reproducible-builds.org/specs/source-date-epoch/>.
+pub fn clock() -> Result<i64> {
+    let Ok(text) = std::env::var("SOURCE_DATE_EPOCH") else { return Ok(DEFAULT_CLOCK) };
+    text.parse().map_err(|_| {
+        Error::input(format!("SOURCE_DATE_EPOCH is `{text}`, which is no number"))
+            .hint("it is seconds since 1970, as `date +%s` prints them")
+    })
+}
+
 /// Applies `changes` in their order to `tree`.
 ///
 /// Every kind of change but packages and growing the disk: those need the sandbox and belong to
@@ -44,9 +59,11 @@ fn apply_one(tree: &mut dyn Tree, action: &Action) -> Result<()> {
         }
         Action::MachineId { id } => identity::set_machine_id(tree, id),
         Action::Timezone { name } => identity::set_timezone(tree, name),
-        Action::Grow { .. } | Action::AptSource { .. } | Action::Package { .. } => {
-            Err(Error::failure("only the prepare stage can do this"))
-        }
+        Action::ConfigTxt { line } => kernel::add_config_line(tree, line),
+        Action::Grow { .. }
+        | Action::AptSource { .. }
+        | Action::Package { .. }
+        | Action::Download { .. } => Err(Error::failure("only the prepare stage can do this")),
     }
 }
 
@@ -56,6 +73,8 @@ fn title(action: &Action) -> String {
         Action::Grow { .. } => "growing the disk".into(),
         Action::AptSource { name, .. } => format!("adding the apt source `{name}`"),
         Action::Package { name, .. } => format!("package `{name}`"),
+        Action::Download { path, .. } => format!("downloading `{path}`"),
+        Action::ConfigTxt { line } => format!("config.txt line `{line}`"),
         Action::File { path, .. } => format!("writing `{path}`"),
         Action::Directory { path, .. } => format!("making the directory `{path}`"),
         Action::Symlink { path, .. } => format!("linking `{path}`"),

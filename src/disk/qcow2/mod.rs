@@ -1,10 +1,14 @@
-//! qcow2 images: our own writer.
+//! qcow2, QEMU's disk format: our own writer, and a reader on imago.
 //!
 //! Format: `docs/interop/qcow2.rst` of QEMU. All numbers in it are big-endian.
 
+mod header;
+mod read;
 mod write;
 
 #[cfg(test)]
 mod tests;
 
+pub(super) use header::BackingName;
+pub(super) use read::open_chain;
 pub use write::{Backing, write};

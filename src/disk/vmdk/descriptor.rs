@@ -5,6 +5,7 @@ use std::io;
 
 use super::write::Image;
 use super::{DESCRIPTOR, NO_PARENT, SECTOR};
+use crate::error::{Error, Result};
 
 /// What a disk's content is known by: `ddb.longContentID`, whose last 32 bits are the `CID`
 /// by which a child recognises its parent. Take it from a hash of the content, so that the same
@@ -92,4 +93,90 @@ fn quotable(name: &str) -> io::Result<&str> {
 
 fn invalid(message: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, message)
+}
+
+/// What a descriptor says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Descriptor {
+    pub(super) cid: u32,
+    /// The parent's `CID`; `None` for a disk that has no parent.
+    pub(super) parent: Option<u32>,
+    /// Where the parent is.
+    pub(super) hint: Option<String>,
+    /// `monolithicSparse` and the like.
+    pub(super) create_type: String,
+    pub(super) extents: Vec<Extent>,
+}
+
+/// A line of the extent description: a part of the disk, in its order.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Extent {
+    pub(super) sectors: u64,
+    /// `SPARSE`, `FLAT`, `ZERO` and the like.
+    pub(super) kind: String,
+    /// Empty when the kind needs none.
+    pub(super) file_name: String,
+    /// Where a flat extent starts in its file, in sectors.
+    pub(super) offset: u64,
+}
+
+impl Descriptor {
+    /// Reads a descriptor; what is not understood is passed over, as VMware does.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self> {
+        let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+        // Names in other encodings lead nowhere; all else is ASCII.
+        let text = String::from_utf8_lossy(&bytes[..end]);
+        let (mut descriptor, mut cid, mut parent) = (Self::default(), None, NO_PARENT);
+        for line in text.lines().map(str::trim) {
+            if let Some(extent) = Extent::parse(line)? {
+                descriptor.extents.push(extent);
+                continue;
+            }
+            let Some((key, value)) = line.split_once('=') else { continue };
+            let value = value.trim();
+            match key.trim().to_ascii_lowercase().as_str() {
+                "cid" => cid = Some(parse_cid(value)?),
+                "parentcid" => parent = parse_cid(value)?,
+                "createtype" => unquoted(value).clone_into(&mut descriptor.create_type),
+                "parentfilenamehint" => descriptor.hint = Some(unquoted(value).to_owned()),
+                _ => {}
+            }
+        }
+        descriptor.cid = cid.ok_or_else(|| Error::input("its descriptor has no `CID`"))?;
+        descriptor.parent = (parent != NO_PARENT).then_some(parent);
+        Ok(descriptor)
+    }
+}
+
+impl Extent {
+    /// `RW 4192256 SPARSE "disk-s001.vmdk"`, `RW 4096 FLAT "disk-flat.vmdk" 0`;
+    /// `None` for a line of another kind.
+    fn parse(line: &str) -> Result<Option<Self>> {
+        let mut words = line.splitn(4, ' ');
+        if !matches!(words.next(), Some("RW" | "RDONLY" | "NOACCESS")) {
+            return Ok(None);
+        }
+        let damaged = || Error::input(format!("its descriptor has the extent `{line}`"));
+        let sectors = words.next().and_then(|word| word.parse().ok()).ok_or_else(damaged)?;
+        let kind = words.next().ok_or_else(damaged)?.to_owned();
+        let rest = words.next().unwrap_or("");
+        let (file_name, rest) = match rest.strip_prefix('"') {
+            Some(quoted) => quoted.split_once('"').ok_or_else(damaged)?,
+            None => ("", ""),
+        };
+        let offset = rest
+            .split_whitespace()
+            .next()
+            .map_or(Ok(0), |word| word.parse().map_err(|_| damaged()))?;
+        Ok(Some(Self { sectors, kind, file_name: file_name.to_owned(), offset }))
+    }
+}
+
+fn parse_cid(value: &str) -> Result<u32> {
+    u32::from_str_radix(value, 16)
+        .map_err(|_| Error::input(format!("its descriptor has the content id `{value}`")))
+}
+
+fn unquoted(value: &str) -> &str {
+    value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value)
 }

@@ -1,15 +1,18 @@
-//! VMDK, VMware's disk format: our own writer.
+//! VMDK, VMware's disk format: our own writer and reader.
 //!
 //! Format: VMware's *Virtual Disk Format 5.0*. Numbers in it are little-endian, and offsets count
 //! 512-byte sectors.
 
 mod descriptor;
+mod read;
+mod sparse;
 mod write;
 
 #[cfg(test)]
 mod tests;
 
 pub use descriptor::ContentId;
+pub(super) use read::{is_vmdk, open_chain};
 pub use write::{Image, Parent, write};
 
 /// The unit of every offset, in bytes.

@@ -6,6 +6,7 @@ use crate::disk::Disk;
 use crate::error::{Context, Error, Result};
 
 const SUPERBLOCK: u64 = 1024;
+const LOG_BLOCK_SIZE: usize = 0x18;
 const STATE: usize = 0x3a;
 const COMPAT: usize = 0x5c;
 const INCOMPAT: usize = 0x60;
@@ -16,6 +17,7 @@ const STATE_CLEAN: u16 = 1;
 const STATE_ERRORS: u16 = 2;
 const NEEDS_RECOVERY: u32 = 0x4;
 const EXTENTS: u32 = 0x40;
+const METADATA_CSUM: u32 = 0x400;
 const ORPHAN_PRESENT: u32 = 0x1_0000;
 
 /// How far a feature is supported here.
@@ -78,7 +80,7 @@ const RO_COMPAT_FEATURES: &[Feature] = &[
     (0x80, "snapshot", Read),
     (0x100, "quota", ReadUntilTurnedOff),
     (0x200, "bigalloc", Read),
-    (0x400, "metadata_csum", Written),
+    (METADATA_CSUM, "metadata_csum", Written),
     (0x800, "replica", Read),
     (0x1000, "read-only", ReadUntilTurnedOff),
     (0x2000, "project", ReadUntilTurnedOff),
@@ -116,6 +118,14 @@ pub(super) fn check(disk: &dyn Disk) -> Result<()> {
         return Err(Error::input("the file system is ext2 or ext3: it lacks the feature `extent`")
             .hint("turn it on with `tune2fs -O extents`, then run `e2fsck -fp`"));
     }
+    let block_size = 1024_u64 << word(LOG_BLOCK_SIZE).min(6);
+    if word(RO_COMPAT) & METADATA_CSUM != 0 && !checksums_end_extent_blocks(block_size) {
+        return Err(Error::input(format!(
+            "its blocks of {block_size} bytes with the feature `metadata_csum` cannot be kept \
+             consistent by nodeforge"
+        ))
+        .hint("turn it off with `tune2fs -O ^metadata_csum`, or use blocks of 4096 bytes"));
+    }
     let state = u16::from_le_bytes([superblock[STATE], superblock[STATE + 1]]);
     let unclean = if word(INCOMPAT) & NEEDS_RECOVERY != 0 {
         "it was not unmounted cleanly: its journal holds changes that are not yet in place"
@@ -129,6 +139,13 @@ pub(super) fn check(disk: &dyn Disk) -> Result<()> {
         return Ok(());
     };
     Err(Error::input(unclean).hint("run `e2fsck -fp` on the partition first"))
+}
+
+/// Whether the checksum of a block of extents is in its last four bytes. It follows the last
+/// extent there is room for (kernel, `EXT4_EXTENT_TAIL_OFFSET`); the ext4 crate takes that for the
+/// block's end, which it is not when 12 bytes do not divide 2,048.
+pub(super) fn checksums_end_extent_blocks(block_size: u64) -> bool {
+    (block_size - 12) % 12 == 4
 }
 
 fn check_feature(name: &str, support: Support, writable: bool) -> Result<()> {

@@ -3,11 +3,13 @@
 mod acl;
 mod device;
 mod error;
+mod extents;
 mod guard;
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
+use std::ops::Range;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -100,6 +102,15 @@ impl Ext4 {
         Ok(Node::from(number))
     }
 
+    /// Refuses a file whose tree of extents is damaged, before its blocks are freed.
+    fn check_extents(&self, node: Node) -> Result<()> {
+        let LoadedInode { inode, .. } = &*self.load(node)?;
+        if inode.has_extents() && !inode.has_inline_data() {
+            extents::collect(self.fs()?, inode)?;
+        }
+        Ok(())
+    }
+
     /// Reads from the extent that holds `offset`, or zeros from the hole that does, as much of
     /// `buffer` as it has. `buffer` ends within the file.
     fn read_run(
@@ -118,7 +129,7 @@ impl Ext4 {
             &*fs.dev,
             fs.sb.block_size(),
             block,
-            Some(&context),
+            guard::checksums_end_extent_blocks(block_size).then_some(&context),
         )
         .map_err(explain)?;
         let blocks = match found {
@@ -142,6 +153,51 @@ impl Ext4 {
         }
         Ok(length)
     }
+}
+
+impl Ext4 {
+    /// Where on the disk the content of regular files lies, in bytes and in no order: what a
+    /// checker of the file system's own structures has no need to read.
+    pub fn file_content(&self) -> Result<Vec<Range<u64>>> {
+        let fs = self.fs()?;
+        let block_size = u64::from(fs.sb.block_size());
+        let per_group = u64::from(fs.sb.inodes_per_group);
+        let mut content = Vec::new();
+        for (group, descriptor) in fs.groups.iter().enumerate() {
+            let unused = u64::from(descriptor.itable_unused).min(per_group);
+            let first = group as u64 * per_group + 1;
+            for number in first..first + per_group - unused {
+                let number = inode_number(number)?;
+                // The first ones are ext4's own: journal, resize inode.
+                if number < fs.sb.first_inode || number == orphan_file(&fs.sb) {
+                    continue;
+                }
+                let raw = fs.read_inode_raw(number).map_err(explain)?;
+                let Ok(inode) = Inode::parse(&raw) else { continue };
+                let is_plain = inode.is_file()
+                    && inode.links_count > 0
+                    && inode.has_extents()
+                    && !inode.has_inline_data();
+                // A damaged tree is the checker's to report: it gets to see all there is.
+                let extents = if is_plain { extents::collect(fs, &inode) } else { Ok(Vec::new()) };
+                content.extend(extents.unwrap_or_default().iter().map(|extent| {
+                    let start = extent.physical_block.saturating_mul(block_size);
+                    start..start.saturating_add(u64::from(extent.length) * block_size)
+                }));
+            }
+        }
+        Ok(content)
+    }
+}
+
+/// `s_orphan_file_inum`; 0 without the feature.
+fn orphan_file(superblock: &Superblock) -> u32 {
+    const OFFSET: usize = 0x280;
+    superblock
+        .raw
+        .get(OFFSET..)
+        .and_then(|rest| rest.first_chunk())
+        .map_or(0, |b| u32::from_le_bytes(*b))
 }
 
 fn mount(disk: &Arc<dyn Disk>, runtime: &Arc<FixedRuntime>) -> Result<Filesystem> {
@@ -313,6 +369,24 @@ impl Volume for Ext4 {
         Ok(length)
     }
 
+    fn data_runs(&self, node: Node) -> Result<Vec<Range<u64>>> {
+        let LoadedInode { inode, .. } = &*self.load(node)?;
+        if !inode.is_file() {
+            return Err(Error::input("not a regular file"));
+        }
+        if inode.has_inline_data() || !inode.has_extents() {
+            let run = 0..inode.size;
+            return Ok([run].into_iter().filter(|run| !run.is_empty()).collect());
+        }
+        let fs = self.fs()?;
+        let extents = extents::collect(fs, inode)?;
+        let runs = extents::runs(&extents, u64::from(fs.sb.block_size()), inode.size);
+        if runs.iter().map(|run| run.end - run.start).sum::<u64>() > self.disk.size() {
+            return Err(damaged("a file holds more than the disk does"));
+        }
+        Ok(runs)
+    }
+
     fn read_link(&self, node: Node) -> Result<OsString> {
         let LoadedInode { inode, raw } = &*self.load(node)?;
         let fs = self.fs()?;
@@ -427,6 +501,9 @@ impl Volume for Ext4 {
     }
 
     fn unlink(&mut self, directory: Node, name: &OsStr) -> Result<()> {
+        if let Some(node) = self.lookup(directory, name)? {
+            self.check_extents(node)?;
+        }
         self.changing()?.apply_unlink_at(inode_number(directory)?, name.as_bytes()).map_err(explain)
     }
 
@@ -436,6 +513,7 @@ impl Volume for Ext4 {
 
     fn replace_content(&mut self, node: Node, content: &mut dyn Read, size: u64) -> Result<()> {
         let number = inode_number(node)?;
+        self.check_extents(node)?;
         let loaded = self.load(node)?;
         if !loaded.inode.has_extents() && !loaded.inode.has_inline_data() {
             return Err(Error::failure("the file is mapped block by block, as ext3 did it")

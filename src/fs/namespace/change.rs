@@ -20,8 +20,8 @@ const NEW_FILE: Attributes = Attributes { mode: 0o644, uid: 0, gid: 0 };
 /// scattered files.
 const SPARE_BLOCKS: u64 = 8;
 
-/// Directories deeper than this are not made by anybody: `PATH_MAX` holds no more.
-const MAX_DEPTH: usize = 2048;
+/// As deep as directories are followed when they are removed.
+const MAX_DEPTH: usize = 256;
 
 impl Namespace {
     /// Refuses a change that needs `bytes` of content and one inode more than there is.

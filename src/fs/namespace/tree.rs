@@ -2,11 +2,15 @@
 
 use std::ffi::OsString;
 use std::io::Read;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::{Namespace, Recent};
 use crate::error::{Context, Error, Result};
 use crate::fs::{Attributes, Entry, FileType, Metadata, Tree};
+
+/// Inode numbers of ext4 have 32 bits; above them is the volume's index.
+const VOLUME_SHIFT: u32 = 32;
 
 /// Says which path an error is about.
 fn at<T>(verb: &str, path: &Path, result: Result<T>) -> Result<T> {
@@ -16,7 +20,13 @@ fn at<T>(verb: &str, path: &Path, result: Result<T>) -> Result<T> {
 impl Tree for Namespace {
     fn metadata(&self, path: &Path) -> Result<Option<Metadata>> {
         let metadata = || match self.place(path, false)?.existing() {
-            Some(at) => self.mounts().volume(at).metadata(at.node).map(Some),
+            Some(at) => {
+                let mut metadata = self.mounts().volume(at).metadata(at.node)?;
+                if metadata.inode != 0 {
+                    metadata.inode |= (at.volume as u64) << VOLUME_SHIFT;
+                }
+                Ok(Some(metadata))
+            }
             None => Ok(None),
         };
         at("looking at", path, metadata())
@@ -46,6 +56,14 @@ impl Tree for Namespace {
             self.mounts().volume(here).read_at(here.node, offset, buffer)
         };
         at("reading", path, read())
+    }
+
+    fn data_runs(&self, path: &Path) -> Result<Vec<Range<u64>>> {
+        let runs = || {
+            let here = self.existing(path)?;
+            self.mounts().volume(here).data_runs(here.node)
+        };
+        at("reading", path, runs())
     }
 
     fn read_link(&self, path: &Path) -> Result<PathBuf> {
@@ -119,7 +137,8 @@ impl Tree for Namespace {
             volume.set_attributes(here.node, attributes)?;
             if volume.has_owners() {
                 let expected = self.written.changed(path, here, file_type);
-                expected.attributes = Some(attributes);
+                let mode = if file_type == FileType::Symlink { 0o777 } else { attributes.mode };
+                expected.attributes = Some(Attributes { mode, ..attributes });
             }
             Ok(())
         };

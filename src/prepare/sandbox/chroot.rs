@@ -21,7 +21,7 @@ pub(crate) struct Chroot {
 impl Chroot {
     /// Enters `root`. `lent` are folders of the host and where in the root they are to be seen.
     pub(crate) fn enter(root: &Path, lent: &[(&Path, &'static str)]) -> Result<Self> {
-        let enter = || {
+        let enter = || -> Result<Self> {
             let host = rustix::fs::openat(
                 CWD,
                 "/",
@@ -54,7 +54,7 @@ impl Drop for Chroot {
     fn drop(&mut self) {
         // What stays mounted goes with the worker's namespace; the way out cannot fail for root.
         drop(self.unmount());
-        drop(rustix::process::fchdir(&self.host));
+        let _ = rustix::process::fchdir(&self.host);
         drop(std::os::unix::fs::chroot("."));
         drop(std::env::set_current_dir("/"));
     }

@@ -72,7 +72,7 @@ fn watch_lifeline() -> Arc<AtomicBool> {
 
 fn signal_all() {
     // kill(-1): every process of this pid namespace but this one. None left is fine.
-    drop(rustix::process::kill_process_group(Pid::INIT, Signal::KILL));
+    let _ = rustix::process::kill_process_group(Pid::INIT, Signal::KILL);
 }
 
 /// Kills every process of the sandbox and waits until they are gone, and their mounts with them.

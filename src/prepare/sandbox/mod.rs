@@ -10,7 +10,7 @@ mod mounts;
 mod namespaces;
 mod protocol;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ pub(crate) use protocol::Order;
 use protocol::{Failure, Message, Reporter};
 
 /// The hidden command that a nodeforge in the sandbox is started with.
-pub const COMMAND: &str = "__sandbox";
+const COMMAND: &str = "__sandbox";
 const KEEPER: &str = "keeper";
 const WORKER: &str = "worker";
 
@@ -51,13 +51,25 @@ const ENVIRONMENT: [&str; 9] = [
     "SOURCE_DATE_EPOCH",
 ];
 
-/// What `main` calls when the first argument is [`COMMAND`]; `arguments` are those after it.
-pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
-    match arguments.into_iter().next().as_deref().and_then(|it| it.to_str()) {
+/// What this process is to be in a sandbox; `None` for a nodeforge that a user started.
+///
+/// To be asked before anything else: a process in a sandbox has no command line of its own.
+pub fn requested() -> Option<OsString> {
+    let mut arguments = std::env::args_os().skip(1);
+    (arguments.next()? == COMMAND).then(|| arguments.next().unwrap_or_default())
+}
+
+/// The sandbox's own `main`, for what [`requested`] said.
+pub fn main(role: &OsStr) -> ExitCode {
+    let done = match role.to_str() {
         Some(KEEPER) => keeper::main(),
         Some(WORKER) => Ok(worker()),
         _ => Err(Error::failure("the sandbox is nodeforge's own and not a command")),
-    }
+    };
+    done.unwrap_or_else(|error| {
+        Reporter.send(&Message::Failed(Failure::from(&error)));
+        ExitCode::FAILURE
+    })
 }
 
 /// Does a job in a sandbox and returns what it hands back.

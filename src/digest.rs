@@ -1,10 +1,11 @@
-//! SHA-256 of texts and whole disks.
+//! SHA-256 of texts, files and whole disks.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use crate::disk::Disk;
+use crate::disk::{Disk, Raw};
 use crate::error::{Context, Result};
 use crate::interrupt;
 
@@ -21,7 +22,7 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 /// SHA-256 of a text or other bytes at hand.
-pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
@@ -31,20 +32,25 @@ pub fn sha256_of_disk(disk: &dyn Disk) -> Result<String> {
     let mut buffer = vec![0; usize::try_from(CHUNK).expect("4 MiB")];
     let zeros = buffer.clone();
     let mut at = 0;
-    while let Some(run) = disk.next_data(at).context(|| "hashing the image")? {
+    while let Some(run) = disk.next_data(at)? {
         feed_zeros(&mut hash, &zeros, run.start - at)?;
         at = run.start;
         while at < run.end {
             interrupt::check()?;
             let length = CHUNK.min(run.end - at);
             let part = &mut buffer[..usize::try_from(length).expect("at most 4 MiB")];
-            disk.read_at(part, at).context(|| "hashing the image")?;
+            disk.read_at(part, at)?;
             hash.update(&*part);
             at += length;
         }
     }
     feed_zeros(&mut hash, &zeros, disk.size() - at)?;
     Ok(hex(&hash.finalize()))
+}
+
+/// SHA-256 of a file, in hexadecimal digits. Holes are hashed without being read.
+pub fn sha256_of_file(path: &Path) -> Result<String> {
+    sha256_of_disk(&Raw::open(path)?).context(|| format!("hashing `{}`", path.display()))
 }
 
 fn feed_zeros(hash: &mut Sha256, zeros: &[u8], mut count: u64) -> Result<()> {
@@ -60,7 +66,6 @@ fn feed_zeros(hash: &mut Sha256, zeros: &[u8], mut count: u64) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::Raw;
     use crate::tool::Tool;
 
     #[test]

@@ -1,0 +1,149 @@
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::ui::Ui;
+use super::{CLUSTER_FILE, print_json};
+use crate::config::{self, Arch, Base, Cluster};
+use crate::digest;
+use crate::disk::{self, Raw};
+use crate::emit::{InputRecord, PreparedBase};
+use crate::error::{Error, Result};
+use crate::image::{Architecture, Image};
+use crate::plan;
+#[cfg(target_os = "linux")]
+use crate::prepare::Sandbox;
+use crate::progress::Progress;
+use crate::source::{self, Cache, Package};
+
+/// Prepare the base that all nodes share, and nothing else
+#[derive(Debug, Args)]
+pub(super) struct Prepare {
+    /// The cluster file
+    #[arg(default_value = CLUSTER_FILE)]
+    file: PathBuf,
+
+    /// Prepare it anew even when the cache has it
+    #[arg(long)]
+    force: bool,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// The prepared base, and what is to be said of it.
+pub(super) struct Obtained {
+    pub(super) base: PreparedBase,
+    /// The hash of everything that went in.
+    pub(super) key: String,
+    /// Of the base below it.
+    pub(super) base_record: InputRecord,
+    pub(super) packages: Vec<Package>,
+    /// Whether an earlier run had made it.
+    pub(super) was_cached: bool,
+}
+
+impl Prepare {
+    pub(super) fn run(&self, ui: &Ui) -> Result<()> {
+        let cluster = config::load(&self.file)?;
+        let prepared = obtain(&cluster, self.force, ui)?;
+        ui.finish();
+        let path = prepared.base.path.display();
+        if self.json {
+            return print_json(&serde_json::json!({
+                "key": prepared.key,
+                "path": prepared.base.path,
+                "sha256": prepared.base.sha256,
+                "packages": prepared.packages,
+            }));
+        }
+        anstream::println!("{} {path}", prepared.key);
+        Ok(())
+    }
+}
+
+/// The cluster's prepared base, from the cache or made now; always made now when `anew`.
+pub(super) fn obtain(cluster: &Cluster, anew: bool, progress: &dyn Progress) -> Result<Obtained> {
+    let cache = Cache::open()?;
+    let base = obtain_base(&cluster.base, &cache, progress)?;
+    let prepared = prepare_base(cluster, &base.path, &cache, anew, progress)?;
+    let disk = Arc::new(Raw::open(&prepared.image)?);
+    let arch = arch_of(&prepared.image)?;
+    Ok(Obtained {
+        base: PreparedBase { path: prepared.image, disk, sha256: prepared.sha256, arch },
+        key: prepared.key,
+        base_record: base.record,
+        packages: prepared.packages,
+        was_cached: prepared.was_cached,
+    })
+}
+
+/// What an image's programs run on.
+pub(super) fn arch_of(path: &Path) -> Result<Arch> {
+    let image = Image::open(disk::open(path)?, 0)?;
+    match image.architecture()? {
+        Some(Architecture::Amd64) => Ok(Arch::Amd64),
+        Some(Architecture::Arm64) => Ok(Arch::Arm64),
+        Some(other) => Err(Error::input(format!(
+            "`{}` is for {other}; nodeforge knows amd64 and arm64",
+            path.display()
+        ))),
+        None => Err(Error::input(format!("`{}` holds no programs", path.display()))),
+    }
+}
+
+/// A base as a raw image.
+struct BaseImage {
+    path: PathBuf,
+    record: InputRecord,
+}
+
+fn obtain_base(base: &Base, cache: &Cache, progress: &dyn Progress) -> Result<BaseImage> {
+    match base {
+        #[cfg(target_os = "linux")]
+        Base::Bootstrap(bootstrap) => {
+            let image = source::bootstrap(bootstrap, cache, progress)?;
+            let origin = format!(
+                "Debian {} {}, bootstrapped from packages",
+                bootstrap.suite,
+                bootstrap.arch.name()
+            );
+            Ok(BaseImage {
+                path: image.path,
+                record: InputRecord { name: "base".into(), origin, sha256: image.about.sha256 },
+            })
+        }
+        #[cfg(not(target_os = "linux"))]
+        Base::Bootstrap(_) => Err(Error::failure("a base can be bootstrapped on Linux only")
+            .hint("bootstrap it there, and name the image as `path` under [base]")),
+        Base::Path(path) => {
+            progress.stage("hashing the base");
+            Ok(BaseImage {
+                path: path.clone(),
+                record: InputRecord {
+                    name: "base".into(),
+                    origin: path.display().to_string(),
+                    sha256: digest::sha256_of_file(path)?,
+                },
+            })
+        }
+        Base::Catalogue(_) | Base::Url { .. } => {
+            Err(Error::failure("nodeforge cannot download bases yet")
+                .hint("download and unpack the image, and name it as `path` under [base]"))
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn prepare_base(
+    cluster: &Cluster,
+    base: &Path,
+    cache: &Cache,
+    anew: bool,
+    progress: &dyn Progress,
+) -> Result<crate::prepare::Prepared> {
+    let changes = plan::prepare(cluster)?;
+    crate::prepare::prepare(cluster, &changes, base, cache, Sandbox::choose(), anew, progress)
+}

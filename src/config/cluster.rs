@@ -1,0 +1,251 @@
+//! `cluster.toml`: one file for all nodes.
+
+use std::path::Path;
+
+use super::base::choice;
+use super::reader::{Reader, Span, Table, Value};
+use super::{
+    Cluster, Format, HostKeys, Locale, Output, Profile, Vm, VmNetwork, access, base, check, file,
+    files, hostname, node, profile, setting, size,
+};
+use crate::error::{Context as _, Error, Result};
+
+/// The smallest disk a Linux system fits on, in bytes.
+const SMALLEST_DISK: u64 = 512 << 20;
+/// The largest disk MBR partitions and VMDK files reach, in bytes.
+const LARGEST_DISK: u64 = 2 << 40;
+
+/// Reads a cluster file with its profile, and checks all of it. Every problem is reported.
+pub fn load(path: &Path) -> Result<Cluster> {
+    if !path.exists() {
+        return Err(Error::input(format!("there is no cluster file `{}`", path.display()))
+            .hint("`nodeforge init` writes one"));
+    }
+    let text = file::read_text(path, file::MOST_TOML)?;
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let directory = std::path::absolute(directory)
+        .context(|| format!("cannot tell where `{}` is", directory.display()))?;
+    let reader = Reader::new(path.display().to_string(), text, directory);
+    let entries = reader.parse()?;
+    let cluster = read(&Table::root(&reader, &entries), path);
+    reader.finish()?;
+    cluster.ok_or_else(|| Error::input(format!("`{}` cannot be read", path.display())))
+}
+
+fn read(root: &Table<'_>, path: &Path) -> Option<Cluster> {
+    let reader = root.reader;
+    let header = root.require("cluster", "[cluster]").and_then(|value| value.table("[cluster]"));
+    let header = header.map(read_header);
+    let base = root.get("base").map(|value| base::read(&value));
+    let disk_size = root.table("disk").map(read_disk);
+    let access = root.require("access", "[access]").and_then(|value| value.table("[access]"));
+    let access = access.and_then(access::read);
+    let host_keys = root.table("ssh").map(|table| {
+        let choices = [("build", HostKeys::Build), ("first-boot", HostKeys::FirstBoot)];
+        let keys = table.get("host_keys").map(|value| choice(&value, &choices));
+        table.finish();
+        keys
+    });
+    let locale = root.table("locale").map(read_locale).unwrap_or_default();
+    let settings = root.table("settings");
+    let files = files::read_all(root);
+    let vm = root.table("vm").map(read_vm).unwrap_or_default();
+    let output = read_output(reader, root.table("output"));
+    let mut nodes = node::read_all(root);
+    root.finish();
+
+    let Header { name, domain, profile, profile_span } = header?;
+    let profile = profile?;
+    let (settings, setting_places) =
+        setting::merge(&profile.settings, settings, reader, &profile.name, &profile_span);
+    check::roles(reader, &profile, &mut nodes);
+    check::networks(reader, &profile, &nodes, &settings, &setting_places);
+    let base = match base {
+        Some(base) => base,
+        None if profile.base.is_none() => {
+            let message =
+                format!("neither this file nor the profile `{}` has a base", profile.name);
+            let hint = "for example `[base]` with `image = \"raspios-lite-arm64\"`";
+            reader.wrong_hint(&profile_span, message, hint);
+            None
+        }
+        None => profile.base.clone(),
+    };
+    Some(Cluster {
+        file: path.to_owned(),
+        directory: reader.directory.clone(),
+        name: name?,
+        domain,
+        profile,
+        base: base?,
+        disk_size: disk_size.flatten(),
+        access: access?,
+        host_keys: host_keys.flatten().flatten().unwrap_or(HostKeys::Build),
+        locale,
+        settings,
+        files,
+        vm,
+        output,
+        nodes: nodes.into_iter().map(|node| node.node).collect(),
+    })
+}
+
+struct Header {
+    name: Option<String>,
+    domain: Option<String>,
+    profile: Option<Profile>,
+    profile_span: Span,
+}
+
+fn read_header(table: Table<'_>) -> Header {
+    let reader = table.reader;
+    let name = table.require("name", "name = \"home\"").and_then(|value| {
+        let name = value.string()?;
+        let Some(fault) = hostname::label_fault(name.value) else {
+            return Some(name.value.to_owned());
+        };
+        let message = format!("the cluster's name `{}` is no DNS label: {fault}", name.value);
+        reader.wrong_hint(&name.span, message, LABEL_HINT);
+        None
+    });
+    let domain = table.string("domain").and_then(|domain| {
+        let Some(fault) = hostname::domain_fault(domain.value) else {
+            return Some(domain.value.to_owned());
+        };
+        let message = format!("`{}` is no DNS domain: {fault}", domain.value);
+        reader.wrong_hint(&domain.span, message, "for example `home.arpa`");
+        None
+    });
+    let profile_name =
+        table.require("profile", "profile = \"quickstart\"").and_then(|value| value.string());
+    let profile_span = profile_name.as_ref().map_or(table.span(), |name| name.span.clone());
+    let profile =
+        profile_name.and_then(|name| reader.accept(&name.span, profile::load(reader, name.value)));
+    table.finish();
+    Header { name, domain, profile, profile_span }
+}
+
+/// What a DNS label is.
+pub(super) const LABEL_HINT: &str =
+    "lower case letters, digits and `-`, at most 63, with no `-` at either end";
+
+fn read_disk(table: Table<'_>) -> Option<u64> {
+    let size = table.string("size");
+    table.finish();
+    let size = size?;
+    let bytes = table.reader.accept(&size.span, size::parse(size.value))?;
+    let fault = if bytes < SMALLEST_DISK {
+        "is too small for a Linux system"
+    } else if bytes > LARGEST_DISK {
+        "is more than MBR partitions and VMDK files reach"
+    } else if bytes % (1 << 20) != 0 {
+        "is not a whole number of MiB"
+    } else {
+        return Some(bytes);
+    };
+    let hint = "from 512M to 2T";
+    table.reader.wrong_hint(&size.span, format!("a disk of `{}` {fault}", size.value), hint);
+    None
+}
+
+fn read_locale(table: Table<'_>) -> Locale {
+    let word = |key, example: &str, extra: &[u8]| {
+        let text = table.string(key)?;
+        let clean = !text.value.is_empty()
+            && text.value.len() < 100
+            && text.value.bytes().all(|byte| byte.is_ascii_alphanumeric() || extra.contains(&byte));
+        if !clean || text.value.split('/').any(|part| part.is_empty() || part.starts_with('.')) {
+            let message = format!("`{}` is no {key}", text.value);
+            table.reader.wrong_hint(&text.span, message, format!("for example `{example}`"));
+            return None;
+        }
+        Some(text.value.to_owned())
+    };
+    let locale = Locale {
+        timezone: word("timezone", "Europe/Berlin", b"/_+-"),
+        keyboard: word("keyboard", "de", b"_-"),
+        locale: word("locale", "C.UTF-8", b"_.@-"),
+    };
+    table.finish();
+    locale
+}
+
+fn read_vm(table: Table<'_>) -> Vm {
+    let default = Vm::default();
+    let vm = Vm {
+        memory: table.get("memory").and_then(|value| read_memory(&value)).unwrap_or(default.memory),
+        cpus: number(&table, "cpus", 1, 256).unwrap_or(default.cpus),
+        network: table
+            .get("network")
+            .and_then(|value| read_network(&value))
+            .unwrap_or(default.network),
+        hardware_version: number(&table, "hardware_version", 18, 22)
+            .unwrap_or(default.hardware_version),
+    };
+    table.finish();
+    vm
+}
+
+/// MiB as a number, or a size with its unit.
+fn read_memory(value: &Value<'_>) -> Option<u32> {
+    let mib = if value.is_string() {
+        let text = value.string()?;
+        value.reader().accept(&text.span, size::parse(text.value))? >> 20
+    } else {
+        u64::try_from(value.integer()?).unwrap_or_default()
+    };
+    let mib = u32::try_from(mib).unwrap_or(u32::MAX);
+    if !(256..=4 << 20).contains(&mib) || !mib.is_multiple_of(4) {
+        let message = "a machine's memory is a multiple of 4 MiB, from 256 to 4194304";
+        value.reader().wrong_hint(
+            &value.span(),
+            message,
+            "for example `memory = 2048` or `\"2G\"`",
+        );
+        return None;
+    }
+    Some(mib)
+}
+
+fn read_network(value: &Value<'_>) -> Option<VmNetwork> {
+    let all = [VmNetwork::Nat, VmNetwork::Bridged, VmNetwork::HostOnly];
+    choice(value, &all.map(|network| (network.name(), network)))
+}
+
+fn number(table: &Table<'_>, key: &'static str, least: u32, most: u32) -> Option<u32> {
+    let value = table.get(key)?;
+    let number = u32::try_from(value.integer()?).unwrap_or_default();
+    if !(least..=most).contains(&number) {
+        let message = format!("{} must be from {least} to {most}", value.title());
+        table.reader.wrong(&value.span(), message);
+        return None;
+    }
+    Some(number)
+}
+
+fn read_output(reader: &Reader, table: Option<Table<'_>>) -> Output {
+    let mut output = Output { directory: reader.directory.join("out"), formats: vec![Format::Raw] };
+    let Some(table) = table else { return output };
+    if let Some(directory) = table.string("directory") {
+        output.directory = reader.resolve(directory.value);
+    }
+    if let Some(value) = table.get("formats") {
+        let formats = value.elements().unwrap_or_default();
+        if formats.is_empty() {
+            let message = format!("{} names no format", value.title());
+            reader.wrong_hint(&value.span(), message, "for example `formats = [\"raw\"]`");
+        }
+        let all = Format::ALL.map(|format| (format.name(), format));
+        output.formats.clear();
+        for format in formats.iter().filter_map(|value| choice(value, &all)) {
+            if !output.formats.contains(&format) {
+                output.formats.push(format);
+            }
+        }
+    }
+    table.finish();
+    output
+}

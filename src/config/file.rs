@@ -1,0 +1,47 @@
+//! Reading files of a bounded size.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use crate::error::{Context as _, Error, Result};
+
+/// The most a cluster file or a profile may hold, in bytes.
+pub(super) const MOST_TOML: u64 = 16 << 20;
+/// The most a file laid over a root may hold, in bytes: they are held in memory.
+pub(super) const MOST_CONTENT: u64 = 16 << 20;
+/// The most a key, hash or list of keys may hold, in bytes.
+pub(super) const MOST_KEY: u64 = 1 << 20;
+
+/// A file's bytes; more than `most` of them are an error, and never read.
+pub(super) fn read(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let shown = path.display();
+    let file = File::open(path).map_err(as_input).context(|| format!("cannot open `{shown}`"))?;
+    let mut bytes = Vec::new();
+    file.take(most + 1)
+        .read_to_end(&mut bytes)
+        .map_err(as_input)
+        .context(|| format!("cannot read `{shown}`"))?;
+    if bytes.len() as u64 > most {
+        let most =
+            if most >= 1 << 20 { format!("{} MiB", most >> 20) } else { format!("{most} bytes") };
+        return Err(Error::input(format!("`{shown}` is larger than {most}")));
+    }
+    Ok(bytes)
+}
+
+/// A file's text.
+pub(super) fn read_text(path: &Path, most: u64) -> Result<String> {
+    String::from_utf8(read(path, most)?).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        #[expect(clippy::naive_bytecount, reason = "once, on the way to an error")]
+        let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
+        Error::input(format!("`{}` is not UTF-8 text: line {line}", path.display()))
+    })
+}
+
+/// A file the user named and that cannot be read is the user's to mend.
+fn as_input(error: std::io::Error) -> Error {
+    let error = Error::from(error);
+    Error::input(error.to_string())
+}

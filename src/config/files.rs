@@ -1,0 +1,74 @@
+//! `[[files]]`: single extra files, in cluster files and in a profile's roles.
+
+use super::reader::{Reader, Spanned, Table};
+use super::{ExtraFile, file};
+
+/// All of `[[files]]` of a table.
+pub(super) fn read_all(table: &Table<'_>) -> Vec<ExtraFile> {
+    table.tables("files").into_iter().filter_map(read).collect()
+}
+
+fn read(table: Table<'_>) -> Option<ExtraFile> {
+    let reader = table.reader;
+    let path = table.require("path", "path = \"/etc/motd\"").and_then(|value| value.string());
+    let path = path.and_then(|path| check_path(reader, &path));
+    let mode = table.get("mode").map_or(Some(0o644), |value| read_mode(reader, &value.string()?));
+    let content = table.string("content");
+    let source = table.string("source");
+    let (span, name) = (table.span(), table.name().to_owned());
+    table.finish();
+    let (bytes, is_template, template_name) = match (content, source) {
+        (Some(content), None) => {
+            let bytes = content.value.as_bytes().to_vec();
+            (bytes, true, format!("content of {}", path.as_deref().unwrap_or(&name)))
+        }
+        (None, Some(source)) => {
+            let bytes = file::read(&reader.resolve(source.value), file::MOST_CONTENT);
+            let bytes = reader.accept(&source.span, bytes)?;
+            let is_template = source.value.ends_with(".j2");
+            if is_template && std::str::from_utf8(&bytes).is_err() {
+                reader.wrong(&source.span, format!("`{}` is not UTF-8 text", source.value));
+                return None;
+            }
+            (bytes, is_template, source.value.to_owned())
+        }
+        (None, None) => {
+            let hint = "for example `content = \"hello\\n\"` or `source = \"motd.j2\"`";
+            reader.wrong_hint(&span, format!("{name} needs `content` or `source`"), hint);
+            return None;
+        }
+        (Some(_), Some(source)) => {
+            reader.wrong_hint(&source.span, "both `content` and `source`", "keep one of them");
+            return None;
+        }
+    };
+    Some(ExtraFile { path: path?, bytes, is_template, template_name, mode: mode? })
+}
+
+/// An absolute path inside an image, in its only spelling.
+pub(super) fn check_path(reader: &Reader, path: &Spanned<&str>) -> Option<String> {
+    let text = path.value;
+    let (message, hint) = if !text.starts_with('/') {
+        ("is not absolute", "paths on the node start with `/`")
+    } else if text.len() > 4095 || text.chars().any(char::is_control) {
+        ("is no path", "it is too long, or has control characters")
+    } else if text.split('/').skip(1).any(|part| matches!(part, "" | "." | "..")) {
+        ("is no plain path to a file", "leave out `.`, `..`, `//` and a `/` at the end")
+    } else {
+        return Some(text.to_owned());
+    };
+    reader.wrong_hint(&path.span, format!("`{text}` {message}"), hint);
+    None
+}
+
+/// Permission bits from octal digits.
+pub(super) fn read_mode(reader: &Reader, text: &Spanned<&str>) -> Option<u32> {
+    let is_octal = (3..=4).contains(&text.value.len())
+        && text.value.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
+    if !is_octal {
+        let message = format!("`{}` is no file mode", text.value);
+        reader.wrong_hint(&text.span, message, "a mode is three or four octal digits: `0644`");
+        return None;
+    }
+    u32::from_str_radix(text.value, 8).ok()
+}

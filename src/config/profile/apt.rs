@@ -1,0 +1,111 @@
+//! `[[apt_source]]` and `[[artifact]]`: what comes from elsewhere.
+
+use super::owned;
+use crate::config::base::read_arch;
+use crate::config::files::{check_path, read_mode};
+use crate::config::reader::{Spanned, Table};
+use crate::config::{AptSource, Artifact, Checksum};
+
+pub(super) fn read(table: Table<'_>) -> Option<AptSource> {
+    let reader = table.reader;
+    let name = table.require("name", "name = \"kubernetes\"").and_then(|value| value.string());
+    for name in name.iter().filter(|name| !is_file_name(name.value)) {
+        let message = format!("`{}` is no name for a file", name.value);
+        reader.wrong_hint(&name.span, message, "letters, digits, `-` and `_`");
+    }
+    let uris = list(&table, "uris", "uris = [\"https://…\"]");
+    let suites = list(&table, "suites", "suites = [\"/\"]");
+    let components = words(&table, table.strings("components"));
+    let key_url = table.require("key_url", "key_url = \"https://…\"").and_then(|it| it.string());
+    for url in key_url.iter() {
+        check_https(&table, url);
+    }
+    let fingerprint = table
+        .require("fingerprint", "fingerprint = \"DE15B14486CD377B9E876E1A234654DA9A296436\"")
+        .and_then(|value| value.string());
+    let fingerprint = fingerprint.and_then(|text| {
+        let digits: String = text.value.chars().filter(|c| !c.is_whitespace()).collect();
+        if digits.len() == 40 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Some(digits.to_ascii_uppercase());
+        }
+        let hint = "`gpg --show-keys KEYFILE` prints it: 40 hexadecimal digits";
+        reader.wrong_hint(&text.span, "this is no fingerprint of an OpenPGP key", hint);
+        None
+    });
+    table.finish();
+    Some(AptSource {
+        name: owned(name)?,
+        uris,
+        suites,
+        components,
+        key_url: owned(key_url)?,
+        fingerprint: fingerprint?,
+    })
+}
+
+pub(super) fn read_artifact(table: Table<'_>) -> Option<Artifact> {
+    let reader = table.reader;
+    let url = table.require("url", "url = \"https://…\"").and_then(|value| value.string());
+    for url in url.iter() {
+        check_https(&table, url);
+    }
+    let checksum = match (table.string("sha256"), table.string("sha256_url")) {
+        (Some(hash), None) => {
+            let is_hash =
+                hash.value.len() == 64 && hash.value.bytes().all(|byte| byte.is_ascii_hexdigit());
+            if !is_hash && !hash.value.contains("{{") {
+                reader.wrong(&hash.span, "`sha256` must be 64 hexadecimal digits");
+            }
+            Some(Checksum::Sha256(hash.value.to_ascii_lowercase()))
+        }
+        (None, Some(url)) => {
+            check_https(&table, &url);
+            Some(Checksum::Sha256Url(url.value.to_owned()))
+        }
+        (Some(_), Some(url)) => {
+            reader.wrong_hint(&url.span, "both `sha256` and `sha256_url`", "keep one of them");
+            None
+        }
+        (None, None) => {
+            let hint = "add `sha256 = \"…\"` or `sha256_url = \"https://…\"`";
+            reader.wrong_hint(&table.span(), "nothing says what the download must be", hint);
+            None
+        }
+    };
+    let path = table.require("path", "path = \"/usr/local/bin/k3s\"").and_then(|it| it.string());
+    let path = path.and_then(|path| check_path(reader, &path));
+    let mode = table.get("mode").map_or(Some(0o644), |value| read_mode(reader, &value.string()?));
+    let arch = table.get("arch").and_then(|value| read_arch(&value));
+    table.finish();
+    Some(Artifact { url: owned(url)?, checksum: checksum?, path: path?, mode: mode?, arch })
+}
+
+fn list(table: &Table<'_>, key: &'static str, example: &str) -> Vec<String> {
+    let values = table.require(key, example).map(|value| value.strings()).unwrap_or_default();
+    words(table, values)
+}
+
+/// Words of a deb822 field; anything else would break the file's lines.
+fn words(table: &Table<'_>, values: Vec<Spanned<&str>>) -> Vec<String> {
+    for text in &values {
+        let is_template = text.value.contains("{{");
+        if text.value.is_empty()
+            || !is_template && !text.value.bytes().all(|b| b.is_ascii_graphic())
+        {
+            table.reader.wrong(&text.span, format!("`{}` is not one word", text.value));
+        }
+    }
+    values.into_iter().map(|text| text.value.to_owned()).collect()
+}
+
+fn check_https(table: &Table<'_>, url: &Spanned<&str>) {
+    if !url.value.starts_with("https://") || url.value.contains(char::is_control) {
+        table.reader.wrong(&url.span, format!("`{}` is no https:// address", url.value));
+    }
+}
+
+fn is_file_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() < 100
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}

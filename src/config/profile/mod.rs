@@ -1,0 +1,225 @@
+//! Profiles: `profile.toml` and the folders it names.
+
+mod apt;
+mod folder;
+mod kernel;
+mod overlay;
+mod role;
+mod secret;
+
+pub(crate) use folder::firstboot;
+pub use folder::{shipped_profiles, starting_file};
+
+use std::collections::BTreeMap;
+
+use folder::Folder;
+
+use super::reader::{Reader, Spanned, Table};
+use super::{Kernel, Packages, Profile, Units, base, file, setting, suggest};
+use crate::error::{Error, Result};
+
+/// How deep profiles may extend each other.
+const DEEPEST: usize = 8;
+
+/// The profile a file names: shipped, or a path to a folder.
+pub(super) fn load(reader: &Reader, name: &str) -> Result<Profile> {
+    load_named(reader, name, &mut Vec::new())
+}
+
+fn load_named(reader: &Reader, name: &str, chain: &mut Vec<String>) -> Result<Profile> {
+    let is_path = name.contains('/') || name.starts_with(['.', '~']);
+    let folder = if is_path {
+        Folder::Disk(reader.resolve(name))
+    } else {
+        Folder::shipped_profile(name).ok_or_else(|| unknown(reader, name))?
+    };
+    let shown = folder.shown("profile.toml");
+    if chain.contains(&shown) || chain.len() >= DEEPEST {
+        return Err(Error::input(format!("`{shown}` extends itself in the end"))
+            .hint(format!("{} -> {shown}", chain.join(" -> "))));
+    }
+    chain.push(shown.clone());
+    let Some(bytes) = folder.read("profile.toml", file::MOST_TOML)? else {
+        return Err(Error::input(format!("there is no `{shown}`"))
+            .hint("a profile is a folder with a `profile.toml`"));
+    };
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Error::input(format!("`{shown}` is not UTF-8 text")))?;
+    let name = name.trim_end_matches('/').rsplit('/').next().unwrap_or(name);
+    let reader = Reader::new(shown, text, folder.directory());
+    let entries = reader.parse()?;
+    let profile = read(&Table::root(&reader, &entries), &folder, name, chain);
+    reader.finish()?;
+    profile.ok_or_else(|| Error::input(format!("the profile `{name}` cannot be read")))
+}
+
+fn unknown(reader: &Reader, name: &str) -> Error {
+    let error = Error::input(format!("there is no profile `{name}`"));
+    if reader.directory.join(name).join("profile.toml").is_file() {
+        return error.hint(format!("a folder is named by its path: `./{name}`"));
+    }
+    let shipped = shipped_profiles();
+    error.hint(suggest::closest(name, shipped.iter().copied()).unwrap_or_else(|| {
+        format!("shipped are {}; a folder is named by its path: `./{name}`", suggest::list(shipped))
+    }))
+}
+
+/// Reads over the profile it extends: lists grow, tables are merged, roles are replaced by name.
+fn read(root: &Table<'_>, folder: &Folder, name: &str, chain: &mut Vec<String>) -> Option<Profile> {
+    let reader = root.reader;
+    let parent = match root.string("extends") {
+        Some(parent) => {
+            let profile = load_named(reader, parent.value, chain);
+            Some(reader.accept(&parent.span, profile)?)
+        }
+        None => None,
+    };
+    let mut profile = parent.unwrap_or_else(|| empty(name));
+    name.clone_into(&mut profile.name);
+
+    if let Some(description) = root.require("description", "description = \"…\"") {
+        profile.description = description.string()?.value.to_owned();
+    }
+    if let Some(value) = root.get("base") {
+        profile.base = base::read(&value);
+    }
+    read_settings(root, &mut profile);
+    if let Some(table) = root.table("packages") {
+        read_packages(table, &mut profile.packages);
+    }
+    for source in root.tables("apt_source").into_iter().filter_map(apt::read) {
+        profile.apt_sources.retain(|other| other.name != source.name);
+        profile.apt_sources.push(source);
+    }
+    if let Some(table) = root.table("kernel") {
+        kernel::read(table, &mut profile.kernel);
+    }
+    if let Some(table) = root.table("units") {
+        read_units(table, &mut profile.units);
+    }
+    for name in root.strings("overlays") {
+        profile.overlays.extend(reader.accept(&name.span, overlay::load(folder, name.value)));
+    }
+    profile.artifacts.extend(root.tables("artifact").into_iter().filter_map(apt::read_artifact));
+    role::read_all(root, folder, &mut profile);
+    secret::read_all(root, &mut profile);
+    root.finish();
+    Some(profile)
+}
+
+fn empty(name: &str) -> Profile {
+    Profile {
+        name: name.to_owned(),
+        description: String::new(),
+        base: None,
+        settings: BTreeMap::new(),
+        packages: Packages::default(),
+        apt_sources: Vec::new(),
+        kernel: Kernel::default(),
+        units: Units::default(),
+        overlays: Vec::new(),
+        artifacts: Vec::new(),
+        secrets: Vec::new(),
+        roles: Vec::new(),
+        firstboot_steps: BTreeMap::new(),
+    }
+}
+
+fn read_settings(root: &Table<'_>, profile: &mut Profile) {
+    let Some(table) = root.table("settings") else { return };
+    for (name, value) in table.entries() {
+        if !is_identifier(name.value) {
+            let message = format!("`{}` is no name of a setting", name.value);
+            let hint = "templates write `settings.pod_subnet`: lower case letters, digits and `_`";
+            root.reader.wrong_hint(&name.span, message, hint);
+        }
+        let spec = value.table(&format!("[settings.{}]", name.value)).and_then(setting::read_spec);
+        if let Some(spec) = spec {
+            profile.settings.insert(name.value.to_owned(), spec);
+        }
+    }
+}
+
+/// What a template can write after a dot.
+fn is_identifier(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
+}
+
+fn read_packages(table: Table<'_>, packages: &mut Packages) {
+    for (key, list) in [
+        ("install", &mut packages.install),
+        ("remove", &mut packages.remove),
+        ("hold", &mut packages.hold),
+    ] {
+        let hint = "for example `containerd` or `kubelet=1.34.0-1.1`";
+        extend_checked(&table, key, list, is_package, "no package name", hint);
+    }
+    table.finish();
+}
+
+/// It becomes an argument of apt-get. Source: Debian Policy 5.6.1.
+fn is_package(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+        && name.bytes().all(|byte| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.' | b':' | b'=' | b'~')
+        })
+}
+
+fn read_units(table: Table<'_>, units: &mut Units) {
+    for (key, list) in
+        [("enable", &mut units.enable), ("disable", &mut units.disable), ("mask", &mut units.mask)]
+    {
+        let hint = "units are named with their ending: `ssh.service`";
+        extend_checked(&table, key, list, is_unit, "no name of a unit", hint);
+    }
+    table.finish();
+}
+
+/// Source: systemd.unit(5).
+fn is_unit(name: &str) -> bool {
+    const ENDINGS: [&str; 11] = [
+        "service",
+        "socket",
+        "device",
+        "mount",
+        "automount",
+        "swap",
+        "target",
+        "path",
+        "timer",
+        "slice",
+        "scope",
+    ];
+    name.len() < 256
+        && name.rsplit_once('.').is_some_and(|(stem, ending)| {
+            !stem.is_empty() && !stem.starts_with('.') && ENDINGS.contains(&ending)
+        })
+        && name.bytes().all(|byte| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'-' | b'_' | b'.' | b'\\' | b'@')
+        })
+}
+
+/// Adds the strings of a key to a list, each once; those that are not `good` are reported.
+fn extend_checked(
+    table: &Table<'_>,
+    key: &'static str,
+    list: &mut Vec<String>,
+    good: fn(&str) -> bool,
+    fault: &str,
+    hint: &str,
+) {
+    for text in table.strings(key) {
+        if !good(text.value) {
+            let message = format!("`{}` is {fault}", text.value);
+            table.reader.wrong_hint(&text.span, message, hint);
+        } else if !list.iter().any(|other| other == text.value) {
+            list.push(text.value.to_owned());
+        }
+    }
+}
+
+/// A string without its place.
+fn owned(text: Option<Spanned<&str>>) -> Option<String> {
+    text.map(|text| text.value.to_owned())
+}

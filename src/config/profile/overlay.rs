@@ -1,0 +1,40 @@
+//! Overlays: folders of files laid over the root.
+
+use super::folder::Folder;
+use crate::config::{Overlay, OverlayFile};
+use crate::error::{Error, Result};
+
+/// An overlay by name: the profile's own first, then the shipped ones.
+pub(super) fn load(profile: &Folder, name: &str) -> Result<Overlay> {
+    if name.is_empty() || name.contains(['/', '\\']) || name.starts_with('.') {
+        return Err(Error::input(format!("`{name}` is no name of an overlay"))
+            .hint("an overlay is named by its folder in `overlays/`"));
+    }
+    let entries = match profile.walk(&format!("overlays/{name}"))? {
+        Some(entries) => Some(entries),
+        None => Folder::shipped_overlays().walk(name)?,
+    };
+    let Some(entries) = entries else {
+        let own = profile.shown("overlays");
+        return Err(Error::input(format!("there is no overlay `{name}`"))
+            .hint(format!("it would be a folder in `{own}`")));
+    };
+    let files = entries
+        .into_iter()
+        .filter(|(path, _)| !path.ends_with(".gitkeep"))
+        .map(|(path, bytes)| overlay_file(name, &path, bytes))
+        .collect::<Result<_>>()?;
+    Ok(Overlay { name: name.to_owned(), files })
+}
+
+fn overlay_file(overlay: &str, path: &str, bytes: Vec<u8>) -> Result<OverlayFile> {
+    let (path, is_template) = match path.strip_suffix(".j2") {
+        Some(path) => (path, true),
+        None => (path, false),
+    };
+    if is_template && std::str::from_utf8(&bytes).is_err() {
+        return Err(Error::input(format!("overlay `{overlay}`: `{path}.j2` is not UTF-8 text")));
+    }
+    let mode = if bytes.starts_with(b"#!") { 0o755 } else { 0o644 };
+    Ok(OverlayFile { path: format!("/{path}"), bytes, is_template, mode })
+}

@@ -1,0 +1,115 @@
+//! Making secrets from the system's randomness.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ssh_key::private::{Ed25519Keypair, PrivateKey};
+
+use super::SshHostKey;
+use crate::config::SecretKind;
+use crate::error::{Error, Result};
+
+/// Random bytes.
+pub(super) fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Error::failure(format!("the system gives no randomness: {error}")))?;
+    Ok(bytes)
+}
+
+/// A new secret.
+pub(super) fn secret(kind: SecretKind) -> Result<String> {
+    const LOWER: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+    const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    match kind {
+        SecretKind::Hex => random::<32>().map(|bytes| hex(&bytes)),
+        SecretKind::Password => letters(LETTERS, 32),
+        SecretKind::KubeadmToken => Ok(format!("{}.{}", letters(LOWER, 6)?, letters(LOWER, 16)?)),
+    }
+}
+
+/// A new ed25519 key.
+pub(super) fn ssh_host_key(hostname: &str) -> Result<SshHostKey> {
+    let keypair = Ed25519Keypair::from_seed(&random()?);
+    let encoded = PrivateKey::new(keypair.into(), hostname).and_then(|key| {
+        let private = key.to_openssh(ssh_key::LineEnding::LF)?.as_str().to_owned();
+        Ok(SshHostKey { private, public: key.public_key().to_openssh()? })
+    });
+    encoded.map_err(|error| Error::failure(format!("cannot encode an SSH key: {error}")))
+}
+
+/// Letters of an alphabet, each as likely as the other.
+fn letters(alphabet: &[u8], count: usize) -> Result<String> {
+    // Bytes past the last whole multiple would favour the alphabet's beginning.
+    let fair = 256 - 256 % alphabet.len();
+    let mut text = String::with_capacity(count);
+    while text.len() < count {
+        let usable = random::<64>()?.into_iter().map(usize::from).filter(|byte| *byte < fair);
+        let missing = count - text.len();
+        text.extend(usable.take(missing).map(|byte| char::from(alphabet[byte % alphabet.len()])));
+    }
+    Ok(text)
+}
+
+/// Hexadecimal digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Bytes of exactly `N` pairs of hexadecimal digits.
+pub(super) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let digits: Vec<u32> = text.chars().map(|c| c.to_digit(16)).collect::<Option<_>>()?;
+    if digits.len() != 2 * N {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = u8::try_from(pair[0] << 4 | pair[1]).ok()?;
+    }
+    Some(bytes)
+}
+
+/// Today in UTC.
+pub(super) fn today() -> String {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    date(seconds / 86_400)
+}
+
+/// The date so many days after 1970-01-01: Howard Hinnant's `civil_from_days`.
+/// Source: <https://howardhinnant.github.io/date_algorithms.html>.
+fn date(days: u64) -> String {
+    let days = days + 719_468;
+    let era = days / 146_097;
+    let day_of_era = days % 146_097;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_become_dates() {
+        assert_eq!(date(0), "1970-01-01");
+        assert_eq!(date(11_016), "2000-02-29");
+        assert_eq!(date(20_778), "2026-11-21");
+    }
+
+    #[test]
+    fn secrets_have_their_form() -> Result<()> {
+        let token = secret(SecretKind::KubeadmToken)?;
+        let form = regex::Regex::new("^[a-z0-9]{6}\\.[a-z0-9]{16}$").expect("a regex");
+        assert!(form.is_match(&token), "{token}");
+        assert_eq!(secret(SecretKind::Password)?.len(), 32);
+        let hexadecimal = secret(SecretKind::Hex)?;
+        assert_eq!(unhex::<32>(&hexadecimal).map(|bytes| hex(&bytes)), Some(hexadecimal));
+        assert_eq!(unhex::<2>("00zz"), None);
+        Ok(())
+    }
+}

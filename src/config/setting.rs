@@ -1,0 +1,200 @@
+//! Settings: declared with a type by the profile, given a value by the cluster file.
+
+use std::collections::BTreeMap;
+
+use super::reader::{Reader, Span, Table, Value};
+use super::{
+    Setting, SettingSpec, SettingType, address, file, hostname, suggest, types::SecretText,
+};
+use crate::error::{Error, Problem, Result};
+
+const TYPES: [&str; 10] =
+    ["string", "bool", "int", "cidr", "ip", "ip-pool", "host", "path", "secret", "enum"];
+
+/// One `[settings.NAME]` of a profile.
+pub(super) fn read_spec(table: Table<'_>) -> Option<SettingSpec> {
+    let kind = table.require("type", "type = \"string\"").and_then(|value| {
+        let name = value.string()?;
+        let choices = table.plain_strings("values");
+        let kind = match name.value {
+            "string" => SettingType::String,
+            "bool" => SettingType::Bool,
+            "int" => SettingType::Int,
+            "cidr" => SettingType::Cidr,
+            "ip" => SettingType::Ip,
+            "ip-pool" => SettingType::IpPool,
+            "host" => SettingType::Host,
+            "path" => SettingType::Path,
+            "secret" => SettingType::Secret,
+            "enum" => SettingType::Enum(choices.clone()),
+            unknown => {
+                let hint = suggest::closest(unknown, TYPES)
+                    .unwrap_or_else(|| format!("types are {}", suggest::list(TYPES)));
+                let message = format!("`{unknown}` is no type of setting");
+                table.reader.wrong_hint(&name.span, message, hint);
+                return None;
+            }
+        };
+        let is_enum = matches!(kind, SettingType::Enum(_));
+        if is_enum == choices.is_empty() {
+            let message = if is_enum {
+                "a setting of type `enum` needs `values`"
+            } else {
+                "`values` is for settings of type `enum`"
+            };
+            table.reader.wrong_hint(&name.span, message, "for example `values = [\"a\", \"b\"]`");
+        }
+        Some(kind)
+    });
+    let default = table.get("default").zip(kind.as_ref());
+    let default = default.and_then(|(value, kind)| read_value(table.reader, &value, kind));
+    let description = table.string("description").map(|text| text.value.to_owned());
+    let may_overlap = table.get("overlap").and_then(|value| value.boolean()).unwrap_or_default();
+    table.finish();
+    let description = description.unwrap_or_default();
+    Some(SettingSpec { kind: kind?, default, description, may_overlap })
+}
+
+/// The cluster file's `[settings]` over the profile's defaults. The places of given values are
+/// returned beside them, for checks that compare several.
+pub(super) fn merge(
+    specs: &BTreeMap<String, SettingSpec>,
+    given: Option<Table<'_>>,
+    reader: &Reader,
+    profile: &str,
+    profile_span: &Span,
+) -> (BTreeMap<String, Setting>, BTreeMap<String, Span>) {
+    let mut values = BTreeMap::new();
+    let mut places = BTreeMap::new();
+    for (name, value) in given.map(|table| table.entries()).unwrap_or_default() {
+        let Some(spec) = specs.get(name.value) else {
+            let known = || specs.keys().map(String::as_str);
+            let hint = suggest::closest(name.value, known()).unwrap_or_else(|| {
+                format!("the profile's settings are {}", suggest::list(known()))
+            });
+            let message = format!("the profile `{profile}` has no setting `{}`", name.value);
+            reader.wrong_hint(&name.span, message, hint);
+            continue;
+        };
+        places.insert(name.value.to_owned(), value.span());
+        if let Some(setting) = read_value(reader, &value, &spec.kind) {
+            values.insert(name.value.to_owned(), setting);
+        }
+    }
+    for (name, spec) in specs {
+        if places.contains_key(name) {
+            continue;
+        }
+        match &spec.default {
+            Some(default) => _ = values.insert(name.clone(), default.clone()),
+            None => reader.report(
+                Problem::new(format!("the profile `{profile}` needs the setting `{name}`"))
+                    .at(&reader.source, profile_span.clone())
+                    .hint(format!("in [settings]: `{name} = {}`", example(&spec.kind))),
+            ),
+        }
+    }
+    (values, places)
+}
+
+/// A value of a known type.
+fn read_value(reader: &Reader, value: &Value<'_>, kind: &SettingType) -> Option<Setting> {
+    match kind {
+        SettingType::Bool => return value.boolean().map(Setting::Bool),
+        SettingType::Int => return value.integer().map(Setting::Int),
+        SettingType::Secret => return read_secret(reader, value),
+        _ => {}
+    }
+    let text = value.string()?;
+    let setting = parse_text(reader, text.value, kind);
+    reader.accept(&text.span, setting)
+}
+
+fn parse_text(reader: &Reader, text: &str, kind: &SettingType) -> Result<Setting> {
+    match kind {
+        SettingType::Cidr => address::network(text).map(Setting::Cidr),
+        SettingType::Ip => address::host_address(text).map(Setting::Ip),
+        SettingType::IpPool => {
+            address::pool(text).map(|(first, last)| Setting::IpPool(first, last))
+        }
+        SettingType::Host => {
+            let is_address = text.parse::<std::net::IpAddr>().is_ok();
+            match hostname::domain_fault(text) {
+                Some(fault) if !is_address => {
+                    Err(Error::input(format!("`{text}` is no DNS name: {fault}")))
+                }
+                _ => Ok(Setting::Host(text.to_owned())),
+            }
+        }
+        SettingType::Path => {
+            let path = reader.resolve(text);
+            if path.try_exists().unwrap_or_default() {
+                return Ok(Setting::Path(path));
+            }
+            Err(Error::input(format!("there is no `{}`", path.display())))
+        }
+        SettingType::Enum(choices) => {
+            if choices.iter().any(|choice| choice == text) {
+                return Ok(Setting::Enum(text.to_owned()));
+            }
+            let choices = suggest::list(choices.iter().map(String::as_str));
+            Err(Error::input(format!("`{text}` is none of {choices}")))
+        }
+        _ => Ok(Setting::String(text.to_owned())),
+    }
+}
+
+/// `{ file = "…" }` or `{ env = "…" }`: a secret itself has no place in a file that is shared.
+fn read_secret(reader: &Reader, value: &Value<'_>) -> Option<Setting> {
+    let hint = "keep it out of this file: `{ file = \"~/secret\" }` or `{ env = \"NAME\" }`";
+    if value.is_string() {
+        reader.wrong_hint(&value.span(), format!("{} is a secret", value.title()), hint);
+        return None;
+    }
+    let table = value.table(value.title())?;
+    let file = table.string("file");
+    let variable = table.string("env");
+    let span = table.span();
+    table.finish();
+    let text = match (file, variable) {
+        (Some(path), None) => {
+            let text = file::read_text(&reader.resolve(path.value), file::MOST_KEY);
+            reader.accept(&path.span, text)?
+        }
+        (None, Some(name)) => {
+            let text = std::env::var(name.value).map_err(|_| {
+                Error::input(format!("the environment has no variable `{}`", name.value))
+            });
+            reader.accept(&name.span, text)?
+        }
+        _ => {
+            reader.wrong_hint(
+                &span,
+                format!("{} is either a file or a variable", value.title()),
+                hint,
+            );
+            return None;
+        }
+    };
+    Some(Setting::Secret(SecretText(text.trim_end_matches(['\r', '\n']).to_owned())))
+}
+
+fn example(kind: &SettingType) -> String {
+    let example = match kind {
+        SettingType::String => "\"…\"",
+        SettingType::Bool => "true",
+        SettingType::Int => "1",
+        SettingType::Cidr => "\"10.244.0.0/16\"",
+        SettingType::Ip => "\"192.168.1.1\"",
+        SettingType::IpPool => "\"192.168.1.240-192.168.1.250\"",
+        SettingType::Host => "\"api.home.arpa\"",
+        SettingType::Path => "\"~/file\"",
+        SettingType::Secret => "{ file = \"~/secret\" }",
+        SettingType::Enum(choices) => {
+            return choices
+                .first()
+                .map_or_else(|| "\"…\"".into(), |choice| format!("\"{choice}\""));
+        }
+    };
+    example.to_owned()
+}

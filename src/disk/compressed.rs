@@ -1,0 +1,135 @@
+//! Compressed images, decompressed once into a file without a name.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::fs::FileExt;
+use std::thread;
+
+use flate2::bufread::MultiGzDecoder;
+use liblzma::bufread::XzDecoder;
+use liblzma::stream::MtStreamBuilder;
+
+use super::clusters::{cluster_buffer, is_zero};
+use super::open::{Format, Scratch};
+use super::{CLUSTER, Raw};
+use crate::error::{Context, Error, Result};
+
+/// Memory of the xz decoder in bytes: what its threads may use together before it goes on with
+/// fewer of them, and what one may need at all. `xz -9` needs 65 MiB.
+const XZ_THREADS_MEMORY: u64 = 192 << 20;
+const XZ_MEMORY: u64 = 256 << 20;
+/// log2 of the largest zstd window: `zstd --long`, but not `--ultra --long=31`.
+const ZSTD_WINDOW: u32 = 27;
+
+/// Decompresses a whole file; what follows the compressed data is an error.
+///
+/// Blocks of zeros become holes, so a mostly empty disk takes little room.
+pub(super) fn decompress(file: File, format: Format, scratch: &Scratch) -> Result<Raw> {
+    let target = tempfile::tempfile_in(&scratch.folder)
+        .context(|| format!("making a file in `{}`", scratch.folder.display()))?;
+    let input = BufReader::with_capacity(256 * 1024, file);
+    match format {
+        Format::Xz => unpack(XzStreams { current: Some(xz(input)?) }, &target, scratch.limit)?,
+        Format::Zstd => {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?;
+            decoder.window_log_max(ZSTD_WINDOW)?;
+            unpack(decoder, &target, scratch.limit)?;
+        }
+        Format::Gzip => unpack(MultiGzDecoder::new(input), &target, scratch.limit)?,
+        Format::Raw | Format::Device | Format::Qcow2 | Format::Vmdk => {
+            return Err(Error::failure(format!("{} is not compressed", format.name())));
+        }
+    }
+    Raw::from_file(target, false)
+}
+
+/// A decoder for one xz stream, on all cores when its blocks say how long they are.
+fn xz<R: BufRead>(input: R) -> io::Result<XzDecoder<R>> {
+    let threads = thread::available_parallelism().map_or(1, |count| count.get().min(64));
+    let stream = MtStreamBuilder::new()
+        .threads(u32::try_from(threads).unwrap_or(1))
+        .memlimit_threading(XZ_THREADS_MEMORY)
+        .memlimit_stop(XZ_MEMORY)
+        .decoder()?;
+    Ok(XzDecoder::new_stream(input, stream))
+}
+
+/// Streams one after the other, as `cat a.xz b.xz` and `pixz` make them: the decoder
+/// that uses all cores stops after the first.
+struct XzStreams<R: BufRead> {
+    /// `None` after the last.
+    current: Option<XzDecoder<R>>,
+}
+
+impl<R: BufRead> Read for XzStreams<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(mut decoder) = self.current.take() {
+            let length = decoder.read(buffer)?;
+            if length > 0 {
+                self.current = Some(decoder);
+                return Ok(length);
+            }
+            let mut input = decoder.into_inner();
+            skip_padding(&mut input)?;
+            if !input.fill_buf()?.is_empty() {
+                self.current = Some(xz(input)?);
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// Between streams there may be zeros, in fours.
+fn skip_padding(input: &mut impl BufRead) -> io::Result<()> {
+    let mut padding = 0;
+    loop {
+        let available = input.fill_buf()?;
+        let zeros = available.iter().take_while(|byte| **byte == 0).count();
+        let ended = zeros < available.len() || available.is_empty();
+        input.consume(zeros);
+        padding += zeros;
+        if ended {
+            break;
+        }
+    }
+    if !padding.is_multiple_of(4) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "garbage after the data"));
+    }
+    Ok(())
+}
+
+/// Copies a stream to a file, cluster by cluster, and leaves zeros out.
+fn unpack(mut stream: impl Read, target: &File, limit: u64) -> Result<()> {
+    let mut cluster = cluster_buffer();
+    let mut offset = 0;
+    loop {
+        let length = fill(&mut stream, &mut cluster)?;
+        if offset + length as u64 > limit {
+            return Err(Error::input(format!("it unpacks to more than {limit} bytes"))
+                .hint("if that is right, decompress it first"));
+        }
+        if !is_zero(&cluster[..length]) {
+            target.write_all_at(&cluster[..length], offset)?;
+        }
+        offset += length as u64;
+        if (length as u64) < CLUSTER {
+            break;
+        }
+    }
+    target.set_len(offset)?;
+    Ok(())
+}
+
+/// Fills the buffer as far as the stream goes.
+fn fill(stream: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match stream.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(length) => filled += length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}

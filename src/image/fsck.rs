@@ -1,0 +1,140 @@
+//! e2fsck as the judge of what was written.
+
+use std::env;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use super::{Image, ReadOnly};
+use crate::disk::Disk;
+use crate::error::{Context, Error, Result};
+use crate::fs::{Ext4, Kind};
+
+/// Whether e2fsck has the last word on an image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FsckPolicy {
+    /// It must, and be there to have it.
+    Always,
+    /// Where it is installed.
+    #[default]
+    Auto,
+    /// No.
+    Never,
+}
+
+/// What became of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// e2fsck found nothing wrong.
+    Clean,
+    /// It was not asked: the policy says so, it is not installed, or nothing here is ext4.
+    NotAsked,
+}
+
+/// Where distributions, and Homebrew on a Mac, put e2fsck: not always in `PATH`.
+const FOLDERS: &[&str] = &[
+    "/sbin",
+    "/usr/sbin",
+    "/usr/local/sbin",
+    "/opt/homebrew/opt/e2fsprogs/sbin",
+    "/usr/local/opt/e2fsprogs/sbin",
+];
+
+/// Finds e2fsck in `PATH`, or where it usually is.
+pub fn find_e2fsck() -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = env::split_paths(&path).chain(FOLDERS.iter().map(PathBuf::from));
+    folders.map(|folder| folder.join("e2fsck")).find(|program| program.is_file())
+}
+
+/// Checks the ext4 file system that fills `disk` with `e2fsck -fn`. Anything it would like to
+/// mend is an error.
+///
+/// The disk need not be a file: what e2fsck reads of it, which is all but the files' content, is
+/// copied to a sparse temporary one.
+pub fn check_ext4(disk: Arc<dyn Disk>, e2fsck: &Path) -> Result<()> {
+    let view = Arc::new(ReadOnly(disk));
+    let content = Ext4::open(Arc::clone(&view) as _, 0)?.file_content()?;
+    let copy = tempfile::NamedTempFile::new().context(|| "making a temporary file")?;
+    copy_without(&*view, content, copy.as_file()).context(|| "copying what e2fsck reads")?;
+    let output = Command::new(e2fsck)
+        .args(["-f", "-n"])
+        .arg(copy.path())
+        .env("LC_ALL", "C")
+        .output()
+        .context(|| format!("running `{}`", e2fsck.display()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let report = String::from_utf8_lossy(&output.stdout);
+    let passes = ["Pass ", "e2fsck ", "Fix? no", "Clear? no"];
+    let complaints: Vec<&str> = report
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !passes.iter().any(|pass| line.starts_with(pass)))
+        .take(5)
+        .collect();
+    let complaints = complaints.join("; ");
+    Err(Error::failure(format!("e2fsck finds the file system damaged: {complaints}"))
+        .hint("if the image was sound before, this is a bug in nodeforge: please report it"))
+}
+
+/// Copies a disk to a file, but for `skipped`: these bytes are zeros there.
+fn copy_without(disk: &dyn Disk, mut skipped: Vec<Range<u64>>, file: &File) -> io::Result<()> {
+    const CHUNK: u64 = 1 << 20;
+    skipped.sort_by_key(|range| range.start);
+    file.set_len(disk.size())?;
+    let mut buffer = vec![0; usize::try_from(CHUNK).expect("a MiB fits in memory")];
+    let mut skipped = skipped.into_iter().peekable();
+    let mut at = 0;
+    while let Some(run) = disk.next_data(at)? {
+        at = run.start;
+        while at < run.end {
+            while skipped.next_if(|range| range.end <= at).is_some() {}
+            let end = match skipped.peek() {
+                Some(range) if range.start <= at => {
+                    at = range.end;
+                    continue;
+                }
+                Some(range) => range.start.min(run.end),
+                None => run.end,
+            };
+            let length = usize::try_from((end - at).min(CHUNK)).expect("at most a MiB");
+            let part = &mut buffer[..length];
+            disk.read_at(part, at)?;
+            if part.iter().any(|&byte| byte != 0) {
+                file.write_all_at(part, at)?;
+            }
+            at += length as u64;
+        }
+    }
+    Ok(())
+}
+
+impl Image {
+    /// Checks every ext4 file system of this image that is mounted, as `policy` has it.
+    pub fn fsck(&mut self, policy: FsckPolicy) -> Result<Verdict> {
+        let e2fsck = match (policy, find_e2fsck()) {
+            (FsckPolicy::Never, _) | (FsckPolicy::Auto, None) => return Ok(Verdict::NotAsked),
+            (FsckPolicy::Always, None) => {
+                return Err(Error::input("e2fsck is not installed")
+                    .hint("install e2fsprogs, or do not ask for `--fsck always`"));
+            }
+            (_, Some(e2fsck)) => e2fsck,
+        };
+        crate::fs::Tree::flush(self)?;
+        let mut verdict = Verdict::NotAsked;
+        for part in &self.parts {
+            if part.kind == Kind::Ext4 && part.mount_point.is_some() {
+                check_ext4(part.disk(&self.disk)?, &e2fsck)
+                    .context(|| format!("checking {}", part.name()))?;
+                verdict = Verdict::Clean;
+            }
+        }
+        Ok(verdict)
+    }
+}

@@ -1,0 +1,69 @@
+//! What a node does by itself when it first boots.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use super::list::List;
+use super::{Origin, UnitState};
+use crate::config::{self, Cluster, Node, Role};
+
+/// Files of `firstboot/`, where they go, and their modes.
+const FILES: [(&str, &str, u32); 5] = [
+    ("k8s-firstboot.service", "/etc/systemd/system/k8s-firstboot.service", 0o644),
+    ("k8s-firstboot.sh", "/usr/bin/k8s-firstboot.sh", 0o755),
+    ("lib.sh", "/usr/lib/nodeforge/lib.sh", 0o644),
+    ("nodeforge-firstboot", "/usr/bin/nodeforge-firstboot", 0o755),
+    ("nodeforge-host-keys.service", "/etc/systemd/system/nodeforge-host-keys.service", 0o644),
+];
+const STEPS: &str = "/usr/lib/nodeforge/firstboot.d";
+const ROLES: &str = "/etc/nodeforge/roles";
+
+/// The units, the runner, the steps of a node's role (of all roles without a node), and the table
+/// of roles.
+pub(super) fn add(list: &mut List, cluster: &Cluster, node: Option<&Node>) {
+    let profile = &cluster.profile;
+    for (name, path, mode) in FILES {
+        let bytes = config::firstboot(name).expect("compiled in");
+        list.file(&Origin::Nodeforge, path, mode, bytes);
+    }
+    let is_wanted = |role: &&Role| node.is_none_or(|node| node.role == role.name);
+    let mut installed = BTreeSet::new();
+    for role in profile.roles.iter().filter(is_wanted) {
+        for step in role.firstboot.iter().filter(|step| installed.insert(step.as_str())) {
+            if let Some(bytes) = profile.firstboot_steps.get(step) {
+                let path = format!("{STEPS}/{step}");
+                list.file(&Origin::Role(role.name.clone()), &path, 0o755, bytes.clone());
+            }
+        }
+    }
+    list.file(&Origin::Nodeforge, ROLES, 0o644, roles(cluster, node));
+    for unit in ["nodeforge-host-keys.service", "k8s-firstboot.service"] {
+        list.unit(&Origin::Nodeforge, unit, UnitState::Enabled);
+    }
+}
+
+/// `/etc/nodeforge/roles`: lines `PATTERN ROLE STEP…`, of which the first whose pattern matches
+/// the whole host name counts (`grep -Ex`). Roles that the cluster file gave by name come first.
+fn roles(cluster: &Cluster, node: Option<&Node>) -> String {
+    let mut text = String::from(
+        "# PATTERN ROLE STEP…: the first pattern that matches the host name counts.\n",
+    );
+    let mut line = |pattern: &str, role: &Role| {
+        write!(text, "{pattern} {}", role.name).expect("writing to a string");
+        for step in &role.firstboot {
+            write!(text, " {step}").expect("writing to a string");
+        }
+        text.push('\n');
+    };
+    let all = &cluster.profile.roles;
+    let own = |other: &&Node| node.is_none_or(|node| node.hostname == other.hostname);
+    for named in cluster.nodes.iter().filter(|node| node.role_is_explicit).filter(own) {
+        if let Some(role) = all.iter().find(|role| role.name == named.role) {
+            line(&named.hostname, role);
+        }
+    }
+    for role in all {
+        line(&role.pattern_text, role);
+    }
+    text
+}

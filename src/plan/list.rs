@@ -1,0 +1,134 @@
+//! A list of changes as it grows.
+
+use std::collections::HashSet;
+
+use super::render::Renderer;
+use super::{Action, Change, Content, Origin, Owner, UnitState};
+use crate::config::{ExtraFile, Overlay, Units};
+use crate::error::{Error, Problem, Result};
+
+/// Changes in the order in which they are applied.
+#[derive(Default)]
+pub(super) struct List(Vec<Change>);
+
+impl List {
+    pub(super) fn push(&mut self, origin: &Origin, action: Action) {
+        self.0.push(Change { action, origin: origin.clone() });
+    }
+
+    /// A public file of root's.
+    pub(super) fn file(
+        &mut self,
+        origin: &Origin,
+        path: &str,
+        mode: u32,
+        bytes: impl Into<Vec<u8>>,
+    ) {
+        let content = Content::public(bytes);
+        let action = Action::File { path: path.to_owned(), content, mode, owner: Owner::root() };
+        self.push(origin, action);
+    }
+
+    pub(super) fn unit(&mut self, origin: &Origin, name: &str, state: UnitState) {
+        self.push(origin, Action::Unit { name: name.to_owned(), state });
+    }
+
+    pub(super) fn units(&mut self, origin: &Origin, units: &Units) {
+        for (names, state) in [
+            (&units.mask, UnitState::Masked),
+            (&units.disable, UnitState::Disabled),
+            (&units.enable, UnitState::Enabled),
+        ] {
+            for name in names {
+                self.unit(origin, name, state);
+            }
+        }
+    }
+
+    /// All files of an overlay, templates rendered.
+    pub(super) fn overlay(&mut self, overlay: &Overlay, renderer: &Renderer<'_>) -> Result<()> {
+        let origin = Origin::Overlay(overlay.name.clone());
+        for file in &overlay.files {
+            let name = format!("overlays/{}{}", overlay.name, file.path);
+            let content = content(&file.bytes, file.is_template, &format!("{name}.j2"), renderer)?;
+            self.guarded(&origin, &file.path, content, file.mode)?;
+        }
+        Ok(())
+    }
+
+    /// A single file, rendered when it is a template.
+    pub(super) fn extra(
+        &mut self,
+        origin: &Origin,
+        file: &ExtraFile,
+        renderer: &Renderer<'_>,
+    ) -> Result<()> {
+        let content = content(&file.bytes, file.is_template, &file.template_name, renderer)?;
+        self.guarded(origin, &file.path, content, file.mode)
+    }
+
+    /// A file of root's; one that holds secrets must be for root's eyes only.
+    fn guarded(&mut self, origin: &Origin, path: &str, content: Content, mode: u32) -> Result<()> {
+        if !content.secrets.is_empty() && mode & 0o077 != 0 {
+            let names = content.secrets.join("`, `");
+            let message = format!("`{path}` would show the secret `{names}` to everybody");
+            let problem = Problem::new(message).hint(format!(
+                "it has mode {mode:04o}; list it under `files` with `mode = \"0600\"`"
+            ));
+            return Err(Error::from_problems(vec![problem]).expect_err("there is one"));
+        }
+        let path = path.to_owned();
+        self.push(origin, Action::File { path, content, mode, owner: Owner::root() });
+        Ok(())
+    }
+
+    /// The list without what a later change makes void, so that what is printed is applied.
+    pub(super) fn finish(mut self) -> Vec<Change> {
+        let mut seen = HashSet::new();
+        self.0.reverse();
+        self.0.retain(|change| seen.insert(subject(&change.action)));
+        self.0.reverse();
+        self.0
+    }
+}
+
+fn content(
+    bytes: &[u8],
+    is_template: bool,
+    name: &str,
+    renderer: &Renderer<'_>,
+) -> Result<Content> {
+    if !is_template {
+        return Ok(Content::public(bytes));
+    }
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_| Error::input(format!("the template `{name}` is not UTF-8 text")))?;
+    renderer.render(name, text)
+}
+
+/// What a change is about: of two about the same, the later alone counts.
+fn subject(action: &Action) -> (&'static str, String) {
+    match action {
+        Action::Grow { .. } => ("disk", String::new()),
+        Action::AptSource { name, .. } => ("apt source", name.clone()),
+        Action::Package { name, .. } => {
+            // `kubelet=1.34.0-1.1` and `kubelet` are one package, but holding is not installing.
+            let is_held =
+                matches!(action, Action::Package { state: super::PackageState::Held, .. });
+            let name = name.split('=').next().unwrap_or(name);
+            (if is_held { "hold" } else { "package" }, name.to_owned())
+        }
+        Action::Download { path, .. }
+        | Action::File { path, .. }
+        | Action::Directory { path, .. }
+        | Action::Symlink { path, .. }
+        | Action::Remove { path } => ("path", path.clone()),
+        Action::Unit { name, .. } => ("unit", name.clone()),
+        Action::User(user) => ("user", user.name.clone()),
+        Action::KernelArgument { argument } => ("argument", argument.clone()),
+        Action::ConfigTxt { line } => ("config.txt", line.clone()),
+        Action::Hostname { .. } => ("host name", String::new()),
+        Action::MachineId { .. } => ("machine id", String::new()),
+        Action::Timezone { .. } => ("time zone", String::new()),
+    }
+}

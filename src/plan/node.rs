@@ -1,0 +1,115 @@
+//! Stage 2: what turns the prepared base into one node, or into a template of machines.
+
+use super::list::List;
+use super::render::{Renderer, Scope};
+use super::{Action, Change, Content, Origin, Owner, User, firstboot, network};
+use crate::config::{Cluster, ExtraFile, HostKeys, Locale, Node, Secrets};
+use crate::error::{Error, Result};
+
+/// All changes that make the prepared base into `node`.
+pub fn node(cluster: &Cluster, node: &Node, secrets: &Secrets) -> Result<Vec<Change>> {
+    let role = cluster.profile.roles.iter().find(|role| role.name == node.role);
+    let role =
+        role.ok_or_else(|| Error::input(format!("the profile has no role `{}`", node.role)))?;
+    let renderer = Renderer::new(cluster, Scope::Node(node, secrets));
+    let mut list = List::default();
+
+    let hostname = Action::Hostname {
+        name: node.hostname.clone(),
+        domain: cluster.domain.clone(),
+        hosts: peers(cluster, node),
+    };
+    list.push(&Origin::ClusterFile, hostname);
+    let id = secrets.machine_id(&node.hostname);
+    list.push(&Origin::Nodeforge, Action::MachineId { id });
+    if let Some(text) = network::unit(node, cluster.domain.as_deref()) {
+        list.file(&Origin::ClusterFile, network::PATH, 0o644, text);
+    }
+    if cluster.host_keys == HostKeys::Build {
+        host_key(&mut list, node, secrets)?;
+    }
+    common(&mut list, cluster, Some(node));
+
+    let origin = Origin::Role(role.name.clone());
+    for overlay in &role.overlays {
+        list.overlay(overlay, &renderer)?;
+    }
+    for file in &role.files {
+        list.extra(&origin, file, &renderer)?;
+    }
+    list.units(&origin, &role.units);
+    for file in cluster.files.iter().chain(&node.files) {
+        list.extra(&Origin::ClusterFile, file, &renderer)?;
+    }
+    Ok(list.finish())
+}
+
+/// All changes that make the prepared base into a template of machines, which get their name and
+/// role when they first boot. What differs from node to node is left out.
+pub fn template(cluster: &Cluster) -> Result<Vec<Change>> {
+    let renderer = Renderer::new(cluster, Scope::Shared);
+    let mut list = List::default();
+    list.push(&Origin::Nodeforge, Action::MachineId { id: "uninitialized".into() });
+    common(&mut list, cluster, None);
+    let is_shared = |file: &&ExtraFile| {
+        let text = std::str::from_utf8(&file.bytes).unwrap_or_default();
+        !file.is_template || renderer.is_shared(&file.template_name, text)
+    };
+    for file in cluster.files.iter().filter(is_shared) {
+        list.extra(&Origin::ClusterFile, file, &renderer)?;
+    }
+    Ok(list.finish())
+}
+
+/// User, time zone, language and first boot.
+fn common(list: &mut List, cluster: &Cluster, node: Option<&Node>) {
+    let access = &cluster.access;
+    let user = User {
+        name: access.user.clone(),
+        ssh_authorized_keys: access.ssh_authorized_keys.clone(),
+        password_hash: access.password_hash.clone(),
+        passwordless_sudo: access.passwordless_sudo,
+    };
+    list.push(&Origin::ClusterFile, Action::User(user));
+    locale(list, &cluster.locale);
+    firstboot::add(list, cluster, node);
+}
+
+fn locale(list: &mut List, locale: &Locale) {
+    let origin = Origin::ClusterFile;
+    if let Some(name) = &locale.timezone {
+        list.push(&origin, Action::Timezone { name: name.clone() });
+    }
+    if let Some(name) = &locale.locale {
+        // Where systemd looks, and where Debian's login programs do.
+        list.file(&origin, "/etc/locale.conf", 0o644, format!("LANG={name}\n"));
+        let (path, target) = ("/etc/default/locale".into(), "../locale.conf".into());
+        list.push(&origin, Action::Symlink { path, target });
+    }
+    if let Some(layout) = &locale.keyboard {
+        let text = format!(
+            "XKBMODEL=\"pc105\"\nXKBLAYOUT=\"{layout}\"\nXKBVARIANT=\"\"\nXKBOPTIONS=\"\"\n\
+             BACKSPACE=\"guess\"\n"
+        );
+        list.file(&origin, "/etc/default/keyboard", 0o644, text);
+    }
+}
+
+/// The other nodes' names and static addresses.
+fn peers(cluster: &Cluster, own: &Node) -> Vec<(ipnet::IpNet, String)> {
+    let others = cluster.nodes.iter().filter(|node| node.hostname != own.hostname);
+    let pairs = others
+        .flat_map(|node| node.addresses.iter().map(|address| (*address, node.hostname.clone())));
+    pairs.collect()
+}
+
+fn host_key(list: &mut List, node: &Node, secrets: &Secrets) -> Result<()> {
+    const PATH: &str = "/etc/ssh/ssh_host_ed25519_key";
+    let key = secrets.ssh_host_key(&node.hostname)?;
+    let name = format!("ssh_host_key/{}", node.hostname);
+    let content = Content::secret(name, key.private.as_bytes());
+    let (path, owner) = (PATH.into(), Owner::root());
+    list.push(&Origin::Nodeforge, Action::File { path, content, mode: 0o600, owner });
+    list.file(&Origin::Nodeforge, &format!("{PATH}.pub"), 0o644, format!("{}\n", key.public));
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! Stage 1: what turns a base into the prepared base, which all nodes share.
+
+use std::fmt::Write as _;
+
+use super::list::List;
+use super::render::{Renderer, Scope};
+use super::{Action, Change, Origin, PackageState};
+use crate::config::{AptSource, Artifact, Base, Checksum, Cluster};
+use crate::error::Result;
+
+/// All changes of stage 1. Nothing of a single node and no secret is in them.
+pub fn prepare(cluster: &Cluster) -> Result<Vec<Change>> {
+    let profile = &cluster.profile;
+    let origin = Origin::Profile(profile.name.clone());
+    let renderer = Renderer::new(cluster, Scope::Shared);
+    let mut list = List::default();
+
+    if let Some(size) = cluster.disk_size {
+        list.push(&Origin::ClusterFile, Action::Grow { size });
+    }
+    for source in &profile.apt_sources {
+        list.push(&origin, apt_source(source, &renderer)?);
+    }
+    for (names, state) in [
+        (&profile.packages.remove, PackageState::Removed),
+        (&profile.packages.install, PackageState::Installed),
+        (&profile.packages.hold, PackageState::Held),
+    ] {
+        for name in names {
+            list.push(&origin, Action::Package { name: name.clone(), state });
+        }
+    }
+    for overlay in &profile.overlays {
+        list.overlay(overlay, &renderer)?;
+    }
+    for artifact in profile.artifacts.iter().filter(|artifact| is_for(artifact, &cluster.base)) {
+        list.push(&origin, download(artifact, &renderer)?);
+    }
+    if !profile.kernel.modules.is_empty() {
+        let lines = profile.kernel.modules.join("\n") + "\n";
+        list.file(&origin, "/etc/modules-load.d/nodeforge.conf", 0o644, lines);
+    }
+    if !profile.kernel.sysctl.is_empty() {
+        let mut lines = String::new();
+        for (key, value) in &profile.kernel.sysctl {
+            writeln!(lines, "{key} = {value}").expect("writing to a string");
+        }
+        list.file(&origin, "/etc/sysctl.d/90-nodeforge.conf", 0o644, lines);
+    }
+    for argument in &profile.kernel.cmdline {
+        list.push(&origin, Action::KernelArgument { argument: argument.clone() });
+    }
+    for line in &profile.kernel.config_txt {
+        list.push(&origin, Action::ConfigTxt { line: line.clone() });
+    }
+    list.units(&origin, &profile.units);
+    Ok(list.finish())
+}
+
+/// A repository in deb822. Source: sources.list(5).
+fn apt_source(source: &AptSource, renderer: &Renderer<'_>) -> Result<Action> {
+    let name = &source.name;
+    let words = |key: &str, words: &[String]| -> Result<String> {
+        let title = format!("`{key}` of the apt source `{name}`");
+        let words: Result<Vec<_>> =
+            words.iter().map(|word| renderer.render_word(&title, word)).collect();
+        Ok(words?.join(" "))
+    };
+    let mut text = format!(
+        "Types: deb\nURIs: {}\nSuites: {}\n",
+        words("uris", &source.uris)?,
+        words("suites", &source.suites)?
+    );
+    // A flat repository, whose suite is a path, has none.
+    if !source.components.is_empty() {
+        let components = words("components", &source.components)?;
+        writeln!(text, "Components: {components}").expect("writing to a string");
+    }
+    writeln!(text, "Signed-By: /etc/apt/keyrings/{name}.asc").expect("writing to a string");
+    Ok(Action::AptSource {
+        name: name.clone(),
+        text,
+        key_url: words("key_url", std::slice::from_ref(&source.key_url))?,
+        fingerprint: source.fingerprint.clone(),
+    })
+}
+
+fn download(artifact: &Artifact, renderer: &Renderer<'_>) -> Result<Action> {
+    let title = format!("the artifact for `{}`", artifact.path);
+    let checksum = match &artifact.checksum {
+        Checksum::Sha256(hash) => Checksum::Sha256(renderer.render_word(&title, hash)?),
+        Checksum::Sha256Url(url) => Checksum::Sha256Url(renderer.render_word(&title, url)?),
+    };
+    Ok(Action::Download {
+        url: renderer.render_word(&title, &artifact.url)?,
+        checksum,
+        path: artifact.path.clone(),
+        mode: artifact.mode,
+    })
+}
+
+/// Of artifacts for one architecture, those of the base's.
+fn is_for(artifact: &Artifact, base: &Base) -> bool {
+    match (artifact.arch, base.arch()) {
+        (Some(wanted), Some(arch)) => wanted == arch,
+        _ => true,
+    }
+}

@@ -1,0 +1,76 @@
+use super::*;
+use crate::config::tests::quickstart_in;
+use crate::config::{SecretText, Setting};
+
+fn render(text: &str) -> Result<Content> {
+    let folder = tempfile::tempdir()?;
+    let mut cluster = quickstart_in(folder.path())?;
+    let net = |text: &str| Setting::Cidr(text.parse().expect("a network"));
+    cluster.settings.insert("pods".into(), net("10.244.64.0/18"));
+    cluster.settings.insert("six".into(), net("fd00::/64"));
+    cluster.settings.insert("tsig".into(), Setting::Secret(SecretText("hush".into())));
+    let secrets = Secrets::load_or_pretend(&cluster)?;
+    let renderer = Renderer::new(&cluster, Scope::Node(&cluster.nodes[1], &secrets));
+    renderer.render("test.j2", text)
+}
+
+fn text(template: &str) -> String {
+    match render(template) {
+        Ok(content) => String::from_utf8_lossy(&content.bytes).into_owned(),
+        Err(error) => error.problems()[0].message.clone(),
+    }
+}
+
+#[test]
+fn values_keep_their_types() {
+    let cases = [
+        ("{{ settings.pods }}", "10.244.64.0/18"),
+        ("{{ settings.pods.network }}", "10.244.64.0"),
+        ("{{ settings.pods.prefix + 6 }}", "24"),
+        ("{{ settings.pods.host(10) }}", "10.244.64.10"),
+        ("{{ settings.pods.host(-1) }}", "10.244.127.255"),
+        ("{{ settings.six.host(16) }}", "fd00::10"),
+        ("{{ node.hostname }}/{{ node.role }}", "agent1/agent"),
+        ("{{ cluster.first.addresses[0].ip }}", "192.168.77.10"),
+        ("{{ nodes | length }}", "3"),
+        ("{{ base.arch }}", "amd64"),
+        ("{% if cluster.domain %}\nyes\n{% endif %}\n", "yes\n"),
+        ("a\n", "a\n"),
+    ];
+    for (template, expected) in cases {
+        assert_eq!(text(template), expected, "{template}");
+    }
+}
+
+#[test]
+fn whatever_is_undefined_is_an_error() {
+    let cases = [
+        ("x\n{{ node.hostnam }}", "`node.hostnam` is undefined in the template `test.j2`"),
+        ("{{ nothing }}", "`nothing` is undefined in the template `test.j2`"),
+        (
+            "{% if settings.nope %}{% endif %}",
+            "`settings.nope` is undefined in the template `test.j2`",
+        ),
+        (
+            "{{ settings.six.host(-1) ~ settings.pods.host(99999) }}",
+            "the template `test.j2` does not render: 10.244.64.0/18 has no address number 99999",
+        ),
+        (
+            "{% for a in range(9999) %}{% for b in range(9999) %}{{ a }}{% endfor %}{% endfor %}",
+            "the template `test.j2` takes too long",
+        ),
+    ];
+    for (template, expected) in cases {
+        assert_eq!(text(template), expected, "{template}");
+    }
+    let error = render("x\n{{ node.hostnam }}").err();
+    let place = error.as_ref().map(|error| &error.problems()[0].places[0]);
+    assert_eq!(place.map(|place| place.span.clone()), Some(5..17));
+}
+
+#[test]
+fn secrets_leave_their_name() -> Result<()> {
+    assert_eq!(render("key={{ settings.tsig }}")?.secrets, ["tsig"]);
+    assert!(render("{{ settings.pods }}")?.secrets.is_empty());
+    Ok(())
+}

@@ -1,0 +1,228 @@
+//! What templates see.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ipnet::IpNet;
+use minijinja::value::{Enumerator, Object};
+use minijinja::{Error, ErrorKind, State, Value};
+
+use super::base_kind;
+use crate::config::{Arch, Base, Cluster, Node, Profile, Secrets, Setting};
+
+pub(super) const NODE_KEYS: [&str; 6] =
+    ["hostname", "role", "is_first", "addresses", "gateway", "dns"];
+pub(super) const CLUSTER_KEYS: [&str; 5] = ["name", "domain", "profile", "user", "first"];
+pub(super) const BASE_KEYS: [&str; 3] = ["kind", "name", "arch"];
+
+/// Names of the secrets that a template asked for while it was rendered.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Used(Arc<Mutex<BTreeSet<String>>>);
+
+impl Used {
+    pub(super) fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    pub(super) fn names(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    fn add(&self, name: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
+    }
+}
+
+pub(super) fn cluster(cluster: &Cluster) -> Value {
+    let first = cluster.nodes.iter().find(|node| node.is_first);
+    let values = [
+        Value::from(&cluster.name),
+        Value::from(cluster.domain.as_ref()),
+        Value::from(&cluster.profile.name),
+        Value::from(&cluster.access.user),
+        Value::from(first.map(node)),
+    ];
+    map(CLUSTER_KEYS, values)
+}
+
+pub(super) fn node(node: &Node) -> Value {
+    let values = [
+        Value::from(&node.hostname),
+        Value::from(&node.role),
+        Value::from(node.is_first),
+        node.addresses.iter().map(|address| Value::from_object(Cidr(*address))).collect(),
+        node.gateway.iter().map(ToString::to_string).collect(),
+        node.dns.iter().map(ToString::to_string).collect(),
+    ];
+    map(NODE_KEYS, values)
+}
+
+pub(super) fn base(base: &Base) -> Value {
+    let name = match base {
+        Base::Catalogue(name) => name.clone(),
+        Base::Path(path) => path.display().to_string(),
+        Base::Url { url, .. } => url.clone(),
+        Base::Bootstrap(bootstrap) => bootstrap.suite.clone(),
+    };
+    let arch = base.arch().map(Arch::name);
+    let values = [Value::from(base_kind(base)), Value::from(name), Value::from(arch)];
+    map(BASE_KEYS, values)
+}
+
+fn map<const N: usize>(keys: [&'static str; N], values: [Value; N]) -> Value {
+    Value::from(keys.into_iter().zip(values).collect::<BTreeMap<_, _>>())
+}
+
+pub(super) fn settings(settings: &BTreeMap<String, Setting>, used: &Used) -> Value {
+    let values = settings.iter().map(|(name, setting)| {
+        let is_secret = matches!(setting, Setting::Secret(_));
+        (name.clone(), Guarded { value: Ok(self::setting(setting)), is_secret })
+    });
+    Value::from_object(Watched { values: values.collect(), used: used.clone() })
+}
+
+pub(super) fn secrets(profile: &Profile, role: &str, secrets: &Secrets, used: &Used) -> Value {
+    let values = profile.secrets.iter().map(|spec| {
+        let allowed = spec.roles.is_empty() || spec.roles.iter().any(|name| name == role);
+        let value = if allowed {
+            Ok(Value::from(secrets.get(&spec.name)))
+        } else {
+            let roles = spec.roles.join(", ");
+            Err(format!("the secret `{}` is for {roles}, and this is a node of {role}", spec.name))
+        };
+        (spec.name.clone(), Guarded { value, is_secret: true })
+    });
+    Value::from_object(Watched { values: values.collect(), used: used.clone() })
+}
+
+fn setting(setting: &Setting) -> Value {
+    match setting {
+        Setting::String(text) | Setting::Host(text) | Setting::Enum(text) => Value::from(text),
+        Setting::Bool(switch) => Value::from(*switch),
+        Setting::Int(number) => Value::from(*number),
+        Setting::Cidr(net) => Value::from_object(Cidr(*net)),
+        Setting::Ip(address) => Value::from(address.to_string()),
+        Setting::IpPool(first, last) => Value::from_object(Pool(*first, *last)),
+        Setting::Path(path) => Value::from(path.display().to_string()),
+        Setting::Secret(text) => Value::from(&text.0),
+    }
+}
+
+#[derive(Debug)]
+struct Guarded {
+    /// Or why it may not be had.
+    value: Result<Value, String>,
+    is_secret: bool,
+}
+
+/// A map that takes note of the secrets asked for.
+#[derive(Debug)]
+struct Watched {
+    values: BTreeMap<String, Guarded>,
+    used: Used,
+}
+
+impl Object for Watched {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        let key = key.as_str()?;
+        let guarded = self.values.get(key)?;
+        if guarded.is_secret {
+            self.used.add(key);
+        }
+        Some(match &guarded.value {
+            Ok(value) => value.clone(),
+            Err(why) => Value::from(Error::new(ErrorKind::InvalidOperation, why.clone())),
+        })
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Values(self.values.keys().map(Value::from).collect())
+    }
+}
+
+/// A network, or an address with its network's prefix.
+#[derive(Debug)]
+struct Cidr(IpNet);
+
+impl Object for Cidr {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        Some(match key.as_str()? {
+            "ip" => Value::from(self.0.addr().to_string()),
+            "network" => Value::from(self.0.network().to_string()),
+            "prefix" => Value::from(self.0.prefix_len()),
+            "netmask" => Value::from(self.0.netmask().to_string()),
+            "version" => Value::from(if self.0.addr().is_ipv4() { 4 } else { 6 }),
+            _ => return None,
+        })
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Str(&["ip", "network", "prefix", "netmask", "version"])
+    }
+
+    fn call_method(
+        self: &Arc<Self>,
+        _state: &mut State<'_, '_>,
+        method: &str,
+        arguments: &[Value],
+    ) -> Result<Value, Error> {
+        match (method, arguments) {
+            ("host", [number]) => {
+                let host = i64::try_from(number.clone()).ok().and_then(|it| nth_host(self.0, it));
+                host.map(|address| Value::from(address.to_string())).ok_or_else(|| {
+                    let message = format!("{} has no address number {number}", self.0);
+                    Error::new(ErrorKind::InvalidOperation, message)
+                })
+            }
+            ("host", _) => Err(Error::new(ErrorKind::MissingArgument, "host(n) takes one number")),
+            _ => Err(Error::from(ErrorKind::UnknownMethod)),
+        }
+    }
+
+    fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// The n-th address from a network's start, or from its end when negative: -1 is the last.
+fn nth_host(net: IpNet, n: i64) -> Option<IpAddr> {
+    let number = |address: IpAddr| match address {
+        IpAddr::V4(v4) => u128::from(u32::from(v4)),
+        IpAddr::V6(v6) => u128::from(v6),
+    };
+    let (first, last) = (number(net.network()), number(net.broadcast()));
+    let magnitude = u128::from(n.unsigned_abs());
+    let host =
+        if n >= 0 { first.checked_add(magnitude)? } else { last.checked_sub(magnitude - 1)? };
+    if !(first..=last).contains(&host) {
+        return None;
+    }
+    Some(match net {
+        IpNet::V4(_) => IpAddr::V4(u32::try_from(host).ok()?.into()),
+        IpNet::V6(_) => IpAddr::V6(host.into()),
+    })
+}
+
+/// A range of addresses.
+#[derive(Debug)]
+struct Pool(IpAddr, IpAddr);
+
+impl Object for Pool {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        match key.as_str()? {
+            "first" => Some(Value::from(self.0.to_string())),
+            "last" => Some(Value::from(self.1.to_string())),
+            _ => None,
+        }
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Str(&["first", "last"])
+    }
+
+    fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.0, self.1)
+    }
+}

@@ -1,0 +1,167 @@
+//! Changes for people and for programs. Bytes made from secrets are in neither.
+
+use serde_json::{Value, json};
+
+use super::{Action, Change, Content, Origin, Owner, PackageState, UnitState};
+use crate::config::Checksum;
+
+/// One line, with who asked for it: `enable ssh.service (profile quickstart)`.
+pub fn describe(change: &Change) -> String {
+    let action = match &change.action {
+        Action::Grow { size } => format!("grow the disk to {} MiB", size >> 20),
+        Action::AptSource { name, .. } => format!("add the apt source {name}"),
+        Action::Package { name, state } => format!("{} {name}", package_verb(*state)),
+        Action::Download { url, path, mode, .. } => {
+            format!("download {path}, mode {mode:04o}, from {url}")
+        }
+        Action::File { path, content, mode, owner } => {
+            format!("write {path}, mode {mode:04o}{}, {}", owned_by(owner), weigh(content))
+        }
+        Action::Directory { path, mode, owner } => {
+            format!("make the folder {path}, mode {mode:04o}{}", owned_by(owner))
+        }
+        Action::Symlink { path, target } => format!("link {path} to {target}"),
+        Action::Remove { path } => format!("remove {path}"),
+        Action::Unit { name, state } => format!("{} {name}", unit_verb(*state)),
+        Action::User(user) => {
+            let keys = user.ssh_authorized_keys.len();
+            let plural = if keys == 1 { "" } else { "s" };
+            let sudo = if user.passwordless_sudo { ", sudo without password" } else { "" };
+            let password = if user.password_hash.is_some() { "password" } else { "no password" };
+            format!("set up the user {}, {keys} SSH key{plural}, {password}{sudo}", user.name)
+        }
+        Action::KernelArgument { argument } => format!("add the kernel argument {argument}"),
+        Action::ConfigTxt { line } => format!("add {line} to config.txt"),
+        Action::Hostname { name, domain, hosts } => {
+            let domain = domain.as_ref().map(|domain| format!(".{domain}")).unwrap_or_default();
+            let peers =
+                if hosts.is_empty() { String::new() } else { format!(", {} hosts", hosts.len()) };
+            format!("name the machine {name}{domain}{peers}")
+        }
+        Action::MachineId { id } => format!("set the machine id {id}"),
+        Action::Timezone { name } => format!("set the time zone {name}"),
+    };
+    format!("{action} ({})", change.origin)
+}
+
+/// The same for programs: an object with `action`, `origin`, and what the action has.
+pub fn to_json(change: &Change) -> Value {
+    let (name, mut object) = match &change.action {
+        Action::Grow { size } => ("grow", json!({ "size": size })),
+        Action::AptSource { name, text, key_url, fingerprint } => (
+            "apt-source",
+            json!({ "name": name, "text": text, "key_url": key_url, "fingerprint": fingerprint }),
+        ),
+        Action::Package { name, state } => {
+            ("package", json!({ "name": name, "state": package_state(*state) }))
+        }
+        Action::Download { url, checksum, path, mode } => {
+            let mut object = json!({ "url": url, "path": path, "mode": octal(*mode) });
+            match checksum {
+                Checksum::Sha256(hash) => object["sha256"] = json!(hash),
+                Checksum::Sha256Url(url) => object["sha256_url"] = json!(url),
+            }
+            ("download", object)
+        }
+        Action::File { path, content, mode, owner } => {
+            let mut object = json!({
+                "path": path, "mode": octal(*mode), "owner": owner.user, "group": owner.group,
+                "secrets": content.secrets,
+            });
+            if content.secrets.is_empty() {
+                object["size"] = json!(content.bytes.len());
+                object["content"] = json!(std::str::from_utf8(&content.bytes).ok());
+            }
+            ("file", object)
+        }
+        Action::Directory { path, mode, owner } => (
+            "directory",
+            json!({ "path": path, "mode": octal(*mode), "owner": owner.user, "group": owner.group }),
+        ),
+        Action::Symlink { path, target } => ("symlink", json!({ "path": path, "target": target })),
+        Action::Remove { path } => ("remove", json!({ "path": path })),
+        Action::Unit { name, state } => {
+            ("unit", json!({ "name": name, "state": unit_state(*state) }))
+        }
+        Action::User(user) => (
+            "user",
+            json!({
+                "name": user.name, "ssh_authorized_keys": user.ssh_authorized_keys,
+                "has_password": user.password_hash.is_some(),
+                "passwordless_sudo": user.passwordless_sudo,
+            }),
+        ),
+        Action::KernelArgument { argument } => ("kernel-argument", json!({ "argument": argument })),
+        Action::ConfigTxt { line } => ("config-txt", json!({ "line": line })),
+        Action::Hostname { name, domain, hosts } => {
+            let hosts: Vec<_> = hosts
+                .iter()
+                .map(|(address, name)| json!({ "address": address.addr(), "name": name }))
+                .collect();
+            ("hostname", json!({ "name": name, "domain": domain, "hosts": hosts }))
+        }
+        Action::MachineId { id } => ("machine-id", json!({ "id": id })),
+        Action::Timezone { name } => ("timezone", json!({ "name": name })),
+    };
+    object["action"] = json!(name);
+    object["origin"] = match &change.origin {
+        Origin::Nodeforge => json!({ "kind": "nodeforge" }),
+        Origin::Profile(name) => json!({ "kind": "profile", "name": name }),
+        Origin::Overlay(name) => json!({ "kind": "overlay", "name": name }),
+        Origin::Role(name) => json!({ "kind": "role", "name": name }),
+        Origin::ClusterFile => json!({ "kind": "cluster-file" }),
+    };
+    object
+}
+
+fn weigh(content: &Content) -> String {
+    match content.secrets.as_slice() {
+        [] => format!("{} bytes", content.bytes.len()),
+        // Its size would tell something of the secret.
+        [name] => format!("from the secret {name}"),
+        names => format!("from the secrets {}", names.join(", ")),
+    }
+}
+
+fn owned_by(owner: &Owner) -> String {
+    if *owner == Owner::root() {
+        return String::new();
+    }
+    format!(", owned by {}:{}", owner.user, owner.group)
+}
+
+fn octal(mode: u32) -> String {
+    format!("{mode:04o}")
+}
+
+fn package_verb(state: PackageState) -> &'static str {
+    match state {
+        PackageState::Installed => "install",
+        PackageState::Removed => "remove the package",
+        PackageState::Held => "hold",
+    }
+}
+
+fn package_state(state: PackageState) -> &'static str {
+    match state {
+        PackageState::Installed => "installed",
+        PackageState::Removed => "removed",
+        PackageState::Held => "held",
+    }
+}
+
+fn unit_verb(state: UnitState) -> &'static str {
+    match state {
+        UnitState::Enabled => "enable",
+        UnitState::Disabled => "disable",
+        UnitState::Masked => "mask",
+    }
+}
+
+fn unit_state(state: UnitState) -> &'static str {
+    match state {
+        UnitState::Enabled => "enabled",
+        UnitState::Disabled => "disabled",
+        UnitState::Masked => "masked",
+    }
+}

@@ -1,0 +1,122 @@
+use super::*;
+use crate::config::tests::quickstart_in;
+use crate::config::{ExtraFile, Secrets};
+use crate::error::Result;
+
+fn described(changes: &[Change]) -> Vec<String> {
+    changes.iter().map(describe).collect()
+}
+
+fn text_of<'a>(changes: &'a [Change], wanted: &str) -> Option<&'a str> {
+    changes.iter().find_map(|change| match &change.action {
+        Action::File { path, content, .. } if path == wanted => {
+            std::str::from_utf8(&content.bytes).ok()
+        }
+        _ => None,
+    })
+}
+
+#[test]
+fn the_quickstart_base_is_prepared() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let cluster = quickstart_in(folder.path())?;
+    let changes = prepare(&cluster)?;
+    let lines = described(&changes);
+    assert_eq!(lines[0], "grow the disk to 3072 MiB (cluster file)");
+    for line in [
+        "install containerd (profile quickstart)",
+        "write /etc/containerd/config.toml, mode 0644, 527 bytes (overlay containerd)",
+        "enable systemd-networkd.service (profile quickstart)",
+    ] {
+        assert!(lines.iter().any(|it| it == line), "{line}\n{}", lines.join("\n"));
+    }
+    let modules = text_of(&changes, "/etc/modules-load.d/nodeforge.conf");
+    assert_eq!(modules, Some("overlay\nbr_netfilter\n"));
+    assert_eq!(prepare(&cluster)?, changes, "twice the same");
+    Ok(())
+}
+
+#[test]
+fn the_quickstart_nodes_are_stamped() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let cluster = quickstart_in(folder.path())?;
+    let secrets = Secrets::load_or_create(&cluster)?;
+    let server = node(&cluster, &cluster.nodes[0], &secrets)?;
+    assert_eq!(
+        text_of(&server, network::PATH),
+        Some(
+            "# The addresses of server1, from its cluster file.\n[Match]\nName=en* eth*\n\n\
+             [Network]\nDHCP=no\nIPv6AcceptRA=yes\nAddress=192.168.77.10/24\n\
+             Address=fd77:3be9:5d2e:77::10/64\nGateway=192.168.77.1\nDNS=192.168.77.1\n\
+             Domains=home.arpa\n"
+        )
+    );
+    assert_eq!(
+        text_of(&server, "/etc/nodeforge/roles"),
+        Some(
+            "# PATTERN ROLE STEP…: the first pattern that matches the host name counts.\n\
+             server[0-9]+ server 10-identity 20-report\n\
+             agent[0-9]+ agent 10-identity 20-report\n"
+        )
+    );
+    let agent = node(&cluster, &cluster.nodes[1], &secrets)?;
+    assert_eq!(
+        text_of(&agent, "/etc/nodeforge/server"),
+        Some(
+            "# The servers that agent1 may ask to join quickstart, the first one first.\n\
+             server1 192.168.77.10\napi=server1\n"
+        )
+    );
+    assert_eq!(text_of(&agent, "/etc/motd"), Some("agent1 is the agent of quickstart\n"));
+    assert_eq!(text_of(&agent, network::PATH), None);
+    let key = "write /etc/ssh/ssh_host_ed25519_key, mode 0600, from the secret ssh_host_key/agent1 \
+               (nodeforge)";
+    assert!(described(&agent).iter().any(|line| line == key));
+    Ok(())
+}
+
+#[test]
+fn no_secret_is_shown() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let cluster = quickstart_in(folder.path())?;
+    let secrets = Secrets::load_or_create(&cluster)?;
+    for change in node(&cluster, &cluster.nodes[0], &secrets)? {
+        let shown = format!("{change:?} {} {}", describe(&change), to_json(&change));
+        assert!(!shown.contains("PRIVATE KEY"), "{shown}");
+    }
+    Ok(())
+}
+
+#[test]
+fn of_two_changes_of_a_path_the_later_counts() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut cluster = quickstart_in(folder.path())?;
+    let own = ExtraFile {
+        path: "/etc/nodeforge/server".into(),
+        bytes: b"mine\n".to_vec(),
+        is_template: false,
+        template_name: String::new(),
+        mode: 0o644,
+    };
+    cluster.nodes[1].files.push(own);
+    let secrets = Secrets::load_or_create(&cluster)?;
+    let changes = node(&cluster, &cluster.nodes[1], &secrets)?;
+    let lines = described(&changes);
+    let about: Vec<_> =
+        lines.iter().filter(|line| line.contains("/etc/nodeforge/server")).collect();
+    assert_eq!(about, ["write /etc/nodeforge/server, mode 0644, 5 bytes (cluster file)"]);
+    Ok(())
+}
+
+#[test]
+fn a_template_is_nobody_yet() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let cluster = quickstart_in(folder.path())?;
+    let lines = described(&template(&cluster)?);
+    assert_eq!(lines[0], "set the machine id uninitialized (nodeforge)");
+    for word in ["server1", "ssh_host", "/etc/motd", "name the machine"] {
+        assert!(!lines.iter().any(|line| line.contains(word)), "{word}");
+    }
+    assert!(lines.iter().any(|line| line.contains("/usr/lib/nodeforge/firstboot.d/20-report")));
+    Ok(())
+}
