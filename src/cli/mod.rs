@@ -58,9 +58,14 @@ enum Command {
 }
 
 impl Cli {
-    /// The colours asked for on the command line.
-    pub fn color(&self) -> ColorChoice {
-        self.color
+    /// Makes the colours asked for those of everything printed from here on.
+    pub fn apply_color(&self) {
+        let choice = match self.color {
+            ColorChoice::Auto => anstream::ColorChoice::Auto,
+            ColorChoice::Always => anstream::ColorChoice::Always,
+            ColorChoice::Never => anstream::ColorChoice::Never,
+        };
+        choice.write_global();
     }
 
     /// Carries out the command.

@@ -19,6 +19,7 @@ mod verify;
 pub use describe::Architecture;
 #[cfg(target_os = "linux")]
 pub use extract::{DeviceNode, Extracted, extract};
+pub use fsck::FsckPolicy;
 pub use mount::Skipped;
 pub use read_only::ReadOnly;
 
