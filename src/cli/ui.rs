@@ -98,11 +98,16 @@ impl Progress for Ui {
         }
     }
 
-    fn bytes(&self, done: u64, total: u64) {
+    fn transferred(&self, done: u64, total: Option<u64>) {
+        const KNOWN: &str = "{spinner} {prefix} [{bar:24}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} left {elapsed:.dim}";
+        const UNKNOWN: &str =
+            "{spinner} {prefix} {binary_bytes} {binary_bytes_per_sec} {elapsed:.dim}";
         if let Some(stage) = &*self.stage.lock().expect("no panic while drawing") {
-            if stage.bar.length() != Some(total) {
-                stage.bar.set_length(total);
-                stage.bar.set_style(style("{spinner} {prefix} [{bar:24}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} left {elapsed:.dim}"));
+            if stage.bar.length() != total || stage.bar.position() == 0 {
+                stage.bar.set_style(style(if total.is_some() { KNOWN } else { UNKNOWN }));
+                if let Some(total) = total {
+                    stage.bar.set_length(total);
+                }
             }
             stage.bar.set_position(done);
         }

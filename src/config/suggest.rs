@@ -1,7 +1,7 @@
 //! What the user may have meant.
 
 /// `` did you mean `hostname`? `` when one of `known` is close to what was `written`.
-pub(super) fn closest<'a>(
+pub(crate) fn closest<'a>(
     written: &str,
     known: impl IntoIterator<Item = &'a str>,
 ) -> Option<String> {

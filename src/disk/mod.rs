@@ -22,8 +22,10 @@ pub mod vmdk;
 
 pub(crate) use clusters::is_zero;
 pub use clusters::{Clusters, Occupied};
+pub(crate) use compressed::decoder;
 pub use copy::{copy_file, copy_sparse};
 pub use cursor::Cursor;
+pub(crate) use open::probe_bytes;
 pub use open::{Format, Scratch, open, open_with, open_writable, probe};
 use overlay::read_cluster;
 pub use overlay::{CLUSTER, Delta, Overlay};

@@ -111,7 +111,7 @@ pub fn bootstrap(base: &Bootstrap, cache: &Cache, progress: &dyn Progress) -> Re
         let loader_bytes = fs::read(&loader_image).context(|| "reading GRUB's image")?;
         fs::remove_file(&loader_image)?;
         make_esp(&layout, disk, &loader_bytes)?;
-        Ok(Made { from, packages })
+        Ok(Made { from, sha256: None, packages })
     })
 }
 
