@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 use regex::Regex;
+use serde::{Deserialize, Serialize};
 
 /// A cluster file with its profile, all checked.
 #[derive(Clone, Debug)]
@@ -473,7 +474,7 @@ pub struct Artifact {
 }
 
 /// What a download must hash to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Checksum {
     /// SHA-256, 64 hexadecimal digits.
     Sha256(String),

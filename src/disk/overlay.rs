@@ -34,11 +34,6 @@ impl Overlay {
         Self { base, delta: RwLock::new(delta) }
     }
 
-    /// An overlay in which a delta of the same base is written already.
-    pub fn with_delta(base: Arc<dyn Disk>, delta: Delta) -> Self {
-        Self { base, delta: RwLock::new(delta) }
-    }
-
     /// The base below.
     pub fn base(&self) -> &Arc<dyn Disk> {
         &self.base

@@ -5,9 +5,11 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{self as unix, FileExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, Timespec, Timestamps, UTIME_OMIT, XattrFlags};
+use rustix::fs::{AtFlags, CWD, Mode, SeekFrom, Timespec, Timestamps, UTIME_OMIT, XattrFlags};
+use rustix::io::Errno;
 
 use crate::error::{Context, Result};
 use crate::fs::{Attributes, Entry, FileType, Metadata, Tree};
@@ -104,6 +106,23 @@ fn make_node(
     set(path, attributes)
 }
 
+fn data_runs(path: &Path) -> io::Result<Vec<Range<u64>>> {
+    let file = File::open(path)?;
+    let size = file.metadata()?.len();
+    let mut runs = Vec::new();
+    let mut from = 0;
+    while from < size {
+        let start = match rustix::fs::seek(&file, SeekFrom::Data(from)) {
+            Ok(start) => start,
+            Err(Errno::NXIO) => break,
+            Err(error) => return Err(error.into()),
+        };
+        from = rustix::fs::seek(&file, SeekFrom::Hole(start))?.min(size);
+        runs.push(start..from);
+    }
+    Ok(runs)
+}
+
 fn list_xattrs(path: &Path) -> io::Result<Vec<(OsString, Vec<u8>)>> {
     let mut names = vec![0_u8; rustix::fs::llistxattr(path, &mut [0_u8; 0])?];
     let length = rustix::fs::llistxattr(path, &mut names)?;
@@ -160,6 +179,10 @@ impl Tree for LiveTree {
 
     fn resolve(&self, path: &Path) -> Result<Option<PathBuf>> {
         at(optional(fs::canonicalize(path)), path)
+    }
+
+    fn data_runs(&self, path: &Path) -> Result<Vec<Range<u64>>> {
+        at(data_runs(path), path)
     }
 
     fn xattrs(&self, path: &Path) -> Result<Vec<(OsString, Vec<u8>)>> {

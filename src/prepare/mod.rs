@@ -2,6 +2,7 @@
 
 mod apt;
 mod apt_output;
+mod firmware;
 mod generalise;
 mod inside;
 mod job;
@@ -13,7 +14,6 @@ mod packages;
 mod partitions;
 mod root;
 pub mod sandbox;
-mod unpack;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -58,6 +58,8 @@ pub struct Prepared {
     pub sha256: String,
     /// What is installed in it, sorted.
     pub packages: Vec<Package>,
+    /// Whether it was in the cache already.
+    pub was_cached: bool,
 }
 
 impl Sandbox {
@@ -71,16 +73,19 @@ impl Sandbox {
 /// Prepares `base`, a raw image, or finds it in the cache prepared like this before.
 ///
 /// `changes` are those that all nodes share, in their order. None may hold a secret: what
-/// is prepared stays in the cache, readable by whoever can read that.
+/// is prepared stays in the cache, readable by whoever can read that. `anew` prepares even what the
+/// cache has.
 pub fn prepare(
     cluster: &Cluster,
     changes: &[Change],
     base: &Path,
     cache: &Cache,
     sandbox: Sandbox,
+    anew: bool,
     progress: &dyn Progress,
 ) -> Result<Prepared> {
     refuse_secrets(changes)?;
+    refuse_downloads(changes)?;
     let base_sha256 = match cache.about(base) {
         Some(about) => about.sha256,
         None => {
@@ -91,13 +96,15 @@ pub fn prepare(
     let from = serde_json::json!({ "recipe": RECIPE, "base": base_sha256, "changes": changes });
     let key = crate::digest::hex(&crate::digest::sha256(from.to_string().as_bytes()));
     let log = cache.folder("logs")?.join(format!("prepare-{}-{}.log", cluster.name, &key[..12]));
-    let image = cache.image("prepared", &key, progress, |folder, disk| {
+    let was_cached = !anew && cache.find("prepared", &key).is_some();
+    let image = cache.image("prepared", &key, anew, progress, |folder, disk| {
         progress.stage("growing the disk");
-        let place = partitions::lay_out(base, disk, new_size(changes), sandbox)?;
+        let parts = partitions::lay_out(base, disk, new_size(changes), sandbox)?;
         let job = inside::PrepareJob {
             sandbox,
             base: base.to_owned(),
-            place,
+            place: parts.root,
+            firmware: parts.firmware,
             changes: changes.to_vec(),
             archives: cache.folder("debs")?,
             log,
@@ -116,6 +123,7 @@ pub fn prepare(
         key,
         sha256: image.about.sha256,
         packages: image.about.packages,
+        was_cached,
     })
 }
 
@@ -123,6 +131,17 @@ fn new_size(changes: &[Change]) -> Option<u64> {
     changes.iter().rev().find_map(|change| match change.action {
         Action::Grow { size } => Some(size),
         _ => None,
+    })
+}
+
+fn refuse_downloads(changes: &[Change]) -> Result<()> {
+    let url = changes.iter().find_map(|change| match &change.action {
+        Action::AptSource { key_url: url, .. } | Action::Download { url, .. } => Some(url),
+        _ => None,
+    });
+    url.map_or(Ok(()), |url| {
+        Err(Error::failure(format!("nodeforge cannot download `{url}` yet"))
+            .hint("use packages of the base's own repositories, and overlays for files"))
     })
 }
 

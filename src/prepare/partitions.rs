@@ -2,16 +2,26 @@
 
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::Sandbox;
+use super::firmware::FirmwarePart;
 use super::mkfs::Place;
 use crate::disk::{Disk, Raw};
 use crate::error::{Context, Error, Result};
+use crate::fs::Kind;
+use crate::image::Image;
 use crate::interrupt;
-use crate::table::{self, Partition, PartitionTable, PartitionType, guid};
+use crate::table;
 
 /// How much is copied at once, in bytes.
 const CHUNK: u64 = 1 << 20;
+
+/// The parts of a disk that its programs expect to see.
+pub(super) struct Parts {
+    pub root: Place,
+    pub firmware: Vec<FirmwarePart>,
+}
 
 /// Makes a copy of `base` at `disk`, grown to `size` bytes where that is given, and its root
 /// partition with it. For [`Sandbox::Userns`] the root partition is left empty.
@@ -20,14 +30,11 @@ pub(super) fn lay_out(
     disk: &Path,
     size: Option<u64>,
     sandbox: Sandbox,
-) -> Result<Place> {
-    let from = Raw::open(base)?;
-    let table = table::read(&from)?.ok_or_else(|| {
-        Error::input(format!("`{}` has no partition table", base.display()))
-            .hint("a base is the image of a whole disk")
-    })?;
-    let root = root_partition(&table)
-        .ok_or_else(|| Error::input(format!("`{}` has no Linux partition", base.display())))?;
+) -> Result<Parts> {
+    let from: Arc<dyn Disk> = Arc::new(Raw::open(base)?);
+    let image =
+        Image::open(Arc::clone(&from), 0).context(|| format!("opening `{}`", base.display()))?;
+    let root = image.root();
     let size = size.unwrap_or(from.size());
     if size < from.size() {
         return Err(Error::input(format!(
@@ -39,27 +46,27 @@ pub(super) fn lay_out(
     }
     let to = Raw::create(disk, size)?;
     match sandbox {
-        Sandbox::Loop => copy(&from, &to, 0..from.size())?,
+        Sandbox::Loop => copy(&*from, &to, 0..from.size())?,
         Sandbox::Userns => {
-            copy(&from, &to, 0..root.range.start)?;
-            copy(&from, &to, root.range.end..from.size())?;
+            copy(&*from, &to, 0..root.range.start)?;
+            copy(&*from, &to, root.range.end..from.size())?;
         }
     }
-    let range = if size > from.size() {
-        table::grow_last(&to, root.number).context(|| "growing the root partition")?
-    } else {
-        root.range.clone()
+    let range = match root.number() {
+        Some(number) if size > from.size() => {
+            table::grow_last(&to, number).context(|| "growing the root partition")?
+        }
+        Some(_) => root.range.clone(),
+        None => 0..size,
     };
-    Ok(Place { disk: disk.to_owned(), offset: range.start, size: range.end - range.start })
-}
-
-/// The partition that says it is a root, else the last one for Linux.
-fn root_partition(table: &PartitionTable) -> Option<&Partition> {
-    let is_linux = |it: &&Partition| {
-        matches!(it.kind, PartitionType::Guid(guid::LINUX) | PartitionType::Byte(0x83))
-    };
-    let last_linux = || table.partitions.iter().filter(is_linux).max_by_key(|it| it.range.end);
-    table.partitions.iter().find(|it| it.kind.is_root()).or_else(last_linux)
+    let firmware = image.parts().iter().filter_map(|part| {
+        let point = part.mount_point.as_ref().filter(|_| part.kind == Kind::Fat)?;
+        Some(FirmwarePart { point: point.to_str()?.to_owned(), range: part.range.clone() })
+    });
+    Ok(Parts {
+        root: Place { disk: disk.to_owned(), offset: range.start, size: range.end - range.start },
+        firmware: firmware.collect(),
+    })
 }
 
 /// Copies a part of a disk to the same place of another; holes stay holes.

@@ -86,38 +86,32 @@ impl Cache {
         is_ours.then(|| About::load(&image.with_file_name(ABOUT)).ok()).flatten()
     }
 
-    /// The image under a key; `make` is called when it is not there, with the folder in which it
-    /// has to leave the image and the image's path. Of several processes that want the same image,
-    /// one makes it and the others wait.
+    /// The image under a key; `make` is called when it is not there, or `anew` in any case, with a
+    /// temporary folder and the path in it where the image has to be. Of several processes that
+    /// want the same image, one makes it and the others wait.
     pub(crate) fn image(
         &self,
         kind: &str,
         key: &str,
+        anew: bool,
         progress: &dyn Progress,
         make: impl FnOnce(&Path, &Path) -> Result<Made>,
     ) -> Result<CachedImage> {
-        if let Some(image) = self.find(kind, key) {
+        let find = || self.find(kind, key).filter(|_| !anew);
+        if let Some(image) = find() {
             return Ok(image);
         }
         let shelf = self.folder(kind)?;
         let _lock = lock(&shelf, key, progress)?;
-        if let Some(image) = self.find(kind, key) {
+        if let Some(image) = find() {
             return Ok(image);
         }
         sweep(&shelf, key, progress)?;
-        let place = shelf.join(key);
-        // Half of an image is none: what `find` did not accept makes room.
-        remove(&place, progress)?;
-
         let temporary = Temporary::create(&shelf, key)?;
-        let made = make(&temporary.path, &temporary.path.join(DISK))
+        let result = make(&temporary.path, &temporary.path.join(DISK))
             .and_then(|made| temporary.complete(made, progress))
-            .and_then(|()| {
-                fs::rename(&temporary.path, &place)
-                    .and_then(|()| File::open(&shelf)?.sync_all())
-                    .context(|| format!("moving the image to `{}`", place.display()))
-            });
-        if let Err(error) = made {
+            .and_then(|()| temporary.publish(&shelf, key, progress));
+        if let Err(error) = result {
             // The first error is the news; what cannot be removed now is swept by the next run.
             drop(remove(&temporary.path, progress));
             return Err(error);
@@ -142,6 +136,22 @@ impl Temporary {
             io::Result::Ok(Self { path, _lock: folder })
         };
         create().context(|| format!("making a temporary folder in `{}`", shelf.display()))
+    }
+
+    /// Gives the folder its name; what had it before is gone then.
+    fn publish(&self, shelf: &Path, key: &str, progress: &dyn Progress) -> Result<()> {
+        let place = shelf.join(key);
+        let old = shelf.join(format!(".{key}.old"));
+        let publish = || {
+            match fs::rename(&place, &old) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            fs::rename(&self.path, &place)?;
+            File::open(shelf)?.sync_all()
+        };
+        publish().context(|| format!("moving the image to `{}`", place.display()))?;
+        remove(&old, progress)
     }
 
     /// Describes the image, and makes all of it durable.
@@ -260,8 +270,8 @@ mod tests {
     fn an_image_is_made_once() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::at(folder.path().into()).unwrap();
-        let made = cache.image("bases", "k", &Silent, |_, disk| make(disk)).unwrap();
-        let found = cache.image("bases", "k", &Silent, |_, _| panic!("made twice")).unwrap();
+        let made = cache.image("bases", "k", false, &Silent, |_, disk| make(disk)).unwrap();
+        let found = cache.image("bases", "k", false, &Silent, |_, _| panic!("made twice")).unwrap();
         assert_eq!(found.about, made.about);
         assert_eq!(names(&folder.path().join("bases")), [".k.lock", "k"]);
         assert_eq!(names(made.path.parent().unwrap()), ["about.json", "disk.img"]);
@@ -275,7 +285,7 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
-                    let image = cache.image("bases", "k", &Silent, |_, disk| {
+                    let image = cache.image("bases", "k", false, &Silent, |_, disk| {
                         count.fetch_add(1, Ordering::SeqCst);
                         std::thread::sleep(std::time::Duration::from_millis(200));
                         make(disk)
@@ -291,7 +301,7 @@ mod tests {
     fn a_failure_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::at(folder.path().into()).unwrap();
-        let failed = cache.image("bases", "k", &Silent, |_, disk| {
+        let failed = cache.image("bases", "k", false, &Silent, |_, disk| {
             make(disk)?;
             Err(Error::failure("no luck"))
         });
@@ -310,7 +320,7 @@ mod tests {
         }
         let alive = File::open(shelf.join(".alive.x")).unwrap();
         rustix::fs::flock(&alive, FlockOperation::LockShared).unwrap();
-        cache.image("bases", "k", &Silent, |_, disk| make(disk)).unwrap();
+        cache.image("bases", "k", false, &Silent, |_, disk| make(disk)).unwrap();
         assert_eq!(names(&shelf), [".alive.lock", ".alive.x", ".dead.lock", ".k.lock", "k"]);
     }
 
@@ -318,9 +328,9 @@ mod tests {
     fn half_an_image_is_made_anew() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::at(folder.path().into()).unwrap();
-        let image = cache.image("bases", "k", &Silent, |_, disk| make(disk)).unwrap();
+        let image = cache.image("bases", "k", false, &Silent, |_, disk| make(disk)).unwrap();
         fs::write(&image.path, "torn").unwrap();
-        let image = cache.image("bases", "k", &Silent, |_, disk| make(disk)).unwrap();
+        let image = cache.image("bases", "k", false, &Silent, |_, disk| make(disk)).unwrap();
         assert_eq!(fs::metadata(image.path).unwrap().len(), 1 << 20);
     }
 }
