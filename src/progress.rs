@@ -11,6 +11,11 @@ pub trait Progress: Sync {
     /// How far the stage is: `done` of `total` in units of the stage's own.
     fn position(&self, done: u64, total: u64);
 
+    /// The same in bytes: how fast it goes and how long it will take can be told from them.
+    fn bytes(&self, done: u64, total: u64) {
+        self.position(done, total);
+    }
+
     /// The last stage is over, well or not.
     fn finish(&self);
 }

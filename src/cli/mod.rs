@@ -1,24 +1,37 @@
 //! The command line: one file a command, whose doc comment is its help text.
 
+mod artifact;
 mod boot;
 mod build;
+mod cat;
 mod check;
 mod completions;
+mod cp;
+mod diff;
+mod edit;
+mod flash;
 mod init;
+mod inspect;
+mod ls;
 mod man;
+mod output;
+mod place;
 mod plan;
 mod prepare;
 mod report;
+mod rm;
 mod table;
+mod time;
 mod ui;
 
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use clap::{ColorChoice, Parser, Subcommand};
-use serde::Serialize;
 
-use crate::error::Result;
+use crate::config::{Cluster, Node};
+use crate::error::{Error, Result};
+use output::print_json;
 use ui::Ui;
 
 pub use report::report;
@@ -51,19 +64,31 @@ enum Command {
     Plan(plan::Plan),
     Prepare(prepare::Prepare),
     Build(build::Build),
+    Flash(flash::Flash),
     Boot(boot::Boot),
+    Inspect(inspect::Inspect),
+    Ls(ls::Ls),
+    Cat(cat::Cat),
+    Cp(cp::Cp),
+    Rm(rm::Rm),
+    Diff(diff::Diff),
     Completions(completions::Completions),
     Man(man::Man),
 }
 
 impl Cli {
-    /// The colours asked for on the command line.
-    pub fn color(&self) -> ColorChoice {
-        self.color
+    /// Makes the colours asked for those of everything printed from here on.
+    pub fn apply_color(&self) {
+        let choice = match self.color {
+            ColorChoice::Auto => anstream::ColorChoice::Auto,
+            ColorChoice::Always => anstream::ColorChoice::Always,
+            ColorChoice::Never => anstream::ColorChoice::Never,
+        };
+        choice.write_global();
     }
 
-    /// Carries out the command.
-    pub fn run(&self) -> Result<()> {
+    /// Carries out the command; returns what the process exits with when nothing failed.
+    pub fn run(&self) -> Result<ExitCode> {
         let ui = Ui::new(self.quiet, self.verbose);
         match &self.command {
             Command::Init(command) => command.run(&ui),
@@ -71,22 +96,23 @@ impl Cli {
             Command::Plan(command) => command.run(&ui),
             Command::Prepare(command) => command.run(&ui),
             Command::Build(command) => command.run(&ui),
+            Command::Flash(command) => command.run(&ui),
             Command::Boot(command) => command.run(&ui),
+            Command::Inspect(command) => command.run(&ui),
+            Command::Ls(command) => command.run(),
+            Command::Cat(command) => command.run(),
+            Command::Cp(command) => command.run(&ui),
+            Command::Rm(command) => command.run(&ui),
+            Command::Diff(command) => return command.run(),
             Command::Completions(command) => command.run(),
             Command::Man(command) => command.run(),
         }
+        .map(|()| ExitCode::SUCCESS)
     }
 }
 
 /// What commands read when no file is named.
 const CLUSTER_FILE: &str = "cluster.toml";
-
-/// Prints what a command found out, for programs.
-fn print_json(value: &impl Serialize) -> Result<()> {
-    let text = serde_json::to_string_pretty(value).expect("plain data");
-    writeln!(io::stdout(), "{text}")?;
-    Ok(())
-}
 
 /// Sorts positional arguments `[FILE] [NODE…]` into the cluster file and the nodes: the first is a
 /// file when it looks like one.
@@ -100,4 +126,17 @@ fn file_and_nodes(arguments: &[String]) -> (PathBuf, &[String]) {
 /// A host name has neither dots nor slashes.
 fn looks_like_file(argument: &str) -> bool {
     argument.contains(['.', '/']) || Path::new(argument).is_file()
+}
+
+/// The nodes named, or all, in the order of the cluster file.
+fn select<'a>(cluster: &'a Cluster, names: &[String]) -> Result<Vec<&'a Node>> {
+    for name in names {
+        if !cluster.nodes.iter().any(|node| node.hostname == *name) {
+            let known: Vec<_> = cluster.nodes.iter().map(|it| it.hostname.as_str()).collect();
+            return Err(Error::input(format!("the cluster has no node `{name}`"))
+                .hint(format!("its nodes are {}", known.join(", "))));
+        }
+    }
+    let wanted = |node: &&Node| names.is_empty() || names.contains(&node.hostname);
+    Ok(cluster.nodes.iter().filter(wanted).collect())
 }

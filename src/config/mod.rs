@@ -22,7 +22,7 @@ pub use secrets::Secrets;
 pub use types::*;
 
 pub(crate) use profile::firstboot;
-pub use profile::shipped_profiles;
+pub use profile::{shipped_profiles, starting_file};
 
 #[cfg(test)]
 pub(crate) mod tests;

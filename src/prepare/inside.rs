@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::Sandbox;
 use super::apt::{ARCHIVES, Apt, LISTS, link_archives};
 use super::firmware::{Firmware, FirmwarePart};
 use super::generalise::generalise;
@@ -15,7 +16,6 @@ use super::mkfs::Place;
 use super::packages;
 use super::root::Root;
 use super::sandbox::Chroot;
-use super::Sandbox;
 use crate::error::{Context, Result};
 use crate::fs::Tree;
 use crate::plan::{Action, Change, Content, Origin, Owner, PackageState, UnitState};

@@ -45,8 +45,9 @@ impl<'a> Root<'a> {
             }
             Sandbox::Userns => {
                 let ext4 = Ext4::read(base, place.offset)?;
-                let devices = unpack(base, place.offset, &folder)
-                    .context(|| format!("unpacking the root file system of `{}`", base.display()))?;
+                let devices = unpack(base, place.offset, &folder).context(|| {
+                    format!("unpacking the root file system of `{}`", base.display())
+                })?;
                 Way::Unpacked { ext4, devices }
             }
         };
@@ -90,9 +91,8 @@ fn unpack(base: &Path, offset: u64, folder: &Path) -> Result<Vec<DeviceNode>> {
 /// grow what is mounted, which root in a container lacks.
 fn mount(place: &Place, folder: &Path) -> Result<()> {
     let options = format!("loop,offset={},sizelimit={}", place.offset, place.size);
-    let mount = |tool: Tool| {
-        tool.arg(folder).run().map(drop).context(|| "mounting the root file system")
-    };
+    let mount =
+        |tool: Tool| tool.arg(folder).run().map(drop).context(|| "mounting the root file system");
     mount(Tool::new("mount", "mount").args(["-t", "ext4", "-o", &options]).arg(&place.disk))?;
     let device = mounted_device(folder)?;
     let in_use = File::open(&device).context(|| format!("opening `{device}`"))?;

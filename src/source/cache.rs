@@ -49,7 +49,8 @@ impl Cache {
     /// The user's cache: `$XDG_CACHE_HOME/nodeforge`, else `~/.cache/nodeforge`.
     pub fn open() -> Result<Self> {
         // An empty or relative XDG_CACHE_HOME is to be ignored (XDG base directory specification).
-        let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|it| it.is_absolute());
+        let absolute =
+            |name| std::env::var_os(name).map(PathBuf::from).filter(|it| it.is_absolute());
         let folder = absolute("XDG_CACHE_HOME")
             .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
             .ok_or_else(|| {
@@ -82,7 +83,8 @@ impl Cache {
 
     /// What is known of an image of this cache; `None` for any other file.
     pub fn about(&self, image: &Path) -> Option<About> {
-        let is_ours = image.starts_with(&self.root) && image.file_name().is_some_and(|it| it == DISK);
+        let is_ours =
+            image.starts_with(&self.root) && image.file_name().is_some_and(|it| it == DISK);
         is_ours.then(|| About::load(&image.with_file_name(ABOUT)).ok()).flatten()
     }
 
@@ -101,22 +103,23 @@ impl Cache {
         if let Some(image) = find() {
             return Ok(image);
         }
-        let shelf = self.folder(kind)?;
-        let _lock = lock(&shelf, key, progress)?;
+        let parent = self.folder(kind)?;
+        let _lock = lock(&parent, key, progress)?;
         if let Some(image) = find() {
             return Ok(image);
         }
-        sweep(&shelf, key, progress)?;
-        let temporary = Temporary::create(&shelf, key)?;
+        sweep(&parent, key, progress)?;
+        let temporary = Temporary::create(&parent, key)?;
         let result = make(&temporary.path, &temporary.path.join(DISK))
             .and_then(|made| temporary.complete(made, progress))
-            .and_then(|()| temporary.publish(&shelf, key, progress));
+            .and_then(|()| temporary.publish(&parent, key, progress));
         if let Err(error) = result {
             // The first error is the news; what cannot be removed now is swept by the next run.
             drop(remove(&temporary.path, progress));
             return Err(error);
         }
-        self.find(kind, key).ok_or_else(|| Error::failure("the image just made is not in the cache"))
+        self.find(kind, key)
+            .ok_or_else(|| Error::failure("the image just made is not in the cache"))
     }
 }
 
@@ -128,27 +131,28 @@ struct Temporary {
 }
 
 impl Temporary {
-    fn create(shelf: &Path, key: &str) -> Result<Self> {
+    fn create(parent: &Path, key: &str) -> Result<Self> {
         let create = || {
-            let path = tempfile::Builder::new().prefix(&format!(".{key}.")).tempdir_in(shelf)?.keep();
+            let path =
+                tempfile::Builder::new().prefix(&format!(".{key}.")).tempdir_in(parent)?.keep();
             let folder = File::open(&path)?;
             rustix::fs::flock(&folder, FlockOperation::LockShared)?;
             io::Result::Ok(Self { path, _lock: folder })
         };
-        create().context(|| format!("making a temporary folder in `{}`", shelf.display()))
+        create().context(|| format!("making a temporary folder in `{}`", parent.display()))
     }
 
     /// Gives the folder its name; what had it before is gone then.
-    fn publish(&self, shelf: &Path, key: &str, progress: &dyn Progress) -> Result<()> {
-        let place = shelf.join(key);
-        let old = shelf.join(format!(".{key}.old"));
+    fn publish(&self, parent: &Path, key: &str, progress: &dyn Progress) -> Result<()> {
+        let place = parent.join(key);
+        let old = parent.join(format!(".{key}.old"));
         let publish = || {
             match fs::rename(&place, &old) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
             fs::rename(&self.path, &place)?;
-            File::open(shelf)?.sync_all()
+            File::open(parent)?.sync_all()
         };
         publish().context(|| format!("moving the image to `{}`", place.display()))?;
         remove(&old, progress)
@@ -178,8 +182,8 @@ impl Temporary {
 }
 
 /// Takes a key's lock, waiting for another nodeforge that holds it.
-fn lock(shelf: &Path, key: &str, progress: &dyn Progress) -> Result<File> {
-    let path = shelf.join(format!(".{key}.lock"));
+fn lock(parent: &Path, key: &str, progress: &dyn Progress) -> Result<File> {
+    let path = parent.join(format!(".{key}.lock"));
     let file = File::options()
         .create(true)
         .truncate(false)
@@ -208,8 +212,8 @@ fn try_lock(file: impl AsFd) -> Result<bool> {
 }
 
 /// Removes what killed runs left of images, of this key and of all that nobody is making.
-fn sweep(shelf: &Path, own_key: &str, progress: &dyn Progress) -> Result<()> {
-    for entry in fs::read_dir(shelf).context(|| format!("reading `{}`", shelf.display()))? {
+fn sweep(parent: &Path, own_key: &str, progress: &dyn Progress) -> Result<()> {
+    for entry in fs::read_dir(parent).context(|| format!("reading `{}`", parent.display()))? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
         let Some((key, _)) = name.strip_prefix('.').and_then(|name| name.split_once('.')) else {
@@ -219,7 +223,7 @@ fn sweep(shelf: &Path, own_key: &str, progress: &dyn Progress) -> Result<()> {
             continue;
         }
         // Whoever holds the key may have made the folder and not locked it yet.
-        let keys_lock = File::open(shelf.join(format!(".{key}.lock")));
+        let keys_lock = File::open(parent.join(format!(".{key}.lock")));
         let is_free = key == own_key || keys_lock.is_ok_and(|file| try_lock(file).unwrap_or(false));
         let folder = File::open(entry.path());
         if is_free && folder.is_ok_and(|folder| try_lock(folder).unwrap_or(false)) {
@@ -313,15 +317,15 @@ mod tests {
     fn leftovers_of_dead_runs_are_swept_and_those_of_the_living_stay() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::at(folder.path().into()).unwrap();
-        let shelf = cache.folder("bases").unwrap();
+        let parent = cache.folder("bases").unwrap();
         for key in ["k", "dead", "alive"] {
-            fs::create_dir_all(shelf.join(format!(".{key}.x/deep"))).unwrap();
-            File::create(shelf.join(format!(".{key}.lock"))).unwrap();
+            fs::create_dir_all(parent.join(format!(".{key}.x/deep"))).unwrap();
+            File::create(parent.join(format!(".{key}.lock"))).unwrap();
         }
-        let alive = File::open(shelf.join(".alive.x")).unwrap();
+        let alive = File::open(parent.join(".alive.x")).unwrap();
         rustix::fs::flock(&alive, FlockOperation::LockShared).unwrap();
         cache.image("bases", "k", false, &Silent, |_, disk| make(disk)).unwrap();
-        assert_eq!(names(&shelf), [".alive.lock", ".alive.x", ".dead.lock", ".k.lock", "k"]);
+        assert_eq!(names(&parent), [".alive.lock", ".alive.x", ".dead.lock", ".k.lock", "k"]);
     }
 
     #[test]

@@ -32,6 +32,11 @@ pub fn shipped_profiles() -> Vec<&'static str> {
     PROFILES.dirs().filter_map(|dir| dir.path().to_str()).collect()
 }
 
+/// The cluster file that a profile in the binary suggests to begin with.
+pub fn starting_file(profile: &str) -> Option<&'static [u8]> {
+    PROFILES.get_file(format!("{profile}/cluster.toml")).map(include_dir::File::contents)
+}
+
 /// A file of `firstboot/`, all of which are in the binary.
 pub(crate) fn firstboot(path: &str) -> Option<&'static [u8]> {
     FIRSTBOOT.get_file(path).map(include_dir::File::contents)
@@ -52,6 +57,24 @@ impl Folder {
     /// The overlays that any profile may name.
     pub(super) fn shipped_overlays() -> Self {
         Self::Shipped(&OVERLAYS)
+    }
+
+    /// Names of the folders in it; none of one on disk, which is its owner's to know.
+    pub(super) fn subfolders(&self) -> Vec<&'static str> {
+        match self {
+            Self::Shipped(dir) => {
+                dir.dirs().filter_map(|dir| dir.path().file_name()?.to_str()).collect()
+            }
+            Self::Disk(_) => Vec::new(),
+        }
+    }
+
+    /// The same for the same folder, however it is written.
+    pub(super) fn identity(&self) -> PathBuf {
+        match self {
+            Self::Shipped(dir) => dir.path().to_owned(),
+            Self::Disk(folder) => folder.canonicalize().unwrap_or_else(|_| folder.clone()),
+        }
     }
 
     /// What its paths are called in errors.

@@ -1,0 +1,90 @@
+use std::fmt::Write as _;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::ui::Ui;
+use super::{file_and_nodes, print_json, select};
+use crate::config::{self, Secrets};
+use crate::error::{Error, Result};
+use crate::plan::{self, Change};
+
+/// Show every change that a build makes to the base and to each node
+#[derive(Debug, Args)]
+pub(super) struct Plan {
+    /// The cluster file [default: cluster.toml], then nodes [default: all]
+    #[arg(value_name = "[FILE] [NODE]...")]
+    arguments: Vec<String>,
+
+    /// Show only what differs between the two nodes named
+    #[arg(long)]
+    diff: bool,
+
+    /// Print the plan as JSON
+    #[arg(long, conflicts_with = "diff")]
+    json: bool,
+}
+
+impl Plan {
+    pub(super) fn run(&self, ui: &Ui) -> Result<()> {
+        let (file, names) = file_and_nodes(&self.arguments);
+        let cluster = config::load(&file)?;
+        let nodes = select(&cluster, names)?;
+        let secrets = Secrets::load_or_pretend(&cluster)?;
+        let plans = nodes
+            .iter()
+            .map(|node| Ok((node.hostname.as_str(), plan::node(&cluster, node, &secrets)?)))
+            .collect::<Result<Vec<_>>>()?;
+
+        if self.diff {
+            let [(first, one), (second, other)] = plans.as_slice() else {
+                return Err(Error::input("`--diff` compares two nodes")
+                    .hint("name both: `nodeforge plan --diff server1 agent1`"));
+            };
+            anstream::print!("{}", difference(first, one, second, other));
+            return Ok(());
+        }
+        let prepare = plan::prepare(&cluster)?;
+        if self.json {
+            return print_json(&as_json(&prepare, &plans));
+        }
+        let mut text = String::new();
+        section(&mut text, "prepared base", &prepare);
+        for (hostname, changes) in &plans {
+            text.push('\n');
+            section(&mut text, hostname, changes);
+        }
+        anstream::print!("{text}");
+        if !secrets.is_stored() {
+            ui.note("note: secrets are made by the first build; those shown are examples");
+        }
+        Ok(())
+    }
+}
+
+fn section(text: &mut String, title: &str, changes: &[Change]) {
+    writeln!(text, "{title}").expect("writing to a string");
+    for change in changes {
+        writeln!(text, "  {}", plan::describe(change)).expect("writing to a string");
+    }
+}
+
+/// What one has and the other has not, as diff(1) marks it.
+fn difference(first: &str, one: &[Change], second: &str, other: &[Change]) -> String {
+    let mut text = format!("--- {first}\n+++ {second}\n");
+    for (sign, mine, theirs) in [('-', one, other), ('+', other, one)] {
+        for change in mine.iter().filter(|change| !theirs.contains(change)) {
+            writeln!(text, "{sign} {}", plan::describe(change)).expect("writing to a string");
+        }
+    }
+    text
+}
+
+fn as_json(prepare: &[Change], plans: &[(&str, Vec<Change>)]) -> Value {
+    let list = |changes: &[Change]| changes.iter().map(plan::to_json).collect::<Vec<_>>();
+    let nodes: Vec<_> = plans
+        .iter()
+        .map(|(hostname, changes)| json!({ "hostname": hostname, "changes": list(changes) }))
+        .collect();
+    json!({ "prepare": list(prepare), "nodes": nodes })
+}
