@@ -22,12 +22,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Cluster;
+use crate::digest;
 use crate::disk::Raw;
 use crate::error::{Error, Result};
 use crate::plan::{Action, Change};
 use crate::progress::Progress;
 use crate::source::{self, Cache, Package};
-pub(crate) use apt_output::{Watcher, diagnose};
+pub(crate) use apt_output::{Watcher, failure};
 pub(crate) use generalise::generalise;
 pub(crate) use inside::first_boot;
 pub(crate) use job::Job;
@@ -86,15 +87,14 @@ pub fn prepare(
 ) -> Result<Prepared> {
     refuse_secrets(changes)?;
     refuse_downloads(changes)?;
-    let base_sha256 = match cache.about(base) {
-        Some(about) => about.sha256,
-        None => {
-            progress.stage("hashing the base");
-            crate::digest::sha256_of_disk(&Raw::open(base)?)?
-        }
+    let base_sha256 = if let Some(about) = cache.about(base) {
+        about.sha256
+    } else {
+        progress.stage("hashing the base");
+        digest::sha256_of_disk(&Raw::open(base)?)?
     };
     let from = serde_json::json!({ "recipe": RECIPE, "base": base_sha256, "changes": changes });
-    let key = crate::digest::hex(&crate::digest::sha256(from.to_string().as_bytes()));
+    let key = digest::hex(&digest::sha256(from.to_string().as_bytes()));
     let log = cache.folder("logs")?.join(format!("prepare-{}-{}.log", cluster.name, &key[..12]));
     let was_cached = !anew && cache.find("prepared", &key).is_some();
     let image = cache.image("prepared", &key, anew, progress, |folder, disk| {

@@ -20,7 +20,7 @@ use crate::plan::{Action, Change, Content, Origin, Owner, UnitState};
 use crate::prepare::mkfs::{Ext4, Place};
 use crate::prepare::sandbox::{self, Chroot, Order};
 use crate::prepare::{
-    Job, LiveTree, Log, STATUS, Watcher, clock, diagnose, first_boot, generalise, installed,
+    Job, LiveTree, Log, STATUS, Watcher, clock, failure, first_boot, generalise, installed,
 };
 use crate::progress::Progress;
 use crate::stamp;
@@ -93,7 +93,7 @@ pub fn bootstrap(base: &Bootstrap, cache: &Cache, progress: &dyn Progress) -> Re
         layout.write(&image)?;
         let scratch = folder.join("scratch");
         let loader_image = folder.join("loader.efi");
-        let root = layout.root(SIZE);
+        let root = Layout::root(SIZE);
         let job = RootJob {
             suite: base.suite.clone(),
             arch: debian_name(base.arch).into(),
@@ -289,11 +289,6 @@ impl RootJob {
         if status.success() {
             return Ok(());
         }
-        let error = diagnose(log.last_lines()).err().unwrap_or_else(|| {
-            let reason = log.last_lines().find(|line| line.starts_with("E: "));
-            Error::failure(reason.map_or("it gave no reason", |line| &line[3..]))
-                .context("`mmdebstrap` failed")
-        });
-        Err(log.blame(error))
+        Err(failure(&log, "`mmdebstrap` failed"))
     }
 }

@@ -20,15 +20,15 @@ pub(crate) struct Chroot {
 impl Chroot {
     /// Enters `root`. `lent` are folders from outside and where in the root they are to be seen.
     pub(crate) fn enter(root: &Path, lent: &[(&Path, &str)]) -> Result<Self> {
-        Self::enter_with(root, Vec::new(), lent)
+        Self::enter_with(root, &[], lent)
     }
 
     /// Enters `root` to run its programs: with private `/proc`, `/sys`, `/dev`, `/run` and `/tmp`.
     pub(crate) fn enter_to_run(root: &Path, lent: &[(&Path, &str)]) -> Result<Self> {
-        Self::enter_with(root, mounts::devices()?, lent)
+        Self::enter_with(root, &mounts::devices()?, lent)
     }
 
-    fn enter_with(root: &Path, devices: Vec<Lent>, lent: &[(&Path, &str)]) -> Result<Self> {
+    fn enter_with(root: &Path, devices: &[Lent], lent: &[(&Path, &str)]) -> Result<Self> {
         let enter = || -> Result<Self> {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let host = rustix::fs::open("/", flags, Mode::empty()).map_err(std::io::Error::from)?;
@@ -39,7 +39,7 @@ impl Chroot {
             let mut chroot = Self { host, mounted: Vec::new() };
             std::env::set_current_dir("/")?;
             if !devices.is_empty() {
-                mounts::mount_systems(&devices, &mut chroot.mounted)?;
+                mounts::mount_systems(devices, &mut chroot.mounted)?;
             }
             mounts::mount_lent(&folders, &mut chroot.mounted)?;
             Ok(chroot)
