@@ -81,8 +81,9 @@ fn check_uses(request: &Request<'_>, device: &Device) -> Result<()> {
         })
     };
     if let Some(at) = mounted().map(|(_, at)| at).filter(|at| is_system(at)).min() {
-        return Err(Error::input(format!("`{name}` holds `{}` of this system", at.display()))
-            .hint(LIST));
+        return Err(
+            Error::input(format!("`{name}` holds `{}` of this system", at.display())).hint(LIST)
+        );
     }
     if let Some(it) = device.uses.iter().find(|it| it.purpose == Purpose::Swap) {
         let node = it.node.display();

@@ -114,7 +114,8 @@ impl Inventory {
         if !seen.insert(&block.name) {
             return;
         }
-        let mounted = self.mounts.iter().filter(|mount| self.is(block, &mount.source, mount.number));
+        let mounted =
+            self.mounts.iter().filter(|mount| self.is(block, &mount.source, mount.number));
         purposes.extend(mounted.map(|mount| Purpose::Mounted(mount.at.clone())));
         if self.swaps.iter().any(|path| self.is(block, path, (0, 0))) {
             purposes.push(Purpose::Swap);
@@ -149,9 +150,11 @@ impl Inventory {
             return true;
         }
         // Another name of the same: `/dev/mapper/vg-swap`, `/dev/disk/by-id/…`.
-        path.starts_with("/dev") && fs::metadata(path).is_ok_and(|metadata| {
-            metadata.file_type().is_block_device() && self::number(metadata.rdev()) == block.number
-        })
+        path.starts_with("/dev")
+            && fs::metadata(path).is_ok_and(|metadata| {
+                metadata.file_type().is_block_device()
+                    && self::number(metadata.rdev()) == block.number
+            })
     }
 }
 
