@@ -11,10 +11,10 @@ fn main() -> ExitCode {
         return prepare::sandbox::main(&job);
     }
     let cli = Cli::parse();
-    cli.color().write_global();
+    cli.apply_color();
     let result = interrupt::install().and_then(|()| cli.run());
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             cli::report(&error);
             ExitCode::from(error.exit_code())

@@ -19,7 +19,7 @@ use crate::emit::{
     Staging, parallel, write_synced,
 };
 use crate::error::{Context, Error, Result};
-use crate::image::Image;
+use crate::image::{FsckPolicy, Image};
 use crate::plan::{self, Action, Change};
 use crate::progress::Progress as _;
 use crate::stamp;
@@ -42,6 +42,10 @@ pub(super) struct Build {
     /// How many nodes and artifacts to work on at once [default: one per processor]
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
+
+    /// Whether e2fsck checks every node: `auto` does where it is installed
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    fsck: FsckPolicy,
 
     /// Prepare the base anew even when the cache has it
     #[arg(long)]
@@ -86,12 +90,12 @@ impl Build {
         ui.stage("stamping nodes");
         let stamped = parallel(jobs, &plans, |(node, changes)| {
             let started = Instant::now();
-            let delta = stamp_one(&prepared.base, changes)
+            let delta = stamp_one(&prepared.base, changes, self.fsck)
                 .context(|| format!("stamping `{}`", node.hostname))?;
             let files = file_records(changes);
             Ok(Stamped { node, delta, files, elapsed: started.elapsed() })
         })?;
-        let template = stamp_one(&prepared.base, &template_plan)
+        let template = stamp_one(&prepared.base, &template_plan, self.fsck)
             .context(|| "stamping the template".to_owned())?;
 
         ui.stage("writing artifacts");
@@ -138,11 +142,13 @@ fn parse_format(name: &str) -> Result<Format, String> {
 }
 
 /// What a node's disk differs in after its plan was carried out.
-fn stamp_one(base: &PreparedBase, changes: &[Change]) -> Result<Delta> {
+fn stamp_one(base: &PreparedBase, changes: &[Change], fsck: FsckPolicy) -> Result<Delta> {
     let overlay = Arc::new(Overlay::new(Arc::clone(&base.disk)));
     let disk: Arc<dyn Disk> = overlay.clone();
     let mut image = Image::open(disk, stamp::clock()?)?;
     stamp::apply(&mut image, changes)?;
+    image.verify()?;
+    image.fsck(fsck)?;
     drop(image);
     let overlay = Arc::into_inner(overlay)
         .ok_or_else(|| Error::failure("the image is still in use after it was closed"))?;

@@ -2,24 +2,34 @@
 
 mod boot;
 mod build;
+mod cat;
 mod check;
 mod completions;
+mod cp;
+mod diff;
+mod edit;
 mod init;
+mod inspect;
+mod ls;
 mod man;
+mod output;
+mod place;
 mod plan;
 mod prepare;
 mod report;
+mod rm;
 mod table;
+mod time;
 mod ui;
 
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use clap::{ColorChoice, Parser, Subcommand};
-use serde::Serialize;
 
 use crate::config::{Cluster, Node};
 use crate::error::{Error, Result};
+use output::print_json;
 use ui::Ui;
 
 pub use report::report;
@@ -53,18 +63,29 @@ enum Command {
     Prepare(prepare::Prepare),
     Build(build::Build),
     Boot(boot::Boot),
+    Inspect(inspect::Inspect),
+    Ls(ls::Ls),
+    Cat(cat::Cat),
+    Cp(cp::Cp),
+    Rm(rm::Rm),
+    Diff(diff::Diff),
     Completions(completions::Completions),
     Man(man::Man),
 }
 
 impl Cli {
-    /// The colours asked for on the command line.
-    pub fn color(&self) -> ColorChoice {
-        self.color
+    /// Makes the colours asked for those of everything printed from here on.
+    pub fn apply_color(&self) {
+        let choice = match self.color {
+            ColorChoice::Auto => anstream::ColorChoice::Auto,
+            ColorChoice::Always => anstream::ColorChoice::Always,
+            ColorChoice::Never => anstream::ColorChoice::Never,
+        };
+        choice.write_global();
     }
 
-    /// Carries out the command.
-    pub fn run(&self) -> Result<()> {
+    /// Carries out the command; returns what the process exits with when nothing failed.
+    pub fn run(&self) -> Result<ExitCode> {
         let ui = Ui::new(self.quiet, self.verbose);
         match &self.command {
             Command::Init(command) => command.run(&ui),
@@ -73,21 +94,21 @@ impl Cli {
             Command::Prepare(command) => command.run(&ui),
             Command::Build(command) => command.run(&ui),
             Command::Boot(command) => command.run(&ui),
+            Command::Inspect(command) => command.run(&ui),
+            Command::Ls(command) => command.run(),
+            Command::Cat(command) => command.run(),
+            Command::Cp(command) => command.run(&ui),
+            Command::Rm(command) => command.run(&ui),
+            Command::Diff(command) => return command.run(),
             Command::Completions(command) => command.run(),
             Command::Man(command) => command.run(),
         }
+        .map(|()| ExitCode::SUCCESS)
     }
 }
 
 /// What commands read when no file is named.
 const CLUSTER_FILE: &str = "cluster.toml";
-
-/// Prints what a command found out, for programs.
-fn print_json(value: &impl Serialize) -> Result<()> {
-    let text = serde_json::to_string_pretty(value).expect("plain data");
-    writeln!(io::stdout(), "{text}")?;
-    Ok(())
-}
 
 /// Sorts positional arguments `[FILE] [NODE…]` into the cluster file and the nodes: the first is a
 /// file when it looks like one.

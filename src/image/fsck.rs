@@ -15,7 +15,7 @@ use crate::error::{Context, Error, Result};
 use crate::fs::{Ext4, Kind};
 
 /// Whether e2fsck has the last word on an image.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum FsckPolicy {
     /// It must, and be there to have it.
     Always,

@@ -3,12 +3,14 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{self as unix, FileExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, Timespec, Timestamps, UTIME_OMIT, XattrFlags};
 
+use crate::disk::{Disk as _, Raw};
 use crate::error::{Context, Result};
 use crate::fs::{Attributes, Entry, FileType, Metadata, Tree};
 
@@ -104,6 +106,10 @@ fn make_node(
     set(path, attributes)
 }
 
+fn end_of(run: &Range<u64>) -> u64 {
+    run.end
+}
+
 fn list_xattrs(path: &Path) -> io::Result<Vec<(OsString, Vec<u8>)>> {
     let mut names = vec![0_u8; rustix::fs::llistxattr(path, &mut [0_u8; 0])?];
     let length = rustix::fs::llistxattr(path, &mut names)?;
@@ -156,6 +162,15 @@ impl Tree for LiveTree {
 
     fn read_link(&self, path: &Path) -> Result<PathBuf> {
         at(fs::read_link(path), path)
+    }
+
+    fn data_runs(&self, path: &Path) -> Result<Vec<Range<u64>>> {
+        let file = Raw::open(path)?;
+        let mut runs = Vec::new();
+        while let Some(run) = at(file.next_data(runs.last().map_or(0, end_of)), path)? {
+            runs.push(run);
+        }
+        Ok(runs)
     }
 
     fn resolve(&self, path: &Path) -> Result<Option<PathBuf>> {

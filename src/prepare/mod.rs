@@ -3,6 +3,7 @@
 mod apt;
 mod apt_output;
 mod generalise;
+mod grow;
 mod inside;
 mod job;
 mod lent;
