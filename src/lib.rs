@@ -12,6 +12,7 @@ pub mod disk;
 pub mod edit;
 pub mod emit;
 pub mod error;
+pub mod flash;
 pub mod fs;
 pub mod image;
 pub mod inspect;

@@ -1,5 +1,6 @@
 //! The command line: one file a command, whose doc comment is its help text.
 
+mod artifact;
 mod boot;
 mod build;
 mod cat;
@@ -8,6 +9,7 @@ mod completions;
 mod cp;
 mod diff;
 mod edit;
+mod flash;
 mod init;
 mod inspect;
 mod ls;
@@ -62,6 +64,7 @@ enum Command {
     Plan(plan::Plan),
     Prepare(prepare::Prepare),
     Build(build::Build),
+    Flash(flash::Flash),
     Boot(boot::Boot),
     Inspect(inspect::Inspect),
     Ls(ls::Ls),
@@ -93,6 +96,7 @@ impl Cli {
             Command::Plan(command) => command.run(&ui),
             Command::Prepare(command) => command.run(&ui),
             Command::Build(command) => command.run(&ui),
+            Command::Flash(command) => command.run(&ui),
             Command::Boot(command) => command.run(&ui),
             Command::Inspect(command) => command.run(&ui),
             Command::Ls(command) => command.run(),

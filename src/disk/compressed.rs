@@ -28,19 +28,27 @@ pub(super) fn decompress(file: File, format: Format, scratch: &Scratch) -> Resul
     let target = tempfile::tempfile_in(&scratch.folder)
         .context(|| format!("making a file in `{}`", scratch.folder.display()))?;
     let input = BufReader::with_capacity(256 * 1024, file);
+    unpack(decoder(input, format)?, &target, scratch.limit)?;
+    Raw::from_file(target, false)
+}
+
+/// What a compressed stream holds; what follows the compressed data is an error.
+pub(crate) fn decoder<'a>(
+    input: impl BufRead + 'a,
+    format: Format,
+) -> Result<Box<dyn Read + 'a>> {
     match format {
-        Format::Xz => unpack(XzStreams { current: Some(xz(input)?) }, &target, scratch.limit)?,
+        Format::Xz => Ok(Box::new(XzStreams { current: Some(xz(input)?) })),
         Format::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?;
             decoder.window_log_max(ZSTD_WINDOW)?;
-            unpack(decoder, &target, scratch.limit)?;
+            Ok(Box::new(decoder))
         }
-        Format::Gzip => unpack(MultiGzDecoder::new(input), &target, scratch.limit)?,
+        Format::Gzip => Ok(Box::new(MultiGzDecoder::new(input))),
         Format::Raw | Format::Device | Format::Qcow2 | Format::Vmdk => {
-            return Err(Error::failure(format!("{} is not compressed", format.name())));
+            Err(Error::failure(format!("{} is not compressed", format.name())))
         }
     }
-    Raw::from_file(target, false)
 }
 
 /// A decoder for one xz stream, on all cores when its blocks say how long they are.

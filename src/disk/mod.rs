@@ -6,6 +6,8 @@ mod compressed;
 mod copy;
 mod cursor;
 mod layered;
+#[cfg(test)]
+mod mutation;
 mod open;
 mod overlay;
 pub mod qcow2;
@@ -18,9 +20,12 @@ pub(crate) mod testing;
 mod tests;
 pub mod vmdk;
 
+pub(crate) use clusters::is_zero;
 pub use clusters::{Clusters, Occupied};
+pub(crate) use compressed::decoder;
 pub use copy::{copy_file, copy_sparse};
 pub use cursor::Cursor;
+pub(crate) use open::probe_bytes;
 pub use open::{Format, Scratch, open, open_with, open_writable, probe};
 use overlay::read_cluster;
 pub use overlay::{CLUSTER, Delta, Overlay};

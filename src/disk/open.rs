@@ -97,7 +97,14 @@ pub fn probe(path: &Path) -> Result<Format> {
 }
 
 fn probe_file(file: &File) -> Result<Format> {
-    let head = head(file)?;
+    probe_bytes(&head(file)?)
+}
+
+/// Says what a file is that begins with these bytes: all of it, or the first 512.
+pub(crate) fn probe_bytes(bytes: &[u8]) -> Result<Format> {
+    let mut head = [0; PROBED];
+    let known = bytes.len().min(PROBED);
+    head[..known].copy_from_slice(&bytes[..known]);
     if let Some((.., name)) = FOREIGN.iter().find(|(at, magic, _)| head[*at..].starts_with(magic)) {
         return Err(Error::input(format!("{name} files cannot be read"))
             .hint("make it a raw or qcow2 image first: `qemu-img convert`, `unzip` or the like"));

@@ -7,6 +7,8 @@ mod extract;
 mod extract_tests;
 pub mod fsck;
 mod fstab;
+#[cfg(test)]
+mod model_tests;
 mod mount;
 mod read_only;
 #[cfg(test)]
