@@ -7,3 +7,4 @@ mod support;
 mod cli;
 mod firstboot;
 mod quickstart;
+mod tools;
