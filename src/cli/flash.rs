@@ -143,7 +143,7 @@ impl Flash {
             return print_json(&listed);
         }
         let rows: Vec<_> = listed.iter().map(row).collect();
-        print(&table(&["DEVICE", "SIZE", "VIA", "MODEL", "SERIAL", "IN USE", "HOLDS"], &[1], rows))
+        print(&table(&["DEVICE", "SIZE", "VIA", "MODEL", "SERIAL", "IN USE", "HOLDS"], &[1], &rows))
     }
 }
 

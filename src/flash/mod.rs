@@ -18,6 +18,10 @@ mod pipeline;
 #[cfg(target_os = "linux")]
 mod sysfs;
 mod target;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod transfer;
 mod verify;
 mod write;
