@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::chain::{self, Chain};
+use super::forward::Forward;
 use super::qcow2::BackingName;
-use super::{Disk, Raw, compressed, qcow2, vmdk};
+use super::{Disk, Raw, compressed, qcow2, unpacked, vmdk};
 use crate::error::{Context, Error, Result};
 
 /// What an image's bytes say it is.
@@ -97,7 +98,10 @@ pub fn probe(path: &Path) -> Result<Format> {
 }
 
 fn probe_file(file: &File) -> Result<Format> {
-    let head = head(file)?;
+    probe_head(head(file)?)
+}
+
+fn probe_head(head: [u8; PROBED]) -> Result<Format> {
     if let Some((.., name)) = FOREIGN.iter().find(|(at, magic, _)| head[*at..].starts_with(magic)) {
         return Err(Error::input(format!("{name} files cannot be read"))
             .hint("make it a raw or qcow2 image first: `qemu-img convert`, `unzip` or the like"));
@@ -149,11 +153,32 @@ pub fn open_with(path: &Path, scratch: &Scratch) -> Result<Arc<dyn Disk>> {
             let file = chain::open_regular(path)?;
             let disk = compressed::decompress(file, format, scratch)
                 .context(|| format!("decompressing `{}`", path.display()))?;
-            refuse_containers(path, disk.file())?;
+            refuse_containers(path, probe_file(disk.file()))?;
             check_sectors(path, &disk)?;
             Ok(Arc::new(disk))
         }
     }
+}
+
+/// Opens an image that will be read once, from front to back: a compressed one that says how large
+/// it is is decompressed on the way, and takes no room on any disk. Its first MiB can be read at
+/// any time.
+pub fn open_forward(path: &Path) -> Result<Arc<dyn Disk>> {
+    let format = probe(path)?;
+    if !format.is_compressed() {
+        return open(path);
+    }
+    let file = chain::open_regular(path)?;
+    let context = || format!("decompressing `{}`", path.display());
+    let Some(size) = unpacked::size(&file, format).context(context)? else { return open(path) };
+    check_size(path, size)?;
+    let stream = compressed::stream(file, format).context(context)?;
+    let disk = Forward::new(stream, size).context(context)?;
+    let mut head = [0; PROBED];
+    let known = disk.head().len().min(PROBED);
+    head[..known].copy_from_slice(&disk.head()[..known]);
+    refuse_containers(path, probe_head(head))?;
+    Ok(Arc::new(disk))
 }
 
 /// Opens an image or a device for reading and writing: only raw ones can be written.
@@ -180,7 +205,11 @@ fn open_raw(path: &Path) -> Result<Arc<dyn Disk>> {
 
 /// A disk is made of sectors; a file that is not is cut short, or no image at all.
 fn check_sectors(path: &Path, disk: &Raw) -> Result<()> {
-    let (path, size) = (path.display(), disk.size());
+    check_size(path, disk.size())
+}
+
+fn check_size(path: &Path, size: u64) -> Result<()> {
+    let path = path.display();
     if size == 0 {
         return Err(Error::input(format!("`{path}` is empty")));
     }
@@ -194,8 +223,8 @@ fn check_sectors(path: &Path, disk: &Raw) -> Result<()> {
 }
 
 /// What was compressed must be a raw image: nobody ships anything else so.
-fn refuse_containers(path: &Path, file: &File) -> Result<()> {
-    let format = probe_file(file).context(|| format!("opening `{}`", path.display()))?;
+fn refuse_containers(path: &Path, held: Result<Format>) -> Result<()> {
+    let format = held.context(|| format!("opening `{}`", path.display()))?;
     if format == Format::Raw {
         return Ok(());
     }
