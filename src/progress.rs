@@ -8,12 +8,17 @@ pub trait Progress: Sync {
     /// What the stage is at right now: `unpacking containerd`.
     fn message(&self, text: &str);
 
+    /// Something that people should know though the work goes on.
+    fn warn(&self, _text: &str) {}
+
     /// How far the stage is: `done` of `total` in units of the stage's own.
     fn position(&self, done: u64, total: u64);
 
-    /// The same in bytes: how fast it goes and how long it will take can be told from them.
-    fn bytes(&self, done: u64, total: u64) {
-        self.position(done, total);
+    /// How far a transfer is, in bytes; how much there is in all is not always known.
+    fn transferred(&self, done: u64, total: Option<u64>) {
+        if let Some(total) = total {
+            self.position(done, total);
+        }
     }
 
     /// The last stage is over, well or not.

@@ -3,25 +3,35 @@
 mod artifact;
 mod boot;
 mod build;
+mod cat;
 mod check;
 mod completions;
+mod cp;
+mod diff;
+mod edit;
 mod flash;
 mod init;
+mod inspect;
+mod ls;
 mod man;
+mod output;
+mod place;
 mod plan;
 mod prepare;
 mod report;
+mod rm;
 mod table;
+mod time;
 mod ui;
 
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use clap::{ColorChoice, Parser, Subcommand};
-use serde::Serialize;
 
 use crate::config::{Cluster, Node};
 use crate::error::{Error, Result};
+use output::print_json;
 use ui::Ui;
 
 pub use report::report;
@@ -56,6 +66,12 @@ enum Command {
     Build(build::Build),
     Flash(flash::Flash),
     Boot(boot::Boot),
+    Inspect(inspect::Inspect),
+    Ls(ls::Ls),
+    Cat(cat::Cat),
+    Cp(cp::Cp),
+    Rm(rm::Rm),
+    Diff(diff::Diff),
     Completions(completions::Completions),
     Man(man::Man),
 }
@@ -71,8 +87,8 @@ impl Cli {
         choice.write_global();
     }
 
-    /// Carries out the command.
-    pub fn run(&self) -> Result<()> {
+    /// Carries out the command; returns what the process exits with when nothing failed.
+    pub fn run(&self) -> Result<ExitCode> {
         let ui = Ui::new(self.quiet, self.verbose);
         match &self.command {
             Command::Init(command) => command.run(&ui),
@@ -82,21 +98,21 @@ impl Cli {
             Command::Build(command) => command.run(&ui),
             Command::Flash(command) => command.run(&ui),
             Command::Boot(command) => command.run(&ui),
+            Command::Inspect(command) => command.run(&ui),
+            Command::Ls(command) => command.run(),
+            Command::Cat(command) => command.run(),
+            Command::Cp(command) => command.run(&ui),
+            Command::Rm(command) => command.run(&ui),
+            Command::Diff(command) => return command.run(),
             Command::Completions(command) => command.run(),
             Command::Man(command) => command.run(),
         }
+        .map(|()| ExitCode::SUCCESS)
     }
 }
 
 /// What commands read when no file is named.
 const CLUSTER_FILE: &str = "cluster.toml";
-
-/// Prints what a command found out, for programs.
-fn print_json(value: &impl Serialize) -> Result<()> {
-    let text = serde_json::to_string_pretty(value).expect("plain data");
-    writeln!(io::stdout(), "{text}")?;
-    Ok(())
-}
 
 /// Sorts positional arguments `[FILE] [NODE…]` into the cluster file and the nodes: the first is a
 /// file when it looks like one.

@@ -69,7 +69,8 @@ impl Progress for Ui {
         self.finish();
         let target =
             if self.live { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let bar = ProgressBar::with_draw_target(None, target).with_style(style("{spinner} {prefix} {wide_msg:.dim} {elapsed:.dim}"));
+        let bar = ProgressBar::with_draw_target(None, target)
+            .with_style(style("{spinner} {prefix} {wide_msg:.dim} {elapsed:.dim}"));
         bar.set_prefix(name.to_owned());
         bar.enable_steady_tick(Duration::from_millis(100));
         if !self.live {
@@ -89,17 +90,24 @@ impl Progress for Ui {
         if let Some(stage) = &*self.stage.lock().expect("no panic while drawing") {
             if stage.bar.length() != Some(total) {
                 stage.bar.set_length(total);
-                stage.bar.set_style(style("{spinner} {prefix} [{bar:24}] {pos}/{len} {wide_msg:.dim} {elapsed:.dim}"));
+                stage.bar.set_style(style(
+                    "{spinner} {prefix} [{bar:24}] {pos}/{len} {wide_msg:.dim} {elapsed:.dim}",
+                ));
             }
             stage.bar.set_position(done);
         }
     }
 
-    fn bytes(&self, done: u64, total: u64) {
+    fn transferred(&self, done: u64, total: Option<u64>) {
+        const KNOWN: &str = "{spinner} {prefix} [{bar:24}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} left {elapsed:.dim}";
+        const UNKNOWN: &str =
+            "{spinner} {prefix} {binary_bytes} {binary_bytes_per_sec} {elapsed:.dim}";
         if let Some(stage) = &*self.stage.lock().expect("no panic while drawing") {
-            if stage.bar.length() != Some(total) {
-                stage.bar.set_length(total);
-                stage.bar.set_style(style("{spinner} {prefix} [{bar:24}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} left {elapsed:.dim}"));
+            if stage.bar.length() != total || stage.bar.position() == 0 {
+                stage.bar.set_style(style(if total.is_some() { KNOWN } else { UNKNOWN }));
+                if let Some(total) = total {
+                    stage.bar.set_length(total);
+                }
             }
             stage.bar.set_position(done);
         }
@@ -126,7 +134,9 @@ impl Drop for Ui {
 }
 
 fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).expect("the template is a constant").progress_chars("=> ")
+    ProgressStyle::with_template(template)
+        .expect("the template is a constant")
+        .progress_chars("=> ")
 }
 
 /// `0.04 s`, `12.3 s`.

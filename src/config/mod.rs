@@ -22,6 +22,8 @@ pub use secrets::Secrets;
 pub use types::*;
 
 pub(crate) use profile::firstboot;
+pub(crate) use size::parse as parse_size;
+pub(crate) use suggest::closest;
 pub use profile::{shipped_profiles, starting_file};
 
 #[cfg(test)]

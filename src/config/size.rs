@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 
 /// Bytes of `8G`, `512M`, `1.5T` or `8GiB`: always powers of 1024, as in qemu-img and LVM.
-pub(super) fn parse(text: &str) -> Result<u64> {
+pub(crate) fn parse(text: &str) -> Result<u64> {
     let fault = || {
         Error::input(format!("`{text}` is no size"))
             .hint("a size is a number with K, M, G or T, in powers of 1024: `8G`")

@@ -27,25 +27,28 @@ const ZSTD_WINDOW: u32 = 27;
 pub(super) fn decompress(file: File, format: Format, scratch: &Scratch) -> Result<Raw> {
     let target = tempfile::tempfile_in(&scratch.folder)
         .context(|| format!("making a file in `{}`", scratch.folder.display()))?;
-    unpack(stream(file, format)?, &target, scratch.limit)?;
+    let input = BufReader::with_capacity(256 * 1024, file);
+    unpack(decoder(input, format)?, &target, scratch.limit)?;
     Raw::from_file(target, false)
 }
 
-/// What a compressed file holds, as a stream.
-pub(super) fn stream(file: File, format: Format) -> Result<Box<dyn Read + Send>> {
-    let input = BufReader::with_capacity(256 * 1024, file);
-    Ok(match format {
-        Format::Xz => Box::new(XzStreams { current: Some(xz(input)?) }),
+/// What a compressed stream holds; what follows the compressed data is an error.
+pub(crate) fn decoder<'a>(
+    input: impl BufRead + Send + 'a,
+    format: Format,
+) -> Result<Box<dyn Read + Send + 'a>> {
+    match format {
+        Format::Xz => Ok(Box::new(XzStreams { current: Some(xz(input)?) })),
         Format::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?;
             decoder.window_log_max(ZSTD_WINDOW)?;
-            Box::new(decoder)
+            Ok(Box::new(decoder))
         }
-        Format::Gzip => Box::new(MultiGzDecoder::new(input)),
+        Format::Gzip => Ok(Box::new(MultiGzDecoder::new(input))),
         Format::Raw | Format::Device | Format::Qcow2 | Format::Vmdk => {
-            return Err(Error::failure(format!("{} is not compressed", format.name())));
+            Err(Error::failure(format!("{} is not compressed", format.name())))
         }
-    })
+    }
 }
 
 /// A decoder for one xz stream, on all cores when its blocks say how long they are.

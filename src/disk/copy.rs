@@ -11,9 +11,9 @@ use crate::error::{Context, Result};
 /// Bytes read and written at once.
 const CHUNK: u64 = 16 * CLUSTER;
 
-/// Copies a disk to a raw image just made: all of it holes, and at least as long.
+/// Copies a disk to one that reads as zeros and is at least as long.
 /// Only clusters that hold anything but zeros are written.
-pub fn copy_sparse(from: &dyn Disk, to: &Raw) -> io::Result<()> {
+pub fn copy_sparse(from: &dyn Disk, to: &dyn Disk) -> io::Result<()> {
     let mut buffer = cluster_buffer().repeat(16);
     let mut at = 0;
     while let Some(run) = from.next_data(at)? {
@@ -64,7 +64,7 @@ fn chunks(run: &Range<u64>) -> impl Iterator<Item = Range<u64>> {
 }
 
 /// Writes the clusters of `data` that are not zeros, neighbours together.
-fn write_occupied(to: &Raw, data: &[u8], offset: u64) -> io::Result<()> {
+fn write_occupied(to: &dyn Disk, data: &[u8], offset: u64) -> io::Result<()> {
     let clusters = data.chunks(cluster_buffer().len());
     let mut pending: Option<Range<usize>> = None;
     let mut start = 0;
@@ -81,7 +81,7 @@ fn write_occupied(to: &Raw, data: &[u8], offset: u64) -> io::Result<()> {
 }
 
 fn write_pending(
-    to: &Raw,
+    to: &dyn Disk,
     data: &[u8],
     offset: u64,
     pending: Option<Range<usize>>,

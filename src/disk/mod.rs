@@ -7,10 +7,13 @@ mod copy;
 mod cursor;
 mod forward;
 mod layered;
+#[cfg(test)]
+mod mutation;
 mod open;
 mod overlay;
 pub mod qcow2;
 mod raw;
+mod shadow;
 mod slice;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -21,12 +24,15 @@ pub mod vmdk;
 
 pub(crate) use clusters::is_zero;
 pub use clusters::{Clusters, Occupied};
+pub(crate) use compressed::decoder;
 pub use copy::{copy_file, copy_sparse};
 pub use cursor::Cursor;
+pub(crate) use open::probe_bytes;
 pub use open::{Format, Scratch, open, open_forward, open_with, open_writable, probe};
 use overlay::read_cluster;
 pub use overlay::{CLUSTER, Delta, Overlay};
 pub use raw::Raw;
+pub use shadow::Shadow;
 pub use slice::Slice;
 
 use std::io;

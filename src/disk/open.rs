@@ -1,7 +1,7 @@
 //! Opening whatever a path holds: what it is, is decided by its first bytes, never by its name.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, BufReader};
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -98,10 +98,14 @@ pub fn probe(path: &Path) -> Result<Format> {
 }
 
 fn probe_file(file: &File) -> Result<Format> {
-    probe_head(head(file)?)
+    probe_bytes(&head(file)?)
 }
 
-fn probe_head(head: [u8; PROBED]) -> Result<Format> {
+/// Says what a file is that begins with these bytes: all of it, or the first 512.
+pub(crate) fn probe_bytes(bytes: &[u8]) -> Result<Format> {
+    let mut head = [0; PROBED];
+    let known = bytes.len().min(PROBED);
+    head[..known].copy_from_slice(&bytes[..known]);
     if let Some((.., name)) = FOREIGN.iter().find(|(at, magic, _)| head[*at..].starts_with(magic)) {
         return Err(Error::input(format!("{name} files cannot be read"))
             .hint("make it a raw or qcow2 image first: `qemu-img convert`, `unzip` or the like"));
@@ -172,12 +176,10 @@ pub fn open_forward(path: &Path) -> Result<Arc<dyn Disk>> {
     let context = || format!("decompressing `{}`", path.display());
     let Some(size) = unpacked::size(&file, format).context(context)? else { return open(path) };
     check_size(path, size)?;
-    let stream = compressed::stream(file, format).context(context)?;
+    let input = BufReader::with_capacity(256 * 1024, file);
+    let stream = compressed::decoder(input, format).context(context)?;
     let disk = Forward::new(stream, size).context(context)?;
-    let mut head = [0; PROBED];
-    let known = disk.head().len().min(PROBED);
-    head[..known].copy_from_slice(&disk.head()[..known]);
-    refuse_containers(path, probe_head(head))?;
+    refuse_containers(path, probe_bytes(disk.head()))?;
     Ok(Arc::new(disk))
 }
 

@@ -140,7 +140,7 @@ fn write_body(
             zeros.start = range.end;
         }
         done += chunk.allocated;
-        progress.bytes(done, total);
+        progress.transferred(done, Some(total));
         Ok(())
     })?;
     zero(target, zeros.start..layout.body.end)?;

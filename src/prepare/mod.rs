@@ -3,6 +3,7 @@
 mod apt;
 mod apt_output;
 mod generalise;
+mod grow;
 mod inside;
 mod job;
 mod lent;
@@ -117,7 +118,7 @@ pub fn prepare(
         };
         let packages = sandbox::run(&order, progress)?;
         let from = serde_json::json!({ "recipe": RECIPE, "base": base_sha256 });
-        Ok(source::Made { from, packages })
+        Ok(source::Made { from, sha256: None, packages })
     })?;
     Ok(Prepared {
         image: image.path,

@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
-use super::Sandbox;
+use super::{Sandbox, grow};
 use super::mkfs::Place;
-use crate::disk::{Disk, Raw};
+use crate::disk::{Disk, Raw, Slice, copy_sparse};
 use crate::error::{Context, Error, Result};
 use crate::interrupt;
 use crate::table::{self, Partition, PartitionTable, PartitionType, guid};
@@ -37,19 +38,25 @@ pub(super) fn lay_out(
         ))
         .hint("raise `size` in [disk]"));
     }
-    let to = Raw::create(disk, size)?;
-    match sandbox {
-        Sandbox::Loop => copy(&from, &to, 0..from.size())?,
-        Sandbox::Userns => {
-            copy(&from, &to, 0..root.range.start)?;
-            copy(&from, &to, root.range.end..from.size())?;
-        }
-    }
+    let to = Arc::new(Raw::create(disk, size)?);
+    // The root goes its own way: it may have to grow, and in a user namespace it is made anew.
+    copy(&from, &to, 0..root.range.start)?;
+    copy(&from, &to, root.range.end..from.size())?;
     let range = if size > from.size() {
         table::grow_last(&to, root.number).context(|| "growing the root partition")?
     } else {
         root.range.clone()
     };
+    if sandbox == Sandbox::Loop {
+        let from = Slice::new(Arc::new(from), root.range.clone())?;
+        let to = Slice::new(to, range.clone())?;
+        if to.size() > from.size() {
+            let folder = disk.parent().unwrap_or(Path::new("."));
+            grow::copy_grown(&from, &to, folder)?;
+        } else {
+            copy_sparse(&from, &to)?;
+        }
+    }
     Ok(Place { disk: disk.to_owned(), offset: range.start, size: range.end - range.start })
 }
 

@@ -45,8 +45,9 @@ impl<'a> Root<'a> {
             }
             Sandbox::Userns => {
                 let ext4 = Ext4::read(base, place.offset)?;
-                let devices = unpack(base, &folder)
-                    .context(|| format!("unpacking the root file system of `{}`", base.display()))?;
+                let devices = unpack(base, &folder).context(|| {
+                    format!("unpacking the root file system of `{}`", base.display())
+                })?;
                 Way::Unpacked { ext4, devices }
             }
         };
@@ -70,8 +71,7 @@ impl<'a> Root<'a> {
     }
 }
 
-/// The partition has grown already; its file system follows while mounted, which needs no fsck
-/// before and no loop device that outlives a killed build: mount(8) makes it clear itself.
+/// mount(8) has the loop device cleared by the kernel: none outlives a killed build.
 fn mount(place: &Place, folder: &Path) -> Result<()> {
     let options = format!("loop,offset={},sizelimit={}", place.offset, place.size);
     Tool::new("mount", "mount")
@@ -80,20 +80,7 @@ fn mount(place: &Place, folder: &Path) -> Result<()> {
         .arg(folder)
         .run()
         .context(|| "mounting the root file system")?;
-    let device = mounted_device(folder)?;
-    Tool::new("resize2fs", "e2fsprogs")
-        .arg(&device)
-        .run()
-        .context(|| "growing the root file system")?;
     Ok(())
-}
-
-fn mounted_device(folder: &Path) -> Result<String> {
-    let output = Tool::new("findmnt", "util-linux")
-        .args(["--noheadings", "--output", "SOURCE", "--mountpoint"])
-        .arg(folder)
-        .run()?;
-    Ok(output.trim().to_owned())
 }
 
 fn unmount(place: &Place, folder: &Path) -> Result<()> {

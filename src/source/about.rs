@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,9 @@ pub struct About {
     pub size: u64,
     /// Of all its bytes, holes as zeros: 64 hexadecimal digits.
     pub sha256: String,
+    /// When its file was last written: another time means that somebody touched it.
+    #[serde(default)]
+    pub modified: Option<SystemTime>,
     /// What is installed in it, sorted; empty when nobody looked.
     pub packages: Vec<Package>,
 }

@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
@@ -19,28 +20,32 @@ use crate::error::{Context, Error, Result};
 use crate::interrupt;
 use crate::progress::Progress;
 
-const DISK: &str = "disk.img";
-const ABOUT: &str = "about.json";
+pub(super) const DISK: &str = "disk.img";
+pub(super) const ABOUT: &str = "about.json";
 
 /// The cache's folder.
 #[derive(Clone, Debug)]
 pub struct Cache {
-    root: PathBuf,
+    pub(super) root: PathBuf,
 }
 
-/// An image in the cache. It is never written again.
+/// An image in the cache. It is never written again, and not pruned while this exists.
 #[derive(Clone, Debug)]
 pub struct CachedImage {
     /// A raw image, sparse.
     pub path: PathBuf,
     /// What is known of it.
     pub about: About,
+    /// Its folder, locked for everybody who uses it.
+    _in_use: Arc<File>,
 }
 
 /// What a maker of an image knows of it besides its bytes.
 pub(crate) struct Made {
     /// What it was made of.
     pub from: serde_json::Value,
+    /// SHA-256 of the image, when making it told.
+    pub sha256: Option<String>,
     /// What is installed in it.
     pub packages: Vec<Package>,
 }
@@ -49,7 +54,8 @@ impl Cache {
     /// The user's cache: `$XDG_CACHE_HOME/nodeforge`, else `~/.cache/nodeforge`.
     pub fn open() -> Result<Self> {
         // An empty or relative XDG_CACHE_HOME is to be ignored (XDG base directory specification).
-        let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|it| it.is_absolute());
+        let absolute =
+            |name| std::env::var_os(name).map(PathBuf::from).filter(|it| it.is_absolute());
         let folder = absolute("XDG_CACHE_HOME")
             .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
             .ok_or_else(|| {
@@ -74,15 +80,33 @@ impl Cache {
     /// The image under a key, when it is there and whole.
     pub fn find(&self, kind: &str, key: &str) -> Option<CachedImage> {
         let folder = self.root.join(kind).join(key);
+        let in_use = File::open(&folder).ok()?;
+        rustix::fs::flock(&in_use, FlockOperation::NonBlockingLockShared).ok()?;
         let about = About::load(&folder.join(ABOUT)).ok()?;
         let path = folder.join(DISK);
-        let is_whole = fs::metadata(&path).is_ok_and(|it| it.len() == about.size);
-        is_whole.then_some(CachedImage { path, about })
+        if !is_untouched(&path, &about) && !is_sound(&path, &about) {
+            return None;
+        }
+        touch(&folder);
+        Some(CachedImage { path, about, _in_use: Arc::new(in_use) })
+    }
+
+    /// The keys of all images of a kind.
+    pub(super) fn keys(&self, kind: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.root.join(kind)).into_iter().flatten().flatten();
+        let names = entries.filter_map(|it| it.file_name().into_string().ok());
+        names.filter(|name| !name.starts_with('.')).collect()
+    }
+
+    /// What is known of the image under a key, whole or not.
+    pub(super) fn peek(&self, kind: &str, key: &str) -> Option<About> {
+        About::load(&self.root.join(kind).join(key).join(ABOUT)).ok()
     }
 
     /// What is known of an image of this cache; `None` for any other file.
     pub fn about(&self, image: &Path) -> Option<About> {
-        let is_ours = image.starts_with(&self.root) && image.file_name().is_some_and(|it| it == DISK);
+        let is_ours =
+            image.starts_with(&self.root) && image.file_name().is_some_and(|it| it == DISK);
         is_ours.then(|| About::load(&image.with_file_name(ABOUT)).ok()).flatten()
     }
 
@@ -113,8 +137,10 @@ impl Cache {
         }
         sweep(&shelf, key, progress)?;
         let place = shelf.join(key);
-        // Half of an image is none: what `find` did not accept makes room.
-        remove(&place, progress)?;
+        if place.exists() {
+            progress.warn(&format!("`{}` is damaged: it is made anew", place.display()));
+            remove(&place, progress)?;
+        }
 
         let temporary = Temporary::create(&shelf, key)?;
         let made = make(&temporary.path, &temporary.path.join(DISK))
@@ -129,7 +155,9 @@ impl Cache {
             drop(remove(&temporary.path, progress));
             return Err(error);
         }
-        self.find(kind, key).ok_or_else(|| Error::failure("the image just made is not in the cache"))
+        let image = self.find(kind, key);
+        self.keep_to_limit(progress)?;
+        image.ok_or_else(|| Error::failure("the image just made is not in the cache"))
     }
 }
 
@@ -143,7 +171,8 @@ struct Temporary {
 impl Temporary {
     fn create(shelf: &Path, key: &str) -> Result<Self> {
         let create = || {
-            let path = tempfile::Builder::new().prefix(&format!(".{key}.")).tempdir_in(shelf)?.keep();
+            let path =
+                tempfile::Builder::new().prefix(&format!(".{key}.")).tempdir_in(shelf)?.keep();
             let folder = File::open(&path)?;
             rustix::fs::flock(&folder, FlockOperation::LockShared)?;
             io::Result::Ok(Self { path, _lock: folder })
@@ -156,11 +185,13 @@ impl Temporary {
         progress.stage("checking the image in");
         let path = self.path.join(DISK);
         let disk = Raw::open(&path)?;
+        let metadata = fs::metadata(&path).context(|| format!("reading `{}`", path.display()))?;
         let about = About {
             made_by: format!("nodeforge {}", env!("CARGO_PKG_VERSION")),
             from: made.from,
             size: crate::disk::Disk::size(&disk),
-            sha256: sha256_of_disk(&disk)?,
+            sha256: made.sha256.map_or_else(|| sha256_of_disk(&disk), Ok)?,
+            modified: metadata.modified().ok(),
             packages: made.packages,
         };
         about.save(&self.path.join(ABOUT))?;
@@ -174,6 +205,26 @@ impl Temporary {
     }
 }
 
+/// Whether an image's file is as it was when it was made, as far as its metadata tells.
+fn is_untouched(path: &Path, about: &About) -> bool {
+    fs::metadata(path).is_ok_and(|it| {
+        it.len() == about.size && about.modified.is_some_and(|then| it.modified().ok() == Some(then))
+    })
+}
+
+/// Whether an image's bytes are those it was made with.
+pub(super) fn is_sound(path: &Path, about: &About) -> bool {
+    let sha256 = || sha256_of_disk(&Raw::open(path)?);
+    let is_whole = fs::metadata(path).is_ok_and(|it| it.len() == about.size);
+    is_whole && sha256().is_ok_and(|sha256| sha256 == about.sha256)
+}
+
+/// Notes that an image is used, for whoever prunes. A cache that cannot be written is no obstacle.
+fn touch(folder: &Path) {
+    let now = std::time::SystemTime::now();
+    drop(File::options().append(true).open(folder.join(ABOUT)).and_then(|it| it.set_modified(now)));
+}
+
 /// Takes a key's lock, waiting for another nodeforge that holds it.
 fn lock(shelf: &Path, key: &str, progress: &dyn Progress) -> Result<File> {
     let path = shelf.join(format!(".{key}.lock"));
@@ -182,7 +233,8 @@ fn lock(shelf: &Path, key: &str, progress: &dyn Progress) -> Result<File> {
         .truncate(false)
         .write(true)
         .open(&path)
-        .context(|| format!("opening `{}`", path.display()))?;
+        .context(|| format!("opening `{}`", path.display()))
+        .map_err(|error| error.hint("XDG_CACHE_HOME can point the cache to another folder"))?;
     let mut has_said = false;
     while !try_lock(&file)? {
         if !has_said {
@@ -196,7 +248,7 @@ fn lock(shelf: &Path, key: &str, progress: &dyn Progress) -> Result<File> {
 }
 
 /// Whether a lock that nobody else holds was taken.
-fn try_lock(file: impl AsFd) -> Result<bool> {
+pub(super) fn try_lock(file: impl AsFd) -> Result<bool> {
     match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(true),
         Err(Errno::WOULDBLOCK) => Ok(false),
@@ -228,12 +280,12 @@ fn sweep(shelf: &Path, own_key: &str, progress: &dyn Progress) -> Result<()> {
 }
 
 #[cfg(target_os = "linux")]
-fn remove(folder: &Path, progress: &dyn Progress) -> Result<()> {
+pub(super) fn remove(folder: &Path, progress: &dyn Progress) -> Result<()> {
     crate::prepare::sandbox::remove_folder(folder, progress)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn remove(folder: &Path, _progress: &dyn Progress) -> Result<()> {
+pub(super) fn remove(folder: &Path, _progress: &dyn Progress) -> Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(error).context(|| format!("removing `{}`", folder.display()))
@@ -251,7 +303,7 @@ mod tests {
 
     fn make(disk: &Path) -> Result<Made> {
         Raw::create(disk, 1 << 20)?;
-        Ok(Made { from: serde_json::json!("a test"), packages: Vec::new() })
+        Ok(Made { from: serde_json::json!("a test"), sha256: None, packages: Vec::new() })
     }
 
     fn names(folder: &Path) -> Vec<String> {

@@ -4,13 +4,30 @@ mod about;
 #[cfg(target_os = "linux")]
 pub(crate) mod bootstrap;
 mod cache;
+mod catalogue;
+mod checksums;
+mod download;
+mod http;
+mod import;
+mod keep;
 #[cfg(target_os = "linux")]
 mod layout;
 #[cfg(target_os = "linux")]
 mod loader;
+mod lock;
+mod memo;
+mod obtain;
+mod openpgp;
+mod remote;
+mod retry;
+mod unpack;
 
 pub use about::{About, Package};
 #[cfg(target_os = "linux")]
 pub use bootstrap::bootstrap;
 pub(crate) use cache::Made;
 pub use cache::{Cache, CachedImage};
+pub use catalogue::{Catalogue, Entry};
+pub use keep::{Kept, Limits, Pruned};
+pub use lock::{Lock, LockedBase};
+pub use obtain::{Obtained, Options, Source};

@@ -1,0 +1,285 @@
+//! Looking after the cache: what is in it, what may go, what is damaged.
+
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use super::about::About;
+use super::cache::{ABOUT, Cache, DISK, is_sound, remove, try_lock};
+use super::obtain::{BASES, PARTS};
+use crate::error::{Context as _, Error, Result};
+use crate::interrupt;
+use crate::progress::Progress;
+
+/// The most bytes the cache may take, as a size like `20G`.
+const VARIABLE: &str = "NODEFORGE_CACHE_SIZE";
+/// Folders with no images in them.
+const OTHERS: [&str; 4] = ["debs", "hashes", "logs", PARTS];
+
+/// An image in the cache.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// `bases`, `prepared`
+    pub kind: String,
+    /// The hash of everything it was made of.
+    pub key: String,
+    /// What is known of it; `None` when it is damaged.
+    pub about: Option<About>,
+    /// Bytes it takes on the disk.
+    pub occupied: u64,
+    /// When it was last used.
+    pub used: SystemTime,
+    folder: PathBuf,
+}
+
+/// What may stay in the cache. Nothing set means all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Images unused for longer go.
+    pub age: Option<Duration>,
+    /// The images used longest ago go until no more bytes than this are taken.
+    pub size: Option<u64>,
+}
+
+/// What went.
+#[derive(Clone, Debug, Default)]
+pub struct Pruned {
+    /// The images that went.
+    pub images: Vec<Kept>,
+    /// Downloads that were not whole.
+    pub parts: usize,
+    /// Bytes of the disk that are free again.
+    pub freed: u64,
+}
+
+impl Kept {
+    /// Where it came from, in words.
+    pub fn origin(&self) -> String {
+        let Some(about) = &self.about else { return "damaged".into() };
+        let from = &about.from;
+        let text = |value: Option<&serde_json::Value>| value.and_then(|it| it.as_str()).map(str::to_owned);
+        text(from.pointer("/download/url"))
+            .or_else(|| text(from.get("file")))
+            .or_else(|| {
+                let suite = text(from.get("suite"))?;
+                Some(format!("Debian {suite} {}, bootstrapped", text(from.get("arch"))?))
+            })
+            .or_else(|| text(from.get("base")).map(|base| format!("prepared from {}", &base[..12])))
+            .unwrap_or_default()
+    }
+}
+
+impl Cache {
+    /// All images, those used last first.
+    pub fn list(&self) -> Result<Vec<Kept>> {
+        let mut all = Vec::new();
+        for kind in self.kinds()? {
+            for key in self.keys(&kind) {
+                let folder = self.root.join(&kind).join(&key);
+                // Another nodeforge may remove it at any moment.
+                let Ok(metadata) = fs::metadata(&folder) else { continue };
+                let used = fs::metadata(folder.join(ABOUT)).and_then(|it| it.modified());
+                all.push(Kept {
+                    about: self.peek(&kind, &key),
+                    occupied: occupied(&folder),
+                    used: used.or_else(|_| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH),
+                    folder,
+                    kind: kind.clone(),
+                    key,
+                });
+            }
+        }
+        all.sort_by(|a, b| b.used.cmp(&a.used).then_with(|| a.key.cmp(&b.key)));
+        Ok(all)
+    }
+
+    /// Bytes of the disk that the cache takes, all in all.
+    pub fn occupied(&self) -> u64 {
+        occupied(&self.root)
+    }
+
+    /// Removes what exceeds the limits and nobody uses, and downloads nobody works at. Without
+    /// any limit only what is damaged and what is not whole goes.
+    pub fn prune(&self, limits: Limits, progress: &dyn Progress) -> Result<Pruned> {
+        let mut pruned = Pruned::default();
+        self.prune_parts(&mut pruned)?;
+        let now = SystemTime::now();
+        let mut left = self.occupied();
+        let mut images = self.list()?;
+        // From the one used longest ago.
+        while let Some(image) = images.pop() {
+            interrupt::check()?;
+            let age = now.duration_since(image.used).unwrap_or_default();
+            let goes = image.about.is_none()
+                || limits.age.is_some_and(|most| age >= most)
+                || limits.size.is_some_and(|most| left > most);
+            if goes && self.remove_image(&image, progress)? {
+                left = left.saturating_sub(image.occupied);
+                pruned.freed += image.occupied;
+                pruned.images.push(image);
+            }
+        }
+        Ok(pruned)
+    }
+
+    /// Removes what exceeds the limit that the environment sets, if any.
+    pub(super) fn keep_to_limit(&self, progress: &dyn Progress) -> Result<()> {
+        let Some(text) = std::env::var_os(VARIABLE) else { return Ok(()) };
+        let text = text.to_string_lossy();
+        let size = crate::config::parse_size(&text).context(|| format!("reading {VARIABLE}"))?;
+        if self.occupied() > size {
+            self.prune(Limits { age: None, size: Some(size) }, progress)?;
+        }
+        Ok(())
+    }
+
+    /// Reads an image and says whether it is what it was when it was made. A damaged one goes:
+    /// whoever wants it gets it anew.
+    pub fn verify(&self, image: &Kept, progress: &dyn Progress) -> Result<bool> {
+        let sound = image.about.as_ref().is_some_and(|it| is_sound(&image.folder.join(DISK), it));
+        interrupt::check()?;
+        if !sound && !self.remove_image(image, progress)? {
+            let path = image.folder.display();
+            return Err(Error::failure(format!("`{path}` is damaged, and in use")));
+        }
+        Ok(sound)
+    }
+
+    fn kinds(&self) -> Result<Vec<String>> {
+        let read = || {
+            let mut kinds = Vec::new();
+            for entry in fs::read_dir(&self.root)? {
+                let entry = entry?;
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if entry.file_type()?.is_dir() && !OTHERS.contains(&name.as_str()) {
+                    kinds.push(name);
+                }
+            }
+            kinds.sort();
+            std::io::Result::Ok(kinds)
+        };
+        read().context(|| format!("reading `{}`", self.root.display()))
+    }
+
+    /// Whether an image could be removed: not while somebody uses it.
+    fn remove_image(&self, image: &Kept, progress: &dyn Progress) -> Result<bool> {
+        let Ok(folder) = File::open(&image.folder) else { return Ok(false) };
+        if !try_lock(&folder)? {
+            return Ok(false);
+        }
+        // In one step: who looks for it sees all of it, or nothing.
+        let doomed = self.root.join(&image.kind).join(format!(".{}.pruned", image.key));
+        fs::rename(&image.folder, &doomed)
+            .context(|| format!("removing `{}`", image.folder.display()))?;
+        remove(&doomed, progress)?;
+        Ok(true)
+    }
+
+    fn prune_parts(&self, pruned: &mut Pruned) -> Result<()> {
+        let folder = self.folder(PARTS)?;
+        let shelf = self.folder(BASES)?;
+        for entry in fs::read_dir(&folder).context(|| format!("reading `{}`", folder.display()))? {
+            let path = entry?.path();
+            let Some(key) = path.file_stem().map(|it| it.to_string_lossy().into_owned()) else {
+                continue;
+            };
+            let lock = File::options()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .open(shelf.join(format!(".{key}.lock")))
+                .context(|| "locking the cache")?;
+            if !try_lock(&lock)? {
+                continue;
+            }
+            pruned.freed += occupied(&path);
+            pruned.parts += usize::from(path.extension().is_some_and(|it| it == "part"));
+            fs::remove_file(&path).context(|| format!("removing `{}`", path.display()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of the disk that a file or a folder with all in it takes. What vanishes takes nothing.
+fn occupied(path: &Path) -> u64 {
+    let Ok(metadata) = fs::symlink_metadata(path) else { return 0 };
+    let inside = if metadata.is_dir() {
+        fs::read_dir(path).into_iter().flatten().flatten().map(|it| occupied(&it.path())).sum()
+    } else {
+        0
+    };
+    metadata.blocks() * 512 + inside
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{Disk as _, Raw};
+    use crate::progress::Silent;
+    use crate::source::Made;
+
+    fn cache(folder: &Path) -> Cache {
+        let cache = Cache::at(folder.into()).unwrap();
+        for (age, key) in ["old", "middle", "new"].into_iter().enumerate() {
+            let image = cache.image("bases", key, &Silent, |_, disk| {
+                Raw::create(disk, 1 << 20)?.write_at(&[1; 1 << 20], 0)?;
+                Ok(Made { from: serde_json::json!({}), sha256: None, packages: Vec::new() })
+            });
+            let about = image.unwrap().path.with_file_name(ABOUT);
+            let used = SystemTime::now() - Duration::from_secs(1000 * (3 - age as u64));
+            File::options().append(true).open(about).unwrap().set_modified(used).unwrap();
+        }
+        cache
+    }
+
+    fn keys(images: &[Kept]) -> Vec<&str> {
+        images.iter().map(|it| it.key.as_str()).collect()
+    }
+
+    #[test]
+    fn the_longest_unused_go_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = cache(folder.path());
+        assert_eq!(keys(&cache.list().unwrap()), ["new", "middle", "old"]);
+        let limits = Limits { age: None, size: Some(5 << 19) };
+        assert_eq!(keys(&cache.prune(limits, &Silent).unwrap().images), ["old"]);
+        let limits = Limits { age: Some(Duration::from_secs(1500)), size: None };
+        assert_eq!(keys(&cache.prune(limits, &Silent).unwrap().images), ["middle"]);
+        assert_eq!(keys(&cache.prune(Limits::default(), &Silent).unwrap().images), [""; 0]);
+        assert_eq!(keys(&cache.list().unwrap()), ["new"]);
+    }
+
+    #[test]
+    fn what_is_in_use_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = cache(folder.path());
+        let image = cache.find("bases", "old").unwrap();
+        let all = Limits { age: Some(Duration::ZERO), size: None };
+        assert_eq!(keys(&cache.prune(all, &Silent).unwrap().images), ["middle", "new"]);
+        drop(image);
+        assert_eq!(keys(&cache.prune(all, &Silent).unwrap().images), ["old"]);
+    }
+
+    #[test]
+    fn damage_is_found_and_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = cache(folder.path());
+        let images = cache.list().unwrap();
+        Raw::open_writable(&images[1].folder.join(DISK)).unwrap().write_at(b"bit rot", 99).unwrap();
+        let sound: Vec<_> = images.iter().map(|it| cache.verify(it, &Silent).unwrap()).collect();
+        assert_eq!(sound, [true, false, true]);
+        assert_eq!(keys(&cache.list().unwrap()), ["new", "old"]);
+    }
+
+    #[test]
+    fn a_touched_image_is_looked_at_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = cache(folder.path());
+        let path = cache.find("bases", "new").unwrap().path;
+        Raw::open_writable(&path).unwrap().write_at(b"bit rot", 99).unwrap();
+        assert!(cache.find("bases", "new").is_none());
+        Raw::open_writable(&path).unwrap().write_at(&[1; 7], 99).unwrap();
+        assert!(cache.find("bases", "new").is_some());
+    }
+}

@@ -1,0 +1,404 @@
+//! One door for every base: from the catalogue, an address, this machine, or packages.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::cache::{Cache, CachedImage, Made};
+use super::catalogue::Catalogue;
+use super::checksums::Hashes;
+use super::download::{Wanted, download};
+use super::http::Client;
+use super::lock::{Lock, LockedBase};
+use super::remote::{Inquiry, Pinned, Remote};
+use super::{import, memo};
+use crate::config::Base;
+use crate::disk::{self, Format};
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+
+/// Where bases are in the cache.
+pub(super) const BASES: &str = "bases";
+/// Where what is not whole yet is in the cache.
+pub(super) const PARTS: &str = "downloads";
+
+/// How the network and the lock file may be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Nothing is fetched: the cache has it, or it fails.
+    pub offline: bool,
+    /// The lock file must be there and stay as it is.
+    pub locked: bool,
+    /// What the lock file pins is looked up anew.
+    pub update: bool,
+}
+
+/// What every base needs to be obtained.
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    /// Images that are there already, and new ones.
+    pub cache: &'a Cache,
+    /// Images by name.
+    pub catalogue: &'a Catalogue,
+    /// What relative paths start from: the cluster file's folder.
+    pub directory: &'a Path,
+    /// How the network and the lock file may be used.
+    pub options: Options,
+    /// Whoever shows what is going on.
+    pub progress: &'a dyn Progress,
+}
+
+/// A base as a raw image.
+#[derive(Clone, Debug)]
+pub struct Obtained {
+    /// The raw image; in the cache, unless it is the user's own raw file.
+    pub path: PathBuf,
+    /// SHA-256 of the raw image.
+    pub sha256: String,
+    /// Where it came from, in words.
+    pub origin: String,
+    /// How it was verified, in words.
+    pub verified: String,
+    /// What the lock file says of it.
+    pub locked: LockedBase,
+    /// Whether nothing had to be fetched or made.
+    pub was_cached: bool,
+    /// Keeps it from being pruned.
+    _image: Option<CachedImage>,
+}
+
+/// What the cache knows of a download.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Provenance {
+    /// As in the lock file.
+    request: String,
+    url: String,
+    date: Option<String>,
+    size: u64,
+    sha256: String,
+    sha512: Option<String>,
+    signer: Option<String>,
+    verified: String,
+}
+
+impl Source<'_> {
+    /// The base of a cluster, as its lock file pins it. The lock file is written when it is
+    /// missing, or when the cluster file asks for another base than it did.
+    pub fn obtain_locked(&self, base: &Base) -> Result<Obtained> {
+        let path = Lock::path(self.directory);
+        let mut lock = Lock::load(&path)?;
+        let request = self.request(base);
+        let known = lock.base.as_ref().filter(|it| it.request == request);
+        if self.options.locked && known.is_none() {
+            return Err(would_change(&path, "it does not pin the base"));
+        }
+        let obtained = self.obtain(base, known.filter(|_| !self.options.update))?;
+        let is_same = known.is_some_and(|known| {
+            known.raw_sha256 == obtained.sha256 && known.url == obtained.locked.url
+        });
+        if is_same {
+            return Ok(obtained);
+        }
+        if self.options.locked {
+            return Err(would_change(&path, "the base is another one"));
+        }
+        if known.is_some() && !self.options.update {
+            self.progress.warn("the base is another one than before: the lock file follows");
+        }
+        lock.base = Some(obtained.locked.clone());
+        lock.save(&path)?;
+        Ok(obtained)
+    }
+
+    /// A base; `known` is what a lock file pins.
+    pub fn obtain(&self, base: &Base, known: Option<&LockedBase>) -> Result<Obtained> {
+        match base {
+            Base::Catalogue(_) | Base::Url { .. } => self.remote(base, known),
+            Base::Path(path) => self.local(base, path),
+            #[cfg(target_os = "linux")]
+            Base::Bootstrap(bootstrap) => {
+                let image = super::bootstrap(bootstrap, self.cache, self.progress)?;
+                let origin = format!(
+                    "Debian {} {}, bootstrapped from packages",
+                    bootstrap.suite,
+                    bootstrap.arch.name()
+                );
+                let verified = "packages verified by apt".to_owned();
+                Ok(self.made(base, image, origin, verified))
+            }
+            #[cfg(not(target_os = "linux"))]
+            Base::Bootstrap(_) => Err(Error::failure("a base can be bootstrapped on Linux only")
+                .hint("bootstrap it there, and name the image as `path` under [base]")),
+        }
+    }
+
+    /// What a cluster file asks for, in one line that changes when it asks for another base.
+    fn request(&self, base: &Base) -> String {
+        match base {
+            Base::Catalogue(name) => format!("image {name}"),
+            Base::Path(path) => {
+                let path = path.strip_prefix(self.directory).unwrap_or(path);
+                format!("path {}", path.display())
+            }
+            Base::Url { url, sha256, sha512, signature, key } => {
+                let pins = [("sha256", sha256), ("sha512", sha512), ("signature", signature), ("key", key)];
+                let pins = pins.into_iter().filter_map(|(name, it)| Some(format!(" {name} {}", it.as_ref()?)));
+                format!("url {url}{}", pins.collect::<String>())
+            }
+            Base::Bootstrap(it) => {
+                let mirror = it.mirror.as_ref().map_or_else(String::new, |it| format!(" from {it}"));
+                format!("bootstrap {} {} {:?}{mirror}", it.suite, it.arch.name(), it.layout)
+            }
+        }
+    }
+
+    fn remote(&self, base: &Base, known: Option<&LockedBase>) -> Result<Obtained> {
+        let request = self.request(base);
+        // What is pinned is looked for before anybody is asked.
+        let pinned = match (known, base) {
+            (Some(known), _) => Hashes { sha256: known.sha256.clone(), sha512: known.sha512.clone() },
+            (None, Base::Url { sha256, sha512, .. }) => {
+                Hashes { sha256: sha256.clone(), sha512: sha512.clone() }
+            }
+            _ => Hashes::default(),
+        };
+        let is_alike = |it: &Provenance| it.is(&pinned) || (pinned.is_empty() && it.request == request);
+        if !pinned.is_empty() || self.options.offline {
+            if let Some((image, provenance)) = self.find(is_alike) {
+                return Ok(fetched(request, image, &provenance, true));
+            }
+        }
+        if self.options.offline {
+            return Err(Error::failure(format!("the cache does not have `{}`", what(base)))
+                .hint("without `--offline` it is fetched"));
+        }
+        self.progress.stage(&format!("looking for {}", what(base)));
+        let client = Client::new();
+        let inquiry = Inquiry {
+            client: &client,
+            catalogue: self.catalogue,
+            directory: self.directory,
+            progress: self.progress,
+        };
+        let remote = ask(&inquiry, base, known)?;
+        if let Some((image, provenance)) = self.find(|it| it.is(&remote.hashes)) {
+            return Ok(fetched(request, image, &provenance, true));
+        }
+        self.fetch(&client, &remote, request)
+    }
+
+    fn fetch(&self, client: &Client, remote: &Remote, request: String) -> Result<Obtained> {
+        let parts = self.cache.folder(PARTS)?;
+        let mut was_cached = true;
+        let image = self.cache.image(BASES, &remote.key, self.progress, |_, disk| {
+            was_cached = false;
+            let name = remote.url.rsplit('/').next().unwrap_or(&remote.url);
+            self.progress.stage(&format!("downloading {name}"));
+            let wanted = Wanted {
+                url: &remote.url,
+                hashes: remote.hashes.clone(),
+                verifier: remote.verifier.as_ref(),
+                limit: remote.limit,
+                key: &remote.key,
+            };
+            let delivered = download(client, &wanted, &parts, disk, self.progress)?;
+            let provenance = Provenance {
+                request: request.clone(),
+                url: remote.url.clone(),
+                date: remote.date.clone(),
+                size: delivered.size,
+                sha256: delivered.hashes.sha256.unwrap_or_default(),
+                sha512: delivered.hashes.sha512,
+                signer: remote.verifier.as_ref().map(|it| it.fingerprint.clone()),
+                verified: remote.verified.clone(),
+            };
+            let from = serde_json::json!({ "download": provenance });
+            Ok(Made { from, sha256: Some(delivered.raw_sha256), packages: Vec::new() })
+        })?;
+        let provenance = provenance(&image)
+            .ok_or_else(|| Error::failure("the cache does not know where the image came from"))?;
+        Ok(fetched(request, image, &provenance, was_cached))
+    }
+
+    /// Of the downloads in the cache that fit, the newest release.
+    fn find(&self, fits: impl Fn(&Provenance) -> bool) -> Option<(CachedImage, Provenance)> {
+        let mut found: Vec<_> = self
+            .cache
+            .keys(BASES)
+            .into_iter()
+            .filter_map(|key| {
+                let provenance = read_provenance(&self.cache.peek(BASES, &key)?.from)?;
+                fits(&provenance).then_some((key, provenance))
+            })
+            .collect();
+        found.sort_by(|(_, one), (_, other)| one.date.cmp(&other.date));
+        found.into_iter().rev().find_map(|(key, provenance)| {
+            Some((self.cache.find(BASES, &key)?, provenance))
+        })
+    }
+
+    /// An image on this machine: used as it is when it is raw, else copied into the cache.
+    fn local(&self, base: &Base, path: &Path) -> Result<Obtained> {
+        let as_input = |error: Error| Error::input(error.to_string());
+        let format = disk::probe(path).map_err(as_input)?;
+        let origin = path.display().to_string();
+        let verified = "an image of your own".to_owned();
+        if format == Format::Raw {
+            // Says what is wrong with a file that is no disk.
+            let disk = disk::open(path)?;
+            self.progress.stage("hashing the base");
+            let sha256 = memo::sha256_of(path, self.cache)?;
+            let locked = LockedBase {
+                request: self.request(base),
+                url: None,
+                date: None,
+                size: None,
+                sha256: None,
+                sha512: None,
+                raw_size: disk.size(),
+                raw_sha256: sha256.clone(),
+                signer: None,
+                verified: verified.clone(),
+            };
+            let path = path.to_owned();
+            return Ok(Obtained { path, sha256, origin, verified, locked, was_cached: true, _image: None });
+        }
+        self.progress.stage("hashing the base");
+        let (key, source) = if format.is_compressed() {
+            (memo::sha256_of(path, self.cache)?, None)
+        } else {
+            // It may lie on others: only what a reader sees tells whether it is the same.
+            let source = disk::open(path)?;
+            (crate::digest::sha256_of_disk(&*source)?, Some(source))
+        };
+        let image = self.cache.image(BASES, &key, self.progress, |_, output| {
+            self.progress.stage("unpacking the base");
+            let sha256 = match &source {
+                Some(source) => {
+                    drop(std::fs::File::create_new(output)?);
+                    import::copy(&**source, output)?
+                }
+                None => import::compressed(path, output, &key)?,
+            };
+            let from = serde_json::json!({ "file": path, "format": format.name(), "key": key });
+            Ok(Made { from, sha256: Some(sha256), packages: Vec::new() })
+        })?;
+        Ok(self.made(base, image, origin, verified))
+    }
+
+    fn made(&self, base: &Base, image: CachedImage, origin: String, verified: String) -> Obtained {
+        let locked = LockedBase {
+            request: self.request(base),
+            url: None,
+            date: None,
+            size: None,
+            sha256: None,
+            sha512: None,
+            raw_size: image.about.size,
+            raw_sha256: image.about.sha256.clone(),
+            signer: None,
+            verified: verified.clone(),
+        };
+        Obtained {
+            path: image.path.clone(),
+            sha256: image.about.sha256.clone(),
+            origin,
+            verified,
+            locked,
+            was_cached: false,
+            _image: Some(image),
+        }
+    }
+}
+
+/// Asks about a base, which a lock file may have pinned.
+fn ask(inquiry: &Inquiry<'_>, base: &Base, known: Option<&LockedBase>) -> Result<Remote> {
+    if let Some(known) = known
+        && let Some(url) = &known.url
+    {
+        let hashes = Hashes { sha256: known.sha256.clone(), sha512: known.sha512.clone() };
+        let mut remote =
+            inquiry.pinned(&Pinned { url, hashes, signature: None, by: "nodeforge.lock" })?;
+        remote.date.clone_from(&known.date);
+        return Ok(remote);
+    }
+    match base {
+        Base::Url { url, sha256, sha512, signature, key } => {
+            let hashes = Hashes { sha256: sha256.clone(), sha512: sha512.clone() };
+            let signature = signature.as_deref().zip(key.as_deref());
+            inquiry.pinned(&Pinned { url, hashes, signature, by: "the cluster file" })
+        }
+        Base::Catalogue(name) => {
+            let (name, date) = match name.split_once('@') {
+                Some((name, date)) => (name, Some(date)),
+                None => (name.as_str(), None),
+            };
+            inquiry.named(name, date)
+        }
+        Base::Path(_) | Base::Bootstrap(_) => {
+            Err(Error::failure(format!("{} is not elsewhere", what(base))))
+        }
+    }
+}
+
+fn what(base: &Base) -> String {
+    match base {
+        Base::Catalogue(name) => name.clone(),
+        Base::Url { url, .. } => url.clone(),
+        Base::Path(path) => path.display().to_string(),
+        Base::Bootstrap(bootstrap) => bootstrap.suite.clone(),
+    }
+}
+
+impl Provenance {
+    /// Whether it has these hashes, as far as there are any.
+    fn is(&self, hashes: &Hashes) -> bool {
+        let differs = |wanted: &Option<String>, own: Option<&String>| {
+            wanted.as_ref().is_some_and(|wanted| own != Some(wanted))
+        };
+        !hashes.is_empty()
+            && !differs(&hashes.sha256, Some(&self.sha256))
+            && !differs(&hashes.sha512, self.sha512.as_ref())
+    }
+}
+
+fn provenance(image: &CachedImage) -> Option<Provenance> {
+    read_provenance(&image.about.from)
+}
+
+fn read_provenance(from: &serde_json::Value) -> Option<Provenance> {
+    serde_json::from_value(from.get("download")?.clone()).ok()
+}
+
+fn fetched(request: String, image: CachedImage, from: &Provenance, was_cached: bool) -> Obtained {
+    let origin = match &from.date {
+        Some(date) => format!("{} of {date}", from.url),
+        None => from.url.clone(),
+    };
+    let locked = LockedBase {
+        request,
+        url: Some(from.url.clone()),
+        date: from.date.clone(),
+        size: Some(from.size),
+        sha256: Some(from.sha256.clone()),
+        sha512: from.sha512.clone(),
+        raw_size: image.about.size,
+        raw_sha256: image.about.sha256.clone(),
+        signer: from.signer.clone(),
+        verified: from.verified.clone(),
+    };
+    Obtained {
+        path: image.path.clone(),
+        sha256: image.about.sha256.clone(),
+        origin,
+        verified: from.verified.clone(),
+        locked,
+        was_cached,
+        _image: Some(image),
+    }
+}
+
+fn would_change(path: &Path, why: &str) -> Error {
+    Error::input(format!("`{}` would change: {why}", path.display()))
+        .hint("run it without `--locked`, or `nodeforge lock`, and look at the difference")
+}
