@@ -6,5 +6,6 @@ mod support;
 
 mod cli;
 mod firstboot;
+mod flash;
 mod quickstart;
 mod tools;
