@@ -93,7 +93,8 @@ pub struct Output {
 impl Output {
     /// The error that says this program failed, with what it last wrote.
     pub fn failure(&self) -> Error {
-        let last = |text: &str| text.lines().rfind(|line| !line.trim().is_empty()).map(str::to_owned);
+        let last =
+            |text: &str| text.lines().rfind(|line| !line.trim().is_empty()).map(str::to_owned);
         match last(&self.stderr).or_else(|| last(&self.stdout)) {
             Some(line) => Error::failure(line).context(format!("`{}` failed", self.name)),
             None => Error::failure(format!("`{}` failed", self.name)),
@@ -135,8 +136,8 @@ fn cannot_start(name: &str, package: &str, error: &io::Error) -> Error {
     if error.kind() == io::ErrorKind::NotFound {
         return missing(name, package);
     }
-    let result: Result<()> =
-        Err(io::Error::new(error.kind(), error.to_string())).context(|| format!("starting `{name}`"));
+    let result: Result<()> = Err(io::Error::new(error.kind(), error.to_string()))
+        .context(|| format!("starting `{name}`"));
     result.expect_err("made as an error above")
 }
 
@@ -163,7 +164,8 @@ mod tests {
 
     #[test]
     fn a_failure_says_what_the_program_said_last() {
-        let error = Tool::new("sh", "dash").args(["-c", "echo no disk >&2; exit 3"]).run().unwrap_err();
+        let error =
+            Tool::new("sh", "dash").args(["-c", "echo no disk >&2; exit 3"]).run().unwrap_err();
         assert_eq!(error.to_string(), "`sh` failed: no disk");
     }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use super::source::SourceArgs;
 use super::table::table;
 use super::ui::{Ui, bytes, seconds};
 use super::{file_and_nodes, prepare, print_json, select};
@@ -51,6 +52,9 @@ pub(super) struct Build {
     #[arg(long)]
     no_cache: bool,
 
+    #[command(flatten)]
+    source: SourceArgs,
+
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -85,7 +89,7 @@ impl Build {
         let template_plan = plan::template(&cluster)?;
 
         let staging = Staging::new(output)?;
-        let prepared = prepare::obtain(&cluster, self.no_cache, ui)?;
+        let prepared = prepare::obtain(&cluster, &self.source, self.no_cache, ui)?;
 
         ui.stage("stamping nodes");
         let stamped = parallel(jobs, &plans, |(node, changes)| {

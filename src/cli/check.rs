@@ -44,13 +44,23 @@ impl Check {
             .iter()
             .map(|node| {
                 let addresses: Vec<_> = node.addresses.iter().map(ToString::to_string).collect();
-                let addresses = if addresses.is_empty() { "automatic".into() } else { addresses.join(" ") };
-                vec![node.hostname.clone(), node.role.clone(), addresses, base.clone(), formats.join(" ")]
+                let addresses =
+                    if addresses.is_empty() { "automatic".into() } else { addresses.join(" ") };
+                vec![
+                    node.hostname.clone(),
+                    node.role.clone(),
+                    addresses,
+                    base.clone(),
+                    formats.join(" "),
+                ]
             })
             .collect();
         let headings = ["NODE", "ROLE", "ADDRESSES", "BASE", "OUTPUTS"];
         anstream::print!("{}", table(&headings, &[], &rows));
-        ui.detail(&format!("the profile is {}: {}", cluster.profile.name, cluster.profile.description));
+        ui.detail(&format!(
+            "the profile is {}: {}",
+            cluster.profile.name, cluster.profile.description
+        ));
         Ok(())
     }
 }

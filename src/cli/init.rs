@@ -31,7 +31,9 @@ impl Init {
         fs::create_dir_all(&self.directory)
             .context(|| format!("making the folder `{}`", self.directory.display()))?;
         match File::create_new(&path) {
-            Ok(mut file) => file.write_all(text).context(|| format!("writing `{}`", path.display()))?,
+            Ok(mut file) => {
+                file.write_all(text).context(|| format!("writing `{}`", path.display()))?
+            }
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                 return Err(Error::input(format!("`{}` is there already", path.display()))
                     .hint("nodeforge never overwrites a cluster file; move it away first"));

@@ -2,13 +2,17 @@
 
 mod boot;
 mod build;
+mod cache;
 mod check;
 mod completions;
+mod fetch;
 mod init;
+mod lock;
 mod man;
 mod plan;
 mod prepare;
 mod report;
+mod source;
 mod table;
 mod ui;
 
@@ -53,6 +57,9 @@ enum Command {
     Prepare(prepare::Prepare),
     Build(build::Build),
     Boot(boot::Boot),
+    Fetch(fetch::Fetch),
+    Lock(lock::Lock),
+    Cache(cache::Cache),
     Completions(completions::Completions),
     Man(man::Man),
 }
@@ -78,6 +85,9 @@ impl Cli {
             Command::Prepare(command) => command.run(&ui),
             Command::Build(command) => command.run(&ui),
             Command::Boot(command) => command.run(&ui),
+            Command::Fetch(command) => command.run(&ui),
+            Command::Lock(command) => command.run(&ui),
+            Command::Cache(command) => command.run(&ui),
             Command::Completions(command) => command.run(),
             Command::Man(command) => command.run(),
         }

@@ -1,5 +1,11 @@
 //! Tables on stdout: aligned columns without rules, as `ls -l` and kubectl print them.
 
+use crate::error::Result;
+
+use std::io::{self, Write as _};
+
+use crate::error::Result;
+
 /// A table under a row of headings in capitals. Columns are two blanks apart.
 pub(super) fn table(headings: &[&str], right_aligned: &[usize], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
@@ -26,6 +32,15 @@ pub(super) fn table(headings: &[&str], right_aligned: &[usize], rows: &[Vec<Stri
         text.push('\n');
     }
     text
+}
+
+/// Names and values, a line each.
+pub(super) fn pairs(pairs: &[(&str, &str)]) -> Result<()> {
+    let width = pairs.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    for (name, value) in pairs {
+        writeln!(io::stdout(), "{name:width$}  {value}")?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

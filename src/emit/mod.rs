@@ -20,8 +20,8 @@ pub use manifest::{ArtifactRecord, FileRecord, InputRecord, Manifest, NodeRecord
 pub use pool::parallel;
 pub use staging::Staging;
 
-use crate::digest::sha256_of_file;
 use crate::config::{Arch, Cluster, Format};
+use crate::digest::sha256_of_file;
 use crate::disk::{Delta, Disk};
 use crate::error::{Context, Error, Result};
 use crate::progress::Progress;

@@ -156,7 +156,8 @@ mod tests {
         let error = said("E: Unable to locate package kubelte");
         assert_eq!(error.to_string(), "the base's repositories have no package `kubelte`");
         assert_eq!(error.exit_code(), 2);
-        let error = said("E: Failed to fetch http://mirror.invalid/x  Could not resolve 'mirror.invalid'");
+        let error =
+            said("E: Failed to fetch http://mirror.invalid/x  Could not resolve 'mirror.invalid'");
         assert!(error.to_string().starts_with("the package mirror is unreachable: "));
         let error = said("dpkg: error: unable to write: No space left on device");
         assert!(error.to_string().starts_with("the disk is full: "));

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::Sandbox;
 use super::apt::{ARCHIVES, Apt, LISTS, link_archives};
 use super::generalise::generalise;
 use super::lent::Lent;
@@ -14,7 +15,6 @@ use super::mkfs::Place;
 use super::packages;
 use super::root::Root;
 use super::sandbox::Chroot;
-use super::Sandbox;
 use crate::error::{Context, Result};
 use crate::fs::Tree;
 use crate::plan::{Action, Change, Content, Origin, Owner, PackageState, UnitState};

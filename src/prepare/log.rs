@@ -24,7 +24,8 @@ pub(crate) struct Log {
 impl Log {
     /// Starts a log afresh.
     pub(crate) fn create(path: &Path) -> Result<Self> {
-        let file = File::create(path).context(|| format!("creating the log `{}`", path.display()))?;
+        let file =
+            File::create(path).context(|| format!("creating the log `{}`", path.display()))?;
         Ok(Self { file, path: path.to_owned(), last: VecDeque::new() })
     }
 

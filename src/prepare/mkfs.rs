@@ -49,8 +49,9 @@ impl Ext4 {
     pub(crate) fn read(disk: &Path, offset: u64) -> Result<Self> {
         let image = format!("{}?offset={offset}", disk.display());
         let text = Tool::new("dumpe2fs", "e2fsprogs").args(["-h", &image]).run()?;
-        Self::parse(&text)
-            .ok_or_else(|| Error::failure("`dumpe2fs` did not say what the root file system is like"))
+        Self::parse(&text).ok_or_else(|| {
+            Error::failure("`dumpe2fs` did not say what the root file system is like")
+        })
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -119,7 +120,10 @@ fn explain(error: Error, size: u64) -> Error {
     let full = ["Could not allocate", "No space left", "No free space", "too small"];
     if full.iter().any(|words| text.contains(words)) {
         return error
-            .context(format!("the files do not fit into the root file system of {} MiB", size >> 20))
+            .context(format!(
+                "the files do not fit into the root file system of {} MiB",
+                size >> 20
+            ))
             .hint("raise `size` in [disk], or make room where nodeforge's cache is");
     }
     error.context("making the root file system")
@@ -183,6 +187,9 @@ mod tests {
         Raw::create(&disk, 16 << 20).unwrap();
         let place = Place { disk, offset: 0, size: 16 << 20 };
         let error = wanted().make(&place, &root).unwrap_err().to_string();
-        assert!(error.starts_with("the files do not fit into the root file system of 16 MiB"), "{error}");
+        assert!(
+            error.starts_with("the files do not fit into the root file system of 16 MiB"),
+            "{error}"
+        );
     }
 }

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Sandbox, grow};
 use super::mkfs::Place;
+use super::{Sandbox, grow};
 use crate::disk::{Disk, Raw, Slice, copy_sparse};
 use crate::error::{Context, Error, Result};
 use crate::interrupt;

@@ -45,8 +45,9 @@ impl<'a> Root<'a> {
             }
             Sandbox::Userns => {
                 let ext4 = Ext4::read(base, place.offset)?;
-                let devices = unpack(base, &folder)
-                    .context(|| format!("unpacking the root file system of `{}`", base.display()))?;
+                let devices = unpack(base, &folder).context(|| {
+                    format!("unpacking the root file system of `{}`", base.display())
+                })?;
                 Way::Unpacked { ext4, devices }
             }
         };

@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::about::Package;
 use super::cache::{Cache, CachedImage, Made};
-use crate::digest::{hex, sha256};
 use super::layout::{Layout, SECTOR};
 use super::loader;
 use crate::config::{Arch, Bootstrap, Layout as DiskLayout};
+use crate::digest::{hex, sha256};
 use crate::disk::{Raw, Slice};
 use crate::error::{Context, Error, Result};
 use crate::fs::{Attributes, Fat, Namespace, Tree};
@@ -68,7 +68,9 @@ pub fn bootstrap(base: &Bootstrap, cache: &Cache, progress: &dyn Progress) -> Re
         return Err(Error::input("only bases with `layout = \"uefi\"` can be made from packages"));
     }
     if base.arch != host_arch() {
-        return Err(Error::input("a base can only be made from packages for this machine's processor"));
+        return Err(Error::input(
+            "a base can only be made from packages for this machine's processor",
+        ));
     }
     let from = serde_json::json!({
         "recipe": RECIPE,
@@ -95,7 +97,11 @@ pub fn bootstrap(base: &Bootstrap, cache: &Cache, progress: &dyn Progress) -> Re
             fstab: loader::fstab(&layout),
             changes: changes(&layout),
             ext4: ext4(base, &layout),
-            place: Place { disk: disk.to_owned(), offset: root.start * SECTOR, size: root.sectors * SECTOR },
+            place: Place {
+                disk: disk.to_owned(),
+                offset: root.start * SECTOR,
+                size: root.sectors * SECTOR,
+            },
             keep: (loader::names(base.arch).image.into(), loader_image.clone()),
             log,
         };
@@ -129,8 +135,19 @@ fn packages(arch: Arch) -> Vec<String> {
 /// The publisher's features, which newer suites have more of.
 fn ext4(base: &Bootstrap, layout: &Layout) -> Ext4 {
     let mut features = vec![
-        "has_journal", "ext_attr", "resize_inode", "dir_index", "filetype", "extent", "64bit",
-        "flex_bg", "sparse_super", "large_file", "huge_file", "dir_nlink", "extra_isize",
+        "has_journal",
+        "ext_attr",
+        "resize_inode",
+        "dir_index",
+        "filetype",
+        "extent",
+        "64bit",
+        "flex_bg",
+        "sparse_super",
+        "large_file",
+        "huge_file",
+        "dir_nlink",
+        "extra_isize",
         "metadata_csum",
     ];
     if base.suite != "bookworm" {
@@ -164,7 +181,10 @@ fn changes(layout: &Layout) -> Vec<Change> {
         file("/boot/grub/grub.cfg", loader::root_menu(layout)),
         file("/etc/default/grub", loader::defaults(layout)),
         file("/etc/systemd/network/90-dhcp.network", NETWORK.into()),
-        file("/etc/hosts", "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n".into()),
+        file(
+            "/etc/hosts",
+            "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n".into(),
+        ),
         Action::Directory { path: "/boot/efi".into(), mode: 0o700, owner: Owner::root() },
         Action::Symlink {
             path: "/etc/resolv.conf".into(),
@@ -174,10 +194,8 @@ fn changes(layout: &Layout) -> Vec<Change> {
         enable("systemd-resolved.service"),
         enable("ssh.service"),
     ];
-    let mut changes: Vec<Change> = actions
-        .into_iter()
-        .map(|action| Change { action, origin: Origin::Nodeforge })
-        .collect();
+    let mut changes: Vec<Change> =
+        actions.into_iter().map(|action| Change { action, origin: Origin::Nodeforge }).collect();
     changes.extend(first_boot());
     changes
 }
@@ -282,7 +300,10 @@ impl RootJob {
 fn shell_quoted(path: &Path) -> Result<String> {
     let text = path.to_str().filter(|text| !text.contains('\''));
     text.map(|text| format!("'{text}'")).ok_or_else(|| {
-        Error::input(format!("the cache's path `{}` has characters mmdebstrap cannot take", path.display()))
-            .hint("set XDG_CACHE_HOME to another folder")
+        Error::input(format!(
+            "the cache's path `{}` has characters mmdebstrap cannot take",
+            path.display()
+        ))
+        .hint("set XDG_CACHE_HOME to another folder")
     })
 }

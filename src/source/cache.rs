@@ -54,7 +54,8 @@ impl Cache {
     /// The user's cache: `$XDG_CACHE_HOME/nodeforge`, else `~/.cache/nodeforge`.
     pub fn open() -> Result<Self> {
         // An empty or relative XDG_CACHE_HOME is to be ignored (XDG base directory specification).
-        let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|it| it.is_absolute());
+        let absolute =
+            |name| std::env::var_os(name).map(PathBuf::from).filter(|it| it.is_absolute());
         let folder = absolute("XDG_CACHE_HOME")
             .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
             .ok_or_else(|| {
@@ -104,7 +105,8 @@ impl Cache {
 
     /// What is known of an image of this cache; `None` for any other file.
     pub fn about(&self, image: &Path) -> Option<About> {
-        let is_ours = image.starts_with(&self.root) && image.file_name().is_some_and(|it| it == DISK);
+        let is_ours =
+            image.starts_with(&self.root) && image.file_name().is_some_and(|it| it == DISK);
         is_ours.then(|| About::load(&image.with_file_name(ABOUT)).ok()).flatten()
     }
 
@@ -169,7 +171,8 @@ struct Temporary {
 impl Temporary {
     fn create(shelf: &Path, key: &str) -> Result<Self> {
         let create = || {
-            let path = tempfile::Builder::new().prefix(&format!(".{key}.")).tempdir_in(shelf)?.keep();
+            let path =
+                tempfile::Builder::new().prefix(&format!(".{key}.")).tempdir_in(shelf)?.keep();
             let folder = File::open(&path)?;
             rustix::fs::flock(&folder, FlockOperation::LockShared)?;
             io::Result::Ok(Self { path, _lock: folder })
@@ -205,7 +208,8 @@ impl Temporary {
 /// Whether an image's file is as it was when it was made, as far as its metadata tells.
 fn is_untouched(path: &Path, about: &About) -> bool {
     fs::metadata(path).is_ok_and(|it| {
-        it.len() == about.size && about.modified.is_some_and(|then| it.modified().ok() == Some(then))
+        it.len() == about.size
+            && about.modified.is_some_and(|then| it.modified().ok() == Some(then))
     })
 }
 

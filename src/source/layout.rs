@@ -2,8 +2,8 @@
 
 use uuid::{Builder, Uuid};
 
-use crate::digest::sha256;
 use crate::config::{Arch, Bootstrap};
+use crate::digest::sha256;
 use crate::disk::Disk;
 use crate::error::Result;
 use crate::table::{NewGptPartition, create_gpt, guid};

@@ -30,7 +30,8 @@ impl Chroot {
             )
             .map_err(std::io::Error::from)?;
             let devices = mounts::devices()?;
-            let folders = lent.iter().map(|&(from, to)| Lent::new(from, to)).collect::<Result<Vec<_>>>()?;
+            let folders =
+                lent.iter().map(|&(from, to)| Lent::new(from, to)).collect::<Result<Vec<_>>>()?;
             std::os::unix::fs::chroot(root)?;
             std::env::set_current_dir("/")?;
             let mut chroot = Self { host, mounted: Vec::new() };

@@ -28,8 +28,9 @@ pub(super) fn main() -> Result<ExitCode> {
     }
     let mut line = String::new();
     io::stdin().lock().read_line(&mut line)?;
-    let order: Order = serde_json::from_str(&line)
-        .map_err(|error| Error::failure(error.to_string()).context("reading the sandbox's order"))?;
+    let order: Order = serde_json::from_str(&line).map_err(|error| {
+        Error::failure(error.to_string()).context("reading the sandbox's order")
+    })?;
 
     // While it is held, another nodeforge does not take the folder for a dead run's.
     let folder = File::open(&order.temporary)

@@ -77,8 +77,9 @@ pub fn main(role: &OsStr) -> ExitCode {
 /// `order.scratch` is gone afterwards. An interruption ends every process of the job first.
 pub(crate) fn run<T: DeserializeOwned>(order: &Order, progress: &dyn Progress) -> Result<T> {
     interrupt::check()?;
-    let line = serde_json::to_string(order)
-        .map_err(|error| Error::failure(error.to_string()).context("writing the sandbox's order"))?;
+    let line = serde_json::to_string(order).map_err(|error| {
+        Error::failure(error.to_string()).context("writing the sandbox's order")
+    })?;
     let mut command = namespaces::command()?;
     command
         .arg(program()?)
@@ -110,8 +111,9 @@ pub(crate) fn run<T: DeserializeOwned>(order: &Order, progress: &dyn Progress) -
     end(&mut child)?;
     let complaints = complaints.join().unwrap_or_default();
     match outcome? {
-        Some(Message::Done(value)) => serde_json::from_value(value)
-            .map_err(|error| Error::failure(error.to_string()).context("reading the sandbox's answer")),
+        Some(Message::Done(value)) => serde_json::from_value(value).map_err(|error| {
+            Error::failure(error.to_string()).context("reading the sandbox's answer")
+        }),
         Some(Message::Failed(failure)) => Err(failure.into()),
         _ => Err(namespaces::explain(&complaints)),
     }
@@ -121,8 +123,11 @@ pub(crate) fn run<T: DeserializeOwned>(order: &Order, progress: &dyn Progress) -
 pub(crate) fn remove_folder(folder: &Path, progress: &dyn Progress) -> Result<()> {
     match std::fs::remove_dir_all(folder) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !is_root() => {
-            let order =
-                Order { job: Job::Nothing, scratch: folder.to_owned(), temporary: folder.to_owned() };
+            let order = Order {
+                job: Job::Nothing,
+                scratch: folder.to_owned(),
+                temporary: folder.to_owned(),
+            };
             run::<()>(&order, progress)
         }
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -6,16 +6,8 @@ use crate::error::{Error, Result};
 use crate::tool;
 
 /// Processes die with their first one, and see and reach nothing of the host's but files and network.
-const ISOLATION: [&str; 8] = [
-    "--mount",
-    "--propagation=private",
-    "--pid",
-    "--fork",
-    "--kill-child",
-    "--ipc",
-    "--uts",
-    "--",
-];
+const ISOLATION: [&str; 8] =
+    ["--mount", "--propagation=private", "--pid", "--fork", "--kill-child", "--ipc", "--uts", "--"];
 
 /// Whether this process is root, and needs no user namespace to be it.
 pub(crate) fn is_root() -> bool {
@@ -80,7 +72,8 @@ pub(super) fn explain(stderr: &str) -> Error {
     if is_root() {
         return error.hint("in a container, it needs the right to make mount and pid namespaces");
     }
-    let restricted = std::fs::read_to_string("/proc/sys/kernel/apparmor_restrict_unprivileged_userns");
+    let restricted =
+        std::fs::read_to_string("/proc/sys/kernel/apparmor_restrict_unprivileged_userns");
     if restricted.is_ok_and(|text| text.trim() == "1") {
         return error.hint(
             "AppArmor forbids user namespaces here: \
@@ -96,7 +89,8 @@ mod tests {
 
     #[test]
     fn ranges_are_found_by_name_or_number() {
-        let ranges = "root:100000:65536\nforger:165536:65536\n1003:300000:65536\nfew:1:10\nbroken\n";
+        let ranges =
+            "root:100000:65536\nforger:165536:65536\n1003:300000:65536\nfew:1:10\nbroken\n";
         assert!(has_range(ranges, "forger", "1001"));
         assert!(has_range(ranges, "nobody-of-that-name", "1003"));
         assert!(!has_range(ranges, "few", "1004"));

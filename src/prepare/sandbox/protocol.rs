@@ -58,9 +58,7 @@ impl From<Failure> for Error {
         // Rebuilt from the deepest cause outwards.
         let mut messages = failure.causes.into_iter().rev();
         let error = match messages.next() {
-            Some(deepest) => {
-                messages.fold(make(deepest), Error::context).context(failure.message)
-            }
+            Some(deepest) => messages.fold(make(deepest), Error::context).context(failure.message),
             None => make(failure.message),
         };
         failure.hints.into_iter().fold(error, Error::hint)
@@ -101,7 +99,11 @@ mod tests {
     fn an_error_comes_out_as_it_went_in() {
         for error in [
             Error::input("no package `x`").hint("is it spelled right?"),
-            Error::failure("disk full").context("unpacking").context("preparing").hint("a").hint("b"),
+            Error::failure("disk full")
+                .context("unpacking")
+                .context("preparing")
+                .hint("a")
+                .hint("b"),
         ] {
             let line = serde_json::to_string(&Failure::from(&error)).unwrap();
             let back: Failure = serde_json::from_str(&line).unwrap();

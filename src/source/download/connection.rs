@@ -86,13 +86,13 @@ pub(super) fn receive(
         }
     }
     match part.total() {
-        Some(total) if part.length() < total => Err(Interruption::Fault(Fault::passing(
-            Error::failure(format!(
+        Some(total) if part.length() < total => {
+            Err(Interruption::Fault(Fault::passing(Error::failure(format!(
                 "the connection to `{}` ended after {} of {total} bytes",
                 wanted.url,
                 part.length()
-            )),
-        ))),
+            )))))
+        }
         _ => Ok(()),
     }
 }
