@@ -5,13 +5,17 @@
 
 pub mod boot;
 pub mod cli;
+pub mod compare;
 pub mod config;
 pub mod digest;
 pub mod disk;
+pub mod edit;
 pub mod emit;
 pub mod error;
+pub mod flash;
 pub mod fs;
 pub mod image;
+pub mod inspect;
 pub mod interrupt;
 pub mod plan;
 #[cfg(target_os = "linux")]
@@ -21,3 +25,4 @@ pub mod source;
 pub mod stamp;
 pub mod table;
 pub mod tool;
+pub mod transfer;

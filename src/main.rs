@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     cli.apply_color();
     let result = interrupt::install().and_then(|()| cli.run());
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             cli::report(&error);
             ExitCode::from(error.exit_code())

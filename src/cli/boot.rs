@@ -1,13 +1,12 @@
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use regex::Regex;
 
-use super::CLUSTER_FILE;
+use super::artifact;
 use super::ui::Ui;
 use crate::boot::{Accelerator, Ending, Expectation, Machine};
-use crate::config;
 use crate::error::{Error, Result};
 
 /// Boot a node or an image in QEMU; nothing it writes is kept
@@ -48,8 +47,10 @@ pub(super) struct Boot {
 
 impl Boot {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
-        let image = self.find_image()?;
-        let arch = super::prepare::arch_of(&disk_of(&image))?;
+        // In the order in which QEMU reads them best.
+        let endings = ["img", "qcow2", "vmdk", "vmwarevm"];
+        let image = artifact::find(&self.target, self.output.as_deref(), &endings)?;
+        let arch = super::prepare::arch_of(&artifact::disk_of(&image))?;
         ui.note(&format!("booting {}", image.display()));
         let machine = Machine {
             image,
@@ -87,32 +88,4 @@ impl Boot {
         let success = self.until.clone()?;
         Some(Expectation { success, failure: None, timeout })
     }
-
-    /// An image by its path; else the node's artifact that QEMU reads best.
-    fn find_image(&self) -> Result<PathBuf> {
-        let path = Path::new(&self.target);
-        if path.exists() {
-            return Ok(path.to_owned());
-        }
-        let output = match &self.output {
-            Some(output) => output.clone(),
-            None if Path::new(CLUSTER_FILE).exists() => {
-                config::load(Path::new(CLUSTER_FILE))?.output.directory
-            }
-            None => PathBuf::from("out"),
-        };
-        ["img", "qcow2", "vmdk", "vmwarevm"]
-            .iter()
-            .map(|extension| output.join(format!("{}.{extension}", self.target)))
-            .find(|path| path.exists())
-            .ok_or_else(|| {
-                Error::input(format!("no image of `{}` in `{}`", self.target, output.display()))
-                    .hint("`nodeforge build` makes it; `-o` says where it is")
-            })
-    }
-}
-
-/// A bundle's disk, or the image itself.
-fn disk_of(image: &Path) -> PathBuf {
-    if image.is_dir() { image.join("disk.vmdk") } else { image.to_owned() }
 }

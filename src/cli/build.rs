@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use super::output::print_json;
 use super::source::SourceArgs;
 use super::table::table;
 use super::ui::{Ui, bytes, seconds};
-use super::{file_and_nodes, prepare, print_json, select};
+use super::{file_and_nodes, prepare, select};
 use crate::config::{self, Cluster, Format, HostKeys, Node, Secrets};
 use crate::digest;
 use crate::disk::{CLUSTER, Delta, Disk, Overlay};

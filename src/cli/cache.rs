@@ -2,7 +2,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::{Args, Subcommand};
 
-use super::print_json;
+use super::output::{counted, print, print_json};
 use super::table::table;
 use super::ui::{Ui, bytes};
 use crate::config;
@@ -96,19 +96,18 @@ fn list(cache: &source::Cache, json: bool) -> Result<()> {
         })
         .collect();
     let headings = ["KIND", "KEY", "SIZE", "ON DISK", "USED", "ORIGIN"];
-    anstream::print!("{}", table(&headings, &[2, 3], &rows));
-    Ok(())
+    print(&table(&headings, &[2, 3], &rows))
 }
 
 fn prune(cache: &source::Cache, limits: Limits, ui: &Ui) -> Result<()> {
     let pruned = cache.prune(limits, ui)?;
     for image in &pruned.images {
-        anstream::println!("{} {} {}", image.kind, image.key, image.origin());
+        print(&format!("{} {} {}\n", image.kind, image.key, image.origin()))?;
     }
     ui.note(&format!(
-        "removed {} images and {} unfinished downloads: {}",
-        pruned.images.len(),
-        pruned.parts,
+        "removed {} and {}: {}",
+        counted(pruned.images.len() as u64, "image", "images"),
+        counted(pruned.parts, "unfinished download", "unfinished downloads"),
         bytes(pruned.freed)
     ));
     Ok(())
@@ -121,12 +120,15 @@ fn verify(cache: &source::Cache, ui: &Ui) -> Result<()> {
         let is_sound = cache.verify(&image, ui)?;
         ui.finish();
         let verdict = if is_sound { "sound" } else { "damaged: removed" };
-        anstream::println!("{} {} {verdict}", image.kind, image.key);
-        damaged += u32::from(!is_sound);
+        print(&format!("{} {} {verdict}\n", image.kind, image.key))?;
+        damaged += u64::from(!is_sound);
     }
     if damaged > 0 {
-        return Err(Error::failure(format!("{damaged} images in the cache were damaged"))
-            .hint("they are gone; what needs them gets them anew. Is the disk failing?"));
+        return Err(Error::failure(format!(
+            "{} damaged",
+            counted(damaged, "image was", "images were")
+        ))
+        .hint("they are gone; what needs them gets them anew. Is the disk failing?"));
     }
     Ok(())
 }
@@ -144,5 +146,5 @@ fn ago(time: SystemTime) -> String {
         3600..86_400 => (seconds / 3600, "hour"),
         _ => (seconds / 86_400, "day"),
     };
-    format!("{count} {unit}{} ago", if count == 1 { "" } else { "s" })
+    format!("{} ago", counted(count, unit, &format!("{unit}s")))
 }

@@ -2,10 +2,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::output::{print, print_json};
 use super::source::SourceArgs;
 use super::table::{pairs, table};
 use super::ui::Ui;
-use super::{CLUSTER_FILE, looks_like_file, print_json};
+use super::{CLUSTER_FILE, looks_like_file};
 use crate::config;
 use crate::error::{Error, Result};
 use crate::progress::Progress as _;
@@ -97,8 +98,7 @@ impl Fetch {
         };
         let headings = ["NAME", "ARCH", "LAYOUT", "VERIFIED BY", "DESCRIPTION"];
         let rows: Vec<_> = catalogue.entries().map(row).collect();
-        anstream::print!("{}", table(&headings, &[], &rows));
-        Ok(())
+        print(&table(&headings, &[], &rows))
     }
 
     fn list_releases(&self, name: &str, ui: &Ui) -> Result<()> {
@@ -111,9 +111,7 @@ impl Fetch {
         if self.json {
             return print_json(&dates);
         }
-        for date in dates {
-            anstream::println!("{name}@{date}");
-        }
-        Ok(())
+        let lines: Vec<_> = dates.iter().map(|date| format!("{name}@{date}\n")).collect();
+        print(&lines.concat())
     }
 }

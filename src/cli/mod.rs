@@ -1,29 +1,41 @@
 //! The command line: one file a command, whose doc comment is its help text.
 
+mod artifact;
 mod boot;
 mod build;
 mod cache;
+mod cat;
 mod check;
 mod completions;
+mod cp;
+mod diff;
+mod edit;
 mod fetch;
+mod flash;
 mod init;
+mod inspect;
 mod lock;
+mod ls;
 mod man;
+mod output;
+mod place;
 mod plan;
 mod prepare;
 mod report;
+mod rm;
 mod source;
 mod table;
+mod time;
 mod ui;
 
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use clap::{ColorChoice, Parser, Subcommand};
-use serde::Serialize;
 
 use crate::config::{Cluster, Node};
 use crate::error::{Error, Result};
+use output::print_json;
 use ui::Ui;
 
 pub use report::report;
@@ -56,10 +68,17 @@ enum Command {
     Plan(plan::Plan),
     Prepare(prepare::Prepare),
     Build(build::Build),
+    Flash(flash::Flash),
     Boot(boot::Boot),
     Fetch(fetch::Fetch),
     Lock(lock::Lock),
     Cache(cache::Cache),
+    Inspect(inspect::Inspect),
+    Ls(ls::Ls),
+    Cat(cat::Cat),
+    Cp(cp::Cp),
+    Rm(rm::Rm),
+    Diff(diff::Diff),
     Completions(completions::Completions),
     Man(man::Man),
 }
@@ -75,8 +94,8 @@ impl Cli {
         choice.write_global();
     }
 
-    /// Carries out the command.
-    pub fn run(&self) -> Result<()> {
+    /// Carries out the command; returns what the process exits with when nothing failed.
+    pub fn run(&self) -> Result<ExitCode> {
         let ui = Ui::new(self.quiet, self.verbose);
         match &self.command {
             Command::Init(command) => command.run(&ui),
@@ -84,25 +103,26 @@ impl Cli {
             Command::Plan(command) => command.run(&ui),
             Command::Prepare(command) => command.run(&ui),
             Command::Build(command) => command.run(&ui),
+            Command::Flash(command) => command.run(&ui),
             Command::Boot(command) => command.run(&ui),
             Command::Fetch(command) => command.run(&ui),
             Command::Lock(command) => command.run(&ui),
             Command::Cache(command) => command.run(&ui),
+            Command::Inspect(command) => command.run(&ui),
+            Command::Ls(command) => command.run(),
+            Command::Cat(command) => command.run(),
+            Command::Cp(command) => command.run(&ui),
+            Command::Rm(command) => command.run(&ui),
+            Command::Diff(command) => return command.run(),
             Command::Completions(command) => command.run(),
             Command::Man(command) => command.run(),
         }
+        .map(|()| ExitCode::SUCCESS)
     }
 }
 
 /// What commands read when no file is named.
 const CLUSTER_FILE: &str = "cluster.toml";
-
-/// Prints what a command found out, for programs.
-fn print_json(value: &impl Serialize) -> Result<()> {
-    let text = serde_json::to_string_pretty(value).expect("plain data");
-    writeln!(io::stdout(), "{text}")?;
-    Ok(())
-}
 
 /// Sorts positional arguments `[FILE] [NODE…]` into the cluster file and the nodes: the first is a
 /// file when it looks like one.

@@ -1,9 +1,6 @@
 //! Tables on stdout: aligned columns without rules, as `ls -l` and kubectl print them.
 
-use crate::error::Result;
-
-use std::io::{self, Write as _};
-
+use super::output::print;
 use crate::error::Result;
 
 /// A table under a row of headings in capitals. Columns are two blanks apart.
@@ -37,10 +34,8 @@ pub(super) fn table(headings: &[&str], right_aligned: &[usize], rows: &[Vec<Stri
 /// Names and values, a line each.
 pub(super) fn pairs(pairs: &[(&str, &str)]) -> Result<()> {
     let width = pairs.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
-    for (name, value) in pairs {
-        writeln!(io::stdout(), "{name:width$}  {value}")?;
-    }
-    Ok(())
+    let line = |(name, value): &(&str, &str)| format!("{name:width$}  {value}\n");
+    print(&pairs.iter().map(line).collect::<Vec<_>>().concat())
 }
 
 #[cfg(test)]

@@ -103,7 +103,7 @@ impl Progress for Ui {
         self.note(&format!("warning: {text}"));
     }
 
-    fn transferred(&self, done: u64, total: Option<u64>) {
+    fn bytes(&self, done: u64, total: Option<u64>) {
         let line = match &mut *self.stage.lock().expect("no panic while drawing") {
             Some(stage) => stage.transferred(done, total),
             None => None,
@@ -145,12 +145,12 @@ impl Stage {
             let (bar, left) = match total {
                 Some(total) => {
                     self.bar.set_length(total);
-                    ("[{bar:24}] {bytes}/{total_bytes}", "{eta} left")
+                    ("[{bar:24}] {binary_bytes}/{binary_total_bytes}", "{eta} left")
                 }
-                None => ("{bytes}", ""),
+                None => ("{binary_bytes}", ""),
             };
             self.bar.set_style(style(&format!(
-                "{{spinner}} {{prefix}} {bar} {{bytes_per_sec}} {left} {{wide_msg:.dim}}"
+                "{{spinner}} {{prefix}} {bar} {{binary_bytes_per_sec}} {left} {{wide_msg:.dim}}"
             )));
             // What an earlier run left is no merit of this one.
             self.bar.set_position(done);

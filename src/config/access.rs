@@ -35,7 +35,7 @@ pub(super) fn read(table: Table<'_>) -> Option<Access> {
     if let Some(password) = table.get("password") {
         let message = "a plain `password` would be readable by all who read this file";
         let hint = "hash it with `mkpasswd --method=yescrypt` and write `password_hash = \"$y$…\"`";
-        reader.wrong_hint(&password.span(), message, hint);
+        reader.wrong_secret(&password.span(), message, hint);
     }
     let password_hash = read_password_hash(&table);
     let passwordless_sudo =
@@ -98,9 +98,10 @@ fn parse_key(line: &str) -> Result<String> {
         // A second line in one string would be a second key nobody looked at.
         Some(Ok(_)) if !line.contains(['\n', '\r', '\0']) => Ok(line.to_owned()),
         Some(Err(error)) => {
-            Err(Error::input(format!("`{}` is no SSH public key: {error}", shortened(line))))
+            Err(Error::input(format!("`{}` is no SSH public key: {error}", shortened(line)))
+                .hint("is it cut short? a `.pub` file holds the whole line"))
         }
-        _ => Err(Error::input(format!("`{}` is no SSH public key", shortened(line)))),
+        _ => Err(Error::input(format!("`{}` is not one SSH public key", shortened(line)))),
     }
 }
 
@@ -144,10 +145,9 @@ fn check_hash(reader: &Reader, hash: &Spanned<&str>) -> Option<String> {
     let hint = "`mkpasswd --method=yescrypt` makes one: `$y$j9T$…`";
     let clean = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':' && byte != b'\\');
     if text.starts_with("$1$") {
-        reader.wrong_hint(&hash.span, "MD5 hashes of passwords are found out in minutes", hint);
+        reader.wrong_secret(&hash.span, "MD5 hashes of passwords are found out in minutes", hint);
     } else if !clean || !SAFE_HASHES.iter().any(|prefix| text.starts_with(prefix)) {
-        // Not shown: it may be the password itself.
-        reader.wrong_hint(&hash.span, "this is no crypt(3) hash of a password", hint);
+        reader.wrong_secret(&hash.span, "this is no crypt(3) hash of a password", hint);
     } else {
         return Some(text.to_owned());
     }

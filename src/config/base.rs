@@ -51,7 +51,8 @@ fn read_url(table: &Table<'_>, url: &Spanned<&str>) -> Option<Base> {
     let text = url.value;
     let reader = table.reader;
     let is_https = text.starts_with("https://");
-    let pinned = sha256.is_some() || sha512.is_some();
+    // One that is malformed is reported as that.
+    let pinned = table.get("sha256").is_some() || table.get("sha512").is_some();
     if !is_https && !text.starts_with("http://") {
         let hint = "an image on this machine is `path = \"…\"`";
         reader.wrong_hint(&url.span, format!("`{text}` is no https:// address"), hint);
@@ -146,7 +147,7 @@ pub(super) fn choice<T: Copy>(value: &Value<'_>, choices: &[(&'static str, T)]) 
         let names = || choices.iter().map(|(name, _)| *name);
         let message = format!("{} cannot be `{}`", value.title(), text.value);
         let hint = suggest::closest(text.value, names())
-            .unwrap_or_else(|| format!("it may be {}", suggest::list(names())));
+            .unwrap_or_else(|| format!("it may be {}", suggest::any(names())));
         value.reader().wrong_hint(&text.span, message, hint);
     }
     found.map(|(_, choice)| *choice)

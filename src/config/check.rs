@@ -46,7 +46,7 @@ fn report_no_role(reader: &Reader, profile: &Profile, placed: &PlacedNode) {
     let names = || profile.roles.iter().map(|role| role.name.as_str());
     if let Some(span) = &placed.role {
         let hint = suggest::closest(&node.role, names())
-            .unwrap_or_else(|| format!("its roles are {}", suggest::list(names())));
+            .unwrap_or_else(|| format!("its roles are {}", suggest::all(names())));
         let message = format!("the profile `{}` has no role `{}`", profile.name, node.role);
         reader.wrong_hint(span, message, hint);
         return;
@@ -69,7 +69,8 @@ fn report_no_role(reader: &Reader, profile: &Profile, placed: &PlacedNode) {
 fn check_first(reader: &Reader, nodes: &[PlacedNode]) {
     let mut firsts = nodes.iter().filter(|placed| placed.node.is_first);
     let Some(one) = firsts.next() else { return };
-    for other in firsts {
+    // One name twice is reported as that.
+    for other in firsts.filter(|other| other.node.hostname != one.node.hostname) {
         let message = format!(
             "two first control planes, `{}` and `{}`",
             one.node.hostname, other.node.hostname
@@ -98,7 +99,7 @@ fn check_control_planes(reader: &Reader, profile: &Profile, nodes: &[PlacedNode]
     match (of_kind(RoleKind::ControlPlane), of_kind(RoleKind::Worker)) {
         (None, Some(worker)) => {
             let message = format!("`{}` has no control plane to join", worker.node.hostname);
-            let hint = format!("control planes are called {}", suggest::list(patterns));
+            let hint = format!("control planes are called {}", suggest::any(patterns));
             reader.wrong_hint(&worker.hostname, message, hint);
         }
         (Some(joining), _) if !nodes.iter().any(|placed| placed.node.is_first) => {
@@ -106,7 +107,7 @@ fn check_control_planes(reader: &Reader, profile: &Profile, nodes: &[PlacedNode]
             if !firsts.is_empty() {
                 let message =
                     format!("no node forms the cluster that `{}` joins", joining.node.hostname);
-                let hint = format!("the one that does is called {}", suggest::list(firsts));
+                let hint = format!("the one that does is called {}", suggest::any(firsts));
                 reader.wrong_hint(&joining.hostname, message, hint);
             }
         }
@@ -130,6 +131,7 @@ pub(super) fn networks(
     profile: &Profile,
     nodes: &[PlacedNode],
     settings: &BTreeMap<String, Setting>,
+    profile_span: &Span,
     places: &BTreeMap<String, Span>,
 ) {
     let nets: Vec<_> = settings
@@ -140,17 +142,22 @@ pub(super) fn networks(
             _ => None,
         })
         .collect();
-    let point = |problem: Problem, place: Option<&Span>, note: &str| match place {
-        Some(span) => problem.also_at(&reader.source, span.clone(), note),
-        None => problem,
+    // What the file does not give is the profile's default.
+    let point = |problem: Problem, place: Option<&Span>, name: &str| match place {
+        Some(span) => problem.also_at(&reader.source, span.clone(), name),
+        None => {
+            let note = format!("the default of `{name}`");
+            problem.also_at(&reader.source, profile_span.clone(), note)
+        }
     };
+    let hint = "each needs addresses of its own; [settings] may give others";
     for (index, (name, net, place)) in nets.iter().enumerate() {
         for (other_name, other, other_place) in &nets[..index] {
             if address::overlap(net, other) {
                 let message = format!("`{name}` {net} overlaps `{other_name}` {other}");
                 let problem = point(Problem::new(message), *place, name);
                 let problem = point(problem, *other_place, other_name);
-                reader.report(problem.hint("each needs addresses of its own"));
+                reader.report(problem.hint(hint));
             }
         }
         // One node is enough to say it.
@@ -167,7 +174,7 @@ pub(super) fn networks(
                 format!("{hostname} is in {}", address.trunc()),
             );
             let problem = point(problem, *place, name);
-            reader.report(problem.hint("each needs addresses of its own"));
+            reader.report(problem.hint(hint));
         }
     }
 }

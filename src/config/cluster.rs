@@ -30,12 +30,12 @@ pub fn load(path: &Path) -> Result<Cluster> {
         .context(|| format!("cannot tell where `{}` is", directory.display()))?;
     let reader = Reader::new(path.display().to_string(), text, directory);
     let entries = reader.parse()?;
-    let cluster = read(&Table::root(&reader, &entries), path);
+    let cluster = read(Table::root(&reader, &entries), path);
     reader.finish()?;
     cluster.ok_or_else(|| Error::input(format!("`{}` cannot be read", path.display())))
 }
 
-fn read(root: &Table<'_>, path: &Path) -> Option<Cluster> {
+fn read(root: Table<'_>, path: &Path) -> Option<Cluster> {
     let reader = root.reader;
     let header = root.require("cluster", "[cluster]").and_then(|value| value.table("[cluster]"));
     let header = header.map(read_header);
@@ -51,10 +51,10 @@ fn read(root: &Table<'_>, path: &Path) -> Option<Cluster> {
     });
     let locale = root.table("locale").map(read_locale).unwrap_or_default();
     let settings = root.table("settings");
-    let files = files::read_all(root);
+    let files = files::read_all(&root);
     let vm = root.table("vm").map(read_vm).unwrap_or_default();
     let output = read_output(reader, root.table("output"));
-    let mut nodes = node::read_all(root);
+    let mut nodes = node::read_all(&root);
     root.finish();
 
     let Header { name, domain, profile, profile_span } = header?;
@@ -62,7 +62,7 @@ fn read(root: &Table<'_>, path: &Path) -> Option<Cluster> {
     let (settings, setting_places) =
         setting::merge(&profile.settings, settings, reader, &profile.name, &profile_span);
     check::roles(reader, &profile, &mut nodes);
-    check::networks(reader, &profile, &nodes, &settings, &setting_places);
+    check::networks(reader, &profile, &nodes, &settings, &profile_span, &setting_places);
     let base = match base {
         Some(base) => base,
         None if profile.base.is_none() => {
@@ -133,10 +133,17 @@ pub(super) const LABEL_HINT: &str =
     "lower case letters, digits and `-`, at most 63, with no `-` at either end";
 
 fn read_disk(table: Table<'_>) -> Option<u64> {
-    let size = table.string("size");
+    let reader = table.reader;
+    let size = table.get("size");
     table.finish();
     let size = size?;
-    let bytes = table.reader.accept(&size.span, size::parse(size.value))?;
+    if size.is_integer() {
+        let hint = "a size has a unit and stands in quotes: `size = \"8G\"`";
+        reader.wrong_hint(&size.span(), "a size is more than a number", hint);
+        return None;
+    }
+    let size = size.string()?;
+    let bytes = reader.accept(&size.span, size::parse(size.value))?;
     let fault = if bytes < SMALLEST_DISK {
         "is too small for a Linux system"
     } else if bytes > LARGEST_DISK {
@@ -147,7 +154,7 @@ fn read_disk(table: Table<'_>) -> Option<u64> {
         return Some(bytes);
     };
     let hint = "from 512M to 2T";
-    table.reader.wrong_hint(&size.span, format!("a disk of `{}` {fault}", size.value), hint);
+    reader.wrong_hint(&size.span, format!("a disk of `{}` {fault}", size.value), hint);
     None
 }
 

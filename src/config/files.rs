@@ -25,7 +25,7 @@ fn read(table: Table<'_>) -> Option<ExtraFile> {
         (None, Some(source)) => {
             let bytes = file::read(&reader.resolve(source.value), file::MOST_CONTENT);
             let bytes = reader.accept(&source.span, bytes)?;
-            let is_template = source.value.ends_with(".j2");
+            let is_template = source.value.strip_suffix(".j2").is_some();
             if is_template && std::str::from_utf8(&bytes).is_err() {
                 reader.wrong(&source.span, format!("`{}` is not UTF-8 text", source.value));
                 return None;

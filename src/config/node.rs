@@ -24,7 +24,7 @@ pub(super) fn read_all(root: &Table<'_>) -> Vec<PlacedNode> {
     let tables = root.tables("node");
     if tables.is_empty() && root.get("node").is_none() {
         let hint = "for example `[[node]]` with `hostname = \"server1\"`";
-        reader.report(Problem::new("the cluster has no nodes").hint(hint));
+        reader.wrong_hint(&root.span(), "the cluster has no nodes", hint);
     }
     let mut nodes = Vec::new();
     for table in tables {

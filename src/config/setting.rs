@@ -29,7 +29,7 @@ pub(super) fn read_spec(table: Table<'_>) -> Option<SettingSpec> {
             "enum" => SettingType::Enum(choices.clone()),
             unknown => {
                 let hint = suggest::closest(unknown, TYPES)
-                    .unwrap_or_else(|| format!("types are {}", suggest::list(TYPES)));
+                    .unwrap_or_else(|| format!("types are {}", suggest::all(TYPES)));
                 let message = format!("`{unknown}` is no type of setting");
                 table.reader.wrong_hint(&name.span, message, hint);
                 return None;
@@ -46,6 +46,7 @@ pub(super) fn read_spec(table: Table<'_>) -> Option<SettingSpec> {
         }
         Some(kind)
     });
+    let kind = kind.filter(|kind| *kind != SettingType::Enum(Vec::new()));
     let default = table.get("default").zip(kind.as_ref());
     let default = default.and_then(|(value, kind)| read_value(table.reader, &value, kind));
     let description = table.string("description").map(|text| text.value.to_owned());
@@ -69,9 +70,8 @@ pub(super) fn merge(
     for (name, value) in given.map(|table| table.entries()).unwrap_or_default() {
         let Some(spec) = specs.get(name.value) else {
             let known = || specs.keys().map(String::as_str);
-            let hint = suggest::closest(name.value, known()).unwrap_or_else(|| {
-                format!("the profile's settings are {}", suggest::list(known()))
-            });
+            let hint = suggest::closest(name.value, known())
+                .unwrap_or_else(|| format!("the profile's settings are {}", suggest::all(known())));
             let message = format!("the profile `{profile}` has no setting `{}`", name.value);
             reader.wrong_hint(&name.span, message, hint);
             continue;
@@ -137,8 +137,10 @@ fn parse_text(reader: &Reader, text: &str, kind: &SettingType) -> Result<Setting
             if choices.iter().any(|choice| choice == text) {
                 return Ok(Setting::Enum(text.to_owned()));
             }
-            let choices = suggest::list(choices.iter().map(String::as_str));
-            Err(Error::input(format!("`{text}` is none of {choices}")))
+            let names = || choices.iter().map(String::as_str);
+            let hint = suggest::closest(text, names())
+                .unwrap_or_else(|| format!("it may be {}", suggest::any(names())));
+            Err(Error::input(format!("`{text}` is no choice of this setting")).hint(hint))
         }
         _ => Ok(Setting::String(text.to_owned())),
     }
@@ -148,7 +150,7 @@ fn parse_text(reader: &Reader, text: &str, kind: &SettingType) -> Result<Setting
 fn read_secret(reader: &Reader, value: &Value<'_>) -> Option<Setting> {
     let hint = "keep it out of this file: `{ file = \"~/secret\" }` or `{ env = \"NAME\" }`";
     if value.is_string() {
-        reader.wrong_hint(&value.span(), format!("{} is a secret", value.title()), hint);
+        reader.wrong_secret(&value.span(), format!("{} is a secret", value.title()), hint);
         return None;
     }
     let table = value.table(value.title())?;

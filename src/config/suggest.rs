@@ -19,11 +19,20 @@ pub(crate) fn closest<'a>(
 }
 
 /// `` `a`, `b` and `c` ``
-pub(super) fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+pub(super) fn all<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    list(names, "and")
+}
+
+/// `` `a`, `b` or `c` ``
+pub(super) fn any<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    list(names, "or")
+}
+
+fn list<'a>(names: impl IntoIterator<Item = &'a str>, joint: &str) -> String {
     let quoted: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
     match quoted.as_slice() {
         [] => "nothing".into(),
         [one] => one.clone(),
-        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+        [first @ .., last] => format!("{} {joint} {last}", first.join(", ")),
     }
 }

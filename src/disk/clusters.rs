@@ -41,7 +41,7 @@ impl<'a> Occupied<'a> {
         let mut indexes = Vec::new();
         let mut buffer = cluster_buffer();
         let mut next = 0;
-        while let Some(run) = disk.next_data(next.min(disk.size() / CLUSTER + 1) * CLUSTER)? {
+        while let Some(run) = disk.next_data(next * CLUSTER)? {
             for index in run.start / CLUSTER..run.end.div_ceil(CLUSTER) {
                 read_cluster(disk, index, &mut buffer)?;
                 if !is_zero(&buffer) {

@@ -6,10 +6,13 @@ mod compressed;
 mod copy;
 mod cursor;
 mod layered;
+#[cfg(test)]
+mod mutation;
 mod open;
 mod overlay;
 pub mod qcow2;
 mod raw;
+mod shadow;
 mod slice;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -27,6 +30,7 @@ pub use open::{Format, Scratch, open, open_with, open_writable, probe};
 use overlay::read_cluster;
 pub use overlay::{CLUSTER, Delta, Overlay};
 pub use raw::Raw;
+pub use shadow::Shadow;
 pub use slice::Slice;
 
 use std::io;

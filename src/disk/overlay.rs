@@ -65,7 +65,7 @@ pub(super) fn read_cluster(disk: &dyn Disk, index: u64, buffer: &mut [u8]) -> io
 }
 
 /// The part of `range` in each cluster it touches: index, offset in the cluster, length.
-fn clusters(offset: u64, length: usize) -> impl Iterator<Item = (u64, usize, usize)> {
+pub(super) fn clusters(offset: u64, length: usize) -> impl Iterator<Item = (u64, usize, usize)> {
     let end = offset + length as u64;
     let mut at = offset;
     std::iter::from_fn(move || {

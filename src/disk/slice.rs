@@ -74,3 +74,32 @@ impl Disk for Slice {
         self.disk.sync()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::testing::{Memory, contents};
+
+    #[test]
+    fn a_slice_is_a_disk_that_cannot_be_left() {
+        let whole = Arc::new(Memory::new((0..=255).collect()));
+        let slice = Slice::new(Arc::clone(&whole) as Arc<dyn Disk>, 100..110).unwrap();
+        assert_eq!(contents(&slice), (100..110).collect::<Vec<u8>>());
+        slice.write_at(&[0, 0], 8).unwrap();
+        assert!(slice.write_at(&[0, 0], 9).is_err());
+        assert!(slice.write_at(&[0], u64::MAX).is_err());
+        assert!(slice.read_at(&mut [0; 11], 0).is_err());
+        assert_eq!(whole.bytes()[107..111], [107, 0, 0, 110]);
+        assert_eq!(slice.next_data(4).unwrap(), Some(4..10));
+        assert_eq!(slice.next_data(10).unwrap(), None);
+        assert_eq!(slice.next_data(u64::MAX).unwrap(), None);
+    }
+
+    #[test]
+    fn a_slice_lies_inside_its_disk() {
+        let whole: Arc<dyn Disk> = Arc::new(Memory::new(vec![0; 100]));
+        assert!(Slice::new(Arc::clone(&whole), 50..101).is_err());
+        assert!(Slice::new(Arc::clone(&whole), std::ops::Range { start: 50, end: 40 }).is_err());
+        assert!(Slice::new(whole, 100..100).is_ok());
+    }
+}

@@ -90,3 +90,41 @@ pub(crate) fn try_tool(folder: &Path, command: &str, arguments: &[&str]) -> (boo
     text.push_str(&String::from_utf8_lossy(&output.stderr));
     (output.status.success(), text)
 }
+
+/// Damages bytes, the same way in every run.
+pub(crate) struct Vandal(u64);
+
+impl Vandal {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next number below `limit` (xorshift64*).
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let number = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33;
+        usize::try_from(number).expect("31 bits") % limit
+    }
+
+    /// Overwrites one to four fields at the places given with what parsers stumble over.
+    pub(crate) fn damage(&mut self, bytes: &mut [u8], places: &[std::ops::Range<usize>]) {
+        for _ in 0..=self.below(4) {
+            let place = &places[self.below(places.len())];
+            let at = place.start + self.below(place.len());
+            let width = [1, 1, 2, 4, 8][self.below(5)];
+            let values =
+                [0, 1, 2, u64::MAX, 1 << 31, 1 << 63, 0x7fff_ffff, 0xffff_fffe, 512, 65536];
+            let value = match self.below(4) {
+                0 => self.below(1 << 16) as u64,
+                1 => u64::from(bytes[at]) ^ (1 << self.below(8)),
+                _ => values[self.below(values.len())],
+            };
+            let value = if self.below(2) == 0 { value.to_le_bytes() } else { value.to_be_bytes() };
+            let value = if value[0] == 0 { &value[8 - width..] } else { &value[..width] };
+            let end = (at + width).min(bytes.len());
+            bytes[at..end].copy_from_slice(&value[..end - at]);
+        }
+    }
+}

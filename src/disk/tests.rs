@@ -170,6 +170,37 @@ fn a_backing_chain_of_all_formats_is_read() {
     assert_holds(&*open(&folder.join("two")).unwrap(), &expected);
 }
 
+/// Overlays of many nodes read one base at once, through its caches.
+#[test]
+fn threads_share_an_open_image() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let sample = sample();
+    fs::write(folder.join("sample.raw"), &sample).unwrap();
+    for arguments in [
+        &["-c", "-O", "qcow2", "image"][..],
+        &["-O", "vmdk", "-o", "subformat=streamOptimized", "image"],
+    ] {
+        convert(folder, arguments);
+        let base = open(&folder.join("image")).unwrap();
+        std::thread::scope(|scope| {
+            for byte in 1..=8_u8 {
+                let (base, sample) = (std::sync::Arc::clone(&base), &sample);
+                scope.spawn(move || {
+                    let overlay = Overlay::new(base);
+                    let at = u64::from(byte) * 500_000;
+                    overlay.write_at(&[byte; 100], at).unwrap();
+                    let mut expected = sample.clone();
+                    let at = usize::try_from(at).unwrap();
+                    expected[at..at + 100].fill(byte);
+                    expected.resize(usize::try_from(overlay.size()).unwrap(), 0);
+                    assert!(contents(&overlay) == expected);
+                });
+            }
+        });
+    }
+}
+
 #[test]
 fn backing_files_lead_to_disks_and_nowhere_else() {
     let folder = tempfile::tempdir().unwrap();

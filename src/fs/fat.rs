@@ -13,7 +13,7 @@ use hadris_storage::sync::BlockDevice;
 use hadris_storage::{BlockIndex, BlockSize};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use super::{Attributes, Entry, FileType, Metadata, Node, Space, Volume};
+use super::{Attributes, Entry, FileType, Metadata, Node, Planned, Space, Volume};
 use crate::disk::Disk;
 use crate::error::{Context, Error, Result};
 
@@ -205,8 +205,8 @@ impl Volume for Fat {
     }
 
     fn data_runs(&self, node: Node) -> Result<Vec<Range<u64>>> {
-        // A size of zero has no run at all.
-        Ok([0..self.metadata(node)?.size].into_iter().filter(|run| !run.is_empty()).collect())
+        let run = Some(0..self.metadata(node)?.size).filter(|run| !run.is_empty());
+        Ok(run.into_iter().collect())
     }
 
     fn read_link(&self, _node: Node) -> Result<OsString> {
@@ -215,6 +215,18 @@ impl Volume for Fat {
 
     fn xattrs(&self, _node: Node) -> Result<Vec<(OsString, Vec<u8>)>> {
         Ok(Vec::new())
+    }
+
+    fn check(&self, planned: Planned<'_>) -> Result<()> {
+        match planned {
+            Planned::File(size) if size > u64::from(u32::MAX) => {
+                Err(Error::input("FAT holds no files of 4 GiB or more"))
+            }
+            Planned::File(_) => Ok(()),
+            Planned::Symlink(_) => refused("symlinks"),
+            Planned::Link => refused("hard links"),
+            Planned::Special(_) => refused("devices, pipes or sockets"),
+        }
     }
 
     fn create_file(
@@ -276,9 +288,6 @@ impl Volume for Fat {
     }
 
     fn replace_content(&mut self, node: Node, content: &mut dyn Read, size: u64) -> Result<()> {
-        if size > u64::from(u32::MAX) {
-            return Err(Error::input("FAT holds no files of 4 GiB or more"));
-        }
         let node = id(node)?;
         let modified = SetAttr::new().with_modified(self.clock);
         let fs = self.changing();

@@ -19,7 +19,7 @@ pub use ext4::Ext4;
 pub use fat::Fat;
 pub use namespace::{Mount, Namespace};
 pub use probe::{Kind, probe};
-pub use volume::{Node, Space, Volume};
+pub use volume::{Node, Planned, Space, Volume};
 pub use written::{ContentHash, Expected};
 
 use std::ffi::OsString;

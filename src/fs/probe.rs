@@ -24,7 +24,7 @@ pub enum Kind {
     Lvm,
     /// A LUKS container.
     Luks,
-    /// A BitLocker container.
+    /// A `BitLocker` container.
     BitLocker,
     /// A member of a Linux software RAID.
     Raid,

@@ -24,6 +24,19 @@ pub struct Space {
     pub block: u64,
 }
 
+/// Something about to be stored.
+#[derive(Clone, Copy, Debug)]
+pub enum Planned<'a> {
+    /// A regular file of so many bytes.
+    File(u64),
+    /// A symlink to this target.
+    Symlink(&'a OsStr),
+    /// A further name of a file.
+    Link,
+    /// A device with these numbers, a pipe or a socket.
+    Special((u32, u32)),
+}
+
 /// One file system. It knows no paths: directories are walked one name at a time, by
 /// [`super::Namespace`], so that symlinks and mounts are followed in one place for all of them.
 ///
@@ -75,6 +88,9 @@ pub trait Volume: Send {
 
     /// Extended attributes by full name, in any order.
     fn xattrs(&self, node: Node) -> Result<Vec<(OsString, Vec<u8>)>>;
+
+    /// Refuses what it cannot store, whatever space there is: asked before anything is changed.
+    fn check(&self, planned: Planned<'_>) -> Result<()>;
 
     /// Makes an empty regular file under a name that is free.
     fn create_file(

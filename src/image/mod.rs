@@ -7,6 +7,8 @@ mod extract;
 mod extract_tests;
 pub mod fsck;
 mod fstab;
+#[cfg(test)]
+mod model_tests;
 mod mount;
 mod read_only;
 #[cfg(test)]
@@ -60,7 +62,7 @@ impl Part {
     }
 
     /// The bytes as a disk of their own.
-    fn disk(&self, disk: &Arc<dyn Disk>) -> Result<Arc<dyn Disk>> {
+    pub fn disk(&self, disk: &Arc<dyn Disk>) -> Result<Arc<dyn Disk>> {
         let slice = Slice::new(Arc::clone(disk), self.range.clone());
         Ok(Arc::new(slice.context(|| self.name())?))
     }
@@ -86,8 +88,7 @@ impl Image {
     /// mounted where its fstab says. `clock`, in seconds since 1970, becomes the time of everything
     /// that is changed.
     pub fn open(disk: Arc<dyn Disk>, clock: i64) -> Result<Self> {
-        let table = read_table(&*disk)?;
-        let mut parts = find_parts(&disk, table.as_ref())?;
+        let (table, mut parts) = survey(&disk)?;
         let mounted = mount::mount(&disk, clock, &mut parts)?;
         let mount::Mounted { namespace, root, skipped } = mounted;
         Ok(Self { disk, clock, table, parts, root, skipped, namespace })
@@ -122,6 +123,14 @@ impl Image {
     pub fn skipped(&self) -> &[Skipped] {
         &self.skipped
     }
+}
+
+/// The partition table, and what is in each partition: all that is known of a disk without a root
+/// file system.
+pub fn survey(disk: &Arc<dyn Disk>) -> Result<(Option<PartitionTable>, Vec<Part>)> {
+    let table = read_table(&**disk)?;
+    let parts = find_parts(disk, table.as_ref())?;
+    Ok((table, parts))
 }
 
 /// The partition table. A FAT boot sector ends in the same two bytes as an MBR: it is told first.

@@ -112,9 +112,9 @@ impl Cache {
 
     /// Removes the image under a key; none there is fine.
     pub(crate) fn forget(&self, kind: &str, key: &str, progress: &dyn Progress) -> Result<()> {
-        let shelf = self.folder(kind)?;
-        let _lock = lock(&shelf, key, progress)?;
-        remove(&shelf.join(key), progress)
+        let drawer = self.folder(kind)?;
+        let _lock = lock(&drawer, key, progress)?;
+        remove(&drawer.join(key), progress)
     }
 
     /// The image under a key; `make` is called when it is not there, with the folder in which it
@@ -130,27 +130,27 @@ impl Cache {
         if let Some(image) = self.find(kind, key) {
             return Ok(image);
         }
-        let shelf = self.folder(kind)?;
-        let _lock = lock(&shelf, key, progress)?;
+        let drawer = self.folder(kind)?;
+        let _lock = lock(&drawer, key, progress)?;
         if let Some(image) = self.find(kind, key) {
             return Ok(image);
         }
-        sweep(&shelf, key, progress)?;
-        let place = shelf.join(key);
+        sweep(&drawer, key, progress)?;
+        let place = drawer.join(key);
         if place.exists() {
             progress.warn(&format!("`{}` is damaged: it is made anew", place.display()));
             remove(&place, progress)?;
         }
 
-        let temporary = Temporary::create(&shelf, key)?;
-        let made = make(&temporary.path, &temporary.path.join(DISK))
+        let temporary = Temporary::create(&drawer, key)?;
+        let outcome = make(&temporary.path, &temporary.path.join(DISK))
             .and_then(|made| temporary.complete(made, progress))
             .and_then(|()| {
                 fs::rename(&temporary.path, &place)
-                    .and_then(|()| File::open(&shelf)?.sync_all())
+                    .and_then(|()| File::open(&drawer)?.sync_all())
                     .context(|| format!("moving the image to `{}`", place.display()))
             });
-        if let Err(error) = made {
+        if let Err(error) = outcome {
             // The first error is the news; what cannot be removed now is swept by the next run.
             drop(remove(&temporary.path, progress));
             return Err(error);
@@ -169,15 +169,15 @@ struct Temporary {
 }
 
 impl Temporary {
-    fn create(shelf: &Path, key: &str) -> Result<Self> {
+    fn create(drawer: &Path, key: &str) -> Result<Self> {
         let create = || {
             let path =
-                tempfile::Builder::new().prefix(&format!(".{key}.")).tempdir_in(shelf)?.keep();
+                tempfile::Builder::new().prefix(&format!(".{key}.")).tempdir_in(drawer)?.keep();
             let folder = File::open(&path)?;
             rustix::fs::flock(&folder, FlockOperation::LockShared)?;
             io::Result::Ok(Self { path, _lock: folder })
         };
-        create().context(|| format!("making a temporary folder in `{}`", shelf.display()))
+        create().context(|| format!("making a temporary folder in `{}`", drawer.display()))
     }
 
     /// Describes the image, and makes all of it durable.
@@ -227,8 +227,8 @@ fn touch(folder: &Path) {
 }
 
 /// Takes a key's lock, waiting for another nodeforge that holds it.
-fn lock(shelf: &Path, key: &str, progress: &dyn Progress) -> Result<File> {
-    let path = shelf.join(format!(".{key}.lock"));
+fn lock(drawer: &Path, key: &str, progress: &dyn Progress) -> Result<File> {
+    let path = drawer.join(format!(".{key}.lock"));
     let file = File::options()
         .create(true)
         .truncate(false)
@@ -258,8 +258,8 @@ pub(super) fn try_lock(file: impl AsFd) -> Result<bool> {
 }
 
 /// Removes what killed runs left of images, of this key and of all that nobody is making.
-fn sweep(shelf: &Path, own_key: &str, progress: &dyn Progress) -> Result<()> {
-    for entry in fs::read_dir(shelf).context(|| format!("reading `{}`", shelf.display()))? {
+fn sweep(drawer: &Path, own_key: &str, progress: &dyn Progress) -> Result<()> {
+    for entry in fs::read_dir(drawer).context(|| format!("reading `{}`", drawer.display()))? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
         let Some((key, _)) = name.strip_prefix('.').and_then(|name| name.split_once('.')) else {
@@ -269,7 +269,7 @@ fn sweep(shelf: &Path, own_key: &str, progress: &dyn Progress) -> Result<()> {
             continue;
         }
         // Whoever holds the key may have made the folder and not locked it yet.
-        let keys_lock = File::open(shelf.join(format!(".{key}.lock")));
+        let keys_lock = File::open(drawer.join(format!(".{key}.lock")));
         let is_free = key == own_key || keys_lock.is_ok_and(|file| try_lock(file).unwrap_or(false));
         let folder = File::open(entry.path());
         if is_free && folder.is_ok_and(|folder| try_lock(folder).unwrap_or(false)) {
@@ -363,15 +363,15 @@ mod tests {
     fn leftovers_of_dead_runs_are_swept_and_those_of_the_living_stay() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::at(folder.path().into()).unwrap();
-        let shelf = cache.folder("bases").unwrap();
+        let drawer = cache.folder("bases").unwrap();
         for key in ["k", "dead", "alive"] {
-            fs::create_dir_all(shelf.join(format!(".{key}.x/deep"))).unwrap();
-            File::create(shelf.join(format!(".{key}.lock"))).unwrap();
+            fs::create_dir_all(drawer.join(format!(".{key}.x/deep"))).unwrap();
+            File::create(drawer.join(format!(".{key}.lock"))).unwrap();
         }
-        let alive = File::open(shelf.join(".alive.x")).unwrap();
+        let alive = File::open(drawer.join(".alive.x")).unwrap();
         rustix::fs::flock(&alive, FlockOperation::LockShared).unwrap();
         cache.image("bases", "k", &Silent, |_, disk| make(disk)).unwrap();
-        assert_eq!(names(&shelf), [".alive.lock", ".alive.x", ".dead.lock", ".k.lock", "k"]);
+        assert_eq!(names(&drawer), [".alive.lock", ".alive.x", ".dead.lock", ".k.lock", "k"]);
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub struct Pruned {
     /// The images that went.
     pub images: Vec<Kept>,
     /// Downloads that were not whole.
-    pub parts: usize,
+    pub parts: u64,
     /// Bytes of the disk that are free again.
     pub freed: u64,
 }
@@ -195,7 +195,7 @@ impl Cache {
                 continue;
             }
             pruned.freed += occupied(&path);
-            pruned.parts += usize::from(path.extension().is_some_and(|it| it == "part"));
+            pruned.parts += u64::from(path.extension().is_some_and(|it| it == "part"));
             fs::remove_file(&path).context(|| format!("removing `{}`", path.display()))?;
         }
         Ok(())

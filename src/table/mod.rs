@@ -9,6 +9,8 @@ mod mbr;
 mod read;
 
 #[cfg(test)]
+mod mutation;
+#[cfg(test)]
 mod tests;
 
 pub use create::{NewGptPartition, NewMbrPartition, create_gpt, create_mbr};

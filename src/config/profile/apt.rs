@@ -17,7 +17,7 @@ pub(super) fn read(table: Table<'_>) -> Option<AptSource> {
     let suites = list(&table, "suites", "suites = [\"/\"]");
     let components = words(&table, table.strings("components"));
     let key_url = table.require("key_url", "key_url = \"https://…\"").and_then(|it| it.string());
-    for url in key_url.iter() {
+    if let Some(url) = &key_url {
         check_https(&table, url);
     }
     let fingerprint = table
@@ -46,7 +46,7 @@ pub(super) fn read(table: Table<'_>) -> Option<AptSource> {
 pub(super) fn read_artifact(table: Table<'_>) -> Option<Artifact> {
     let reader = table.reader;
     let url = table.require("url", "url = \"https://…\"").and_then(|value| value.string());
-    for url in url.iter() {
+    if let Some(url) = &url {
         check_https(&table, url);
     }
     let checksum = match (table.string("sha256"), table.string("sha256_url")) {

@@ -59,6 +59,24 @@ impl Folder {
         Self::Shipped(&OVERLAYS)
     }
 
+    /// Names of the folders in it; none of one on disk, which is its owner's to know.
+    pub(super) fn subfolders(&self) -> Vec<&'static str> {
+        match self {
+            Self::Shipped(dir) => {
+                dir.dirs().filter_map(|dir| dir.path().file_name()?.to_str()).collect()
+            }
+            Self::Disk(_) => Vec::new(),
+        }
+    }
+
+    /// The same for the same folder, however it is written.
+    pub(super) fn identity(&self) -> PathBuf {
+        match self {
+            Self::Shipped(dir) => dir.path().to_owned(),
+            Self::Disk(folder) => folder.canonicalize().unwrap_or_else(|_| folder.clone()),
+        }
+    }
+
     /// What its paths are called in errors.
     pub(super) fn shown(&self, path: &str) -> String {
         match self {

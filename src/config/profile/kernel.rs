@@ -14,7 +14,9 @@ pub(super) fn read(table: Table<'_>, kernel: &mut Kernel) {
     if let Some(sysctl) = table.table("sysctl") {
         for (key, value) in sysctl.entries() {
             // Most are numbers, and nobody should have to quote them.
-            let text = if value.is_string() {
+            let text = if value.is_table() {
+                None
+            } else if value.is_string() {
                 value.string().map(|text| text.value.to_owned())
             } else {
                 value.integer().map(|number| number.to_string())

@@ -11,6 +11,7 @@ pub(crate) use folder::firstboot;
 pub use folder::{shipped_profiles, starting_file};
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use folder::Folder;
 
@@ -26,7 +27,7 @@ pub(super) fn load(reader: &Reader, name: &str) -> Result<Profile> {
     load_named(reader, name, &mut Vec::new())
 }
 
-fn load_named(reader: &Reader, name: &str, chain: &mut Vec<String>) -> Result<Profile> {
+fn load_named(reader: &Reader, name: &str, chain: &mut Vec<PathBuf>) -> Result<Profile> {
     let is_path = name.contains('/') || name.starts_with(['.', '~']);
     let folder = if is_path {
         Folder::Disk(reader.resolve(name))
@@ -34,11 +35,14 @@ fn load_named(reader: &Reader, name: &str, chain: &mut Vec<String>) -> Result<Pr
         Folder::shipped_profile(name).ok_or_else(|| unknown(reader, name))?
     };
     let shown = folder.shown("profile.toml");
-    if chain.contains(&shown) || chain.len() >= DEEPEST {
-        return Err(Error::input(format!("`{shown}` extends itself in the end"))
-            .hint(format!("{} -> {shown}", chain.join(" -> "))));
+    let identity = folder.identity();
+    if chain.contains(&identity) {
+        return Err(Error::input(format!("the profile `{name}` extends itself in the end")));
     }
-    chain.push(shown.clone());
+    if chain.len() == DEEPEST {
+        return Err(Error::input(format!("more than {DEEPEST} profiles extend each other")));
+    }
+    chain.push(identity);
     let Some(bytes) = folder.read("profile.toml", file::MOST_TOML)? else {
         return Err(Error::input(format!("there is no `{shown}`"))
             .hint("a profile is a folder with a `profile.toml`"));
@@ -48,7 +52,7 @@ fn load_named(reader: &Reader, name: &str, chain: &mut Vec<String>) -> Result<Pr
     let name = name.trim_end_matches('/').rsplit('/').next().unwrap_or(name);
     let reader = Reader::new(shown, text, folder.directory());
     let entries = reader.parse()?;
-    let profile = read(&Table::root(&reader, &entries), &folder, name, chain);
+    let profile = read(Table::root(&reader, &entries), &folder, name, chain);
     reader.finish()?;
     profile.ok_or_else(|| Error::input(format!("the profile `{name}` cannot be read")))
 }
@@ -60,12 +64,12 @@ fn unknown(reader: &Reader, name: &str) -> Error {
     }
     let shipped = shipped_profiles();
     error.hint(suggest::closest(name, shipped.iter().copied()).unwrap_or_else(|| {
-        format!("shipped are {}; a folder is named by its path: `./{name}`", suggest::list(shipped))
+        format!("shipped are {}; a folder is named by its path: `./{name}`", suggest::all(shipped))
     }))
 }
 
 /// Reads over the profile it extends: lists grow, tables are merged, roles are replaced by name.
-fn read(root: &Table<'_>, folder: &Folder, name: &str, chain: &mut Vec<String>) -> Option<Profile> {
+fn read(root: Table<'_>, folder: &Folder, name: &str, chain: &mut Vec<PathBuf>) -> Option<Profile> {
     let reader = root.reader;
     let parent = match root.string("extends") {
         Some(parent) => {
@@ -78,12 +82,12 @@ fn read(root: &Table<'_>, folder: &Folder, name: &str, chain: &mut Vec<String>) 
     name.clone_into(&mut profile.name);
 
     if let Some(description) = root.require("description", "description = \"…\"") {
-        profile.description = description.string()?.value.to_owned();
+        description.string()?.value.clone_into(&mut profile.description);
     }
     if let Some(value) = root.get("base") {
         profile.base = base::read(&value);
     }
-    read_settings(root, &mut profile);
+    read_settings(&root, &mut profile);
     if let Some(table) = root.table("packages") {
         read_packages(table, &mut profile.packages);
     }
@@ -101,8 +105,8 @@ fn read(root: &Table<'_>, folder: &Folder, name: &str, chain: &mut Vec<String>) 
         profile.overlays.extend(reader.accept(&name.span, overlay::load(folder, name.value)));
     }
     profile.artifacts.extend(root.tables("artifact").into_iter().filter_map(apt::read_artifact));
-    role::read_all(root, folder, &mut profile);
-    secret::read_all(root, &mut profile);
+    role::read_all(&root, folder, &mut profile);
+    secret::read_all(&root, &mut profile);
     root.finish();
     Some(profile)
 }

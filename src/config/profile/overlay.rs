@@ -1,7 +1,7 @@
 //! Overlays: folders of files laid over the root.
 
 use super::folder::Folder;
-use crate::config::{Overlay, OverlayFile};
+use crate::config::{Overlay, OverlayFile, suggest};
 use crate::error::{Error, Result};
 
 /// An overlay by name: the profile's own first, then the shipped ones.
@@ -16,8 +16,11 @@ pub(super) fn load(profile: &Folder, name: &str) -> Result<Overlay> {
     };
     let Some(entries) = entries else {
         let own = profile.shown("overlays");
-        return Err(Error::input(format!("there is no overlay `{name}`"))
-            .hint(format!("it would be a folder in `{own}`")));
+        let shipped = Folder::shipped_overlays().subfolders();
+        let hint = suggest::closest(name, shipped.iter().copied()).unwrap_or_else(|| {
+            format!("shipped are {}; an own one is a folder in `{own}`", suggest::all(shipped))
+        });
+        return Err(Error::input(format!("there is no overlay `{name}`")).hint(hint));
     };
     let files = entries
         .into_iter()

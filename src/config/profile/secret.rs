@@ -37,7 +37,7 @@ fn read(table: Table<'_>, profile: &Profile) -> Option<SecretSpec> {
         let known = || profile.roles.iter().map(|role| role.name.as_str());
         if !known().any(|name| name == role.value) {
             let hint = suggest::closest(role.value, known())
-                .unwrap_or_else(|| format!("roles are {}", suggest::list(known())));
+                .unwrap_or_else(|| format!("roles are {}", suggest::all(known())));
             let message = format!("the profile has no role `{}`", role.value);
             reader.wrong_hint(&role.span, message, hint);
         }

@@ -81,6 +81,16 @@ impl Reader {
         self.report(Problem::new(message).at(&self.source, span.clone()).hint(hint));
     }
 
+    /// Reports something wrong with these bytes, which may be a secret and are not shown.
+    pub(super) fn wrong_secret(&self, span: &Span, message: impl Into<String>, hint: &str) {
+        let text = &self.source.text;
+        let hidden = "*".repeat(self.slice(span).chars().count());
+        let masked = format!("{}{hidden}{}", &text[..span.start], &text[span.end..]);
+        let shown = span.start..span.start + hidden.len();
+        let source = Arc::new(Source { name: self.source.name.clone(), text: masked });
+        self.report(Problem::new(message).at(&source, shown).hint(hint));
+    }
+
     /// Passes on what came of something these bytes name, such as a file.
     pub(super) fn accept<T>(&self, span: &Span, result: Result<T>) -> Option<T> {
         let error = match result {
@@ -105,7 +115,11 @@ impl Reader {
     /// All that is wrong, in the order of the file; `Ok` when nothing is.
     pub(super) fn finish(&self) -> Result<()> {
         let mut problems = self.problems.take();
-        problems.sort_by_key(|problem| problem.places.first().map(|place| place.span.start));
+        // Those of other files, which this one names, come after its own.
+        problems.sort_by_key(|problem| {
+            let place = problem.places.first();
+            place.map(|place| (place.source.name != self.source.name, place.span.start))
+        });
         Error::from_problems(problems)
     }
 
@@ -137,6 +151,12 @@ fn syntax_message(message: &str, found: &str) -> String {
     let first = found.lines().next().unwrap_or_default();
     match message {
         "duplicate key" => format!("`{first}` is given twice"),
+        "string values must be quoted, expected literal string" if first.trim().is_empty() => {
+            "there is no value after the `=`".into()
+        }
+        "string values must be quoted, expected literal string" => {
+            format!("`{}` is no value; text stands in quotes", first.trim())
+        }
         _ => message.lines().next().unwrap_or("not TOML").to_owned(),
     }
 }

@@ -44,7 +44,10 @@ impl<'a> Table<'a> {
 
     /// A key's value.
     pub(in crate::config) fn get(&self, key: &'static str) -> Option<Value<'a>> {
-        self.known.borrow_mut().push(key);
+        let mut known = self.known.borrow_mut();
+        if !known.contains(&key) {
+            known.push(key);
+        }
         let value = self.entries.get(key)?;
         Some(Value { reader: self.reader, title: format!("`{key}` in {}", self.name), value })
     }
@@ -53,7 +56,11 @@ impl<'a> Table<'a> {
     pub(in crate::config) fn require(&self, key: &'static str, example: &str) -> Option<Value<'a>> {
         let value = self.get(key);
         if value.is_none() {
-            let message = format!("{} needs `{key}`", self.name);
+            let message = if self.is_root() && example.starts_with('[') {
+                format!("the table [{key}] is missing")
+            } else {
+                format!("{} needs `{key}`", self.name)
+            };
             self.reader.wrong_hint(&self.span, message, format!("for example `{example}`"));
         }
         value
@@ -114,12 +121,16 @@ impl<'a> Table<'a> {
     /// `node.files` for the `files` of `[[node]]`.
     fn path_of(&self, key: &str) -> String {
         let own = self.name.trim_matches(['[', ']']);
-        if self.name.starts_with('[') { format!("{own}.{key}") } else { key.to_owned() }
+        if self.is_root() { key.to_owned() } else { format!("{own}.{key}") }
+    }
+
+    fn is_root(&self) -> bool {
+        !self.name.starts_with('[')
     }
 
     /// Reports every key that was never asked for.
-    pub(in crate::config) fn finish(&self) {
-        let known = self.known.borrow();
+    pub(in crate::config) fn finish(self) {
+        let known = self.known.into_inner();
         for (key, value) in self.entries {
             let name = key.get_ref();
             if known.contains(&name.as_ref()) {
@@ -130,7 +141,7 @@ impl<'a> Table<'a> {
                 _ => key.span(),
             };
             let hint = suggest::closest(name, known.iter().copied())
-                .unwrap_or_else(|| format!("it may hold {}", suggest::list(known.iter().copied())));
+                .unwrap_or_else(|| format!("it may hold {}", suggest::all(known.iter().copied())));
             let message = format!("unknown key `{name}` in {}", self.name);
             self.reader.wrong_hint(&place, message, hint);
         }

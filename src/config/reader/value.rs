@@ -3,6 +3,8 @@
 use toml::Spanned as TomlSpanned;
 use toml::de::DeValue;
 
+use crate::error::Problem;
+
 use super::{Reader, Span, Spanned, Table};
 
 /// A value, with the words that name it in messages.
@@ -30,6 +32,10 @@ impl<'a> Value<'a> {
 
     pub(in crate::config) fn is_table(&self) -> bool {
         self.value.get_ref().is_table()
+    }
+
+    pub(in crate::config) fn is_integer(&self) -> bool {
+        self.value.get_ref().is_integer()
     }
 
     pub(in crate::config) fn is_string(&self) -> bool {
@@ -80,9 +86,34 @@ impl<'a> Value<'a> {
     fn expect<T>(&self, found: Option<T>, wanted: &str) -> Option<T> {
         if found.is_none() {
             let has = type_name(self.value.get_ref());
-            self.reader.wrong(&self.span(), format!("{} must be {wanted}, not {has}", self.title));
+            let message = format!("{} must be {wanted}, not {has}", self.title);
+            let mut problem = Problem::new(message).at(&self.reader.source, self.span());
+            problem.hints.extend(self.mended(wanted));
+            self.reader.report(problem);
         }
         found
+    }
+
+    /// The value as it was probably meant.
+    fn mended(&self, wanted: &str) -> Option<String> {
+        const LONGEST: usize = 40;
+        let written = self.reader.source.text.get(self.span())?;
+        if written.len() > LONGEST || written.contains('\n') {
+            return None;
+        }
+        match (self.value.get_ref(), wanted) {
+            (DeValue::String(_), "an array") => Some(format!("in brackets: `[{written}]`")),
+            (DeValue::Integer(_) | DeValue::Boolean(_), "a string") => {
+                Some(format!("in quotes: `\"{written}\"`"))
+            }
+            (DeValue::String(text), "true or false") if matches!(&**text, "true" | "false") => {
+                Some(format!("without quotes: `{text}`"))
+            }
+            (DeValue::String(text), "a whole number") if text.parse::<i64>().is_ok() => {
+                Some(format!("without quotes: `{text}`"))
+            }
+            _ => None,
+        }
     }
 }
 

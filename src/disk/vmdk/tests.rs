@@ -5,8 +5,8 @@ use proptest::prelude::*;
 
 use super::{ContentId, Image, Parent, write};
 use crate::disk::clusters::cluster_buffer;
-use crate::disk::testing::{tool, try_tool};
-use crate::disk::{CLUSTER, Delta};
+use crate::disk::testing::{contents, tool, try_tool};
+use crate::disk::{CLUSTER, Delta, open};
 
 const BASE: ContentId = ContentId::from_hash([7; 16]);
 
@@ -136,6 +136,120 @@ fn what_cannot_be_written_is_refused() {
     assert!(write(&mut out, &image(CLUSTER, Some(Parent { cid: 1, hint })), &empty).is_err());
 }
 
+/// A base of 2 MiB and a child on it, in two folders; the parent's hint and `CID` as given.
+fn chain(folder: &Path, hint: &str, cid: u32) -> crate::error::Result<Vec<u8>> {
+    fs::create_dir_all(folder.join("clone")).unwrap();
+    fs::write(folder.join("base.vmdk"), bytes(&image(2 << 20, None), &delta([(3, 1)]))).unwrap();
+    let child = image(2 << 20, Some(Parent { cid, hint }));
+    fs::write(folder.join("clone/disk.vmdk"), bytes(&child, &delta([(5, 2)]))).unwrap();
+    open(&folder.join("clone/disk.vmdk")).map(|disk| contents(&*disk))
+}
+
+#[test]
+fn a_parent_is_found_from_the_childs_folder_or_anywhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let absolute = folder.path().join("base.vmdk");
+    for hint in ["../base.vmdk", absolute.to_str().unwrap()] {
+        let bytes = chain(folder.path(), hint, BASE.short()).unwrap();
+        assert_eq!((bytes[3 << 16], bytes[5 << 16], bytes[7 << 16]), (1, 2, 0));
+    }
+}
+
+#[test]
+fn a_parent_that_changed_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = chain(folder.path(), "../base.vmdk", 0x1234_5678).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("disk.vmdk` has changed since the child was made"), "{text}");
+    assert!(text.ends_with("its content is 07070707, not 12345678"), "{text}");
+    assert_eq!(error.problems()[0].hints.len(), 1);
+}
+
+#[test]
+fn a_parent_that_is_no_vmdk_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("secrets"), "root:x:0:0").unwrap();
+    let error = chain(folder.path(), "../secrets", 1).unwrap_err();
+    assert!(error.to_string().ends_with("is no VMDK"), "{error}");
+    for hint in ["../missing.vmdk", "/dev/zero", "/dev/tty", "..", ""] {
+        assert!(chain(folder.path(), hint, 1).is_err(), "{hint}");
+    }
+    let error = chain(folder.path(), "../clone/disk.vmdk", 1).unwrap_err();
+    assert!(error.to_string().contains("lies, through its parents, on itself"), "{error}");
+}
+
+/// Extents are names in the image's own folder: a descriptor from anywhere must not show
+/// its user's files as a disk.
+#[test]
+fn extents_are_not_found_elsewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let inside = folder.path().join("inside");
+    fs::create_dir(&inside).unwrap();
+    fs::write(folder.path().join("outside"), [1; 1024]).unwrap();
+    fs::write(inside.join("flat"), [2; 1024]).unwrap();
+    let outside = folder.path().join("outside");
+    let read = |extent: &str| {
+        let text = format!(
+            "# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\n\
+             createType=\"twoGbMaxExtentFlat\"\n{extent}\n"
+        );
+        fs::write(inside.join("disk.vmdk"), text).unwrap();
+        open(&inside.join("disk.vmdk")).map(|disk| contents(&*disk)).map_err(|e| e.to_string())
+    };
+    assert_eq!(read("RW 1 FLAT \"flat\" 1\nRW 2 ZERO\nRW 1 FLAT \"flat\" 0").unwrap(), {
+        [vec![2; 512], vec![0; 1024], vec![2; 512]].concat()
+    });
+    for (extent, message) in [
+        ("RW 2 FLAT \"../outside\" 0".to_owned(), "outside its folder"),
+        (format!("RW 2 FLAT \"{}\" 0", outside.display()), "outside its folder"),
+        ("RW 2 FLAT \"\" 0".to_owned(), "outside its folder"),
+        ("RW 2 FLAT \"flat\" 1".to_owned(), "cut short"),
+        ("RW 2 FLAT \"flat\" 18446744073709551615".to_owned(), "cut short"),
+        ("RW 18446744073709551615 ZERO".to_owned(), "larger than any disk"),
+        ("RW x FLAT \"flat\"".to_owned(), "extent `RW x"),
+        ("RW 2 VMFS \"flat\"".to_owned(), "kind `VMFS`"),
+    ] {
+        let error = read(&extent).unwrap_err();
+        assert!(error.contains(message), "{extent}: {error}");
+    }
+}
+
+/// open-vmdk's layout, which ours for OVA follows: version 3, tables before the grains, no footer.
+#[test]
+fn stream_optimized_disks_with_tables_in_front_are_read() {
+    use std::io::Write;
+
+    let folder = tempfile::tempdir().unwrap();
+    let mut stream = bytes(&image(1 << 20, None), &Delta::new());
+    stream.truncate(256 * 512);
+    stream[4] = 3;
+    stream[8..12].copy_from_slice(&0x0003_0001_u32.to_le_bytes());
+    stream[77] = 1;
+    let table = usize::try_from(u32::from_le_bytes({
+        let directory = usize::try_from(u64::from_le_bytes(stream[56..64].try_into().unwrap()));
+        stream[directory.unwrap() * 512..][..4].try_into().unwrap()
+    }))
+    .unwrap();
+    for (grain, byte) in [(0_u64, 1_u8), (9, 2)] {
+        let sector = u32::try_from(stream.len() / 512).unwrap();
+        let entry = table * 512 + 4 * usize::try_from(grain).unwrap();
+        stream[entry..entry + 4].copy_from_slice(&sector.to_le_bytes());
+        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(&vec![byte; 65_536]).unwrap();
+        let packed = encoder.finish().unwrap();
+        stream.extend((grain * 128).to_le_bytes());
+        stream.extend(u32::try_from(packed.len()).unwrap().to_le_bytes());
+        stream.extend(packed);
+        stream.resize(stream.len().next_multiple_of(512), 0);
+    }
+    stream.extend([0; 512]);
+    let path = folder.path().join("disk.vmdk");
+    fs::write(&path, &stream).unwrap();
+    let mut expected = vec![0; 1 << 20];
+    apply(&mut expected, &delta([(0, 1), (9, 2)]));
+    assert!(contents(&*open(&path).unwrap()) == expected);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
@@ -163,10 +277,12 @@ proptest! {
         fs::write(folder.path().join("expected.raw"), &expected).unwrap();
         let (equal, report) = compare(folder.path(), "a template.vmwarevm/disk.vmdk");
         prop_assert!(equal, "{}", report);
+        prop_assert!(contents(&*open(&folder.path().join("a template.vmwarevm/disk.vmdk")).unwrap()) == expected);
         apply(&mut expected, &child);
         fs::write(folder.path().join("expected.raw"), &expected).unwrap();
         let (equal, report) = compare(folder.path(), "clone.vmwarevm/disk.vmdk");
         prop_assert!(equal, "{}", report);
+        prop_assert!(contents(&*open(&folder.path().join("clone.vmwarevm/disk.vmdk")).unwrap()) == expected);
         for vmdk in ["a template.vmwarevm/disk.vmdk", "clone.vmwarevm/disk.vmdk"] {
             let (sound, report) = try_tool(folder.path(), "qemu-img", &["check", vmdk]);
             prop_assert!(sound, "{}", report);

@@ -22,7 +22,7 @@ use fs_ext4::{Superblock, file_io, xattr};
 
 use self::device::{Device, FixedRuntime};
 use self::error::{damaged, explain};
-use super::{Attributes, Entry, FileType, Metadata, Node, Space, Volume};
+use super::{Attributes, Entry, FileType, Metadata, Node, Planned, Space, Volume};
 use crate::disk::Disk;
 use crate::error::{Context, Error, Result};
 
@@ -375,8 +375,8 @@ impl Volume for Ext4 {
             return Err(Error::input("not a regular file"));
         }
         if inode.has_inline_data() || !inode.has_extents() {
-            let run = 0..inode.size;
-            return Ok([run].into_iter().filter(|run| !run.is_empty()).collect());
+            let run = Some(0..inode.size).filter(|run| !run.is_empty());
+            return Ok(run.into_iter().collect());
         }
         let fs = self.fs()?;
         let extents = extents::collect(fs, inode)?;
@@ -418,6 +418,29 @@ impl Volume for Ext4 {
         Ok(attributes)
     }
 
+    fn check(&self, planned: Planned<'_>) -> Result<()> {
+        match planned {
+            Planned::Symlink(target) => {
+                // It has one block, with the zero byte that ends it.
+                let limit = self.fs()?.sb.block_size().min(4096) as usize - 1;
+                if target.len() > limit {
+                    let length = target.len();
+                    let message = format!("the target has {length} bytes, and {limit} fit");
+                    return Err(Error::input(message));
+                }
+                Ok(())
+            }
+            // The crate writes larger numbers in the old form, too, where the kernel misreads
+            // them.
+            Planned::Special((major, minor)) if major > 0xff || minor > 0xff => {
+                Err(Error::failure(format!(
+                    "device {major}:{minor} has a number above 255, which cannot be written here"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn create_file(
         &mut self,
         directory: Node,
@@ -445,17 +468,8 @@ impl Volume for Ext4 {
     }
 
     fn create_symlink(&mut self, directory: Node, name: &OsStr, target: &OsStr) -> Result<Node> {
-        let fs = self.changing()?;
-        // It has one block, with the zero byte that ends it.
-        let limit = fs.sb.block_size().min(4096) as usize;
-        if target.len() >= limit {
-            return Err(Error::input(format!(
-                "the symlink's target has {} bytes, and {} fit",
-                target.len(),
-                limit - 1
-            )));
-        }
-        fs.apply_symlink_at(inode_number(directory)?, name.as_bytes(), target.as_bytes())
+        self.changing()?
+            .apply_symlink_at(inode_number(directory)?, name.as_bytes(), target.as_bytes())
             .map(Node::from)
             .map_err(explain)
     }
@@ -475,12 +489,6 @@ impl Volume for Ext4 {
             FileType::Socket => inode::S_IFSOCK,
             _ => return Err(Error::input("not a device, pipe or socket")),
         };
-        // The crate writes larger numbers in the old form too, where the kernel then misreads them.
-        if major > 0xff || minor > 0xff {
-            return Err(Error::failure(format!(
-                "device {major}:{minor} has a number above 255, which cannot be written here"
-            )));
-        }
         let number = self
             .changing()?
             .apply_mknod_at(

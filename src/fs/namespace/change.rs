@@ -11,7 +11,7 @@ use super::{Namespace, Slot};
 use crate::error::{Error, Result};
 use crate::fs::resolve::Location;
 use crate::fs::written::Expected;
-use crate::fs::{Attributes, FileType, Node, Tree, Volume};
+use crate::fs::{Attributes, FileType, Node, Planned, Tree, Volume};
 
 /// Who owns a new file when nobody says.
 const NEW_FILE: Attributes = Attributes { mode: 0o644, uid: 0, gid: 0 };
@@ -82,6 +82,7 @@ impl Namespace {
     ) -> Result<()> {
         let slot = self.slot(path)?;
         let volume = slot.directory.volume;
+        self.volumes[volume].check(Planned::File(size))?;
         let kept = match &slot.existing {
             Some((at, metadata)) if metadata.file_type == FileType::File => {
                 let attributes =
@@ -155,6 +156,7 @@ impl Namespace {
             return Err(Error::input("a symlink's target must not be empty or hold a zero byte"));
         }
         let slot = self.slot(path)?;
+        self.volumes[slot.directory.volume].check(Planned::Symlink(target.as_os_str()))?;
         self.check_space(slot.directory.volume, target.as_os_str().len() as u64, 0)?;
         self.forget();
         self.vacate(&slot)?;
@@ -172,6 +174,7 @@ impl Namespace {
         if file_type == FileType::Directory {
             return Err(Error::input("directories cannot have a second name"));
         }
+        self.volumes[at.volume].check(Planned::Link)?;
         let slot = self.slot(path)?;
         if slot.existing.as_ref().is_some_and(|(there, _)| *there == at) {
             return Ok(());
@@ -195,6 +198,7 @@ impl Namespace {
         attributes: Attributes,
     ) -> Result<()> {
         let slot = self.slot(path)?;
+        self.volumes[slot.directory.volume].check(Planned::Special(device))?;
         self.check_space(slot.directory.volume, 0, 0)?;
         self.forget();
         self.vacate(&slot)?;

@@ -210,7 +210,7 @@ fn replay(part: &mut Part, sinks: &Sinks<'_>, progress: &dyn Progress) -> Result
         }
         sinks.send(&Arc::new(chunk))?;
         done += length as u64;
-        progress.transferred(done, total);
+        progress.bytes(done, total);
     }
 }
 

@@ -1,0 +1,54 @@
+use std::io::Read as _;
+
+use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
+
+use super::output::write;
+use super::place::{Place, missing, open};
+use crate::error::{Context, Error, Result};
+use crate::fs::{FileType, Tree};
+use crate::transfer::Content;
+
+/// Print files of images
+#[derive(Debug, Args)]
+pub(super) struct Cat {
+    /// Files as `IMAGE:/path`
+    #[arg(value_name = "IMAGE:/PATH", required = true)]
+    #[arg(value_parser = OsStringValueParser::new().map(Place::from))]
+    files: Vec<Place>,
+}
+
+/// How much is printed at once, in bytes.
+const CHUNK: usize = 1 << 20;
+
+impl Cat {
+    pub(super) fn run(&self) -> Result<()> {
+        for place in &self.files {
+            let Place::Inside { image, path } = place else {
+                let (image, _) = place.inside();
+                return Err(Error::input(format!(
+                    "`{}` names no file in an image",
+                    image.display()
+                ))
+                .hint(format!("write `{}:/PATH`", image.display())));
+            };
+            let tree = open(image)?;
+            let found = tree.resolve(path)?.ok_or_else(|| missing(image, path))?;
+            if tree.metadata(&found)?.is_none_or(|it| it.file_type != FileType::File) {
+                return Err(Error::input(format!("`{}` is not a file", path.display())));
+            }
+            let mut content = Content::new(&tree, &found);
+            let mut buffer = vec![0; CHUNK];
+            loop {
+                let read = content.read(&mut buffer).context(|| format!("`{}`", path.display()))?;
+                if read == 0 {
+                    break;
+                }
+                if !write(&buffer[..read])? {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}

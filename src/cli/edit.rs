@@ -1,0 +1,62 @@
+//! What commands that change an image have in common.
+
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::{Args, ValueEnum};
+
+use super::place::disk_of;
+use super::ui::{Ui, bytes};
+use crate::edit::Edit;
+use crate::error::{Error, Result};
+use crate::image::fsck::FsckPolicy;
+
+#[derive(Debug, Args)]
+pub(super) struct EditOptions {
+    /// Whether e2fsck must be content before the image is changed
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
+    fsck: Fsck,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Fsck {
+    /// It must, and be installed
+    Always,
+    /// Where it is installed
+    #[default]
+    Auto,
+    /// It is not asked
+    Never,
+}
+
+impl EditOptions {
+    pub(super) fn open(image: &Path) -> Result<Edit> {
+        Edit::open(&disk_of(image), clock()?)
+    }
+
+    pub(super) fn commit(&self, edit: Edit, image: &Path, ui: &Ui) -> Result<()> {
+        let policy = match self.fsck {
+            Fsck::Always => FsckPolicy::Always,
+            Fsck::Auto => FsckPolicy::Auto,
+            Fsck::Never => FsckPolicy::Never,
+        };
+        let changed = edit.commit(policy)?;
+        ui.detail(&format!("{} of `{}` changed", bytes(changed), image.display()));
+        Ok(())
+    }
+}
+
+/// What changed files are dated: now, or what whoever wants the same bits twice says.
+fn clock() -> Result<i64> {
+    if let Some(text) = std::env::var_os("SOURCE_DATE_EPOCH") {
+        let seconds = text.to_str().and_then(|text| text.parse().ok());
+        return seconds.ok_or_else(|| {
+            Error::input(format!(
+                "SOURCE_DATE_EPOCH is `{}`, not a number of seconds",
+                text.display()
+            ))
+        });
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(i64::try_from(now.as_secs()).unwrap_or(i64::MAX))
+}

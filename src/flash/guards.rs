@@ -1,0 +1,170 @@
+//! What must not be written over.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use super::{Device, Node, Purpose, Use};
+use crate::error::{Error, Result};
+
+/// What is to be written, as far as a device may be unfit for it.
+pub struct Request<'a> {
+    /// The device as the user named it.
+    pub name: &'a Path,
+    /// The image's size in bytes.
+    pub size: u64,
+    /// The sectors its partition table counts, in bytes; `None` when it has none.
+    pub sector_size: Option<u32>,
+    /// Files and folders that are still needed, and what to call them: `the image`.
+    pub needed: &'a [(&'a str, &'a Path)],
+}
+
+/// Where an image may be written to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Permitted {
+    /// A device that nobody uses.
+    Device(Device),
+    /// A regular file, there or not.
+    File,
+}
+
+/// Mount points that a running system cannot do without.
+const SYSTEM: [&str; 8] =
+    ["/", "/boot", "/usr", "/var", "/home", "/etc", "/nix/store", "/System/Volumes/Data"];
+
+/// Says whether `node` may be written over; otherwise why not, and what to do.
+pub fn check(request: &Request<'_>, node: Node, to_file: bool) -> Result<Permitted> {
+    let name = request.name.display();
+    match node {
+        Node::File | Node::Missing if to_file => {
+            check_file(request)?;
+            Ok(Permitted::File)
+        }
+        Node::File => Err(Error::input(format!("`{name}` is a regular file, not a device"))
+            .hint("`--to-file` writes into it all the same")),
+        Node::Missing => Err(Error::input(format!("there is no device `{name}`")).hint(LIST)),
+        Node::Other => Err(Error::input(format!("`{name}` is not a block device")).hint(LIST)),
+        Node::Partition { disk } => {
+            let disk = disk.display();
+            Err(Error::input(format!("`{name}` is a partition, not a whole device"))
+                .hint(format!("it is on `{disk}`: an image is written to all of it")))
+        }
+        Node::Whole(_) if to_file => Err(Error::input(format!("`{name}` is a device, not a file"))
+            .hint("leave `--to-file` out if the device is meant")),
+        Node::Whole(device) => {
+            check_uses(request, &device)?;
+            check_fitness(request, &device)?;
+            Ok(Permitted::Device(device))
+        }
+    }
+}
+
+const LIST: &str = "`nodeforge flash --list` shows the devices there are";
+
+fn check_file(request: &Request<'_>) -> Result<()> {
+    let name = request.name.display();
+    let same = |path: &Path| match (path.metadata(), request.name.metadata()) {
+        (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
+        _ => false,
+    };
+    match request.needed.iter().find(|(_, path)| same(path)) {
+        Some((what, _)) => Err(Error::input(format!("`{name}` is {what} itself"))),
+        None => Ok(()),
+    }
+}
+
+fn check_uses(request: &Request<'_>, device: &Device) -> Result<()> {
+    let name = device.path.display();
+    let mounted = || {
+        device.uses.iter().filter_map(|it| match &it.purpose {
+            Purpose::Mounted(at) => Some((&it.node, at)),
+            _ => None,
+        })
+    };
+    if let Some(at) = mounted().map(|(_, at)| at).filter(|at| is_system(at)).min() {
+        return Err(Error::input(format!("`{name}` holds `{}` of this system", at.display()))
+            .hint(LIST));
+    }
+    if let Some(it) = device.uses.iter().find(|it| it.purpose == Purpose::Swap) {
+        let node = it.node.display();
+        return Err(Error::input(format!("`{node}` is swap of this system"))
+            .hint(format!("`swapoff {node}` gives it free, if that is what you want")));
+    }
+    for (what, path) in request.needed {
+        if is_part(device, path) || mounted().any(|(_, at)| *at == mount_point(path)) {
+            return Err(Error::input(format!("`{name}` holds {what}"))
+                .hint("move it to another disk first"));
+        }
+    }
+    if let Some((node, at)) = mounted().next() {
+        let (node, at) = (node.display(), at.display());
+        return Err(Error::input(format!("`{node}` is mounted at `{at}`"))
+            .hint(format!("unmount it first: {}", unmount(device, &at.to_string()))));
+    }
+    if let Some(Use { node, purpose: Purpose::Held(by) }) = device.uses.first() {
+        return Err(Error::input(format!("`{}` is in use by `{by}`", node.display()))
+            .hint("`lsblk` shows what is made of it; take that apart first"));
+    }
+    Ok(())
+}
+
+fn unmount(device: &Device, at: &str) -> String {
+    if cfg!(target_os = "macos") {
+        format!("`diskutil unmountDisk {}`", device.path.display())
+    } else {
+        format!("`umount {at}`")
+    }
+}
+
+fn is_system(at: &Path) -> bool {
+    SYSTEM.iter().any(|it| at == Path::new(it)) || at.starts_with("/boot")
+}
+
+/// Whether a path is the device's own node, or that of one of its partitions.
+fn is_part(device: &Device, path: &Path) -> bool {
+    match super::find(path) {
+        Ok(Node::Whole(other)) => other.path == device.path,
+        Ok(Node::Partition { disk }) => disk == device.path,
+        _ => false,
+    }
+}
+
+/// The deepest folder above `path`, or itself, at which another file system begins.
+fn mount_point(path: &Path) -> PathBuf {
+    // What is not there yet will be where its folder is.
+    let there = path.ancestors().find_map(|it| {
+        let it = if it.as_os_str().is_empty() { Path::new(".") } else { it };
+        it.canonicalize().ok()
+    });
+    let mut at = there.unwrap_or_else(|| PathBuf::from("/"));
+    let device = |path: &Path| path.metadata().map(|it| it.dev()).ok();
+    while let Some(parent) = at.parent() {
+        if device(parent) != device(&at) {
+            break;
+        }
+        at = parent.to_owned();
+    }
+    at
+}
+
+fn check_fitness(request: &Request<'_>, device: &Device) -> Result<()> {
+    let name = device.path.display();
+    if device.read_only {
+        return Err(Error::input(format!("`{name}` is read-only"))
+            .hint("a card, or the adapter it is in, may have a switch on its side"));
+    }
+    if device.size < request.size {
+        return Err(Error::input(format!(
+            "`{name}` is smaller than the image: {} bytes, and it needs {}",
+            device.size, request.size
+        ))
+        .hint("use a larger device, or make the image smaller: `size` under `[disk]`"));
+    }
+    match request.sector_size {
+        Some(image) if image != device.sector_size => Err(Error::input(format!(
+            "`{name}` has sectors of {} bytes, and the image's partition table counts {image}",
+            device.sector_size
+        ))
+        .hint("no firmware would find its partitions; some drives can be set to 512 bytes")),
+        _ => Ok(()),
+    }
+}

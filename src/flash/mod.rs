@@ -1,0 +1,34 @@
+//! Writing images to devices: which devices there are, which must not be touched, and how to leave
+//! one that either boots what was meant or does not boot.
+
+mod buffer;
+mod contents;
+mod device;
+mod fingerprint;
+mod guards;
+mod image;
+mod layout;
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "linux")]
+mod mounts;
+mod node;
+mod open;
+mod pipeline;
+#[cfg(target_os = "linux")]
+mod sysfs;
+mod target;
+mod transfer;
+mod verify;
+mod write;
+
+pub use contents::{Content, Contents};
+pub use device::{Device, Purpose, Transport, Use};
+pub use guards::{Permitted, Request, check};
+pub use image::table_sector_size;
+#[cfg(target_os = "linux")]
+pub use linux::{contents, find, list};
+pub use node::Node;
+pub use open::OpenTarget;
+pub use target::Target;
+pub use write::{Summary, write};

@@ -1,0 +1,163 @@
+//! Real targets: a block device that nobody else may use meanwhile, or a regular file.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::{Device, Target};
+use crate::error::{Context, Error, Result};
+use crate::tool::Tool;
+
+/// A device or file that is open for flashing.
+pub struct OpenTarget {
+    file: File,
+    path: PathBuf,
+    size: u64,
+    sector_size: u32,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Device,
+    File,
+}
+
+impl OpenTarget {
+    /// Takes a device for itself: the kernel refuses while anything is mounted from it, and lets
+    /// nobody mount from it before this is dropped. Nothing of it passes through the page cache:
+    /// a failed write is known by its offset, and what is read back comes from the medium.
+    pub fn device(device: &Device) -> Result<Self> {
+        let path = raw_node(&device.path);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true);
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::fs::OFlags;
+            let flags = OFlags::EXCL | OFlags::DIRECT;
+            options.custom_flags(flags.bits().cast_signed());
+        }
+        let file = options.open(&path).map_err(|error| {
+            let kind = error.kind();
+            let error = Error::from(error).context(format!("opening `{}`", path.display()));
+            match kind {
+                io::ErrorKind::PermissionDenied => {
+                    error.hint("writing to a device takes root: try again with `sudo`")
+                }
+                io::ErrorKind::ResourceBusy => error.hint("something still uses it: `lsblk` and `fuser -v` say what"),
+                _ => error,
+            }
+        })?;
+        let (size, sector_size) = (device.size, device.sector_size);
+        Ok(Self { file, path: device.path.clone(), size, sector_size, kind: Kind::Device })
+    }
+
+    /// Makes a file of `size` bytes, in place of what it held before.
+    pub fn file(path: &Path, size: u64) -> Result<Self> {
+        let open = || {
+            // Emptied by hand once it is known to be a regular file.
+            let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+            file.set_len(0)?;
+            file.set_len(size)?;
+            io::Result::Ok(file)
+        };
+        let file = open().context(|| format!("opening `{}` for writing", path.display()))?;
+        Ok(Self { file, path: path.to_owned(), size, sector_size: 1, kind: Kind::File })
+    }
+
+    /// Closes a device and asks the kernel to look at its new partition table. That it cannot, or
+    /// has no program to be asked by, is no failure: the table is read when it is next plugged in.
+    pub fn finish(self) {
+        let Self { file, path, kind, .. } = self;
+        drop(file);
+        if kind == Kind::Device && cfg!(target_os = "linux") {
+            let asked = Tool::new("blockdev", "util-linux").arg("--rereadpt").arg(&path).run();
+            if asked.is_err() {
+                Tool::new("partprobe", "parted").arg(&path).run().ok();
+            }
+        }
+    }
+}
+
+/// On macOS the device that does not go through the buffer cache: `/dev/disk4` is `/dev/rdisk4`.
+fn raw_node(path: &Path) -> PathBuf {
+    match path.strip_prefix("/dev").ok().and_then(Path::to_str) {
+        Some(name) if cfg!(target_os = "macos") && name.starts_with("disk") => {
+            PathBuf::from(format!("/dev/r{name}"))
+        }
+        _ => path.to_owned(),
+    }
+}
+
+impl Target for OpenTarget {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn sector_size(&self) -> u32 {
+        self.sector_size
+    }
+
+    fn write_at(&mut self, data: &[u8], offset: u64) -> io::Result<usize> {
+        self.file.write_at(data, offset)
+    }
+
+    fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.read_at(buffer, offset)
+    }
+
+    /// Punching a hole into a block device makes it read as zeros or is refused; unlike a discard
+    /// it never leaves old data (`blkdev_fallocate`, which wants `BLKDEV_ZERO_NOFALLBACK`).
+    #[cfg(target_os = "linux")]
+    fn clear(&mut self, range: Range<u64>) -> io::Result<bool> {
+        use rustix::fs::{FallocateFlags, fallocate};
+        use rustix::io::Errno;
+
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match fallocate(&self.file, flags, range.start, range.end - range.start) {
+            Ok(()) => Ok(true),
+            // Every other failure shows again, with its offset, when zeros are written instead.
+            Err(Errno::NODEV) => Err(Errno::NODEV.into()),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// A new file is all holes; macOS has no such call for devices.
+    #[cfg(not(target_os = "linux"))]
+    fn clear(&mut self, _range: Range<u64>) -> io::Result<bool> {
+        Ok(self.kind == Kind::File)
+    }
+
+    /// Through `blkdiscard`, where it is installed: the kernel offers it as an ioctl only.
+    fn discard(&mut self, range: Range<u64>) {
+        if self.kind == Kind::Device && cfg!(target_os = "linux") && !range.is_empty() {
+            let offset = range.start.to_string();
+            let length = (range.end - range.start).to_string();
+            // `--force`: it would otherwise want the device for itself, which is ours.
+            let arguments = ["--force", "--offset", &offset, "--length", &length];
+            Tool::new("blkdiscard", "util-linux").args(arguments).arg(&self.path).run().ok();
+        }
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        match self.file.sync_all() {
+            // macOS's raw devices know no cache.
+            Err(error) if cfg!(target_os = "macos") && self.kind == Kind::Device => {
+                let harmless = [rustix::io::Errno::NOTTY, rustix::io::Errno::NOTSUP, rustix::io::Errno::INVAL];
+                let code = error.raw_os_error();
+                if harmless.iter().any(|it| Some(it.raw_os_error()) == code) { Ok(()) } else { Err(error) }
+            }
+            result => result,
+        }
+    }
+
+    fn forget(&mut self) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        if self.kind == Kind::File {
+            rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed)?;
+        }
+        Ok(())
+    }
+}

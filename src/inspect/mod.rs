@@ -1,0 +1,116 @@
+//! Facts about an image: its partitions, the system on it, and what nodeforge made of that.
+
+mod map;
+mod node;
+mod packages;
+mod partitions;
+mod printable;
+mod system;
+mod units;
+mod users;
+
+pub use map::{Segment, draw};
+pub use node::{FirstBoot, Node, Step};
+pub use packages::{Packages, packages};
+pub use partitions::{PartitionFacts, TableFacts};
+pub use printable::printable;
+pub use system::{MachineId, System};
+pub use units::{UnitState, units};
+pub use users::{Names, User, names, users};
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::disk::{self, Disk};
+use crate::edit;
+use crate::error::Result;
+use crate::fs::Tree;
+use crate::image::{Image, ReadOnly, survey};
+
+/// All that `nodeforge inspect` tells. Sizes are in bytes.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The image, as it was named.
+    pub image: String,
+    /// `raw`, `qcow2`, `vmdk`, `xz`, `zst`, `gz` or `device`.
+    pub format: &'static str,
+    /// The disk's size, whatever its file's is.
+    pub size: u64,
+    /// `None` when the whole disk is one file system.
+    pub partition_table: Option<TableFacts>,
+    /// By number.
+    pub partitions: Vec<PartitionFacts>,
+    /// `None` when no root file system is readable here.
+    pub system: Option<System>,
+    /// `None` when nodeforge has put nothing into the image.
+    pub nodeforge: Option<Node>,
+    /// What is odd about it.
+    pub notes: Vec<String>,
+}
+
+impl Report {
+    /// Looks at an image of any format.
+    pub fn of(path: &Path) -> Result<Self> {
+        let disk: Arc<dyn Disk> = Arc::new(ReadOnly(edit::open_to_read(path)?));
+        let mut notes = Vec::new();
+        let (table, parts, image) = match Image::open(Arc::clone(&disk), 0) {
+            Ok(image) => (image.table().cloned(), image.parts().to_vec(), Some(image)),
+            Err(error) => {
+                let (table, parts) = survey(&disk)?;
+                notes.push(error.to_string());
+                (table, parts, None)
+            }
+        };
+        if let Some(image) = &image {
+            notes.extend(image.skipped().iter().map(|skipped| {
+                format!(
+                    "`{}` is not mounted: {} is meant, and {}",
+                    skipped.point.display(),
+                    skipped.part,
+                    skipped.reason
+                )
+            }));
+        }
+        if let Some(table) = &table {
+            notes.extend(partitions::oddities(table));
+        }
+        let system = image.as_ref().map(System::of).transpose()?;
+        let hostname = system.as_ref().and_then(|system| system.hostname.as_deref());
+        let nodeforge = match &image {
+            Some(image) => Node::of(image, hostname)?,
+            None => None,
+        };
+        Ok(Self {
+            image: path.display().to_string(),
+            format: disk::probe(path)?.name(),
+            size: disk.size(),
+            partition_table: table.as_ref().map(TableFacts::of),
+            partitions: parts.iter().map(|part| PartitionFacts::of(&disk, part)).collect(),
+            system,
+            nodeforge,
+            notes,
+        })
+    }
+}
+
+/// As much of a text file as is read, in bytes; dpkg's status has some MiB.
+const TEXT_LIMIT: u64 = 64 << 20;
+
+/// A text file of the image; empty when there is none.
+fn read_text(tree: &dyn Tree, path: &str) -> Result<String> {
+    let content = tree.read(Path::new(path), TEXT_LIMIT)?.unwrap_or_default();
+    Ok(String::from_utf8_lossy(&content).into_owned())
+}
+
+/// The names in a directory, sorted; none when there is no such directory.
+fn names_in(tree: &dyn Tree, path: &str) -> Result<Vec<String>> {
+    let Some(path) = tree.resolve(Path::new(path))? else { return Ok(Vec::new()) };
+    let metadata = tree.metadata(&path)?;
+    if metadata.is_none_or(|it| it.file_type != crate::fs::FileType::Directory) {
+        return Ok(Vec::new());
+    }
+    let entries = tree.read_dir(&path)?;
+    Ok(entries.into_iter().map(|entry| entry.name.to_string_lossy().into_owned()).collect())
+}

@@ -1,0 +1,91 @@
+//! The operating system of an image.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::{names_in, packages, read_text};
+use crate::error::Result;
+use crate::fs::Tree;
+use crate::image::Image;
+
+/// The operating system of an image.
+#[derive(Clone, Debug, Serialize)]
+pub struct System {
+    /// `PRETTY_NAME` of its os-release.
+    pub os: Option<String>,
+    /// `ID` of its os-release.
+    pub os_id: Option<String>,
+    /// `VERSION_ID` of its os-release.
+    pub os_version: Option<String>,
+    /// Debian's name for it.
+    pub architecture: Option<String>,
+    /// From `/etc/hostname`.
+    pub hostname: Option<String>,
+    /// Whether it has an identity of its own.
+    pub machine_id: MachineId,
+    /// How many packages are installed; `None` without dpkg.
+    pub packages: Option<usize>,
+    /// Versions of the kernels it has modules for.
+    pub kernels: Vec<String>,
+}
+
+/// What is in `/etc/machine-id` (machine-id(5)).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MachineId {
+    /// Nothing: the system makes one up at boot.
+    Empty,
+    /// `uninitialized`: the next boot is a first boot, and makes one.
+    Uninitialized,
+    /// There is no such file.
+    Missing,
+    /// An id.
+    #[serde(untagged)]
+    Set(String),
+}
+
+impl System {
+    pub(super) fn of(image: &Image) -> Result<Self> {
+        let mut release = image.os_release()?;
+        Ok(Self {
+            os: release.remove("PRETTY_NAME").or_else(|| release.remove("NAME")),
+            os_id: release.remove("ID"),
+            os_version: release.remove("VERSION_ID"),
+            architecture: image.architecture()?.map(|architecture| architecture.to_string()),
+            hostname: image.hostname()?,
+            machine_id: machine_id(image)?,
+            packages: packages(image)?.map(|packages| packages.len()),
+            kernels: kernels(image)?,
+        })
+    }
+}
+
+fn machine_id(tree: &dyn Tree) -> Result<MachineId> {
+    const PATH: &str = "/etc/machine-id";
+    if tree.resolve(Path::new(PATH))?.is_none() {
+        return Ok(MachineId::Missing);
+    }
+    Ok(match read_text(tree, PATH)?.trim() {
+        "" => MachineId::Empty,
+        "uninitialized" => MachineId::Uninitialized,
+        id => MachineId::Set(id.to_owned()),
+    })
+}
+
+/// A kernel has a folder of modules; those that are built without have their image.
+fn kernels(tree: &dyn Tree) -> Result<Vec<String>> {
+    let mut kernels = names_in(tree, "/usr/lib/modules")?;
+    if kernels.is_empty() {
+        kernels = names_in(tree, "/lib/modules")?;
+    }
+    if kernels.is_empty() {
+        let boot = names_in(tree, "/boot")?;
+        kernels = boot
+            .iter()
+            .filter_map(|name| name.strip_prefix("vmlinuz-"))
+            .map(str::to_owned)
+            .collect();
+    }
+    Ok(kernels)
+}
