@@ -14,8 +14,9 @@ pub trait Progress: Sync {
     /// How far the stage is: `done` of `total` in units of the stage's own.
     fn position(&self, done: u64, total: u64);
 
-    /// How far a transfer is, in bytes; how much there is in all is not always known.
-    fn transferred(&self, done: u64, total: Option<u64>) {
+    /// The same in bytes: how fast it goes and how long it will take can be told from them. How
+    /// much there is in all is not always known.
+    fn bytes(&self, done: u64, total: Option<u64>) {
         if let Some(total) = total {
             self.position(done, total);
         }

@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use super::output::print_json;
+use super::source::SourceArgs;
 use super::table::table;
 use super::ui::{Ui, bytes, seconds};
-use super::{file_and_nodes, prepare, print_json, select};
+use super::{file_and_nodes, prepare, select};
 use crate::config::{self, Cluster, Format, HostKeys, Node, Secrets};
 use crate::digest;
 use crate::disk::{CLUSTER, Delta, Disk, Overlay};
@@ -51,6 +53,9 @@ pub(super) struct Build {
     #[arg(long)]
     no_cache: bool,
 
+    #[command(flatten)]
+    source: SourceArgs,
+
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -85,7 +90,7 @@ impl Build {
         let template_plan = plan::template(&cluster)?;
 
         let staging = Staging::new(output)?;
-        let prepared = prepare::obtain(&cluster, self.no_cache, ui)?;
+        let prepared = prepare::obtain(&cluster, &self.source, self.no_cache, ui)?;
 
         ui.stage("stamping nodes");
         let stamped = parallel(jobs, &plans, |(node, changes)| {

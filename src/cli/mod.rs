@@ -3,15 +3,18 @@
 mod artifact;
 mod boot;
 mod build;
+mod cache;
 mod cat;
 mod check;
 mod completions;
 mod cp;
 mod diff;
 mod edit;
+mod fetch;
 mod flash;
 mod init;
 mod inspect;
+mod lock;
 mod ls;
 mod man;
 mod output;
@@ -20,6 +23,7 @@ mod plan;
 mod prepare;
 mod report;
 mod rm;
+mod source;
 mod table;
 mod time;
 mod ui;
@@ -66,6 +70,9 @@ enum Command {
     Build(build::Build),
     Flash(flash::Flash),
     Boot(boot::Boot),
+    Fetch(fetch::Fetch),
+    Lock(lock::Lock),
+    Cache(cache::Cache),
     Inspect(inspect::Inspect),
     Ls(ls::Ls),
     Cat(cat::Cat),
@@ -98,6 +105,9 @@ impl Cli {
             Command::Build(command) => command.run(&ui),
             Command::Flash(command) => command.run(&ui),
             Command::Boot(command) => command.run(&ui),
+            Command::Fetch(command) => command.run(&ui),
+            Command::Lock(command) => command.run(&ui),
+            Command::Cache(command) => command.run(&ui),
             Command::Inspect(command) => command.run(&ui),
             Command::Ls(command) => command.run(),
             Command::Cat(command) => command.run(),

@@ -3,10 +3,11 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use super::output::print_json;
+use super::source::SourceArgs;
 use super::ui::Ui;
-use super::{CLUSTER_FILE, print_json};
-use crate::config::{self, Arch, Base, Cluster};
-use crate::digest;
+use super::CLUSTER_FILE;
+use crate::config::{self, Arch, Cluster};
 use crate::disk::{self, Raw};
 use crate::emit::{InputRecord, PreparedBase};
 use crate::error::{Error, Result};
@@ -15,7 +16,7 @@ use crate::plan;
 #[cfg(target_os = "linux")]
 use crate::prepare::Sandbox;
 use crate::progress::Progress;
-use crate::source::{self, Cache, Package};
+use crate::source::{Cache, Package};
 
 /// Prepare the base that all nodes share, and nothing else
 #[derive(Debug, Args)]
@@ -27,6 +28,9 @@ pub(super) struct Prepare {
     /// Prepare it anew even when the cache has it
     #[arg(long)]
     force: bool,
+
+    #[command(flatten)]
+    source: SourceArgs,
 
     /// Print the result as JSON
     #[arg(long)]
@@ -48,7 +52,7 @@ pub(super) struct Obtained {
 impl Prepare {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         let cluster = config::load(&self.file)?;
-        let prepared = obtain(&cluster, self.force, ui)?;
+        let prepared = obtain(&cluster, &self.source, self.force, ui)?;
         ui.finish();
         let path = prepared.base.path.display();
         if self.json {
@@ -65,16 +69,21 @@ impl Prepare {
 }
 
 /// The cluster's prepared base, from the cache or made now; always made now when `anew`.
-pub(super) fn obtain(cluster: &Cluster, anew: bool, progress: &dyn Progress) -> Result<Obtained> {
+pub(super) fn obtain(
+    cluster: &Cluster,
+    source: &SourceArgs,
+    anew: bool,
+    progress: &dyn Progress,
+) -> Result<Obtained> {
     let cache = Cache::open()?;
-    let base = obtain_base(&cluster.base, &cache, progress)?;
+    let base = source.obtain(cluster, &cache, false, progress)?;
     let prepared = prepare_base(cluster, &base.path, &cache, anew, progress)?;
     let disk = Arc::new(Raw::open(&prepared.image)?);
     let arch = arch_of(&prepared.image)?;
     Ok(Obtained {
         base: PreparedBase { path: prepared.image, disk, sha256: prepared.sha256, arch },
         key: prepared.key,
-        base_record: base.record,
+        base_record: InputRecord { name: "base".into(), origin: base.origin, sha256: base.sha256 },
         packages: prepared.packages,
         was_cached: prepared.was_cached,
     })
@@ -91,48 +100,6 @@ pub(super) fn arch_of(path: &Path) -> Result<Arch> {
             path.display()
         ))),
         None => Err(Error::input(format!("`{}` holds no programs", path.display()))),
-    }
-}
-
-/// A base as a raw image.
-struct BaseImage {
-    path: PathBuf,
-    record: InputRecord,
-}
-
-fn obtain_base(base: &Base, cache: &Cache, progress: &dyn Progress) -> Result<BaseImage> {
-    match base {
-        #[cfg(target_os = "linux")]
-        Base::Bootstrap(bootstrap) => {
-            let image = source::bootstrap(bootstrap, cache, progress)?;
-            let origin = format!(
-                "Debian {} {}, bootstrapped from packages",
-                bootstrap.suite,
-                bootstrap.arch.name()
-            );
-            Ok(BaseImage {
-                path: image.path,
-                record: InputRecord { name: "base".into(), origin, sha256: image.about.sha256 },
-            })
-        }
-        #[cfg(not(target_os = "linux"))]
-        Base::Bootstrap(_) => Err(Error::failure("a base can be bootstrapped on Linux only")
-            .hint("bootstrap it there, and name the image as `path` under [base]")),
-        Base::Path(path) => {
-            progress.stage("hashing the base");
-            Ok(BaseImage {
-                path: path.clone(),
-                record: InputRecord {
-                    name: "base".into(),
-                    origin: path.display().to_string(),
-                    sha256: digest::sha256_of_file(path)?,
-                },
-            })
-        }
-        Base::Catalogue(_) | Base::Url { .. } => {
-            Err(Error::failure("nodeforge cannot download bases yet")
-                .hint("download and unpack the image, and name it as `path` under [base]"))
-        }
     }
 }
 

@@ -1,5 +1,8 @@
 //! Tables on stdout: aligned columns without rules, as `ls -l` and kubectl print them.
 
+use super::output::print;
+use crate::error::Result;
+
 /// A table under a row of headings in capitals. Columns are two blanks apart.
 pub(super) fn table(headings: &[&str], right_aligned: &[usize], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
@@ -26,6 +29,13 @@ pub(super) fn table(headings: &[&str], right_aligned: &[usize], rows: &[Vec<Stri
         text.push('\n');
     }
     text
+}
+
+/// Names and values, a line each.
+pub(super) fn pairs(pairs: &[(&str, &str)]) -> Result<()> {
+    let width = pairs.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    let line = |(name, value): &(&str, &str)| format!("{name:width$}  {value}\n");
+    print(&pairs.iter().map(line).collect::<Vec<_>>().concat())
 }
 
 #[cfg(test)]

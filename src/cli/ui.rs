@@ -27,7 +27,20 @@ struct Stage {
     name: String,
     started: Instant,
     bar: ProgressBar,
+    transfer: Option<Transfer>,
 }
+
+/// A download under way.
+struct Transfer {
+    begun: Instant,
+    /// Bytes that were there when it began.
+    first: u64,
+    /// When a line about it was last written.
+    told: Instant,
+}
+
+/// How often a line tells of a transfer where there is no terminal.
+const TELL: Duration = Duration::from_secs(5);
 
 impl Ui {
     pub(super) fn new(quiet: bool, verbose: bool) -> Self {
@@ -77,12 +90,28 @@ impl Progress for Ui {
             self.note(name);
         }
         *self.stage.lock().expect("no panic while drawing") =
-            Some(Stage { name: name.to_owned(), started: Instant::now(), bar });
+            Some(Stage { name: name.to_owned(), started: Instant::now(), bar, transfer: None });
     }
 
     fn message(&self, text: &str) {
         if let Some(stage) = &*self.stage.lock().expect("no panic while drawing") {
             stage.bar.set_message(text.to_owned());
+        }
+    }
+
+    fn warn(&self, text: &str) {
+        self.note(&format!("warning: {text}"));
+    }
+
+    fn bytes(&self, done: u64, total: Option<u64>) {
+        let line = match &mut *self.stage.lock().expect("no panic while drawing") {
+            Some(stage) => stage.transferred(done, total),
+            None => None,
+        };
+        if let Some(line) = line
+            && !self.live
+        {
+            self.note(&line);
         }
     }
 
@@ -98,21 +127,6 @@ impl Progress for Ui {
         }
     }
 
-    fn transferred(&self, done: u64, total: Option<u64>) {
-        const KNOWN: &str = "{spinner} {prefix} [{bar:24}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} left {elapsed:.dim}";
-        const UNKNOWN: &str =
-            "{spinner} {prefix} {binary_bytes} {binary_bytes_per_sec} {elapsed:.dim}";
-        if let Some(stage) = &*self.stage.lock().expect("no panic while drawing") {
-            if stage.bar.length() != total || stage.bar.position() == 0 {
-                stage.bar.set_style(style(if total.is_some() { KNOWN } else { UNKNOWN }));
-                if let Some(total) = total {
-                    stage.bar.set_length(total);
-                }
-            }
-            stage.bar.set_position(done);
-        }
-    }
-
     fn finish(&self) {
         let Some(stage) = self.stage.lock().expect("no panic while drawing").take() else { return };
         stage.bar.finish_and_clear();
@@ -121,6 +135,47 @@ impl Progress for Ui {
             self.note(&format!("  {} {}", stage.name, seconds(elapsed)));
         }
         self.finished.lock().expect("no panic while drawing").push((stage.name, elapsed));
+    }
+}
+
+impl Stage {
+    /// Shows how far a transfer is; for those without a terminal a line now and then.
+    fn transferred(&mut self, done: u64, total: Option<u64>) -> Option<String> {
+        let transfer = self.transfer.get_or_insert_with(|| {
+            let (bar, left) = match total {
+                Some(total) => {
+                    self.bar.set_length(total);
+                    ("[{bar:24}] {binary_bytes}/{binary_total_bytes}", "{eta} left")
+                }
+                None => ("{binary_bytes}", ""),
+            };
+            self.bar.set_style(style(&format!(
+                "{{spinner}} {{prefix}} {bar} {{binary_bytes_per_sec}} {left} {{wide_msg:.dim}}"
+            )));
+            // What an earlier run left is no merit of this one.
+            self.bar.set_position(done);
+            self.bar.reset_eta();
+            Transfer { begun: Instant::now(), first: done, told: Instant::now() }
+        });
+        self.bar.set_position(done);
+        if transfer.told.elapsed() < TELL {
+            return None;
+        }
+        transfer.told = Instant::now();
+        let elapsed = transfer.begun.elapsed().as_secs_f64();
+        #[expect(clippy::cast_precision_loss, reason = "for people")]
+        let rate = (done - transfer.first.min(done)) as f64 / elapsed;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "for people")]
+        let rate_text = bytes(rate as u64);
+        Some(match total.filter(|total| *total > 0) {
+            Some(total) => {
+                #[expect(clippy::cast_precision_loss, reason = "for people")]
+                let left = total.saturating_sub(done) as f64 / rate.max(1.0);
+                let percent = done.saturating_mul(100) / total;
+                format!("  {percent} % of {}, {rate_text}/s, {left:.0} s left", bytes(total))
+            }
+            None => format!("  {}, {rate_text}/s", bytes(done)),
+        })
     }
 }
 

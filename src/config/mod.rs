@@ -24,9 +24,9 @@ pub use secrets::Secrets;
 pub use types::*;
 
 pub(crate) use profile::firstboot;
+pub use profile::{shipped_profiles, starting_file};
 pub(crate) use size::parse as parse_size;
 pub(crate) use suggest::closest;
-pub use profile::{shipped_profiles, starting_file};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -31,7 +31,7 @@ pub(super) fn body(
         |range, found, ()| {
             let index = usize::try_from((range.start - start) / CHUNK).unwrap_or(usize::MAX);
             if expected.matches(index, found) {
-                progress.transferred(range.end - start, Some(total));
+                progress.bytes(range.end - start, Some(total));
                 return Ok(());
             }
             let wanted = image::read(source, range.clone()).ok();

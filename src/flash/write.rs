@@ -140,7 +140,7 @@ fn write_body(
             zeros.start = range.end;
         }
         done += chunk.allocated;
-        progress.transferred(done, Some(total));
+        progress.bytes(done, Some(total));
         Ok(())
     })?;
     zero(target, zeros.start..layout.body.end)?;

@@ -213,7 +213,8 @@ impl Temporary {
 /// Whether an image's file is as it was when it was made, as far as its metadata tells.
 fn is_untouched(path: &Path, about: &About) -> bool {
     fs::metadata(path).is_ok_and(|it| {
-        it.len() == about.size && about.modified.is_some_and(|then| it.modified().ok() == Some(then))
+        it.len() == about.size
+            && about.modified.is_some_and(|then| it.modified().ok() == Some(then))
     })
 }
 

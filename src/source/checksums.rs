@@ -63,10 +63,8 @@ impl Hasher {
 impl Hashes {
     /// Fails unless every hash that is expected was found.
     pub(super) fn check(&self, found: &Self, what: &str) -> Result<()> {
-        let pairs = [
-            ("SHA-256", &self.sha256, &found.sha256),
-            ("SHA-512", &self.sha512, &found.sha512),
-        ];
+        let pairs =
+            [("SHA-256", &self.sha256, &found.sha256), ("SHA-512", &self.sha512, &found.sha512)];
         for (name, expected, found) in pairs {
             let Some(expected) = expected else { continue };
             if found.as_ref() != Some(expected) {

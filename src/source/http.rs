@@ -136,7 +136,8 @@ impl Client {
     ) -> Result<Option<Vec<u8>>> {
         let mut retry = Retry::new();
         loop {
-            match self.send(Method::Get, url, plain, &[]).and_then(|it| small_body(url, it, limit)) {
+            match self.send(Method::Get, url, plain, &[]).and_then(|it| small_body(url, it, limit))
+            {
                 Ok(bytes) => return Ok(Some(bytes)),
                 Err(Fault::Permanent(error)) if is_absent(&error) => return Ok(None),
                 Err(fault) => retry.wait(fault, progress)?,
@@ -195,11 +196,7 @@ pub(super) fn detached<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'sta
     }
 }
 
-fn small_body(
-    url: &str,
-    response: Response,
-    limit: u64,
-) -> std::result::Result<Vec<u8>, Fault> {
+fn small_body(url: &str, response: Response, limit: u64) -> std::result::Result<Vec<u8>, Fault> {
     let announced = response.body.content_length();
     let mut reader = response.body.into_reader().take(limit + 1);
     let read = detached(move || {
@@ -253,29 +250,36 @@ fn is_absent(error: &Error) -> bool {
 fn fault(url: &str, error: ureq::Error) -> Fault {
     let failed = |reason: &str| Error::failure(reason).context(format!("cannot read `{url}`"));
     match error {
-        ureq::Error::RequireHttpsOnly(target) => Fault::Permanent(
-            Error::failure(format!("`{url}` redirects to `{target}`, which is not encrypted")),
-        ),
+        ureq::Error::RequireHttpsOnly(target) => Fault::Permanent(Error::failure(format!(
+            "`{url}` redirects to `{target}`, which is not encrypted"
+        ))),
         ureq::Error::TooManyRedirects => {
             Fault::Permanent(failed(&format!("it redirects more than {REDIRECTS} times")))
         }
         ureq::Error::BadUri(_) | ureq::Error::RedirectFailed | ureq::Error::Http(_) => {
-            Fault::Permanent(Error::input(error.to_string()).context(format!("cannot read `{url}`")))
+            Fault::Permanent(
+                Error::input(error.to_string()).context(format!("cannot read `{url}`")),
+            )
         }
-        ureq::Error::Rustls(error) => Fault::Permanent(
-            failed(&error.to_string())
-                .hint("is the clock right? a proxy's own certificate can be named in SSL_CERT_FILE"),
-        ),
+        ureq::Error::Rustls(error) => {
+            Fault::Permanent(failed(&error.to_string()).hint(
+                "is the clock right? a proxy's own certificate can be named in SSL_CERT_FILE",
+            ))
+        }
         // rustls' refusal of a certificate arrives as the failure of a read or write.
-        ureq::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => Fault::Permanent(
-            failed(&error.to_string())
-                .hint("is the clock right? a proxy's own certificate can be named in SSL_CERT_FILE"),
+        ureq::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Fault::Permanent(failed(&error.to_string()).hint(
+                "is the clock right? a proxy's own certificate can be named in SSL_CERT_FILE",
+            ))
+        }
+        ureq::Error::HostNotFound => Fault::passing(
+            failed("there is no such host")
+                .hint("is this machine online? `--offline` works with what is in the cache"),
         ),
-        ureq::Error::HostNotFound => Fault::passing(failed("there is no such host").hint(
-            "is this machine online? `--offline` works with what is in the cache",
-        )),
         ureq::Error::ConnectionFailed => Fault::passing(failed("the connection was refused")),
-        ureq::Error::Io(error) => Fault::passing(Error::from(error).context(format!("cannot read `{url}`"))),
+        ureq::Error::Io(error) => {
+            Fault::passing(Error::from(error).context(format!("cannot read `{url}`")))
+        }
         error => Fault::passing(failed(&error.to_string())),
     }
 }

@@ -45,8 +45,9 @@ pub(super) fn copy(disk: &dyn Disk, output: &Path) -> Result<String> {
 pub(super) fn compressed(path: &Path, output: &Path, sha256: &str) -> Result<String> {
     let input = File::open(path).context(|| format!("opening `{}`", path.display()))?;
     let file = File::create_new(output).context(|| format!("creating `{}`", output.display()))?;
-    let unpacked = unpack(&input, &file, MAX_SIZE)
-        .map_err(|trouble| Error::from(trouble).context(format!("unpacking `{}`", path.display())))?;
+    let unpacked = unpack(&input, &file, MAX_SIZE).map_err(|trouble| {
+        Error::from(trouble).context(format!("unpacking `{}`", path.display()))
+    })?;
     if sha256_of_file(path)? != sha256 {
         return Err(Error::failure(format!("`{}` changed while it was read", path.display())));
     }

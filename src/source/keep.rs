@@ -48,7 +48,7 @@ pub struct Pruned {
     /// The images that went.
     pub images: Vec<Kept>,
     /// Downloads that were not whole.
-    pub parts: usize,
+    pub parts: u64,
     /// Bytes of the disk that are free again.
     pub freed: u64,
 }
@@ -58,7 +58,8 @@ impl Kept {
     pub fn origin(&self) -> String {
         let Some(about) = &self.about else { return "damaged".into() };
         let from = &about.from;
-        let text = |value: Option<&serde_json::Value>| value.and_then(|it| it.as_str()).map(str::to_owned);
+        let text =
+            |value: Option<&serde_json::Value>| value.and_then(|it| it.as_str()).map(str::to_owned);
         text(from.pointer("/download/url"))
             .or_else(|| text(from.get("file")))
             .or_else(|| {
@@ -178,7 +179,7 @@ impl Cache {
 
     fn prune_parts(&self, pruned: &mut Pruned) -> Result<()> {
         let folder = self.folder(PARTS)?;
-        let shelf = self.folder(BASES)?;
+        let bases = self.folder(BASES)?;
         for entry in fs::read_dir(&folder).context(|| format!("reading `{}`", folder.display()))? {
             let path = entry?.path();
             let Some(key) = path.file_stem().map(|it| it.to_string_lossy().into_owned()) else {
@@ -188,13 +189,13 @@ impl Cache {
                 .create(true)
                 .truncate(false)
                 .write(true)
-                .open(shelf.join(format!(".{key}.lock")))
+                .open(bases.join(format!(".{key}.lock")))
                 .context(|| "locking the cache")?;
             if !try_lock(&lock)? {
                 continue;
             }
             pruned.freed += occupied(&path);
-            pruned.parts += usize::from(path.extension().is_some_and(|it| it == "part"));
+            pruned.parts += u64::from(path.extension().is_some_and(|it| it == "part"));
             fs::remove_file(&path).context(|| format!("removing `{}`", path.display()))?;
         }
         Ok(())

@@ -52,7 +52,8 @@ pub(super) fn sha256_of(path: &Path, cache: &Cache) -> Result<String> {
         return Ok(memo.sha256);
     }
     let memo = Memo::new(&before, sha256_of_file(path)?);
-    let is_settled = before.modified().ok().and_then(|it| SystemTime::now().duration_since(it).ok());
+    let is_settled =
+        before.modified().ok().and_then(|it| SystemTime::now().duration_since(it).ok());
     let is_same = Memo::new(&read()?, memo.sha256.clone()) == memo;
     if let Some(file) = file
         && is_same

@@ -141,12 +141,20 @@ impl Source<'_> {
                 format!("path {}", path.display())
             }
             Base::Url { url, sha256, sha512, signature, key } => {
-                let pins = [("sha256", sha256), ("sha512", sha512), ("signature", signature), ("key", key)];
-                let pins = pins.into_iter().filter_map(|(name, it)| Some(format!(" {name} {}", it.as_ref()?)));
+                let pins = [
+                    ("sha256", sha256),
+                    ("sha512", sha512),
+                    ("signature", signature),
+                    ("key", key),
+                ];
+                let pins = pins
+                    .into_iter()
+                    .filter_map(|(name, it)| Some(format!(" {name} {}", it.as_ref()?)));
                 format!("url {url}{}", pins.collect::<String>())
             }
             Base::Bootstrap(it) => {
-                let mirror = it.mirror.as_ref().map_or_else(String::new, |it| format!(" from {it}"));
+                let mirror =
+                    it.mirror.as_ref().map_or_else(String::new, |it| format!(" from {it}"));
                 format!("bootstrap {} {} {:?}{mirror}", it.suite, it.arch.name(), it.layout)
             }
         }
@@ -156,13 +164,16 @@ impl Source<'_> {
         let request = self.request(base);
         // What is pinned is looked for before anybody is asked.
         let pinned = match (known, base) {
-            (Some(known), _) => Hashes { sha256: known.sha256.clone(), sha512: known.sha512.clone() },
+            (Some(known), _) => {
+                Hashes { sha256: known.sha256.clone(), sha512: known.sha512.clone() }
+            }
             (None, Base::Url { sha256, sha512, .. }) => {
                 Hashes { sha256: sha256.clone(), sha512: sha512.clone() }
             }
             _ => Hashes::default(),
         };
-        let is_alike = |it: &Provenance| it.is(&pinned) || (pinned.is_empty() && it.request == request);
+        let is_alike =
+            |it: &Provenance| it.is(&pinned) || (pinned.is_empty() && it.request == request);
         if !pinned.is_empty() || self.options.offline {
             if let Some((image, provenance)) = self.find(is_alike) {
                 return Ok(fetched(request, image, &provenance, true));
@@ -232,9 +243,10 @@ impl Source<'_> {
             })
             .collect();
         found.sort_by(|(_, one), (_, other)| one.date.cmp(&other.date));
-        found.into_iter().rev().find_map(|(key, provenance)| {
-            Some((self.cache.find(BASES, &key)?, provenance))
-        })
+        found
+            .into_iter()
+            .rev()
+            .find_map(|(key, provenance)| Some((self.cache.find(BASES, &key)?, provenance)))
     }
 
     /// An image on this machine: used as it is when it is raw, else copied into the cache.
@@ -261,7 +273,15 @@ impl Source<'_> {
                 verified: verified.clone(),
             };
             let path = path.to_owned();
-            return Ok(Obtained { path, sha256, origin, verified, locked, was_cached: true, _image: None });
+            return Ok(Obtained {
+                path,
+                sha256,
+                origin,
+                verified,
+                locked,
+                was_cached: true,
+                _image: None,
+            });
         }
         self.progress.stage("hashing the base");
         let (key, source) = if format.is_compressed() {

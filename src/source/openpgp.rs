@@ -8,7 +8,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use pgp::composed::{Deserializable, DetachedSignature, SignedPublicKey, SignedPublicSubKey};
 use pgp::crypto::hash::HashAlgorithm;
-use pgp::packet::{PublicKey, PublicSubkey, Signature, SignatureType, SignatureVersion, SubpacketData};
+use pgp::packet::{
+    PublicKey, PublicSubkey, Signature, SignatureType, SignatureVersion, SubpacketData,
+};
 use pgp::ser::Serialize as _;
 use pgp::types::{Fingerprint, KeyDetails, PublicParams, Tag};
 
@@ -256,7 +258,11 @@ fn is_by(signature: &Signature, key: &impl KeyDetails) -> bool {
 fn issuers(signature: &Signature) -> Vec<String> {
     let fingerprints: Vec<&Fingerprint> = signature.issuer_fingerprint();
     if fingerprints.is_empty() {
-        return signature.issuer_key_id().iter().map(|id| hex(id.as_ref()).to_uppercase()).collect();
+        return signature
+            .issuer_key_id()
+            .iter()
+            .map(|id| hex(id.as_ref()).to_uppercase())
+            .collect();
     }
     fingerprints.iter().map(|it| format!("{it:X}")).collect()
 }
@@ -305,8 +311,11 @@ fn check_age(name: &str, created: u32, signature: &Signature, now: u64) -> Resul
     let lifetime = signature.key_expiration_time().map_or(0, |it| it.as_secs());
     let expires = u64::from(created) + u64::from(lifetime);
     if lifetime != 0 && expires <= now {
-        return Err(Error::failure(format!("the key {name} expired {} days ago", (now - expires) / DAY))
-            .hint("pin the hash of the file with `sha256 = \"…\"` if you trust it none the less"));
+        return Err(Error::failure(format!(
+            "the key {name} expired {} days ago",
+            (now - expires) / DAY
+        ))
+        .hint("pin the hash of the file with `sha256 = \"…\"` if you trust it none the less"));
     }
     Ok(())
 }

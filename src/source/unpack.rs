@@ -150,9 +150,11 @@ fn is_image(entry: &mut tar::Entry<'_, impl Read>) -> Result<bool> {
     }
     let mut extensions = entry.pax_extensions()?.into_iter().flatten().flatten();
     if extensions.any(|it| it.key_bytes().starts_with(b"GNU.sparse")) {
-        return Err(Error::input("the archive stores its image sparsely in a way nodeforge cannot read")
-            .hint("make it with `tar --format=gnu --sparse`")
-            .into());
+        return Err(Error::input(
+            "the archive stores its image sparsely in a way nodeforge cannot read",
+        )
+        .hint("make it with `tar --format=gnu --sparse`")
+        .into());
     }
     Ok(true)
 }

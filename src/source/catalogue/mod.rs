@@ -16,8 +16,6 @@ use crate::error::{Context as _, Error, Result};
 
 /// What nodeforge comes with.
 const SHIPPED: &str = include_str!("catalogue.toml");
-/// Names a file of the user's own, in place of the usual one.
-const VARIABLE: &str = "NODEFORGE_CATALOGUE";
 /// The most bytes a raw image may have when the catalogue does not say.
 pub(super) const MAX_SIZE: u64 = 64 << 30;
 
@@ -90,13 +88,12 @@ struct Document {
 }
 
 impl Catalogue {
-    /// Ours, and over it the user's: the file given, else the one in `NODEFORGE_CATALOGUE`, else
-    /// `~/.config/nodeforge/catalogue.toml` where that is.
+    /// Ours, and over it the user's: the file given, else `~/.config/nodeforge/catalogue.toml`
+    /// where that is.
     pub fn load(file: Option<&Path>) -> Result<Self> {
         let mut catalogue = Self::default();
         catalogue.add(SHIPPED).context(|| "reading nodeforge's own catalogue")?;
-        let named = file.map(Path::to_owned).or_else(|| std::env::var_os(VARIABLE).map(Into::into));
-        let Some(path) = named.or_else(usual_file) else { return Ok(catalogue) };
+        let Some(path) = file.map(Path::to_owned).or_else(usual_file) else { return Ok(catalogue) };
         let text = std::fs::read_to_string(&path).map_err(|error| {
             Error::input(Error::from(error).to_string())
                 .context(format!("reading the catalogue `{}`", path.display()))
@@ -193,6 +190,11 @@ impl Entry {
         self.check_templates()
     }
 
+    /// `uefi`, `raspberry-pi`
+    pub fn layout_name(&self) -> &'static str {
+        layout_name(self.layout)
+    }
+
     /// How a download is verified, for people.
     pub fn trust(&self) -> &'static str {
         if self.signature.is_some() || self.checksums_signature.is_some() {
@@ -205,9 +207,17 @@ impl Entry {
     }
 }
 
+fn layout_name(layout: Layout) -> &'static str {
+    match layout {
+        Layout::Uefi => "uefi",
+        Layout::RaspberryPi => "raspberry-pi",
+    }
+}
+
 fn usual_file() -> Option<PathBuf> {
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|it| it.is_absolute());
-    let folder = absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|it| it.join(".config")));
+    let folder =
+        absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|it| it.join(".config")));
     folder.map(|it| it.join("nodeforge/catalogue.toml")).filter(|it| it.is_file())
 }
 
@@ -264,10 +274,7 @@ mod layout {
 
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's interface")]
     pub(super) fn serialize<S: Serializer>(layout: &Layout, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(match layout {
-            Layout::Uefi => "uefi",
-            Layout::RaspberryPi => "raspberry-pi",
-        })
+        to.serialize_str(super::layout_name(*layout))
     }
 }
 

@@ -42,8 +42,10 @@ impl Entry {
             (None, Some(newest)) => {
                 let url = client.resolve(&newest.url, self.plain(), progress)?;
                 let values = captured(newest, &url).into_iter().next().ok_or_else(|| {
-                    Error::failure(format!("the newest image is at `{url}`, not where it is expected"))
-                        .hint(format!("name a release: `{}@DATE`", self.name))
+                    Error::failure(format!(
+                        "the newest image is at `{url}`, not where it is expected"
+                    ))
+                    .hint(format!("name a release: `{}@DATE`", self.name))
                 })?;
                 Ok(vec![self.release(&values)])
             }

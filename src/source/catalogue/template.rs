@@ -47,11 +47,16 @@ impl Entry {
 }
 
 fn check(template: &str, known: &[&str]) -> Result<()> {
-    if !template.starts_with("https://") && !template.starts_with("http://") && !template.starts_with("{url}") {
+    if !template.starts_with("https://")
+        && !template.starts_with("http://")
+        && !template.starts_with("{url}")
+    {
         return Err(Error::input(format!("`{template}` is no https:// address")));
     }
     match names(template).find(|name| !known.contains(name)) {
-        Some(name) => Err(Error::input(format!("nothing says what `{{{name}}}` is in `{template}`"))),
+        Some(name) => {
+            Err(Error::input(format!("nothing says what `{{{name}}}` is in `{template}`")))
+        }
         None => Ok(()),
     }
 }

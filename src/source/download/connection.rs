@@ -77,7 +77,7 @@ pub(super) fn receive(
             Ok(Ok(chunk)) => {
                 part.append(&chunk).map_err(Interruption::Stopped)?;
                 sinks.send(&Arc::new(chunk))?;
-                progress.transferred(part.length(), part.total());
+                progress.bytes(part.length(), part.total());
                 interrupt::check().map_err(Interruption::Stopped)?;
             }
             Ok(Err(error)) => return Err(Interruption::Fault(broken(wanted.url, &error))),
@@ -86,13 +86,13 @@ pub(super) fn receive(
         }
     }
     match part.total() {
-        Some(total) if part.length() < total => Err(Interruption::Fault(Fault::passing(
-            Error::failure(format!(
+        Some(total) if part.length() < total => {
+            Err(Interruption::Fault(Fault::passing(Error::failure(format!(
                 "the connection to `{}` ended after {} of {total} bytes",
                 wanted.url,
                 part.length()
-            )),
-        ))),
+            )))))
+        }
         _ => Ok(()),
     }
 }

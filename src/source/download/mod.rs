@@ -20,9 +20,9 @@ use sinks::{Sinks, Verdicts};
 
 use super::checksums::Hashes;
 use super::http::Client;
+use super::import;
 use super::openpgp::Verifier;
 use super::retry::Retry;
-use super::import;
 use super::unpack::{Trouble, Unpacked};
 use crate::error::{Context as _, Error, Result};
 use crate::interrupt;
@@ -192,11 +192,7 @@ fn feed(
     Ok(())
 }
 
-fn replay(
-    part: &mut Part,
-    sinks: &Sinks<'_>,
-    progress: &dyn Progress,
-) -> Result<(), Interruption> {
+fn replay(part: &mut Part, sinks: &Sinks<'_>, progress: &dyn Progress) -> Result<(), Interruption> {
     if part.length() == 0 {
         return Ok(());
     }
@@ -207,15 +203,14 @@ fn replay(
         interrupt::check().map_err(Interruption::Stopped)?;
         let mut chunk = Vec::with_capacity(CHUNK);
         let read = file.by_ref().take(CHUNK as u64).read_to_end(&mut chunk);
-        let length = read
-            .context(|| "reading what an earlier run left")
-            .map_err(Interruption::Stopped)?;
+        let length =
+            read.context(|| "reading what an earlier run left").map_err(Interruption::Stopped)?;
         if length == 0 {
             return Ok(());
         }
         sinks.send(&Arc::new(chunk))?;
         done += length as u64;
-        progress.transferred(done, total);
+        progress.bytes(done, total);
     }
 }
 

@@ -1,0 +1,117 @@
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::output::{print, print_json};
+use super::source::SourceArgs;
+use super::table::{pairs, table};
+use super::ui::Ui;
+use super::{CLUSTER_FILE, looks_like_file};
+use crate::config;
+use crate::error::{Error, Result};
+use crate::progress::Progress as _;
+use crate::source::{Cache, Obtained};
+
+/// Download and verify a cluster's base, or an image of the catalogue
+#[derive(Debug, Args)]
+pub(super) struct Fetch {
+    /// The cluster file, or an image of the catalogue: NAME or NAME@RELEASE [default: cluster.toml]
+    #[arg(value_name = "FILE|NAME")]
+    what: Option<String>,
+
+    /// Show the images of the catalogue, or the releases of one
+    #[arg(long)]
+    list: bool,
+
+    #[command(flatten)]
+    source: SourceArgs,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Fetch {
+    pub(super) fn run(&self, ui: &Ui) -> Result<()> {
+        match (&self.what, self.list) {
+            (None, true) => self.list_images(),
+            (Some(name), true) => self.list_releases(name, ui),
+            (what, false) => {
+                let obtained = self.obtain(what.as_deref(), ui)?;
+                ui.finish();
+                self.print(&obtained)
+            }
+        }
+    }
+
+    fn obtain(&self, what: Option<&str>, ui: &Ui) -> Result<Obtained> {
+        let cache = Cache::open()?;
+        match what {
+            Some(name) if !looks_like_file(name) => {
+                if self.source.locked {
+                    return Err(Error::input("only a cluster file has a lock")
+                        .hint("leave out `--locked`, or name the cluster file"));
+                }
+                self.source.obtain_named(name, &cache, ui)
+            }
+            file => {
+                let file = file.map_or_else(|| PathBuf::from(CLUSTER_FILE), PathBuf::from);
+                let cluster = config::load(Path::new(&file))?;
+                self.source.obtain(&cluster, &cache, false, ui)
+            }
+        }
+    }
+
+    fn print(&self, obtained: &Obtained) -> Result<()> {
+        if self.json {
+            return print_json(&serde_json::json!({
+                "path": obtained.path,
+                "sha256": obtained.sha256,
+                "origin": obtained.origin,
+                "verified": obtained.verified,
+                "cached": obtained.was_cached,
+                "locked": obtained.locked,
+            }));
+        }
+        pairs(&[
+            ("origin", &obtained.origin),
+            ("verified", &obtained.verified),
+            ("sha256", &obtained.sha256),
+            ("path", &obtained.path.display().to_string()),
+        ])
+    }
+
+    fn list_images(&self) -> Result<()> {
+        let catalogue = self.source.catalogue()?;
+        if self.json {
+            return print_json(&catalogue.entries().collect::<Vec<_>>());
+        }
+        let row = |entry: &crate::source::Entry| {
+            let layout = entry.layout_name().to_owned();
+            vec![
+                entry.name.clone(),
+                entry.arch.name().to_owned(),
+                layout,
+                entry.trust().to_owned(),
+                entry.description.clone(),
+            ]
+        };
+        let headings = ["NAME", "ARCH", "LAYOUT", "VERIFIED BY", "DESCRIPTION"];
+        let rows: Vec<_> = catalogue.entries().map(row).collect();
+        print(&table(&headings, &[], &rows))
+    }
+
+    fn list_releases(&self, name: &str, ui: &Ui) -> Result<()> {
+        if self.source.offline {
+            return Err(Error::input("releases are listed by their publisher, not by the cache")
+                .hint("leave out `--offline`"));
+        }
+        let catalogue = self.source.catalogue()?;
+        let dates = catalogue.entry(name)?.dates(ui)?;
+        if self.json {
+            return print_json(&dates);
+        }
+        let lines: Vec<_> = dates.iter().map(|date| format!("{name}@{date}\n")).collect();
+        print(&lines.concat())
+    }
+}

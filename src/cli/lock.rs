@@ -1,0 +1,44 @@
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::CLUSTER_FILE;
+use super::source::SourceArgs;
+use super::table::pairs;
+use super::ui::Ui;
+use crate::config;
+use crate::error::Result;
+use crate::progress::Progress as _;
+use crate::source::{Cache, Lock as LockFile};
+
+/// Write `nodeforge.lock`, or check that it need not change
+#[derive(Debug, Args)]
+pub(super) struct Lock {
+    /// The cluster file
+    #[arg(default_value = CLUSTER_FILE)]
+    file: PathBuf,
+
+    /// Move on to the newest of everything
+    #[arg(long, conflicts_with = "locked")]
+    update: bool,
+
+    #[command(flatten)]
+    source: SourceArgs,
+}
+
+impl Lock {
+    pub(super) fn run(&self, ui: &Ui) -> Result<()> {
+        let cluster = config::load(&self.file)?;
+        let path = LockFile::path(&cluster.directory);
+        let before = LockFile::load(&path)?;
+        let obtained = self.source.obtain(&cluster, &Cache::open()?, self.update, ui)?;
+        ui.finish();
+        let change = if LockFile::load(&path)? == before { "unchanged" } else { "written" };
+        ui.note(&format!("`{}` is {change}", path.display()));
+        pairs(&[
+            ("base", &obtained.origin),
+            ("verified", &obtained.locked.verified),
+            ("sha256", &obtained.sha256),
+        ])
+    }
+}

@@ -1,0 +1,69 @@
+//! What commands that need a base have in common.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::config::{Base, Cluster};
+use crate::error::Result;
+use crate::progress::Progress;
+use crate::source::{Cache, Catalogue, Obtained, Options, Source};
+
+/// How a base may be obtained.
+#[derive(Debug, Args)]
+pub(super) struct SourceArgs {
+    /// Fail rather than change `nodeforge.lock`
+    #[arg(long)]
+    pub(super) locked: bool,
+
+    /// Use what is in the cache, fetch nothing
+    #[arg(long)]
+    pub(super) offline: bool,
+
+    /// A catalogue of your own [default: ~/.config/nodeforge/catalogue.toml]
+    #[arg(long, value_name = "FILE", env = "NODEFORGE_CATALOGUE")]
+    catalogue: Option<PathBuf>,
+}
+
+impl SourceArgs {
+    pub(super) fn catalogue(&self) -> Result<Catalogue> {
+        Catalogue::load(self.catalogue.as_deref())
+    }
+
+    /// A cluster's base, as its lock file pins it.
+    pub(super) fn obtain(
+        &self,
+        cluster: &Cluster,
+        cache: &Cache,
+        update: bool,
+        progress: &dyn Progress,
+    ) -> Result<Obtained> {
+        let catalogue = self.catalogue()?;
+        self.source(cache, &catalogue, &cluster.directory, update, progress)
+            .obtain_locked(&cluster.base)
+    }
+
+    /// An image of the catalogue, without a cluster.
+    pub(super) fn obtain_named(
+        &self,
+        name: &str,
+        cache: &Cache,
+        progress: &dyn Progress,
+    ) -> Result<Obtained> {
+        let catalogue = self.catalogue()?;
+        self.source(cache, &catalogue, Path::new("."), false, progress)
+            .obtain(&Base::Catalogue(name.to_owned()), None)
+    }
+
+    fn source<'a>(
+        &self,
+        cache: &'a Cache,
+        catalogue: &'a Catalogue,
+        directory: &'a Path,
+        update: bool,
+        progress: &'a dyn Progress,
+    ) -> Source<'a> {
+        let options = Options { offline: self.offline, locked: self.locked, update };
+        Source { cache, catalogue, directory, options, progress }
+    }
+}
