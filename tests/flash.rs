@@ -111,7 +111,9 @@ fn a_device_holds_what_the_image_does() {
     tool("zstd", [Path::new("-q"), Path::new("-1"), &raw]);
     for image in [raw, qcow2, path("node1.img.xz"), path("node1.img.zst")] {
         let device = LoopDevice::new(folder.path(), 40 * MIB, &[]);
-        let run = Run::new(["flash", "--yes"].map(Path::new).into_iter().chain([image.as_path(), &device.path]));
+        let run = Run::new(
+            ["flash", "--yes"].map(Path::new).into_iter().chain([image.as_path(), &device.path]),
+        );
         let finished = run.succeeds().stdout("");
         let said = finished.stderr_text();
         let (stages, summary) = said.trim_end().rsplit_once('\n').expect("some lines");
@@ -322,7 +324,10 @@ fn nobody_is_overwritten_unasked() {
     };
     let (code, said) = asked("n\n");
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains(&format!("{name}: 40.00 MiB, loop\r\n  holds unknown data\r\n")), "{said}");
+    assert!(
+        said.contains(&format!("{name}: 40.00 MiB, loop\r\n  holds unknown data\r\n")),
+        "{said}"
+    );
     assert!(said.contains("All of it will be lost. Write "), "{said}");
     assert!(said.contains(&format!("error: `{name}` was left as it is")), "{said}");
     let _ = Run::new([Path::new("flash"), Path::new("--dry-run"), &image, &device.path])
@@ -388,7 +393,10 @@ fn a_failing_medium_is_told_by_its_sector() {
     let said = finished.stderr_text();
     assert!(said.contains("the device cannot be written to at byte "), "{said}");
     assert!(said.contains("(sector "), "{said}");
-    assert!(said.contains("hint: what is on the device now does not boot: flash it again"), "{said}");
+    assert!(
+        said.contains("hint: what is on the device now does not boot: flash it again"),
+        "{said}"
+    );
     assert!(head.iter().all(|byte| *byte == 0));
 }
 

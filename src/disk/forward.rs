@@ -66,7 +66,9 @@ impl Stream {
     /// At its end only, a stream shows that it was whole: checksums come after the data.
     fn check_end(&mut self, size: u64) -> io::Result<()> {
         if self.position == size && self.reader.read(&mut [0])? > 0 {
-            return Err(Error::input("it unpacks to more than it says").hint("get it again").into());
+            return Err(Error::input("it unpacks to more than it says")
+                .hint("get it again")
+                .into());
         }
         Ok(())
     }

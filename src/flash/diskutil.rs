@@ -107,8 +107,10 @@ impl List {
                 .filter(|it| it.physical_stores.iter().any(is_on));
             let volumes = containers.flat_map(|it| &it.volumes);
             for volume in std::iter::once(part).chain(volumes) {
-                let snapshots =
-                    volume.mounted_snapshots.iter().filter_map(|it| it.snapshot_mount_point.as_ref());
+                let snapshots = volume
+                    .mounted_snapshots
+                    .iter()
+                    .filter_map(|it| it.snapshot_mount_point.as_ref());
                 uses.extend(volume.mount_point.iter().chain(snapshots).map(|at| Use {
                     node: node(&part.device_identifier),
                     purpose: Purpose::Mounted(at.clone()),

@@ -176,10 +176,9 @@ mod tests {
     use crate::flash::Transport;
 
     fn device(uses: &[(&str, Purpose)]) -> Node {
-        let uses = uses.iter().map(|(node, purpose)| Use {
-            node: PathBuf::from(node),
-            purpose: purpose.clone(),
-        });
+        let uses = uses
+            .iter()
+            .map(|(node, purpose)| Use { node: PathBuf::from(node), purpose: purpose.clone() });
         Node::Whole(Device {
             path: PathBuf::from("/dev/sdz"),
             vendor: None,
@@ -243,8 +242,12 @@ mod tests {
 
     #[test]
     fn an_unused_device_of_the_right_size_may_be_written() {
-        let request =
-            Request { name: Path::new("/dev/sdz"), size: 1000, sector_size: Some(512), needed: &[] };
+        let request = Request {
+            name: Path::new("/dev/sdz"),
+            size: 1000,
+            sector_size: Some(512),
+            needed: &[],
+        };
         let permitted = check(&request, device(&[]), false).expect("permitted");
         assert!(matches!(permitted, Permitted::Device(_)));
         let said = check(&request, device(&[]), true).expect_err("not a file").to_string();

@@ -115,9 +115,9 @@ impl Inventory {
             return;
         }
         let mounted =
-            self.mounts.iter().filter(|mount| self.is(block, &mount.source, mount.number));
+            self.mounts.iter().filter(|mount| Self::is(block, &mount.source, mount.number));
         purposes.extend(mounted.map(|mount| Purpose::Mounted(mount.at.clone())));
-        if self.swaps.iter().any(|path| self.is(block, path, (0, 0))) {
+        if self.swaps.iter().any(|path| Self::is(block, path, (0, 0))) {
             purposes.push(Purpose::Swap);
         }
         if let Some(file_system) = &block.member_of {
@@ -125,7 +125,7 @@ impl Inventory {
         }
         for other in &self.blocks {
             let held = block.holders.contains(&other.name);
-            let looped = other.backing.as_deref().is_some_and(|path| self.is(block, path, (0, 0)));
+            let looped = other.backing.as_deref().is_some_and(|path| Self::is(block, path, (0, 0)));
             if held || looped {
                 purposes.push(Purpose::Held(other.title.clone()));
                 for above in self.with_partitions(other) {
@@ -142,7 +142,7 @@ impl Inventory {
 
     /// Whether a number, or else a path, means this block device. Major 0 means nothing: Btrfs and
     /// its like make numbers up, and then the path tells.
-    fn is(&self, block: &Block, path: &Path, number: (u32, u32)) -> bool {
+    fn is(block: &Block, path: &Path, number: (u32, u32)) -> bool {
         if number.0 != 0 {
             return number == block.number;
         }

@@ -95,7 +95,9 @@ fn a_device_that_lies_is_found_out_and_does_not_boot() {
         let byte = sector * 512;
         assert_eq!(
             message(&error),
-            format!("the device does not hold what was written to it at byte {byte} (sector {sector})")
+            format!(
+                "the device does not hold what was written to it at byte {byte} (sector {sector})"
+            )
         );
         does_not_boot(&device.medium, &image);
     }

@@ -42,7 +42,7 @@ impl<'scope> Sinks<'scope> {
         output: &'env File,
     ) -> Self {
         let mut senders = Vec::new();
-        let mut listen = || {
+        let mut listen = || -> Receiver<Chunk> {
             let (sender, receiver) = sync_channel(WAITING);
             senders.push(sender);
             receiver
@@ -51,7 +51,9 @@ impl<'scope> Sinks<'scope> {
         let with_sha512 = wanted.hashes.sha512.is_some();
         let hashes = scope.spawn(move || {
             let mut hasher = Hasher::new(with_sha512);
-            chunks.iter().for_each(|chunk: Chunk| hasher.update(&chunk));
+            for chunk in chunks {
+                hasher.update(&chunk);
+            }
             hasher.finish()
         });
         let signature = wanted.verifier.map(|verifier| {
@@ -82,21 +84,21 @@ impl<'scope> Sinks<'scope> {
 
 /// Chunks from another thread as a stream.
 struct Chunks {
-    chunks: Receiver<Chunk>,
+    receiver: Receiver<Chunk>,
     current: Chunk,
     used: usize,
 }
 
 impl Chunks {
     fn new(chunks: Receiver<Chunk>) -> Self {
-        Self { chunks, current: Chunk::default(), used: 0 }
+        Self { receiver: chunks, current: Chunk::default(), used: 0 }
     }
 }
 
 impl Read for Chunks {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.used == self.current.len() {
-            let Ok(next) = self.chunks.recv() else { return Ok(0) };
+            let Ok(next) = self.receiver.recv() else { return Ok(0) };
             self.current = next;
             self.used = 0;
         }
