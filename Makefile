@@ -21,7 +21,8 @@ packages:
 	@scripts/install-packages demo
 
 test: test-packages ## everything that CI runs, on real images
-	cargo test --locked
+	cargo test --locked -- --skip boots::
+	cargo test --locked --test main boots:: -- --test-threads=1
 
 test-packages:
 	@scripts/install-packages test

@@ -1,1 +1,193 @@
+//! Wrong input and bad luck: one clear error each, the right exit code, and nothing left behind.
 
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::support::{Person, Run, tool};
+
+/// The smallest cluster file; `extra` goes to its end.
+fn cluster(folder: &Path, extra: &str) {
+    let text = format!(
+        "[cluster]\nname = \"lab\"\nprofile = \"quickstart\"\n[access]\nuser = \"me\"\n\n{extra}"
+    );
+    fs::write(folder.join("cluster.toml"), text).expect("written");
+}
+
+#[test]
+fn a_missing_cluster_file_says_how_to_make_one() {
+    let folder = Person::me().folder();
+    for command in ["check", "plan", "build", "prepare"] {
+        Run::new([command]).folder(folder.path()).exits(2).stdout("").stderr(
+            "error: there is no cluster file `cluster.toml`\n\
+             hint: `nodeforge init` writes one\n",
+        );
+    }
+}
+
+#[test]
+fn a_malformed_cluster_file_is_shown() {
+    let folder = Person::me().folder();
+    fs::write(folder.path().join("cluster.toml"), "[cluster\nname = 1\n").expect("written");
+    Run::new(["check"]).folder(folder.path()).exits(2).stdout("").stderr(
+        "error: unclosed table, expected `]`\n\
+         \x20\x20--> cluster.toml:1:9\n\
+         \x20\x20|\n\
+         1 | [cluster\n\
+         \x20\x20|         ^\n",
+    );
+}
+
+#[test]
+fn an_unknown_key_is_guessed() {
+    let folder = Person::me().folder();
+    cluster(folder.path(), "[disk]\nsise = \"3G\"\n\n[[node]]\nhostname = \"server1\"\n");
+    Run::new(["check"]).folder(folder.path()).exits(2).stdout("").stderr(
+        "error: unknown key `sise` in [disk]\n\
+         \x20\x20--> cluster.toml:8:1\n\
+         \x20\x20|\n\
+         8 | sise = \"3G\"\n\
+         \x20\x20| ^^^^\n\
+         hint: did you mean `size`?\n",
+    );
+}
+
+#[test]
+fn a_hostname_without_a_role_is_shown_with_the_patterns() {
+    let folder = Person::me().folder();
+    cluster(folder.path(), "[[node]]\nhostname = \"server1\"\n\n[[node]]\nhostname = \"nas\"\n");
+    let said = Run::new(["build"]).folder(folder.path()).exits(2).stderr_text();
+    assert!(said.starts_with("error: the host name `nas` matches no role"), "{said}");
+    assert!(said.contains("--> cluster.toml:11:12\n") && said.contains("agent[0-9]+"), "{said}");
+    assert!(!folder.path().join("out").exists());
+    assert!(!folder.path().join("nodeforge.secrets").exists());
+}
+
+#[test]
+fn a_node_that_is_not_there_is_named() {
+    let folder = Person::me().folder();
+    cluster(folder.path(), "[[node]]\nhostname = \"server1\"\n");
+    Run::new(["build", "cluster.toml", "server2"]).folder(folder.path()).exits(2).stderr(
+        "error: the cluster has no node `server2`\n\
+         hint: its nodes are server1\n",
+    );
+}
+
+#[test]
+fn init_writes_what_check_accepts_and_never_overwrites() {
+    let folder = Person::me().folder();
+    let init = || Run::new(["init"]).folder(folder.path());
+    init().succeeds();
+    let said = Run::new(["check"]).folder(folder.path()).succeeds().stdout_text();
+    assert!(said.starts_with("NODE     ROLE    ADDRESSES"), "{said}");
+    init().exits(2).stderr(
+        "error: `./cluster.toml` is there already\n\
+         hint: nodeforge never overwrites a cluster file; move it away first\n",
+    );
+}
+
+#[test]
+fn check_and_plan_change_nothing() {
+    let folder = Person::me().folder();
+    Run::new(["init"]).folder(folder.path()).succeeds();
+    for command in ["check", "plan"] {
+        Run::new([command]).folder(folder.path()).succeeds();
+    }
+    let names: Vec<_> = fs::read_dir(folder.path()).expect("readable").collect();
+    assert_eq!(names.len(), 1, "{names:?}");
+}
+
+#[test]
+fn an_unreachable_mirror_is_an_error_that_leaves_nothing() {
+    for person in Person::all() {
+        let folder = person.folder();
+        let base = "[base]\nbootstrap = { suite = \"trixie\", arch = \"amd64\", layout = \"uefi\", \
+                    mirror = \"http://127.0.0.1:9/debian\" }\n\n";
+        cluster(folder.path(), &format!("{base}[[node]]\nhostname = \"server1\"\n"));
+        let cache = folder.path().join("cache");
+        let said = Run::by(&person, ["build"])
+            .folder(folder.path())
+            .env("XDG_CACHE_HOME", &cache)
+            .exits(1)
+            .stderr_text();
+        assert!(said.contains("error: the package mirror is unreachable\n"), "{said}");
+        assert!(said.contains("hint: the full log is `"), "{said}");
+        assert_nothing_left(folder.path());
+    }
+}
+
+#[test]
+fn a_stop_at_any_moment_leaves_nothing() {
+    // Seconds after the bootstrap began: while apt downloads, while packages are unpacked.
+    for person in Person::all() {
+        for (signal, delay) in [("INT", 1), ("INT", 9), ("KILL", 4), ("KILL", 12)] {
+            let folder = person.folder();
+            cluster(folder.path(), "[[node]]\nhostname = \"server1\"\n");
+            let mut run = Run::by(&person, ["build"])
+                .folder(folder.path())
+                .env("XDG_CACHE_HOME", folder.path().join("cache"));
+            let mut child = run.command().stderr(Stdio::piped()).spawn().expect("it starts");
+            let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+            let first = lines.next().expect("a line").expect("text");
+            assert_eq!(first, "bootstrapping Debian");
+            std::thread::sleep(Duration::from_secs(delay));
+            tool("kill", [format!("-{signal}"), child.id().to_string()]);
+            let status = child.wait().expect("it ends");
+            if signal == "INT" {
+                assert_eq!(status.code(), Some(130));
+                let said: Vec<_> = lines.map_while(Result::ok).collect();
+                assert_eq!(said.last().map(String::as_str), Some("error: interrupted"));
+            } else {
+                // What it left to its sandbox is cleared away there, a moment later.
+                wait_for(|| leftovers(folder.path()).is_empty());
+            }
+            assert_eq!(leftovers(folder.path()), Vec::<String>::new());
+            assert_no_trace(folder.path());
+        }
+    }
+}
+
+fn wait_for(condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !condition() {
+        assert!(Instant::now() < deadline, "it did not come to pass within a minute");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// Half-made images in the cache.
+fn leftovers(folder: &Path) -> Vec<String> {
+    let bases = folder.join("cache/nodeforge/bases");
+    fs::read_dir(bases)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| !Path::new(name).extension().is_some_and(|it| it == "lock"))
+        .collect()
+}
+
+/// Nothing half-made, and no trace in the machine.
+#[track_caller]
+fn assert_nothing_left(folder: &Path) {
+    assert_eq!(leftovers(folder), Vec::<String>::new());
+    let out = fs::read_dir(folder.join("out")).into_iter().flatten().count();
+    assert_eq!(out, 0, "something is in out/");
+    assert_no_trace(folder);
+}
+
+/// No process, mount or loop device that has to do with this folder.
+#[track_caller]
+fn assert_no_trace(folder: &Path) {
+    let folder = folder.to_str().expect("UTF-8");
+    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("readable");
+    assert!(!mounts.contains(folder), "{mounts}");
+    wait_for(|| {
+        let found = Command::new("pgrep").args(["--full", folder]).output().expect("pgrep starts");
+        found.stdout.is_empty()
+    });
+    let loops = tool("losetup", ["--list", "--noheadings", "--output", "BACK-FILE"]);
+    assert!(!loops.contains(folder), "{loops}");
+}

@@ -4,6 +4,7 @@
 
 mod support;
 
+mod boots;
 mod cli;
 mod firstboot;
 mod flash;

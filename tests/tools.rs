@@ -1,6 +1,7 @@
 //! The image tools on small images in every format, judged by debugfs, e2fsck, mtools and tar.
 
 use std::ffi::OsStr;
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
@@ -198,7 +199,7 @@ fn own_by_root(tree: &Path, root: &Path, folder: &Path) {
                 ("mtime", "@1763683200"),
                 ("mode", &format!("0{mode:o}")),
             ] {
-                script.push_str(&format!("sif {inside} {field} {value}\n"));
+                writeln!(script, "sif {inside} {field} {value}").expect("writing to a string");
             }
             if metadata.is_dir() {
                 visit(tree, &path, script);

@@ -32,7 +32,7 @@ impl Init {
             .context(|| format!("making the folder `{}`", self.directory.display()))?;
         match File::create_new(&path) {
             Ok(mut file) => {
-                file.write_all(text).context(|| format!("writing `{}`", path.display()))?
+                file.write_all(text).context(|| format!("writing `{}`", path.display()))?;
             }
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                 return Err(Error::input(format!("`{}` is there already", path.display()))

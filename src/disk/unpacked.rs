@@ -142,7 +142,7 @@ fn zstd_header(file: &File, at: u64) -> io::Result<Option<(u64, u64)>> {
     file.read_exact_at(&mut descriptor, at + 4)?;
     let [descriptor] = descriptor;
     let is_single = descriptor & 0x20 != 0;
-    let window = if is_single { 0 } else { 1 };
+    let window = u64::from(!is_single);
     let dictionary = [0, 1, 2, 4][usize::from(descriptor & 3)];
     let width = match descriptor >> 6 {
         0 if is_single => 1,

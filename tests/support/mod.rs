@@ -5,5 +5,5 @@ mod run;
 mod tools;
 
 pub(crate) use person::Person;
-pub(crate) use run::{Finished, Run};
+pub(crate) use run::Run;
 pub(crate) use tools::{partitions, tool};
