@@ -120,6 +120,7 @@ fn an_unreachable_mirror_is_an_error_that_leaves_nothing() {
 
 #[test]
 fn a_stop_at_any_moment_leaves_nothing() {
+    let temporary = temporary_files();
     // Seconds after the bootstrap began: while apt downloads, while packages are unpacked.
     for person in Person::all() {
         for (signal, delay) in [("INT", 1), ("INT", 9), ("KILL", 4), ("KILL", 12)] {
@@ -144,9 +145,19 @@ fn a_stop_at_any_moment_leaves_nothing() {
                 wait_for(|| leftovers(folder.path()).is_empty());
             }
             assert_eq!(leftovers(folder.path()), Vec::<String>::new());
+            assert_eq!(temporary_files(), temporary);
             assert_no_trace(folder.path());
         }
     }
+}
+
+/// What mmdebstrap keeps outside its own folder unless told otherwise.
+fn temporary_files() -> Vec<String> {
+    let entries = fs::read_dir("/tmp").expect("readable").flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut names: Vec<_> = names.filter(|name| name.starts_with("mmdebstrap.")).collect();
+    names.sort();
+    names
 }
 
 fn wait_for(condition: impl Fn() -> bool) {

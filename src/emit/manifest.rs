@@ -24,7 +24,7 @@ pub struct Manifest {
     pub inputs: Vec<InputRecord>,
     /// The packages of the prepared base.
     pub packages: Vec<Package>,
-    /// The nodes that were built.
+    /// The nodes that were built, then those that an earlier build left.
     pub nodes: Vec<NodeRecord>,
     /// The files that came out, sorted by path.
     pub artifacts: Vec<ArtifactRecord>,
@@ -106,7 +106,6 @@ impl Manifest {
             !known.contains(&node.hostname)
                 && artifacts.iter().any(|it| it.node.as_deref() == Some(node.hostname.as_str()))
         }));
-        self.nodes.sort_by(|a, b| a.hostname.cmp(&b.hostname));
     }
 
     /// Writes `manifest.json` and `SHA256SUMS` into a folder.

@@ -269,8 +269,13 @@ impl RootJob {
     }
 
     fn debootstrap(&self, root: &Path, progress: &dyn Progress) -> Result<()> {
+        // Its temporary files go the way of the root when it is killed. It hides the variable from
+        // programs of the image itself.
+        let temporary = root.with_extension("tmp");
+        fs::create_dir(&temporary)?;
         let mut command = Command::new("mmdebstrap");
         command
+            .env("TMPDIR", &temporary)
             .args(["--mode=root", "--variant=minbase", "--format=directory", "--verbose"])
             .arg(format!("--architectures={}", self.arch))
             .arg(format!("--include={}", self.packages.join(",")))
