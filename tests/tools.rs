@@ -1,6 +1,7 @@
 //! The image tools on small images in every format, judged by debugfs, e2fsck, mtools and tar.
 
 use std::ffi::OsStr;
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
@@ -92,7 +93,10 @@ fn make() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a folder");
     let tree = folder.path().join("tree");
     for (path, content) in [
-        ("etc/os-release", "PRETTY_NAME=\"Debian GNU/Linux 13 (trixie)\"\nID=debian\nVERSION_ID=13\n"),
+        (
+            "etc/os-release",
+            "PRETTY_NAME=\"Debian GNU/Linux 13 (trixie)\"\nID=debian\nVERSION_ID=13\n",
+        ),
         ("etc/fstab", "LABEL=root / ext4 defaults 0 1\nLABEL=ESP /boot/efi vfat umask=0077 0 1\n"),
         ("etc/hostname", "agent1\n"),
         ("etc/machine-id", "uninitialized\n"),
@@ -101,8 +105,14 @@ fn make() -> (tempfile::TempDir, PathBuf) {
         ("etc/shadow", "root:*:::::::\npi:$y$secret:::::::\n"),
         ("etc/nodeforge/roles", ROLES),
         ("usr/lib/modules/6.12.48+deb13-amd64/modules.dep", ""),
-        ("usr/lib/systemd/system/ssh.service", "[Service]\n[Install]\nWantedBy=multi-user.target\n"),
-        ("var/lib/dpkg/status", "Package: bash\nStatus: install ok installed\nVersion: 5.2\n\nPackage: nano\nStatus: deinstall ok config-files\nVersion: 8\n"),
+        (
+            "usr/lib/systemd/system/ssh.service",
+            "[Service]\n[Install]\nWantedBy=multi-user.target\n",
+        ),
+        (
+            "var/lib/dpkg/status",
+            "Package: bash\nStatus: install ok installed\nVersion: 5.2\n\nPackage: nano\nStatus: deinstall ok config-files\nVersion: 8\n",
+        ),
         ("usr/bin/true", "\x7fELF\x02\x01\0\0\0\0\0\0\0\0\0\0\x02\0\x3e\0"),
         ("boot/efi/covered", "by the ESP\n"),
     ] {
@@ -135,7 +145,10 @@ fn make() -> (tempfile::TempDir, PathBuf) {
     own_by_root(&tree, &root, folder.path());
     let esp = folder.path().join("esp");
     File::create(&esp).expect("a file").set_len(ESP.1 * MIB).expect("space");
-    tool("mkfs.vfat", ["-F16".as_ref(), "-s1".as_ref(), "-nESP".as_ref(), "-i12345678".as_ref(), esp.as_os_str()]);
+    tool(
+        "mkfs.vfat",
+        ["-F16".as_ref(), "-s1".as_ref(), "-nESP".as_ref(), "-i12345678".as_ref(), esp.as_os_str()],
+    );
     let cmdline = folder.path().join("cmdline.txt");
     fs::write(&cmdline, "root=LABEL=root\n").expect("a file");
     tool("mcopy", ["-i".as_ref(), esp.as_os_str(), cmdline.as_os_str(), "::cmdline.txt".as_ref()]);
@@ -180,10 +193,13 @@ fn own_by_root(tree: &Path, root: &Path, folder: &Path) {
             } else {
                 0o100_644
             };
-            for (field, value) in
-                [("uid", "0"), ("gid", "0"), ("mtime", "@1763683200"), ("mode", &format!("0{mode:o}"))]
-            {
-                script.push_str(&format!("sif {inside} {field} {value}\n"));
+            for (field, value) in [
+                ("uid", "0"),
+                ("gid", "0"),
+                ("mtime", "@1763683200"),
+                ("mode", &format!("0{mode:o}")),
+            ] {
+                writeln!(script, "sif {inside} {field} {value}").expect("writing to a string");
             }
             if metadata.is_dir() {
                 visit(tree, &path, script);
@@ -317,20 +333,23 @@ lrwxrwxrwx 1 root root   35 2025-11-21 00:00 system/multi-user.target.wants/ssh.
 #[test]
 fn cat_prints_what_others_read() {
     let fixture = Fixture::new();
-    fixture.run(["cat", "node.img:/etc/hostname", "node.img:/etc/passwd"]).succeeds().stdout(
-        &(fixture.debugfs("cat /etc/hostname") + &fixture.debugfs("cat /etc/passwd")),
-    );
+    fixture
+        .run(["cat", "node.img:/etc/hostname", "node.img:/etc/passwd"])
+        .succeeds()
+        .stdout(&(fixture.debugfs("cat /etc/hostname") + &fixture.debugfs("cat /etc/passwd")));
     fixture.run(["cat", "node.img:/etc"]).exits(2).stderr("error: `/etc` is not a file\n");
-    fixture.run(["cat", "node.img"]).exits(2).stderr(
-        "error: `node.img` names no file in an image\nhint: write `node.img:/PATH`\n",
-    );
+    fixture
+        .run(["cat", "node.img"])
+        .exits(2)
+        .stderr("error: `node.img` names no file in an image\nhint: write `node.img:/PATH`\n");
 }
 
 /// A tree with all that a copy can lose.
 fn difficult_tree(folder: &Path) {
     fs::create_dir_all(folder.join("sub/empty")).expect("folders");
     fs::write(folder.join("sub/program"), "#!/bin/sh\n").expect("a file");
-    fs::set_permissions(folder.join("sub/program"), fs::Permissions::from_mode(0o751)).expect("mode");
+    fs::set_permissions(folder.join("sub/program"), fs::Permissions::from_mode(0o751))
+        .expect("mode");
     fs::hard_link(folder.join("sub/program"), folder.join("second")).expect("a hard link");
     symlink("sub/program", folder.join("link")).expect("a link");
     symlink("x".repeat(100), folder.join("sub/long")).expect("a link");
@@ -344,7 +363,10 @@ fn difficult_tree(folder: &Path) {
         File::open(folder.join(name)).expect("there").set_modified(time).expect("its owner");
     }
     let tagged = folder.join("sub/program");
-    tool("setfattr", ["-n".as_ref(), "user.origin".as_ref(), "-v".as_ref(), "test".as_ref(), tagged.as_os_str()]);
+    tool(
+        "setfattr",
+        ["-n".as_ref(), "user.origin".as_ref(), "-v".as_ref(), "test".as_ref(), tagged.as_os_str()],
+    );
 }
 
 /// Everything of a folder that tar can tell.
@@ -373,7 +395,10 @@ fn a_tree_comes_out_as_it_went_in() {
     assert!(stat.contains("Mode:  0751"), "{stat}");
     assert!(stat.contains("Links: 2"), "{stat}");
     assert!(stat.contains("user.origin (4) = \"test\""), "{stat}");
-    assert!(stat.contains(&format!("User: {:>5}   Group: {:>5}", owner.uid(), owner.gid())), "{stat}");
+    assert!(
+        stat.contains(&format!("User: {:>5}   Group: {:>5}", owner.uid(), owner.gid())),
+        "{stat}"
+    );
     let inode = |path: &str| fixture.json(["ls", "-d", "--json", &format!("node.img:{path}")]);
     assert_eq!(inode("/srv/second")[0]["links"], 2);
     fixture.run(["cp", "-r", "node.img:/srv", "out"]).succeeds().stderr("");
@@ -404,10 +429,7 @@ fn cp_goes_where_cp_goes() {
     let line = fixture.run(["ls", "-l", "node.img:/etc/a"]).succeeds().stdout_text();
     assert!(line.starts_with("-rw-r--r-- 1 pi sudo 1 "), "{line}");
     let esp = fixture.path("esp");
-    assert_eq!(
-        tool("mtype", ["-i".as_ref(), esp.as_os_str(), "::config.txt".as_ref()]),
-        "A"
-    );
+    assert_eq!(tool("mtype", ["-i".as_ref(), esp.as_os_str(), "::config.txt".as_ref()]), "A");
     // Out: what a link points at, to a file, to a folder.
     fixture.run(["cp", "node.img:/bin/true", "node.img:/etc/hostname", "."]).succeeds();
     assert_eq!(fs::read_to_string(fixture.path("hostname")).expect("there"), "agent1\n");
@@ -452,14 +474,23 @@ fn what_fails_changes_nothing() {
 #[test]
 fn rm_removes_what_it_is_told_to() {
     let fixture = Fixture::new();
-    fixture.run(["rm", "node.img:/etc"]).exits(2).stderr(
-        "error: `/etc` is a directory\nhint: `-r` removes it with all that is in it\n",
-    );
-    fixture.run(["rm", "-r", "node.img:/boot/efi"]).exits(2).stderr(
-        "error: removing `/boot/efi`\n  cause: a file system is mounted there\n",
-    );
     fixture
-        .run(["rm", "-rf", "node.img:/etc/systemd", "node.img:/bin", "node.img:/none", "node.img:/boot/efi/cmdline.txt"])
+        .run(["rm", "node.img:/etc"])
+        .exits(2)
+        .stderr("error: `/etc` is a directory\nhint: `-r` removes it with all that is in it\n");
+    fixture
+        .run(["rm", "-r", "node.img:/boot/efi"])
+        .exits(2)
+        .stderr("error: removing `/boot/efi`\n  cause: a file system is mounted there\n");
+    fixture
+        .run([
+            "rm",
+            "-rf",
+            "node.img:/etc/systemd",
+            "node.img:/bin",
+            "node.img:/none",
+            "node.img:/boot/efi/cmdline.txt",
+        ])
         .succeeds()
         .stderr("");
     fixture.judge("node.img");
@@ -501,7 +532,9 @@ fn diff_tells_what_an_administrator_would() {
     fixture.write("shadow", "root:*:::::::\npi:$y$other:::::::\n");
     fixture.write("new/a", "");
     fixture.write("new/b", "");
-    for (from, to) in [("status", "/var/lib/dpkg/status"), ("shadow", "/etc/shadow"), ("new", "/opt")] {
+    for (from, to) in
+        [("status", "/var/lib/dpkg/status"), ("shadow", "/etc/shadow"), ("new", "/opt")]
+    {
         let place = format!("other.img:{to}");
         fixture.run(["cp", "-r", "--owner", "root", from, &place]).succeeds();
     }

@@ -1,3 +1,4 @@
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -15,6 +16,7 @@ use crate::inspect::{Names, names, printable};
 ///
 /// Names that begin with a dot are listed too. Owners' names are those of the image, times are UTC.
 #[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "they are what ls(1) has")]
 pub(super) struct Ls {
     /// A directory or file as `IMAGE:/path`; the root when there is no path
     #[arg(value_name = "IMAGE[:/PATH]", value_parser = OsStringValueParser::new().map(Place::from))]
@@ -190,20 +192,20 @@ fn long(lines: &[Line]) -> String {
         rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
     };
     let (links, user, group, size) = (width(0), width(1), width(2), width(3));
-    lines
-        .iter()
-        .zip(&rows)
-        .map(|(line, row)| {
-            let mode = mode_text(&line.metadata);
-            let time = minutes(line.metadata.modified.0);
-            let target = line.target.as_ref().map_or_else(String::new, |to| format!(" -> {to}"));
-            let name = printable(&format!("{}{target}", line.path));
-            format!(
-                "{mode} {:>links$} {:<user$} {:<group$} {:>size$} {time} {name}\n",
-                row[0], row[1], row[2], row[3]
-            )
-        })
-        .collect()
+    let mut text = String::new();
+    for (entry, columns) in lines.iter().zip(&rows) {
+        let mode = mode_text(&entry.metadata);
+        let time = minutes(entry.metadata.modified.0);
+        let target = entry.target.as_ref().map_or_else(String::new, |to| format!(" -> {to}"));
+        let name = printable(&format!("{}{target}", entry.path));
+        writeln!(
+            text,
+            "{mode} {:>links$} {:<user$} {:<group$} {:>size$} {time} {name}",
+            columns[0], columns[1], columns[2], columns[3]
+        )
+        .expect("writing to a string");
+    }
+    text
 }
 
 /// `drwxr-sr-t`.

@@ -59,6 +59,12 @@ impl Order {
         Self { indexes, late: late.len() }
     }
 
+    /// The clusters in this order.
+    #[cfg(test)]
+    pub(super) fn indexes(&self) -> &[u64] {
+        &self.indexes
+    }
+
     /// Writes the clusters of `from` to the image; returns how many bytes those are.
     pub(super) fn carry_over(&self, from: &File, to: &Raw) -> io::Result<u64> {
         let (early, late) = self.indexes.split_at(self.indexes.len() - self.late);

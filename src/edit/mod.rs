@@ -13,6 +13,8 @@
 
 mod journal;
 mod lock;
+#[cfg(test)]
+mod tests;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

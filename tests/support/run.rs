@@ -11,7 +11,6 @@ pub(crate) struct Run {
 }
 
 /// How it went.
-#[must_use]
 pub(crate) struct Finished {
     pub(crate) output: Output,
 }
