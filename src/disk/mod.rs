@@ -21,6 +21,7 @@ mod tests;
 pub mod vmdk;
 
 pub(crate) use clusters::is_zero;
+pub(crate) use chain::open_regular;
 pub use clusters::{Clusters, Occupied};
 pub(crate) use compressed::decoder;
 pub use copy::{copy_file, copy_sparse};

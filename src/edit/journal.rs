@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use crate::disk::{CLUSTER, Disk, Raw, Shadow};
+use crate::disk::{CLUSTER, Disk, Raw, Shadow, open_regular};
 use crate::error::{Context, Error, Result};
 use crate::image::{Part, ReadOnly};
 
@@ -232,13 +232,11 @@ struct Found {
 /// The journal of an edit that happened; `None` when there is none, or none that did.
 fn find(image: &Path, size: u64) -> Result<Option<Found>> {
     let path = path_of(image);
-    let file = match File::open(&path) {
-        Ok(file) => file,
+    match path.symlink_metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => {
-            return Err(error).context(|| format!("opening the journal `{}`", path.display()));
-        }
-    };
+        _ => {}
+    }
+    let file = open_regular(&path)?;
     let read = read_seal(&file, size);
     let seal = read.context(|| format!("reading the journal `{}`", path.display()))?;
     Ok(seal.map(|(order, prints)| Found { path, file, order, prints }))
