@@ -225,6 +225,17 @@ fn every_format(fixture: &Fixture) -> Vec<(&'static str, PathBuf)> {
         );
         formats.push((format, path));
     }
+    let bundle = fixture.path("node.vmwarevm");
+    fs::create_dir(&bundle).expect("a folder");
+    fs::copy(fixture.path("node.vmdk"), bundle.join("disk.vmdk")).expect("a copy");
+    formats.push(("vmdk", bundle));
+    let status = Command::new("qemu-img")
+        .args(["create", "-qf", "vmdk", "-F", "vmdk", "-b", "node.vmdk", "clone.vmdk"])
+        .current_dir(fixture.folder.path())
+        .status()
+        .expect("qemu-img starts");
+    assert!(status.success());
+    formats.push(("vmdk", fixture.path("clone.vmdk")));
     for (program, name) in [("xz", "xz"), ("zstd", "zst"), ("gzip", "gz")] {
         tool(program, ["-kq1".as_ref(), raw.as_os_str()]);
         formats.push((name, fixture.path(&format!("node.img.{name}"))));
@@ -283,6 +294,23 @@ fn every_format_tells_the_same() {
         let place = format!("{}:/boot/efi/cmdline.txt", path.display());
         fixture.run(["cat", &place]).succeeds().stdout("root=LABEL=root\n");
     }
+}
+
+#[test]
+fn inspect_names_the_build_an_image_came_from() {
+    let fixture = Fixture::new();
+    let manifest = json!({
+        "generator": "nodeforge 0.1.0", "cluster": "home", "profile": "debian",
+        "inputs": [], "packages": [], "nodes": [],
+        "artifacts": [{ "path": "node.img", "node": "agent1", "size": 1, "sha256": "00" }],
+    });
+    fixture.write("manifest.json", &manifest.to_string());
+    let said = fixture.run(["inspect", "node.img"]).succeeds().stdout_text();
+    let expected = "built by      nodeforge 0.1.0, cluster home, profile debian\n";
+    assert!(said.ends_with(expected), "{said}");
+    fs::rename(fixture.path("node.img"), fixture.path("other.img")).expect("a new name");
+    let found = fixture.json(["inspect", "--json", "other.img"]);
+    assert_eq!(found["build"], Value::Null);
 }
 
 #[test]
@@ -504,12 +532,13 @@ fn other_formats_are_only_read() {
     let fixture = Fixture::new();
     fixture.write("a", "A");
     for (format, path) in every_format(&fixture) {
-        let before = fs::read(&path).expect("there");
+        let disk = if path.is_dir() { path.join("disk.vmdk") } else { path.clone() };
+        let before = fs::read(&disk).expect("there");
         let place = format!("{}:/etc", path.display());
         let said = fixture.run(["cp", "a", &place]).exits(2).stderr_text();
         let expected = format!("is a {format} image, which can only be read\nhint: ");
         assert!(said.contains(&expected), "{said}");
-        assert!(fs::read(&path).expect("there") == before);
+        assert!(fs::read(&disk).expect("there") == before);
     }
 }
 

@@ -64,7 +64,7 @@ impl Cp {
                 self.options.commit(edit, image, ui)?;
                 copied
             }
-            Place::Host(path) => self.to_host(sources, path, ui)?,
+            Place::Host(path) => self.copy_out(sources, path, ui)?,
         };
         ui.detail(&format!(
             "copied {}, {}",
@@ -76,7 +76,9 @@ impl Cp {
 
     fn copy_in(&self, sources: &[Place], image: &mut Image, path: &Path) -> Result<Copied> {
         let owner = self.owner.as_deref().map(|owner| find_owner(image, owner)).transpose()?;
-        Self::require_directory(sources, image, path)?;
+        if sources.len() > 1 {
+            require_directory(image, path)?;
+        }
         let mut copied = Copied::default();
         for source in sources {
             let source = self.open(source)?;
@@ -87,18 +89,7 @@ impl Cp {
         Ok(copied)
     }
 
-    /// Several files need a directory to go to.
-    fn require_directory(sources: &[Place], tree: &dyn Tree, path: &Path) -> Result<()> {
-        let found = tree.resolve(path)?.map(|path| tree.metadata(&path)).transpose()?.flatten();
-        let is_directory = found.is_some_and(|it| it.file_type == FileType::Directory);
-        if sources.len() > 1 && !is_directory {
-            return Err(Error::input(format!("`{}` is not a directory", path.display()))
-                .hint("several files can only be copied into a directory that exists"));
-        }
-        Ok(())
-    }
-
-    fn to_host(&self, sources: &[Place], path: &Path, ui: &Ui) -> Result<Copied> {
+    fn copy_out(&self, sources: &[Place], path: &Path, ui: &Ui) -> Result<Copied> {
         if self.owner.is_some() {
             return Err(Error::input("`--owner` is for copies in an image")
                 .hint("chown(1) gives files of this machine away"));
@@ -177,6 +168,16 @@ impl Source {
     ) -> Result<Copied> {
         transfer::copy(&*self.tree, &self.path, to, target, owner)
     }
+}
+
+/// Several files need a directory to go to.
+fn require_directory(tree: &dyn Tree, path: &Path) -> Result<()> {
+    let found = tree.resolve(path)?.map(|path| tree.metadata(&path)).transpose()?.flatten();
+    if found.is_some_and(|it| it.file_type == FileType::Directory) {
+        return Ok(());
+    }
+    Err(Error::input(format!("`{}` is not a directory", path.display()))
+        .hint("several files can only be copied into a directory that exists"))
 }
 
 /// The path with its last component not followed, by a way without symlinks.

@@ -9,7 +9,7 @@ use super::table::table;
 use super::ui::{Ui, bytes};
 use crate::error::Result;
 use crate::inspect::{
-    FirstBoot, MachineId, Node, PartitionFacts, Report, Segment, System, draw, printable,
+    Build, FirstBoot, MachineId, Node, PartitionFacts, Report, Segment, System, draw, printable,
 };
 
 /// Show what is in an image: its partitions, its system, and what nodeforge made of it
@@ -61,6 +61,10 @@ fn render(report: &Report) -> String {
     }
     if let Some(node) = &report.nodeforge {
         facts.extend(node_facts(node));
+    }
+    if let Some(build) = &report.build {
+        let Build { generator, cluster, profile, .. } = build;
+        facts.push(("built by", format!("{generator}, cluster {cluster}, profile {profile}")));
     }
     if !facts.is_empty() {
         text.push('\n');

@@ -16,6 +16,7 @@ use crate::inspect::{Names, names, printable};
 ///
 /// Names that begin with a dot are listed too. Owners' names are those of the image, times are UTC.
 #[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "they are what ls(1) has")]
 pub(super) struct Ls {
     /// A directory or file as `IMAGE:/path`; the root when there is no path
     #[arg(value_name = "IMAGE[:/PATH]", value_parser = OsStringValueParser::new().map(Place::from))]
@@ -192,15 +193,15 @@ fn long(lines: &[Line]) -> String {
     };
     let (links, user, group, size) = (width(0), width(1), width(2), width(3));
     let mut text = String::new();
-    for (line, row) in lines.iter().zip(&rows) {
-        let mode = mode_text(&line.metadata);
-        let time = minutes(line.metadata.modified.0);
-        let target = line.target.as_ref().map_or_else(String::new, |to| format!(" -> {to}"));
-        let name = printable(&format!("{}{target}", line.path));
+    for (entry, columns) in lines.iter().zip(&rows) {
+        let mode = mode_text(&entry.metadata);
+        let time = minutes(entry.metadata.modified.0);
+        let target = entry.target.as_ref().map_or_else(String::new, |to| format!(" -> {to}"));
+        let name = printable(&format!("{}{target}", entry.path));
         writeln!(
             text,
             "{mode} {:>links$} {:<user$} {:<group$} {:>size$} {time} {name}",
-            row[0], row[1], row[2], row[3]
+            columns[0], columns[1], columns[2], columns[3]
         )
         .expect("writing to a string");
     }

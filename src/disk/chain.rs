@@ -34,7 +34,7 @@ impl Chain {
 
 /// Opens what an image refers to: a regular file and nothing else. A device or a pipe
 /// named by a stranger's image is not for reading.
-pub(super) fn open_regular(path: &Path) -> Result<File> {
+pub(crate) fn open_regular(path: &Path) -> Result<File> {
     let context = || format!("opening `{}`", path.display());
     // Asked before opening: to open a pipe is to wait.
     if !path.metadata().context(context)?.is_file() {

@@ -22,6 +22,7 @@ mod tests;
 mod unpacked;
 pub mod vmdk;
 
+pub(crate) use chain::open_regular;
 pub(crate) use clusters::is_zero;
 pub use clusters::{Clusters, Occupied};
 pub(crate) use compressed::decoder;

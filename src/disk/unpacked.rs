@@ -190,7 +190,8 @@ mod tests {
     fn it_is_the_size_of_what_comes_out() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
-        let bytes: Vec<u8> = (0..3_000_000_u32).flat_map(|it| (it * it).to_le_bytes()).collect();
+        let bytes: Vec<u8> =
+            (0..3_000_000_u32).flat_map(|it| it.wrapping_mul(it).to_le_bytes()).collect();
         for (name, length) in [("a", 0), ("b", 200), ("c", 70_000), ("d", bytes.len())] {
             fs::write(path(name), &bytes[..length]).unwrap();
         }

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use crate::disk::{CLUSTER, Disk, Raw, Shadow};
+use crate::disk::{CLUSTER, Disk, Raw, Shadow, open_regular};
 use crate::error::{Context, Error, Result};
 use crate::image::{Part, ReadOnly};
 
@@ -57,6 +57,12 @@ impl Order {
         let (late, mut indexes): (Vec<u64>, Vec<u64>) = changed.iter().partition(|it| begins(it));
         indexes.extend(&late);
         Self { indexes, late: late.len() }
+    }
+
+    /// The clusters in this order.
+    #[cfg(test)]
+    pub(super) fn indexes(&self) -> &[u64] {
+        &self.indexes
     }
 
     /// Writes the clusters of `from` to the image; returns how many bytes those are.
@@ -226,13 +232,11 @@ struct Found {
 /// The journal of an edit that happened; `None` when there is none, or none that did.
 fn find(image: &Path, size: u64) -> Result<Option<Found>> {
     let path = path_of(image);
-    let file = match File::open(&path) {
-        Ok(file) => file,
+    match path.symlink_metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => {
-            return Err(error).context(|| format!("opening the journal `{}`", path.display()));
-        }
-    };
+        _ => {}
+    }
+    let file = open_regular(&path)?;
     let read = read_seal(&file, size);
     let seal = read.context(|| format!("reading the journal `{}`", path.display()))?;
     Ok(seal.map(|(order, prints)| Found { path, file, order, prints }))

@@ -13,6 +13,8 @@
 
 mod journal;
 mod lock;
+#[cfg(test)]
+mod tests;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -35,9 +37,10 @@ pub struct Edit {
 /// What the changes will be carried over into.
 struct Target {
     path: PathBuf,
-    raw: Arc<Raw>,
-    /// `None` for a block device.
+    /// `None` for a block device. Removed before the lock goes with `raw`: the next edit's journal has
+    /// the same name.
     journal: Option<Journal>,
+    raw: Arc<Raw>,
     /// Kept open for as long as nobody else may use it.
     _claim: Option<File>,
 }
@@ -73,7 +76,7 @@ impl Edit {
             let (journal, file) = Journal::create(&path)?;
             (Some(journal), file)
         };
-        let target = Target { path, raw, journal, _claim: claim };
+        let target = Target { path, journal, raw, _claim: claim };
         let base = Arc::new(ReadOnly(Arc::clone(&target.raw) as Arc<dyn Disk>));
         let shadow = Arc::new(Shadow::new(base, file)?);
         let image = Image::open(Arc::clone(&shadow) as Arc<dyn Disk>, clock)?;
@@ -98,7 +101,7 @@ impl Edit {
         // From here on there is no way back, only forward.
         interrupt::check()?;
         let order = journal::Order::new(&changed, self.image.parts());
-        let Target { path, raw, journal, _claim } = self.target;
+        let Target { path, journal, raw, _claim } = self.target;
         journal::make_room(raw.file(), &changed, raw.size())
             .context(|| format!("making room in `{}`", path.display()))?;
         let Some(journal) = journal else {

@@ -87,16 +87,14 @@ fn replace(
         interrupt::check()?;
         put(target, bytes, start)?;
         sync(target)?;
-        summary.written += bytes.len() as u64;
-    }
-    if verify {
-        let verdict =
-            ends.into_iter().try_for_each(|(bytes, start)| verify::end(target, bytes, start));
-        if verdict.is_err() {
-            // The least that can be done with a device that lies.
+        // The tail before the head is written: a device that lies, and goes away before it can be
+        // put right, must not boot either.
+        if verify && let Err(error) = verify::end(target, bytes, start) {
+            // The least that can be done with it.
             put(target, &Buffer::new(head.len()), 0).and_then(|()| sync(target)).ok();
+            return Err(error);
         }
-        verdict?;
+        summary.written += bytes.len() as u64;
     }
     Ok(summary)
 }

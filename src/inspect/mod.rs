@@ -1,5 +1,6 @@
 //! Facts about an image: its partitions, the system on it, and what nodeforge made of that.
 
+mod build;
 mod map;
 mod node;
 mod packages;
@@ -9,6 +10,7 @@ mod system;
 mod units;
 mod users;
 
+pub use build::Build;
 pub use map::{Segment, draw};
 pub use node::{FirstBoot, Node, Step};
 pub use packages::{Packages, packages};
@@ -46,6 +48,8 @@ pub struct Report {
     pub system: Option<System>,
     /// `None` when nodeforge has put nothing into the image.
     pub nodeforge: Option<Node>,
+    /// `None` when no manifest beside the image lists it.
+    pub build: Option<Build>,
     /// What is odd about it.
     pub notes: Vec<String>,
 }
@@ -90,6 +94,7 @@ impl Report {
             partitions: parts.iter().map(|part| PartitionFacts::of(&disk, part)).collect(),
             system,
             nodeforge,
+            build: Build::of(path),
             notes,
         })
     }

@@ -18,6 +18,9 @@ const ETC: &str = "/etc/systemd/system";
 const VENDOR: [&str; 3] =
     ["/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
 
+/// What is larger, in bytes, is no unit.
+const UNIT_LIMIT: u64 = 1 << 20;
+
 /// What `systemctl is-enabled` says of a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -90,12 +93,10 @@ fn state_of(tree: &dyn Tree, path: &Path) -> Result<Option<UnitState>> {
     if metadata.file_type != FileType::File {
         return Ok(None);
     }
-    // No unit is that large; what is, is none.
-    const LIMIT: u64 = 1 << 20;
-    if metadata.size > LIMIT {
+    if metadata.size > UNIT_LIMIT {
         return Ok(None);
     }
-    let text = tree.read(path, LIMIT)?.unwrap_or_default();
+    let text = tree.read(path, UNIT_LIMIT)?.unwrap_or_default();
     let has_install =
         text.split(|&byte| byte == b'\n').any(|line| line.trim_ascii() == b"[Install]");
     Ok(Some(if has_install { UnitState::Disabled } else { UnitState::Static }))

@@ -250,7 +250,8 @@ impl Tree for HostTree {
 
     fn data_runs(&self, path: &Path) -> Result<Vec<Range<u64>>> {
         let size = self.metadata(path)?.map_or(0, |metadata| metadata.size);
-        Ok((size > 0).then_some(0..size).into_iter().collect())
+        let all = (size > 0).then_some(0..size);
+        Ok(all.into_iter().collect())
     }
 
     fn read_link(&self, path: &Path) -> Result<PathBuf> {
@@ -329,4 +330,63 @@ impl Tree for HostTree {
 /// Refused to all but root, or unknown to the file system: what a copy goes on without.
 fn is_withheld(error: Errno) -> bool {
     matches!(error, Errno::PERM | Errno::ACCESS | Errno::NOTSUP | Errno::NOSYS | Errno::INVAL)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    use super::*;
+
+    const ATTRIBUTES: Attributes = Attributes { mode: 0o640, uid: 0, gid: 0 };
+
+    #[test]
+    fn nothing_leads_out_of_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let outside = folder.path().join("outside");
+        let inside = folder.path().join("inside");
+        for folder in [&outside, &inside] {
+            fs::create_dir(folder).unwrap();
+        }
+        fs::write(outside.join("file"), "untouched").unwrap();
+        symlink(&outside, inside.join("folder")).unwrap();
+        symlink(outside.join("file"), inside.join("file")).unwrap();
+        let mut tree = HostTree::open(&inside).unwrap();
+        for path in ["/folder/new", "/../outside/new", "/folder/../new"] {
+            assert!(tree.write(Path::new(path), b"x", Some(ATTRIBUTES)).is_err(), "{path}");
+            assert!(tree.create_dir(Path::new(path), ATTRIBUTES).is_err(), "{path}");
+            assert!(tree.symlink(Path::new(path), Path::new("x")).is_err(), "{path}");
+        }
+        assert!(tree.create_dir(Path::new("/folder"), ATTRIBUTES).is_err());
+        assert!(tree.read(Path::new("/file"), 100).is_err());
+        tree.write(Path::new("/file"), b"replaced", Some(ATTRIBUTES)).unwrap();
+        assert_eq!(fs::read(outside.join("file")).unwrap(), b"untouched");
+        assert_eq!(fs::read(inside.join("file")).unwrap(), b"replaced");
+        tree.remove(Path::new("/folder")).unwrap();
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(&inside).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_whole_does_not_appear() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut tree = HostTree::open(folder.path()).unwrap();
+        let mut short: &[u8] = b"three";
+        let path = Path::new("/file");
+        assert!(tree.write_from(path, &mut short, 100, Some(ATTRIBUTES)).is_err());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn zeros_become_holes() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut tree = HostTree::open(folder.path()).unwrap();
+        let mut content = vec![0; 1 << 20];
+        content[500_000] = 1;
+        tree.write(Path::new("/sparse"), &content, None).unwrap();
+        let file = folder.path().join("sparse");
+        assert!(fs::read(&file).unwrap() == content);
+        assert!(fs::metadata(&file).unwrap().blocks() * 512 < 200_000);
+    }
 }
