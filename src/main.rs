@@ -4,11 +4,14 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use nodeforge::cli::{self, Cli};
-use nodeforge::{interrupt, prepare};
+use nodeforge::interrupt;
+#[cfg(target_os = "linux")]
+use nodeforge::prepare::sandbox;
 
 fn main() -> ExitCode {
-    if let Some(job) = prepare::sandbox::requested() {
-        return prepare::sandbox::main(&job);
+    #[cfg(target_os = "linux")]
+    if let Some(role) = sandbox::requested() {
+        return sandbox::main(&role);
     }
     let cli = Cli::parse();
     cli.apply_color();

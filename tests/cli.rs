@@ -176,7 +176,7 @@ fn leftovers(folder: &Path) -> Vec<String> {
         .flatten()
         .flatten()
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .filter(|name| !Path::new(name).extension().is_some_and(|it| it == "lock"))
+        .filter(|name| Path::new(name).extension().is_none_or(|it| it != "lock"))
         .collect()
 }
 

@@ -12,9 +12,6 @@ use crate::disk::{self, Raw};
 use crate::emit::{InputRecord, PreparedBase};
 use crate::error::{Error, Result};
 use crate::image::{Architecture, Image};
-use crate::plan;
-#[cfg(target_os = "linux")]
-use crate::prepare::Sandbox;
 use crate::progress::Progress;
 use crate::source::{Cache, Package};
 
@@ -103,6 +100,15 @@ pub(super) fn arch_of(path: &Path) -> Result<Arch> {
     }
 }
 
+/// What preparing hands on.
+struct PreparedImage {
+    image: PathBuf,
+    key: String,
+    sha256: String,
+    packages: Vec<Package>,
+    was_cached: bool,
+}
+
 #[cfg(target_os = "linux")]
 fn prepare_base(
     cluster: &Cluster,
@@ -110,7 +116,28 @@ fn prepare_base(
     cache: &Cache,
     anew: bool,
     progress: &dyn Progress,
-) -> Result<crate::prepare::Prepared> {
-    let changes = plan::prepare(cluster)?;
-    crate::prepare::prepare(cluster, &changes, base, cache, Sandbox::choose(), anew, progress)
+) -> Result<PreparedImage> {
+    use crate::prepare::{self, Sandbox};
+    let changes = crate::plan::prepare(cluster)?;
+    let prepared =
+        prepare::prepare(cluster, &changes, base, cache, Sandbox::choose(), anew, progress)?;
+    Ok(PreparedImage {
+        image: prepared.image,
+        key: prepared.key,
+        sha256: prepared.sha256,
+        packages: prepared.packages,
+        was_cached: prepared.was_cached,
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn prepare_base(
+    _cluster: &Cluster,
+    _base: &Path,
+    _cache: &Cache,
+    _anew: bool,
+    _progress: &dyn Progress,
+) -> Result<PreparedImage> {
+    Err(Error::failure("a base can be prepared on Linux only: programs of the image run for it")
+        .hint("build on Linux; the artifacts can be inspected, changed and flashed here"))
 }

@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::{Device, Target};
@@ -36,6 +36,7 @@ impl OpenTarget {
         #[cfg(target_os = "linux")]
         {
             use rustix::fs::OFlags;
+            use std::os::unix::fs::OpenOptionsExt as _;
             let flags = OFlags::EXCL | OFlags::DIRECT;
             options.custom_flags(flags.bits().cast_signed());
         }

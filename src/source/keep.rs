@@ -224,7 +224,7 @@ mod tests {
         let cache = Cache::at(folder.into()).unwrap();
         for (age, key) in ["old", "middle", "new"].into_iter().enumerate() {
             let image = cache.image("bases", key, false, &Silent, |_, disk| {
-                Raw::create(disk, 1 << 20)?.write_at(&[1; 1 << 20], 0)?;
+                Raw::create(disk, 1 << 20)?.write_at(&vec![1; 1 << 20], 0)?;
                 Ok(Made { from: serde_json::json!({}), sha256: None, packages: Vec::new() })
             });
             let about = image.unwrap().path.with_file_name(ABOUT);

@@ -25,6 +25,7 @@ mod unpack;
 pub use about::{About, Package};
 #[cfg(target_os = "linux")]
 pub use bootstrap::bootstrap;
+#[cfg(target_os = "linux")]
 pub(crate) use cache::Made;
 pub use cache::{Cache, CachedImage};
 pub use catalogue::{Catalogue, Entry};
