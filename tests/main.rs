@@ -5,5 +5,6 @@
 mod support;
 
 mod cli;
+mod fetch;
 mod firstboot;
 mod quickstart;

@@ -83,7 +83,7 @@ impl Hashes {
 pub(super) fn find(text: &str, name: &str) -> Option<Hashes> {
     let mut lines = text.lines().map(str::trim_end).filter(|line| !line.is_empty());
     let listed = lines.clone().find_map(|line| {
-        let (hash, listed) = coreutils_line(line).or_else(|| bsd_line(line))?;
+        let (hash, listed) = bsd_line(line).or_else(|| coreutils_line(line))?;
         let listed = listed.strip_prefix("./").unwrap_or(listed);
         // The publisher may have hashed it in another folder.
         let is_it = listed == name || listed.rsplit('/').next() == Some(name);

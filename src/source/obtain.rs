@@ -174,10 +174,10 @@ impl Source<'_> {
         };
         let is_alike =
             |it: &Provenance| it.is(&pinned) || (pinned.is_empty() && it.request == request);
-        if !pinned.is_empty() || self.options.offline {
-            if let Some((image, provenance)) = self.find(is_alike) {
-                return Ok(fetched(request, image, &provenance, true));
-            }
+        if (!pinned.is_empty() || self.options.offline)
+            && let Some((image, provenance)) = self.find(is_alike)
+        {
+            return Ok(fetched(request, image, &provenance, true));
         }
         if self.options.offline {
             return Err(Error::failure(format!("the cache does not have `{}`", what(base)))

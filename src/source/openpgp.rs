@@ -308,7 +308,7 @@ fn check_strength(parameters: &PublicParams, name: &str) -> Result<()> {
 }
 
 fn check_age(name: &str, created: u32, signature: &Signature, now: u64) -> Result<()> {
-    let lifetime = signature.key_expiration_time().map_or(0, |it| it.as_secs());
+    let lifetime = signature.key_expiration_time().map_or(0, pgp::types::Duration::as_secs);
     let expires = u64::from(created) + u64::from(lifetime);
     if lifetime != 0 && expires <= now {
         return Err(Error::failure(format!(

@@ -47,11 +47,13 @@ impl<'scope> Sinks<'scope> {
             senders.push(sender);
             receiver
         };
-        let chunks = listen();
+        let chunks: Receiver<Chunk> = listen();
         let with_sha512 = wanted.hashes.sha512.is_some();
         let hashes = scope.spawn(move || {
             let mut hasher = Hasher::new(with_sha512);
-            chunks.iter().for_each(|chunk: Chunk| hasher.update(&chunk));
+            for chunk in chunks {
+                hasher.update(&chunk);
+            }
             hasher.finish()
         });
         let signature = wanted.verifier.map(|verifier| {
@@ -82,21 +84,21 @@ impl<'scope> Sinks<'scope> {
 
 /// Chunks from another thread as a stream.
 struct Chunks {
-    chunks: Receiver<Chunk>,
+    next: Receiver<Chunk>,
     current: Chunk,
     used: usize,
 }
 
 impl Chunks {
-    fn new(chunks: Receiver<Chunk>) -> Self {
-        Self { chunks, current: Chunk::default(), used: 0 }
+    fn new(next: Receiver<Chunk>) -> Self {
+        Self { next, current: Chunk::default(), used: 0 }
     }
 }
 
 impl Read for Chunks {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.used == self.current.len() {
-            let Ok(next) = self.chunks.recv() else { return Ok(0) };
+            let Ok(next) = self.next.recv() else { return Ok(0) };
             self.current = next;
             self.used = 0;
         }
