@@ -7,4 +7,6 @@ mod support;
 mod cli;
 mod fetch;
 mod firstboot;
+mod flash;
 mod quickstart;
+mod tools;

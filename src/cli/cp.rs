@@ -60,7 +60,7 @@ impl Cp {
         let copied = match destination {
             Place::Inside { image, path } => {
                 let mut edit = EditOptions::open(image)?;
-                let copied = self.into_image(sources, edit.image(), path)?;
+                let copied = self.copy_in(sources, edit.image(), path)?;
                 self.options.commit(edit, image, ui)?;
                 copied
             }
@@ -74,9 +74,9 @@ impl Cp {
         Ok(())
     }
 
-    fn into_image(&self, sources: &[Place], image: &mut Image, path: &Path) -> Result<Copied> {
+    fn copy_in(&self, sources: &[Place], image: &mut Image, path: &Path) -> Result<Copied> {
         let owner = self.owner.as_deref().map(|owner| find_owner(image, owner)).transpose()?;
-        self.require_directory(sources, image, path)?;
+        Self::require_directory(sources, image, path)?;
         let mut copied = Copied::default();
         for source in sources {
             let source = self.open(source)?;
@@ -88,7 +88,7 @@ impl Cp {
     }
 
     /// Several files need a directory to go to.
-    fn require_directory(&self, sources: &[Place], tree: &dyn Tree, path: &Path) -> Result<()> {
+    fn require_directory(sources: &[Place], tree: &dyn Tree, path: &Path) -> Result<()> {
         let found = tree.resolve(path)?.map(|path| tree.metadata(&path)).transpose()?.flatten();
         let is_directory = found.is_some_and(|it| it.file_type == FileType::Directory);
         if sources.len() > 1 && !is_directory {

@@ -76,7 +76,7 @@ impl Flash {
             return self.list();
         };
         let image = self.find_image(target)?;
-        let source = disk::open(&artifact::disk_of(&image))?;
+        let source = disk::open_forward(&artifact::disk_of(&image))?;
         let permitted = self.check(&image, &*source, device)?;
         match &permitted {
             Permitted::Device(found) => {

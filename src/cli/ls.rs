@@ -1,3 +1,4 @@
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -190,20 +191,20 @@ fn long(lines: &[Line]) -> String {
         rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
     };
     let (links, user, group, size) = (width(0), width(1), width(2), width(3));
-    lines
-        .iter()
-        .zip(&rows)
-        .map(|(line, row)| {
-            let mode = mode_text(&line.metadata);
-            let time = minutes(line.metadata.modified.0);
-            let target = line.target.as_ref().map_or_else(String::new, |to| format!(" -> {to}"));
-            let name = printable(&format!("{}{target}", line.path));
-            format!(
-                "{mode} {:>links$} {:<user$} {:<group$} {:>size$} {time} {name}\n",
-                row[0], row[1], row[2], row[3]
-            )
-        })
-        .collect()
+    let mut text = String::new();
+    for (line, row) in lines.iter().zip(&rows) {
+        let mode = mode_text(&line.metadata);
+        let time = minutes(line.metadata.modified.0);
+        let target = line.target.as_ref().map_or_else(String::new, |to| format!(" -> {to}"));
+        let name = printable(&format!("{}{target}", line.path));
+        writeln!(
+            text,
+            "{mode} {:>links$} {:<user$} {:<group$} {:>size$} {time} {name}",
+            row[0], row[1], row[2], row[3]
+        )
+        .expect("writing to a string");
+    }
+    text
 }
 
 /// `drwxr-sr-t`.

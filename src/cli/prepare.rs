@@ -3,10 +3,10 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use super::CLUSTER_FILE;
 use super::output::print_json;
 use super::source::SourceArgs;
 use super::ui::Ui;
-use super::CLUSTER_FILE;
 use crate::config::{self, Arch, Cluster};
 use crate::disk::{self, Raw};
 use crate::emit::{InputRecord, PreparedBase};

@@ -143,12 +143,10 @@ pub(super) fn networks(
         })
         .collect();
     // What the file does not give is the profile's default.
-    let point = |problem: Problem, place: Option<&Span>, name: &str| match place {
-        Some(span) => problem.also_at(&reader.source, span.clone(), name),
-        None => {
-            let note = format!("the default of `{name}`");
-            problem.also_at(&reader.source, profile_span.clone(), note)
-        }
+    let point = |problem: Problem, place: Option<&Span>, name: &str| {
+        let default = || (profile_span.clone(), format!("the default of `{name}`"));
+        let (span, note) = place.map_or_else(default, |span| (span.clone(), name.to_owned()));
+        problem.also_at(&reader.source, span, note)
     };
     let hint = "each needs addresses of its own; [settings] may give others";
     for (index, (name, net, place)) in nets.iter().enumerate() {

@@ -1,6 +1,6 @@
 //! `cluster.toml`: one file for all nodes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::base::choice;
 use super::reader::{Reader, Span, Table, Value};
@@ -28,6 +28,11 @@ pub fn load(path: &Path) -> Result<Cluster> {
     };
     let directory = std::path::absolute(directory)
         .context(|| format!("cannot tell where `{}` is", directory.display()))?;
+    parse(path, text, directory)
+}
+
+/// Reads the text of the cluster file `path` in `directory`.
+pub(crate) fn parse(path: &Path, text: String, directory: PathBuf) -> Result<Cluster> {
     let reader = Reader::new(path.display().to_string(), text, directory);
     let entries = reader.parse()?;
     let cluster = read(Table::root(&reader, &entries), path);

@@ -18,6 +18,8 @@ mod suggest;
 mod types;
 
 pub use cluster::load;
+#[cfg(test)]
+pub(crate) use cluster::parse;
 pub use secrets::Secrets;
 pub use types::*;
 

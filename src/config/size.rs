@@ -36,7 +36,7 @@ pub(crate) fn parse(text: &str) -> Result<u64> {
     u64::try_from(part)
         .ok()
         .and_then(|part| whole.checked_mul(factor)?.checked_add(part))
-        .filter(|bytes| *bytes <= i64::MAX as u64)
+        .filter(|bytes| i64::try_from(*bytes).is_ok())
         .ok_or_else(|| Error::input(format!("`{text}` is larger than any disk")))
 }
 

@@ -33,7 +33,10 @@ pub(super) fn decompress(file: File, format: Format, scratch: &Scratch) -> Resul
 }
 
 /// What a compressed stream holds; what follows the compressed data is an error.
-pub(crate) fn decoder<'a>(input: impl BufRead + 'a, format: Format) -> Result<Box<dyn Read + 'a>> {
+pub(crate) fn decoder<'a>(
+    input: impl BufRead + Send + 'a,
+    format: Format,
+) -> Result<Box<dyn Read + Send + 'a>> {
     match format {
         Format::Xz => Ok(Box::new(XzStreams { current: Some(xz(input)?) })),
         Format::Zstd => {

@@ -5,6 +5,7 @@ mod clusters;
 mod compressed;
 mod copy;
 mod cursor;
+mod forward;
 mod layered;
 #[cfg(test)]
 mod mutation;
@@ -18,6 +19,7 @@ mod slice;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod unpacked;
 pub mod vmdk;
 
 pub(crate) use clusters::is_zero;
@@ -26,7 +28,7 @@ pub(crate) use compressed::decoder;
 pub use copy::{copy_file, copy_sparse};
 pub use cursor::Cursor;
 pub(crate) use open::probe_bytes;
-pub use open::{Format, Scratch, open, open_with, open_writable, probe};
+pub use open::{Format, Scratch, open, open_forward, open_with, open_writable, probe};
 use overlay::read_cluster;
 pub use overlay::{CLUSTER, Delta, Overlay};
 pub use raw::Raw;

@@ -1,14 +1,15 @@
 //! Opening whatever a path holds: what it is, is decided by its first bytes, never by its name.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, BufReader};
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::chain::{self, Chain};
+use super::forward::Forward;
 use super::qcow2::BackingName;
-use super::{Disk, Raw, compressed, qcow2, vmdk};
+use super::{Disk, Raw, compressed, qcow2, unpacked, vmdk};
 use crate::error::{Context, Error, Result};
 
 /// What an image's bytes say it is.
@@ -156,11 +157,30 @@ pub fn open_with(path: &Path, scratch: &Scratch) -> Result<Arc<dyn Disk>> {
             let file = chain::open_regular(path)?;
             let disk = compressed::decompress(file, format, scratch)
                 .context(|| format!("decompressing `{}`", path.display()))?;
-            refuse_containers(path, disk.file())?;
+            refuse_containers(path, probe_file(disk.file()))?;
             check_sectors(path, &disk)?;
             Ok(Arc::new(disk))
         }
     }
+}
+
+/// Opens an image that will be read once, from front to back: a compressed one that says how large
+/// it is is decompressed on the way, and takes no room on any disk. Its first MiB can be read at
+/// any time.
+pub fn open_forward(path: &Path) -> Result<Arc<dyn Disk>> {
+    let format = probe(path)?;
+    if !format.is_compressed() {
+        return open(path);
+    }
+    let file = chain::open_regular(path)?;
+    let context = || format!("decompressing `{}`", path.display());
+    let Some(size) = unpacked::size(&file, format).context(context)? else { return open(path) };
+    check_size(path, size)?;
+    let input = BufReader::with_capacity(256 * 1024, file);
+    let stream = compressed::decoder(input, format).context(context)?;
+    let disk = Forward::new(stream, size).context(context)?;
+    refuse_containers(path, probe_bytes(disk.head()))?;
+    Ok(Arc::new(disk))
 }
 
 /// Opens an image or a device for reading and writing: only raw ones can be written.
@@ -187,7 +207,11 @@ fn open_raw(path: &Path) -> Result<Arc<dyn Disk>> {
 
 /// A disk is made of sectors; a file that is not is cut short, or no image at all.
 fn check_sectors(path: &Path, disk: &Raw) -> Result<()> {
-    let (path, size) = (path.display(), disk.size());
+    check_size(path, disk.size())
+}
+
+fn check_size(path: &Path, size: u64) -> Result<()> {
+    let path = path.display();
     if size == 0 {
         return Err(Error::input(format!("`{path}` is empty")));
     }
@@ -201,8 +225,8 @@ fn check_sectors(path: &Path, disk: &Raw) -> Result<()> {
 }
 
 /// What was compressed must be a raw image: nobody ships anything else so.
-fn refuse_containers(path: &Path, file: &File) -> Result<()> {
-    let format = probe_file(file).context(|| format!("opening `{}`", path.display()))?;
+fn refuse_containers(path: &Path, held: Result<Format>) -> Result<()> {
+    let format = held.context(|| format!("opening `{}`", path.display()))?;
     if format == Format::Raw {
         return Ok(());
     }

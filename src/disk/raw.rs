@@ -50,7 +50,11 @@ impl Raw {
         let (size, sector_size) = if kind.is_file() {
             (metadata.len(), 512)
         } else if kind.is_block_device() {
-            (file.seek(io::SeekFrom::End(0))?, device_sector_size(&metadata))
+            let size = file.seek(io::SeekFrom::End(0))?;
+            if size == 0 {
+                return Err(Error::input("the device is empty, or does not tell its size"));
+            }
+            (size, device_sector_size(&metadata))
         } else if kind.is_dir() {
             return Err(Error::input("it is a folder, not an image"));
         } else {

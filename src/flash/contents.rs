@@ -40,7 +40,8 @@ impl Contents {
         match table::read(&*disk) {
             Ok(Some(table)) => Self::of_table(&disk, &table),
             Ok(None) => {
-                let (kind, label) = describe(disk).unwrap_or_else(|_| ("unreadable".to_owned(), None));
+                let (kind, label) =
+                    describe(disk).unwrap_or_else(|_| ("unreadable".to_owned(), None));
                 Self { kind, label, partitions: Vec::new() }
             }
             Err(_) => Self::bare("a damaged partition table"),
@@ -69,7 +70,8 @@ impl Contents {
                 number: partition.number,
                 size: partition.range.end - partition.range.start,
                 kind,
-                label: label.or_else(|| (!partition.name.is_empty()).then(|| partition.name.clone())),
+                label: label
+                    .or_else(|| (!partition.name.is_empty()).then(|| partition.name.clone())),
             }
         };
         Self {

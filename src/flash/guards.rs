@@ -81,8 +81,9 @@ fn check_uses(request: &Request<'_>, device: &Device) -> Result<()> {
         })
     };
     if let Some(at) = mounted().map(|(_, at)| at).filter(|at| is_system(at)).min() {
-        return Err(Error::input(format!("`{name}` holds `{}` of this system", at.display()))
-            .hint(LIST));
+        return Err(
+            Error::input(format!("`{name}` holds `{}` of this system", at.display())).hint(LIST)
+        );
     }
     if let Some(it) = device.uses.iter().find(|it| it.purpose == Purpose::Swap) {
         let node = it.node.display();
@@ -166,5 +167,90 @@ fn check_fitness(request: &Request<'_>, device: &Device) -> Result<()> {
         ))
         .hint("no firmware would find its partitions; some drives can be set to 512 bytes")),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flash::Transport;
+
+    fn device(uses: &[(&str, Purpose)]) -> Node {
+        let uses = uses
+            .iter()
+            .map(|(node, purpose)| Use { node: PathBuf::from(node), purpose: purpose.clone() });
+        Node::Whole(Device {
+            path: PathBuf::from("/dev/sdz"),
+            vendor: None,
+            model: None,
+            serial: None,
+            size: 1000,
+            sector_size: 512,
+            removable: true,
+            transport: Transport::Usb,
+            read_only: false,
+            uses: uses.collect(),
+        })
+    }
+
+    fn refusal(uses: &[(&str, Purpose)]) -> String {
+        let request =
+            Request { name: Path::new("/dev/sdz"), size: 1000, sector_size: None, needed: &[] };
+        let error = check(&request, device(uses), false).expect_err("it is refused");
+        assert_eq!(error.exit_code(), 2);
+        format!("{error}\n{}", error.problems()[0].hints.join("\n"))
+    }
+
+    fn mounted(at: &str) -> Purpose {
+        Purpose::Mounted(PathBuf::from(at))
+    }
+
+    /// Whatever else a disk is used for, that the system runs from it is what must be said.
+    #[test]
+    fn the_disk_of_this_system_is_refused_as_that() {
+        let held = Purpose::Held("luks".to_owned());
+        for (at, told) in [
+            ("/", "/"),
+            ("/boot/firmware", "/boot/firmware"),
+            ("/home", "/home"),
+            ("/System/Volumes/Data", "/System/Volumes/Data"),
+        ] {
+            let uses = [
+                ("/dev/sdz1", held.clone()),
+                ("/dev/sdz1", mounted("/mnt")),
+                ("/dev/sdz2", Purpose::Swap),
+                ("/dev/sdz3", mounted(at)),
+            ];
+            assert_eq!(
+                refusal(&uses),
+                format!(
+                    "`/dev/sdz` holds `{told}` of this system\n\
+                     `nodeforge flash --list` shows the devices there are"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_made_of_it_is_named() {
+        assert_eq!(
+            refusal(&[("/dev/sdz1", Purpose::Held("vg-data".to_owned()))]),
+            "`/dev/sdz1` is in use by `vg-data`\n\
+             `lsblk` shows what is made of it; take that apart first"
+        );
+    }
+
+    #[test]
+    fn an_unused_device_of_the_right_size_may_be_written() {
+        let request = Request {
+            name: Path::new("/dev/sdz"),
+            size: 1000,
+            sector_size: Some(512),
+            needed: &[],
+        };
+        let permitted = check(&request, device(&[]), false).expect("permitted");
+        assert!(matches!(permitted, Permitted::Device(_)));
+        let said = check(&request, device(&[]), true).expect_err("not a file").to_string();
+        assert_eq!(said, "`/dev/sdz` is a device, not a file");
     }
 }

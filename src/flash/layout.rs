@@ -51,7 +51,8 @@ mod tests {
     #[test]
     fn parts_follow_each_other_and_cover_everything() {
         let mib = 1 << 20;
-        for image in [512, 4096, mib - 512, mib, mib + 512, 2 * mib, 2 * mib + 512, 9 * mib + 4096] {
+        for image in [512, 4096, mib - 512, mib, mib + 512, 2 * mib, 2 * mib + 512, 9 * mib + 4096]
+        {
             for device in [image, image + 512, image + mib, 100 * mib] {
                 let layout = Layout::new(image, device, 512);
                 assert_eq!(layout.head.start, 0);

@@ -114,9 +114,10 @@ impl Inventory {
         if !seen.insert(&block.name) {
             return;
         }
-        let mounted = self.mounts.iter().filter(|mount| self.is(block, &mount.source, mount.number));
+        let mounted =
+            self.mounts.iter().filter(|mount| Self::is(block, &mount.source, mount.number));
         purposes.extend(mounted.map(|mount| Purpose::Mounted(mount.at.clone())));
-        if self.swaps.iter().any(|path| self.is(block, path, (0, 0))) {
+        if self.swaps.iter().any(|path| Self::is(block, path, (0, 0))) {
             purposes.push(Purpose::Swap);
         }
         if let Some(file_system) = &block.member_of {
@@ -124,7 +125,7 @@ impl Inventory {
         }
         for other in &self.blocks {
             let held = block.holders.contains(&other.name);
-            let looped = other.backing.as_deref().is_some_and(|path| self.is(block, path, (0, 0)));
+            let looped = other.backing.as_deref().is_some_and(|path| Self::is(block, path, (0, 0)));
             if held || looped {
                 purposes.push(Purpose::Held(other.title.clone()));
                 for above in self.with_partitions(other) {
@@ -141,7 +142,7 @@ impl Inventory {
 
     /// Whether a number, or else a path, means this block device. Major 0 means nothing: Btrfs and
     /// its like make numbers up, and then the path tells.
-    fn is(&self, block: &Block, path: &Path, number: (u32, u32)) -> bool {
+    fn is(block: &Block, path: &Path, number: (u32, u32)) -> bool {
         if number.0 != 0 {
             return number == block.number;
         }
@@ -149,9 +150,11 @@ impl Inventory {
             return true;
         }
         // Another name of the same: `/dev/mapper/vg-swap`, `/dev/disk/by-id/…`.
-        path.starts_with("/dev") && fs::metadata(path).is_ok_and(|metadata| {
-            metadata.file_type().is_block_device() && self::number(metadata.rdev()) == block.number
-        })
+        path.starts_with("/dev")
+            && fs::metadata(path).is_ok_and(|metadata| {
+                metadata.file_type().is_block_device()
+                    && self::number(metadata.rdev()) == block.number
+            })
     }
 }
 

@@ -4,12 +4,16 @@
 mod buffer;
 mod contents;
 mod device;
+#[cfg(any(test, target_os = "macos"))]
+mod diskutil;
 mod fingerprint;
 mod guards;
 mod image;
 mod layout;
 #[cfg(target_os = "linux")]
 mod linux;
+#[cfg(target_os = "macos")]
+mod macos;
 #[cfg(target_os = "linux")]
 mod mounts;
 mod node;
@@ -18,6 +22,10 @@ mod pipeline;
 #[cfg(target_os = "linux")]
 mod sysfs;
 mod target;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod transfer;
 mod verify;
 mod write;
@@ -28,6 +36,8 @@ pub use guards::{Permitted, Request, check};
 pub use image::table_sector_size;
 #[cfg(target_os = "linux")]
 pub use linux::{contents, find, list};
+#[cfg(target_os = "macos")]
+pub use macos::{contents, find, list};
 pub use node::Node;
 pub use open::OpenTarget;
 pub use target::Target;

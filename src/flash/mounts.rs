@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 
-/// A line of `/proc/self/mountinfo` (proc_pid_mountinfo(5)).
+/// A line of `/proc/self/mountinfo` (`proc_pid_mountinfo(5)`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct MountEntry {
     /// Major and minor number of the device; major 0 where the file system made one up.

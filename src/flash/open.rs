@@ -46,7 +46,9 @@ impl OpenTarget {
                 io::ErrorKind::PermissionDenied => {
                     error.hint("writing to a device takes root: try again with `sudo`")
                 }
-                io::ErrorKind::ResourceBusy => error.hint("something still uses it: `lsblk` and `fuser -v` say what"),
+                io::ErrorKind::ResourceBusy => {
+                    error.hint("something still uses it: `lsblk` and `fuser -v` say what")
+                }
                 _ => error,
             }
         })?;
@@ -58,7 +60,8 @@ impl OpenTarget {
     pub fn file(path: &Path, size: u64) -> Result<Self> {
         let open = || {
             // Emptied by hand once it is known to be a regular file.
-            let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+            let file =
+                File::options().read(true).write(true).create(true).truncate(false).open(path)?;
             file.set_len(0)?;
             file.set_len(size)?;
             io::Result::Ok(file)
@@ -145,9 +148,14 @@ impl Target for OpenTarget {
         match self.file.sync_all() {
             // macOS's raw devices know no cache.
             Err(error) if cfg!(target_os = "macos") && self.kind == Kind::Device => {
-                let harmless = [rustix::io::Errno::NOTTY, rustix::io::Errno::NOTSUP, rustix::io::Errno::INVAL];
+                let harmless =
+                    [rustix::io::Errno::NOTTY, rustix::io::Errno::NOTSUP, rustix::io::Errno::INVAL];
                 let code = error.raw_os_error();
-                if harmless.iter().any(|it| Some(it.raw_os_error()) == code) { Ok(()) } else { Err(error) }
+                if harmless.iter().any(|it| Some(it.raw_os_error()) == code) {
+                    Ok(())
+                } else {
+                    Err(error)
+                }
             }
             result => result,
         }

@@ -16,9 +16,9 @@ const BUFFERS: usize = 4;
 /// `range` cut into chunks.
 pub(super) fn chunks(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
     let end = range.end;
-    range.step_by(usize::try_from(CHUNK).expect("a chunk fits in memory")).map(move |start| {
-        start..end.min(start + CHUNK)
-    })
+    range
+        .step_by(usize::try_from(CHUNK).expect("a chunk fits in memory"))
+        .map(move |start| start..end.min(start + CHUNK))
 }
 
 /// The bytes of a chunk, or of a part of one.

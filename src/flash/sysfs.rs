@@ -85,7 +85,9 @@ fn btrfs_members(sys: &Path) -> Vec<String> {
 }
 
 fn names(folder: &Path) -> io::Result<Vec<String>> {
-    fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    fs::read_dir(folder)?
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect()
 }
 
 /// A file's text without blanks around it; `None` when it has none.

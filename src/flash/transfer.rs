@@ -6,8 +6,8 @@ use std::ops::Range;
 use rustix::io::Errno;
 
 use super::Target;
-use super::pipeline::{CHUNK, chunks, length};
 use super::buffer::Buffer;
+use super::pipeline::{CHUNK, chunks, length};
 use crate::disk::is_zero;
 use crate::error::{Error, Result};
 use crate::interrupt;

@@ -42,7 +42,7 @@ pub(crate) fn sample_tree(at: &Path) {
     write("etc/hostname", b"sample\n");
     write("etc/os-release", b"ID=debian\nVERSION_ID=\"13\"\n");
     write("etc/fstab", b"LABEL=rootfs / ext4 defaults 0 1\n");
-    write("usr/bin/true", &[7; 30_000]);
+    write("usr/bin/true", &vec![7; 30_000]);
     write("usr/share/big", &(0..3_000_000_u32).flat_map(u32::to_le_bytes).collect::<Vec<_>>());
     for number in 0..300 {
         write(&format!("var/many/file-with-a-name-of-some-length-{number:04}"), &[1; 10]);

@@ -35,7 +35,11 @@ fn edit(tree: &mut dyn Tree) -> Result<()> {
         b"new\n",
         Some(Attributes { mode: 0o600, uid: 70_000, gid: 80_000 }),
     )?;
-    tree.write(at("/bin/tool"), &[9; 100_000], Some(Attributes { mode: 0o6755, uid: 0, gid: 5 }))?;
+    tree.write(
+        at("/bin/tool"),
+        &vec![9; 100_000],
+        Some(Attributes { mode: 0o6755, uid: 0, gid: 5 }),
+    )?;
     tree.write(at("/usr/share/big"), b"small", None)?;
     tree.write(at("/usr/share/huge"), &vec![3; 20 << 20], None)?;
     tree.write(at("/usr/share/empty"), b"", None)?;

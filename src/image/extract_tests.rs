@@ -24,7 +24,7 @@ fn everything(disk: Arc<dyn Disk>) -> impl Tree {
         tree.set_xattr(at("/srv/owned"), "user.note", Some(b"kept"))?;
         tree.set_modified(at("/srv/owned"), (1_600_000_000, 123_456_789))?;
         tree.write(at("/srv/sparse"), &sparse, None)?;
-        tree.write(at("/srv/zeros"), &[0; 200_000], None)?;
+        tree.write(at("/srv/zeros"), &vec![0; 200_000], None)?;
         tree.set_modified(at("/srv"), (1_500_000_000, 5))?;
         tree.create_node(at("/dev/fifo"), FileType::Fifo, (0, 0), ROOT_FILE)?;
         tree.create_node(at("/dev/null"), FileType::CharacterDevice, (1, 3), ROOT_FILE)?;

@@ -59,11 +59,13 @@ pub fn find_e2fsck() -> Option<PathBuf> {
 pub fn check_ext4(disk: Arc<dyn Disk>, e2fsck: &Path) -> Result<()> {
     let view = Arc::new(ReadOnly(disk));
     let content = Ext4::open(Arc::clone(&view) as _, 0)?.file_content()?;
-    let copy = tempfile::NamedTempFile::new().context(|| "making a temporary file")?;
-    copy_without(&*view, content, copy.as_file()).context(|| "copying what e2fsck reads")?;
+    let wanted = data_without(&*view, content).context(|| "finding what e2fsck reads")?;
+    let length = wanted.iter().map(|run| run.end - run.start).sum();
+    let scratch = Scratch::new(length).context(|| "making a temporary file")?;
+    copy(&*view, &wanted, scratch.file()).context(|| "copying what e2fsck reads")?;
     let output = Command::new(e2fsck)
         .args(["-f", "-n"])
-        .arg(copy.path())
+        .arg(scratch.path())
         .env("LC_ALL", "C")
         .output()
         .context(|| format!("running `{}`", e2fsck.display()))?;
@@ -83,27 +85,38 @@ pub fn check_ext4(disk: Arc<dyn Disk>, e2fsck: &Path) -> Result<()> {
         .hint("if the image was sound before, this is a bug in nodeforge: please report it"))
 }
 
-/// Copies a disk to a file, but for `skipped`: these bytes are zeros there.
-fn copy_without(disk: &dyn Disk, mut skipped: Vec<Range<u64>>, file: &File) -> io::Result<()> {
-    const CHUNK: u64 = 1 << 20;
+/// The runs of a disk that may hold anything but zeros, without the bytes `skipped`.
+fn data_without(disk: &dyn Disk, mut skipped: Vec<Range<u64>>) -> io::Result<Vec<Range<u64>>> {
     skipped.sort_by_key(|range| range.start);
-    file.set_len(disk.size())?;
-    let mut buffer = vec![0; usize::try_from(CHUNK).expect("a MiB fits in memory")];
     let mut skipped = skipped.into_iter().peekable();
+    let mut wanted = Vec::new();
     let mut at = 0;
     while let Some(run) = disk.next_data(at)? {
         at = run.start;
         while at < run.end {
             while skipped.next_if(|range| range.end <= at).is_some() {}
-            let end = match skipped.peek() {
-                Some(range) if range.start <= at => {
-                    at = range.end;
-                    continue;
-                }
-                Some(range) => range.start.min(run.end),
-                None => run.end,
+            let next = skipped.peek().map_or(run.end, |range| range.start.min(run.end));
+            if at < next {
+                wanted.push(at..next);
+            }
+            at = match skipped.peek() {
+                Some(range) if next < run.end => range.end,
+                _ => next,
             };
-            let length = usize::try_from((end - at).min(CHUNK)).expect("at most a MiB");
+        }
+    }
+    Ok(wanted)
+}
+
+/// Copies runs of a disk to the same places of a file, which gets the disk's size.
+fn copy(disk: &dyn Disk, runs: &[Range<u64>], file: &File) -> io::Result<()> {
+    const CHUNK: usize = 1 << 20;
+    file.set_len(disk.size())?;
+    let mut buffer = vec![0; CHUNK];
+    for run in runs {
+        let mut at = run.start;
+        while at < run.end {
+            let length = usize::try_from(run.end - at).unwrap_or(CHUNK).min(CHUNK);
             let part = &mut buffer[..length];
             disk.read_at(part, at)?;
             if part.iter().any(|&byte| byte != 0) {
@@ -113,6 +126,54 @@ fn copy_without(disk: &dyn Disk, mut skipped: Vec<Range<u64>>, file: &File) -> i
         }
     }
     Ok(())
+}
+
+/// A sparse file for another program to read, which goes away by itself.
+enum Scratch {
+    /// In memory.
+    #[cfg(target_os = "linux")]
+    Memory(File),
+    /// In the folder for temporary files.
+    Named(tempfile::NamedTempFile),
+}
+
+impl Scratch {
+    /// As much as is kept in memory, in bytes: some file systems take seconds to give back the
+    /// blocks of a file made of many pieces.
+    #[cfg(target_os = "linux")]
+    const MEMORY: u64 = 128 << 20;
+
+    /// A file that `length` bytes will be written to.
+    #[cfg_attr(not(target_os = "linux"), allow(unused_variables))]
+    fn new(length: u64) -> io::Result<Self> {
+        #[cfg(target_os = "linux")]
+        if length <= Self::MEMORY {
+            let flags = rustix::fs::MemfdFlags::CLOEXEC;
+            let file = rustix::fs::memfd_create("nodeforge-fsck", flags)?;
+            return Ok(Self::Memory(file.into()));
+        }
+        tempfile::NamedTempFile::new().map(Self::Named)
+    }
+
+    fn file(&self) -> &File {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Memory(file) => file,
+            Self::Named(file) => file.as_file(),
+        }
+    }
+
+    /// Where another process finds it, as long as this value lives.
+    fn path(&self) -> PathBuf {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Memory(file) => {
+                use std::os::fd::AsRawFd;
+                format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()).into()
+            }
+            Self::Named(file) => file.path().to_owned(),
+        }
+    }
 }
 
 impl Image {

@@ -8,6 +8,8 @@ mod extract_tests;
 pub mod fsck;
 mod fstab;
 #[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
 mod model_tests;
 mod mount;
 mod read_only;

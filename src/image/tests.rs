@@ -190,7 +190,7 @@ fn roots_that_cannot_be_edited_are_refused_by_name() {
         (b"LVM2 001", 0x218, "LVM"),
     ] {
         let overlay = Arc::new(Overlay::new(base(&path)));
-        overlay.write_at(&[0; 0x2_0000], ROOT_AT).expect("it is written");
+        overlay.write_at(&vec![0; 0x2_0000], ROOT_AT).expect("it is written");
         overlay.write_at(magic, ROOT_AT + at).expect("it is written");
         let error = Image::open(overlay, CLOCK).err().expect("it is refused");
         assert_eq!(error.kind(), Kind::Input);

@@ -6,9 +6,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 
-use super::apt_output::{Watcher, diagnose};
+use super::apt_output::{Watcher, failure};
 use super::log::Log;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use crate::plan::PackageState;
 use crate::progress::Progress;
 
@@ -64,7 +64,7 @@ impl Apt<'_> {
         if !hold.is_empty() {
             let mut command = Command::new("apt-mark");
             command.arg("hold").args(&hold);
-            self.run(command, "holding packages")?;
+            self.run(command, "`apt-mark hold`")?;
         }
         Ok(())
     }
@@ -75,21 +75,17 @@ impl Apt<'_> {
             command.args(["-o", option]);
         }
         command.arg(verb).arg("--").args(packages);
-        self.run(command, &format!("`apt-get {verb}` failed"))
+        self.run(command, &format!("`apt-get {verb}`"))
     }
 
-    fn run(&mut self, mut command: Command, failure: &str) -> Result<()> {
+    fn run(&mut self, mut command: Command, what: &str) -> Result<()> {
         command.env("DEBIAN_FRONTEND", "noninteractive").env("DEBCONF_NOWARNINGS", "yes");
         let mut watcher = Watcher::new(self.progress);
         let status = self.log.follow(command, |line| watcher.line(line))?;
         if status.success() {
             return Ok(());
         }
-        let error = diagnose(self.log.last_lines()).err().unwrap_or_else(|| {
-            let reason = self.log.last_lines().filter(|line| line.starts_with("E: ")).last();
-            Error::failure(reason.map_or("it gave no reason", |line| &line[3..])).context(failure)
-        });
-        Err(self.log.blame(error))
+        Err(failure(self.log, &format!("{what} failed")))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What apt and dpkg say while they work, in the C locale: how far they are, why they failed.
 
-use crate::error::{Error, Result};
+use super::log::Log;
+use crate::error::Error;
 use crate::progress::Progress;
 
 /// Turns apt's lines into progress. Every package counts twice: unpacked, and set up.
@@ -59,31 +60,49 @@ fn subject<'a>(line: &'a str, verb: &str) -> Option<&'a str> {
     Some(word.split(':').next().unwrap_or(word))
 }
 
-/// Why apt failed, from its own words; `Ok` when they say nothing that is known.
-pub(crate) fn diagnose<'a>(lines: impl Iterator<Item = &'a str> + Clone) -> Result<()> {
-    for line in lines.clone() {
+/// The error that says why apt, or what called it, failed, from its own words in the log.
+pub(crate) fn failure(log: &Log, what: &str) -> Error {
+    let lines: Vec<&str> = log.last_lines().collect();
+    let error = diagnose(&lines).unwrap_or_else(|| {
+        let reason = lines.iter().rev().find_map(|line| line.strip_prefix("E: "));
+        Error::failure(reason.unwrap_or("it gave no reason")).context(what)
+    });
+    log.blame(error)
+}
+
+/// Why apt failed; `None` when it is nothing that is known here.
+fn diagnose(lines: &[&str]) -> Option<Error> {
+    for line in lines {
         if let Some(name) = line.strip_prefix("E: Unable to locate package ") {
-            return Err(Error::input(format!("the base's repositories have no package `{name}`"))
-                .hint("is the name right, and does it need a further [[apt_source]]?"));
+            return Some(
+                Error::input(format!("the base's repositories have no package `{name}`"))
+                    .hint("is the name right, and does it need a further [[apt_source]]?"),
+            );
         }
         if let Some(rest) = line.strip_prefix("E: Package '")
             && let Some((name, _)) = rest.split_once("' has no installation candidate")
         {
-            return Err(Error::input(format!("no repository offers the package `{name}`"))
-                .hint("is it in another component or suite, for another [[apt_source]]?"));
+            return Some(
+                Error::input(format!("no repository offers the package `{name}`"))
+                    .hint("is it in another component or suite, for another [[apt_source]]?"),
+            );
         }
     }
     let any = |needles: &[&str]| {
-        lines.clone().find(|line| needles.iter().any(|needle| line.contains(needle)))
+        lines.iter().find(|line| needles.iter().any(|needle| line.contains(needle)))
     };
     if let Some(line) = any(&["No space left on device", "You don't have enough free space"]) {
-        return Err(Error::failure(line.trim_start_matches("E: "))
-            .context("the disk is full")
-            .hint("raise `size` in [disk], or make room where nodeforge's cache is"));
+        return Some(
+            Error::failure(line.trim_start_matches("E: "))
+                .context("the disk is full")
+                .hint("raise `size` in [disk], or make room where nodeforge's cache is"),
+        );
     }
     if let Some(line) = any(&["NO_PUBKEY", "is not signed", "signatures were invalid", "OpenPGP"]) {
-        return Err(Error::failure(line.trim_start_matches(['E', 'W', ':', ' ']))
-            .context("a repository's signature was not accepted"));
+        return Some(
+            Error::failure(line.trim_start_matches(['E', 'W', ':', ' ']))
+                .context("a repository's signature was not accepted"),
+        );
     }
     if let Some(line) = any(&[
         "Could not resolve",
@@ -95,11 +114,13 @@ pub(crate) fn diagnose<'a>(lines: impl Iterator<Item = &'a str> + Clone) -> Resu
         "Failed to fetch",
         "does not have a Release file",
     ]) {
-        return Err(Error::failure(line.trim_start_matches(['E', 'W', ':', ' ']))
-            .context("the package mirror is unreachable")
-            .hint("check the network, the proxy variables and the mirror's address"));
+        return Some(
+            Error::failure(line.trim_start_matches(['E', 'W', ':', ' ']))
+                .context("the package mirror is unreachable")
+                .hint("check the network, the proxy variables and the mirror's address"),
+        );
     }
-    Ok(())
+    None
 }
 
 #[cfg(test)]
@@ -152,7 +173,7 @@ mod tests {
 
     #[test]
     fn known_failures_are_named() {
-        let said = |line: &'static str| diagnose([line].into_iter()).unwrap_err();
+        let said = |line: &'static str| diagnose(&[line]).unwrap();
         let error = said("E: Unable to locate package kubelte");
         assert_eq!(error.to_string(), "the base's repositories have no package `kubelte`");
         assert_eq!(error.exit_code(), 2);
@@ -161,6 +182,6 @@ mod tests {
         assert!(error.to_string().starts_with("the package mirror is unreachable: "));
         let error = said("dpkg: error: unable to write: No space left on device");
         assert!(error.to_string().starts_with("the disk is full: "));
-        assert!(diagnose(["all is well"].into_iter()).is_ok());
+        assert!(diagnose(&["all is well"]).is_none());
     }
 }

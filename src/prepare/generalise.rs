@@ -1,6 +1,6 @@
 //! Takes out of an image what is one machine's own, and what only the build needed.
 //!
-//! Sources: virt-sysprep's operations, systemd's BUILDING_IMAGES document, machine-id(5).
+//! Sources: virt-sysprep's operations, systemd's "Safely Building Images", machine-id(5).
 
 use std::path::Path;
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Sandbox;
 use super::apt::{ARCHIVES, Apt, LISTS, link_archives};
+use super::firmware::{Firmware, FirmwarePart};
 use super::generalise::generalise;
 use super::lent::Lent;
 use super::live::LiveTree;
@@ -34,6 +35,8 @@ pub(crate) struct PrepareJob {
     pub base: PathBuf,
     /// The image being made, grown already; its root partition.
     pub place: Place,
+    /// Its FAT file systems.
+    pub firmware: Vec<FirmwarePart>,
     /// What is to be done, in this order; packages and their sources come first.
     pub changes: Vec<Change>,
     /// The .deb files of earlier builds.
@@ -49,19 +52,29 @@ impl PrepareJob {
         let mut log = Log::create(&self.log)?;
         progress.stage("opening the root file system");
         let root = Root::open(self.sandbox, &self.base, &self.place, scratch)?;
-        let packages = self.change(root.path(), scratch, &mut log, progress)?;
+        let firmware = Firmware::open(&self.place.disk, &self.firmware, scratch)?;
+        self.install(root.path(), &firmware, scratch, &mut log, progress)?;
+        progress.stage("applying the profile");
+        let chroot = Chroot::enter(root.path(), &firmware.lent())?;
+        finish(&self.changes)?;
+        let status = fs::read_to_string(packages::STATUS)
+            .context(|| "reading the image's list of packages")?;
+        chroot.leave()?;
         progress.stage("closing the root file system");
         root.close()?;
-        Ok(packages)
+        firmware.close(&self.place.disk)?;
+        Ok(packages::installed(&status))
     }
 
-    fn change(
+    /// Brings sources and packages into the root.
+    fn install(
         &self,
         root: &Path,
+        firmware: &Firmware<'_>,
         scratch: &Path,
         log: &mut Log,
         progress: &dyn Progress,
-    ) -> Result<Vec<Package>> {
+    ) -> Result<()> {
         let (archives, lists) = (scratch.join("archives"), scratch.join("lists"));
         fs::create_dir_all(archives.join("partial"))?;
         fs::create_dir_all(lists.join("partial"))?;
@@ -69,17 +82,12 @@ impl PrepareJob {
         // Without name servers apt will say so itself, and many builds need none.
         let resolv_conf = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
 
-        let mut chroot = Chroot::enter(root, &[(&archives, ARCHIVES), (&lists, LISTS)])?;
-        let installed = install(&self.changes, &resolv_conf, log, progress);
-        chroot.unmount()?;
-        installed?;
-        progress.stage("applying the profile");
-        finish(&self.changes)?;
-        let status = fs::read_to_string(packages::STATUS)
-            .context(|| "reading the image's list of packages")?;
-        drop(chroot);
-        link_archives(&archives, &self.archives)?;
-        Ok(packages::installed(&status))
+        let mut lent = firmware.lent();
+        lent.extend([(archives.as_path(), ARCHIVES), (lists.as_path(), LISTS)]);
+        let chroot = Chroot::enter_to_run(root, &lent)?;
+        install(&self.changes, &resolv_conf, log, progress)?;
+        chroot.leave()?;
+        link_archives(&archives, &self.archives)
     }
 }
 
@@ -131,7 +139,10 @@ fn finish(changes: &[Change]) -> Result<()> {
         .filter(|change| {
             !matches!(
                 change.action,
-                Action::Package { .. } | Action::AptSource { .. } | Action::Grow { .. }
+                Action::Package { .. }
+                    | Action::AptSource { .. }
+                    | Action::Download { .. }
+                    | Action::Grow { .. }
             )
         })
         .cloned()

@@ -8,9 +8,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{self as unix, FileExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, Timespec, Timestamps, UTIME_OMIT, XattrFlags};
+use rustix::fs::{AtFlags, CWD, Mode, SeekFrom, Timespec, Timestamps, UTIME_OMIT, XattrFlags};
+use rustix::io::Errno;
 
-use crate::disk::{Disk as _, Raw};
 use crate::error::{Context, Result};
 use crate::fs::{Attributes, Entry, FileType, Metadata, Tree};
 
@@ -106,8 +106,21 @@ fn make_node(
     set(path, attributes)
 }
 
-fn end_of(run: &Range<u64>) -> u64 {
-    run.end
+fn data_runs(path: &Path) -> io::Result<Vec<Range<u64>>> {
+    let file = File::open(path)?;
+    let size = file.metadata()?.len();
+    let mut runs = Vec::new();
+    let mut from = 0;
+    while from < size {
+        let start = match rustix::fs::seek(&file, SeekFrom::Data(from)) {
+            Ok(start) => start,
+            Err(Errno::NXIO) => break,
+            Err(error) => return Err(error.into()),
+        };
+        from = rustix::fs::seek(&file, SeekFrom::Hole(start))?.min(size);
+        runs.push(start..from);
+    }
+    Ok(runs)
 }
 
 fn list_xattrs(path: &Path) -> io::Result<Vec<(OsString, Vec<u8>)>> {
@@ -164,17 +177,12 @@ impl Tree for LiveTree {
         at(fs::read_link(path), path)
     }
 
-    fn data_runs(&self, path: &Path) -> Result<Vec<Range<u64>>> {
-        let file = Raw::open(path)?;
-        let mut runs = Vec::new();
-        while let Some(run) = at(file.next_data(runs.last().map_or(0, end_of)), path)? {
-            runs.push(run);
-        }
-        Ok(runs)
-    }
-
     fn resolve(&self, path: &Path) -> Result<Option<PathBuf>> {
         at(optional(fs::canonicalize(path)), path)
+    }
+
+    fn data_runs(&self, path: &Path) -> Result<Vec<Range<u64>>> {
+        at(data_runs(path), path)
     }
 
     fn xattrs(&self, path: &Path) -> Result<Vec<(OsString, Vec<u8>)>> {

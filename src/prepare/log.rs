@@ -61,7 +61,7 @@ impl Log {
     }
 
     /// The last program's last lines, oldest first.
-    pub(crate) fn last_lines(&self) -> impl Iterator<Item = &str> + Clone {
+    pub(crate) fn last_lines(&self) -> impl Iterator<Item = &str> {
         self.last.iter().map(String::as_str)
     }
 

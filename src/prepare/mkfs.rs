@@ -30,7 +30,7 @@ pub(crate) struct Ext4 {
     /// One inode for so many bytes.
     pub bytes_per_inode: u64,
     /// Percent of the blocks that only root may use.
-    pub reserved_percent: f32,
+    pub reserved_percent: f64,
 }
 
 /// Where an ext4 goes.
@@ -64,9 +64,9 @@ impl Ext4 {
         let blocks = number("Block count")?;
         let block_size = number("Block size")?;
         let reserved = fields.get("Reserved block count")?.parse::<u32>().ok()?;
-        // A share of the disk: more digits than f32 holds would not change a block of it.
-        #[allow(clippy::cast_precision_loss)]
-        let reserved_percent = (f64::from(reserved) * 100.0 / blocks as f64) as f32;
+        // Counts of blocks are rounded down; nobody asks for a finer share than hundredths.
+        let share = f64::from(reserved) * 100.0 / f64::from(u32::try_from(blocks).ok()?);
+        let reserved_percent = (share * 100.0).round() / 100.0;
         Some(Self {
             uuid: (*fields.get("Filesystem UUID")?).to_owned(),
             label: fields

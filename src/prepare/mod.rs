@@ -2,8 +2,8 @@
 
 mod apt;
 mod apt_output;
+mod firmware;
 mod generalise;
-mod grow;
 mod inside;
 mod job;
 mod lent;
@@ -14,7 +14,6 @@ mod packages;
 mod partitions;
 mod root;
 pub mod sandbox;
-mod unpack;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -23,12 +22,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Cluster;
+use crate::digest;
 use crate::disk::Raw;
 use crate::error::{Error, Result};
 use crate::plan::{Action, Change};
 use crate::progress::Progress;
 use crate::source::{self, Cache, Package};
-pub(crate) use apt_output::{Watcher, diagnose};
+pub(crate) use apt_output::{Watcher, failure};
 pub(crate) use generalise::generalise;
 pub(crate) use inside::first_boot;
 pub(crate) use job::Job;
@@ -59,7 +59,7 @@ pub struct Prepared {
     pub sha256: String,
     /// What is installed in it, sorted.
     pub packages: Vec<Package>,
-    /// Whether an earlier run had made it.
+    /// Whether it was in the cache already.
     pub was_cached: bool,
 }
 
@@ -73,9 +73,9 @@ impl Sandbox {
 
 /// Prepares `base`, a raw image, or finds it in the cache prepared like this before.
 ///
-/// With `anew` what the cache has is made again. `changes` are those that all nodes share, in their
-/// order. None may hold a secret: what
-/// is prepared stays in the cache, readable by whoever can read that.
+/// `changes` are those that all nodes share, in their order. None may hold a secret: what
+/// is prepared stays in the cache, readable by whoever can read that. `anew` prepares even what the
+/// cache has.
 pub fn prepare(
     cluster: &Cluster,
     changes: &[Change],
@@ -86,27 +86,25 @@ pub fn prepare(
     progress: &dyn Progress,
 ) -> Result<Prepared> {
     refuse_secrets(changes)?;
-    let base_sha256 = match cache.about(base) {
-        Some(about) => about.sha256,
-        None => {
-            progress.stage("hashing the base");
-            crate::digest::sha256_of_disk(&Raw::open(base)?)?
-        }
+    refuse_downloads(changes)?;
+    let base_sha256 = if let Some(about) = cache.about(base) {
+        about.sha256
+    } else {
+        progress.stage("hashing the base");
+        digest::sha256_of_disk(&Raw::open(base)?)?
     };
     let from = serde_json::json!({ "recipe": RECIPE, "base": base_sha256, "changes": changes });
-    let key = crate::digest::hex(&crate::digest::sha256(from.to_string().as_bytes()));
-    if anew {
-        cache.forget("prepared", &key, progress)?;
-    }
-    let was_cached = cache.find("prepared", &key).is_some();
+    let key = digest::hex(&digest::sha256(from.to_string().as_bytes()));
     let log = cache.folder("logs")?.join(format!("prepare-{}-{}.log", cluster.name, &key[..12]));
-    let image = cache.image("prepared", &key, progress, |folder, disk| {
+    let was_cached = !anew && cache.find("prepared", &key).is_some();
+    let image = cache.image("prepared", &key, anew, progress, |folder, disk| {
         progress.stage("growing the disk");
-        let place = partitions::lay_out(base, disk, new_size(changes), sandbox)?;
+        let parts = partitions::lay_out(base, disk, new_size(changes), sandbox)?;
         let job = inside::PrepareJob {
             sandbox,
             base: base.to_owned(),
-            place,
+            place: parts.root,
+            firmware: parts.firmware,
             changes: changes.to_vec(),
             archives: cache.folder("debs")?,
             log,
@@ -133,6 +131,17 @@ fn new_size(changes: &[Change]) -> Option<u64> {
     changes.iter().rev().find_map(|change| match change.action {
         Action::Grow { size } => Some(size),
         _ => None,
+    })
+}
+
+fn refuse_downloads(changes: &[Change]) -> Result<()> {
+    let url = changes.iter().find_map(|change| match &change.action {
+        Action::AptSource { key_url: url, .. } | Action::Download { url, .. } => Some(url),
+        _ => None,
+    });
+    url.map_or(Ok(()), |url| {
+        Err(Error::failure(format!("nodeforge cannot download `{url}` yet"))
+            .hint("use packages of the base's own repositories, and overlays for files"))
     })
 }
 

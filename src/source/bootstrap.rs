@@ -20,7 +20,7 @@ use crate::plan::{Action, Change, Content, Origin, Owner, UnitState};
 use crate::prepare::mkfs::{Ext4, Place};
 use crate::prepare::sandbox::{self, Chroot, Order};
 use crate::prepare::{
-    Job, LiveTree, Log, STATUS, Watcher, clock, diagnose, first_boot, generalise, installed,
+    Job, LiveTree, Log, STATUS, Watcher, clock, failure, first_boot, generalise, installed,
 };
 use crate::progress::Progress;
 use crate::stamp;
@@ -62,6 +62,11 @@ const DPKG_EXCLUDES_FILE: &str = "/etc/dpkg/dpkg.cfg.d/50-nodeforge";
 /// DHCP and router advertisements on every wired interface, for whom nothing else is said.
 const NETWORK: &str = "[Match]\nName=en* eth*\n\n[Network]\nDHCP=yes\n";
 
+/// Before the kernel is installed: its initramfs takes the fsck of this type along. By itself it
+/// would look for the root's device, which is not there yet.
+const FSCK_HOOK: &str = r#"mkdir -p "$1/etc/initramfs-tools/conf.d" &&
+    echo FSTYPE=ext4 >"$1/etc/initramfs-tools/conf.d/root""#;
+
 /// The base, from the cache or made now.
 pub fn bootstrap(base: &Bootstrap, cache: &Cache, progress: &dyn Progress) -> Result<CachedImage> {
     if base.layout != DiskLayout::Uefi {
@@ -81,20 +86,19 @@ pub fn bootstrap(base: &Bootstrap, cache: &Cache, progress: &dyn Progress) -> Re
     });
     let key = hex(&sha256(from.to_string().as_bytes()));
     let log = cache.folder("logs")?.join(format!("bootstrap-{}.log", &key[..12]));
-    cache.image("bases", &key, progress, |folder, disk| {
+    cache.image("bases", &key, false, progress, |folder, disk| {
         tool::require("mmdebstrap", "mmdebstrap")?;
         let layout = Layout::new(base);
         let image = Raw::create(disk, SIZE)?;
         layout.write(&image)?;
         let scratch = folder.join("scratch");
         let loader_image = folder.join("loader.efi");
-        let root = layout.root(SIZE);
+        let root = Layout::root(SIZE);
         let job = RootJob {
             suite: base.suite.clone(),
             arch: debian_name(base.arch).into(),
             mirror: base.mirror.clone(),
             packages: packages(base.arch),
-            fstab: loader::fstab(&layout),
             changes: changes(&layout),
             ext4: ext4(base, &layout),
             place: Place {
@@ -177,7 +181,10 @@ fn changes(layout: &Layout) -> Vec<Change> {
     let actions = [
         // mmdebstrap's own copy also says `force-unsafe-io`, which is not for a running node.
         Action::Remove { path: "/etc/dpkg/dpkg.cfg.d/99mmdebstrap".into() },
+        // Devices that root can make and others cannot; a booting kernel brings its own.
+        Action::Remove { path: "/dev/*".into() },
         file(DPKG_EXCLUDES_FILE, DPKG_EXCLUDES.into()),
+        file("/etc/fstab", loader::fstab(layout)),
         file("/boot/grub/grub.cfg", loader::root_menu(layout)),
         file("/etc/default/grub", loader::defaults(layout)),
         file("/etc/systemd/network/90-dhcp.network", NETWORK.into()),
@@ -231,7 +238,6 @@ pub(crate) struct RootJob {
     arch: String,
     mirror: Option<String>,
     packages: Vec<String>,
-    fstab: String,
     changes: Vec<Change>,
     ext4: Ext4,
     place: Place,
@@ -245,27 +251,24 @@ impl RootJob {
     pub(crate) fn run(&self, scratch: &Path, progress: &dyn Progress) -> Result<Vec<Package>> {
         fs::create_dir_all(scratch)?;
         let root = scratch.join("root");
-        let fstab = scratch.join("fstab");
-        fs::write(&fstab, &self.fstab)?;
         progress.stage("bootstrapping Debian");
-        self.debootstrap(&root, &fstab, progress)?;
+        self.debootstrap(&root, progress)?;
 
         progress.stage("configuring the base");
         let from = root.join(&self.keep.0);
         fs::copy(&from, &self.keep.1).context(|| format!("copying `{}`", from.display()))?;
-        let mut chroot = Chroot::enter(&root, &[])?;
-        chroot.unmount()?;
+        let chroot = Chroot::enter(&root, &[])?;
         stamp::apply(&mut LiveTree, &self.changes)?;
         generalise(&mut LiveTree)?;
         let status = fs::read_to_string(STATUS).context(|| "reading the list of packages")?;
-        drop(chroot);
+        chroot.leave()?;
 
         progress.stage("writing the root file system");
         self.ext4.make(&self.place, &root)?;
         Ok(installed(&status))
     }
 
-    fn debootstrap(&self, root: &Path, fstab: &Path, progress: &dyn Progress) -> Result<()> {
+    fn debootstrap(&self, root: &Path, progress: &dyn Progress) -> Result<()> {
         let mut command = Command::new("mmdebstrap");
         command
             .args(["--mode=root", "--variant=minbase", "--format=directory", "--verbose"])
@@ -276,8 +279,7 @@ impl RootJob {
             .arg("--aptopt=Acquire::Retries \"3\"")
             .args(DPKG_EXCLUDES.lines().map(|line| format!("--dpkgopt={line}")))
             .arg("--dpkgopt=force-unsafe-io")
-            // Before the kernel: its initramfs takes the root's fsck along by what fstab says.
-            .arg(format!("--essential-hook=copy-in {} /etc", shell_quoted(fstab)?))
+            .arg(format!("--essential-hook={FSCK_HOOK}"))
             .arg(&self.suite)
             .arg(root)
             .args(&self.mirror);
@@ -287,23 +289,6 @@ impl RootJob {
         if status.success() {
             return Ok(());
         }
-        let error = diagnose(log.last_lines()).err().unwrap_or_else(|| {
-            let reason = log.last_lines().find(|line| line.starts_with("E: "));
-            Error::failure(reason.map_or("it gave no reason", |line| &line[3..]))
-                .context("`mmdebstrap` failed")
-        });
-        Err(log.blame(error))
+        Err(failure(&log, "`mmdebstrap` failed"))
     }
-}
-
-/// A path as one word of a hook.
-fn shell_quoted(path: &Path) -> Result<String> {
-    let text = path.to_str().filter(|text| !text.contains('\''));
-    text.map(|text| format!("'{text}'")).ok_or_else(|| {
-        Error::input(format!(
-            "the cache's path `{}` has characters mmdebstrap cannot take",
-            path.display()
-        ))
-        .hint("set XDG_CACHE_HOME to another folder")
-    })
 }

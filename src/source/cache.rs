@@ -110,47 +110,36 @@ impl Cache {
         is_ours.then(|| About::load(&image.with_file_name(ABOUT)).ok()).flatten()
     }
 
-    /// Removes the image under a key; none there is fine.
-    pub(crate) fn forget(&self, kind: &str, key: &str, progress: &dyn Progress) -> Result<()> {
-        let drawer = self.folder(kind)?;
-        let _lock = lock(&drawer, key, progress)?;
-        remove(&drawer.join(key), progress)
-    }
-
-    /// The image under a key; `make` is called when it is not there, with the folder in which it
-    /// has to leave the image and the image's path. Of several processes that want the same image,
-    /// one makes it and the others wait.
+    /// The image under a key; `make` is called when it is not there, or `anew` in any case, with a
+    /// temporary folder and the path in it where the image has to be. Of several processes that
+    /// want the same image, one makes it and the others wait.
     pub(crate) fn image(
         &self,
         kind: &str,
         key: &str,
+        anew: bool,
         progress: &dyn Progress,
         make: impl FnOnce(&Path, &Path) -> Result<Made>,
     ) -> Result<CachedImage> {
-        if let Some(image) = self.find(kind, key) {
+        let find = || self.find(kind, key).filter(|_| !anew);
+        if let Some(image) = find() {
             return Ok(image);
         }
-        let drawer = self.folder(kind)?;
-        let _lock = lock(&drawer, key, progress)?;
-        if let Some(image) = self.find(kind, key) {
+        let parent = self.folder(kind)?;
+        let _lock = lock(&parent, key, progress)?;
+        if let Some(image) = find() {
             return Ok(image);
         }
-        sweep(&drawer, key, progress)?;
-        let place = drawer.join(key);
-        if place.exists() {
+        sweep(&parent, key, progress)?;
+        let place = parent.join(key);
+        if !anew && place.exists() {
             progress.warn(&format!("`{}` is damaged: it is made anew", place.display()));
-            remove(&place, progress)?;
         }
-
-        let temporary = Temporary::create(&drawer, key)?;
-        let outcome = make(&temporary.path, &temporary.path.join(DISK))
+        let temporary = Temporary::create(&parent, key)?;
+        let result = make(&temporary.path, &temporary.path.join(DISK))
             .and_then(|made| temporary.complete(made, progress))
-            .and_then(|()| {
-                fs::rename(&temporary.path, &place)
-                    .and_then(|()| File::open(&drawer)?.sync_all())
-                    .context(|| format!("moving the image to `{}`", place.display()))
-            });
-        if let Err(error) = outcome {
+            .and_then(|()| temporary.publish(&parent, key, progress));
+        if let Err(error) = result {
             // The first error is the news; what cannot be removed now is swept by the next run.
             drop(remove(&temporary.path, progress));
             return Err(error);
@@ -169,15 +158,31 @@ struct Temporary {
 }
 
 impl Temporary {
-    fn create(drawer: &Path, key: &str) -> Result<Self> {
+    fn create(parent: &Path, key: &str) -> Result<Self> {
         let create = || {
             let path =
-                tempfile::Builder::new().prefix(&format!(".{key}.")).tempdir_in(drawer)?.keep();
+                tempfile::Builder::new().prefix(&format!(".{key}.")).tempdir_in(parent)?.keep();
             let folder = File::open(&path)?;
             rustix::fs::flock(&folder, FlockOperation::LockShared)?;
             io::Result::Ok(Self { path, _lock: folder })
         };
-        create().context(|| format!("making a temporary folder in `{}`", drawer.display()))
+        create().context(|| format!("making a temporary folder in `{}`", parent.display()))
+    }
+
+    /// Gives the folder its name; what had it before is gone then.
+    fn publish(&self, parent: &Path, key: &str, progress: &dyn Progress) -> Result<()> {
+        let place = parent.join(key);
+        let old = parent.join(format!(".{key}.old"));
+        let publish = || {
+            match fs::rename(&place, &old) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            fs::rename(&self.path, &place)?;
+            File::open(parent)?.sync_all()
+        };
+        publish().context(|| format!("moving the image to `{}`", place.display()))?;
+        remove(&old, progress)
     }
 
     /// Describes the image, and makes all of it durable.
@@ -227,8 +232,8 @@ fn touch(folder: &Path) {
 }
 
 /// Takes a key's lock, waiting for another nodeforge that holds it.
-fn lock(drawer: &Path, key: &str, progress: &dyn Progress) -> Result<File> {
-    let path = drawer.join(format!(".{key}.lock"));
+fn lock(parent: &Path, key: &str, progress: &dyn Progress) -> Result<File> {
+    let path = parent.join(format!(".{key}.lock"));
     let file = File::options()
         .create(true)
         .truncate(false)
@@ -258,8 +263,8 @@ pub(super) fn try_lock(file: impl AsFd) -> Result<bool> {
 }
 
 /// Removes what killed runs left of images, of this key and of all that nobody is making.
-fn sweep(drawer: &Path, own_key: &str, progress: &dyn Progress) -> Result<()> {
-    for entry in fs::read_dir(drawer).context(|| format!("reading `{}`", drawer.display()))? {
+fn sweep(parent: &Path, own_key: &str, progress: &dyn Progress) -> Result<()> {
+    for entry in fs::read_dir(parent).context(|| format!("reading `{}`", parent.display()))? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
         let Some((key, _)) = name.strip_prefix('.').and_then(|name| name.split_once('.')) else {
@@ -269,7 +274,7 @@ fn sweep(drawer: &Path, own_key: &str, progress: &dyn Progress) -> Result<()> {
             continue;
         }
         // Whoever holds the key may have made the folder and not locked it yet.
-        let keys_lock = File::open(drawer.join(format!(".{key}.lock")));
+        let keys_lock = File::open(parent.join(format!(".{key}.lock")));
         let is_free = key == own_key || keys_lock.is_ok_and(|file| try_lock(file).unwrap_or(false));
         let folder = File::open(entry.path());
         if is_free && folder.is_ok_and(|folder| try_lock(folder).unwrap_or(false)) {
@@ -320,8 +325,8 @@ mod tests {
     fn an_image_is_made_once() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::at(folder.path().into()).unwrap();
-        let made = cache.image("bases", "k", &Silent, |_, disk| make(disk)).unwrap();
-        let found = cache.image("bases", "k", &Silent, |_, _| panic!("made twice")).unwrap();
+        let made = cache.image("bases", "k", false, &Silent, |_, disk| make(disk)).unwrap();
+        let found = cache.image("bases", "k", false, &Silent, |_, _| panic!("made twice")).unwrap();
         assert_eq!(found.about, made.about);
         assert_eq!(names(&folder.path().join("bases")), [".k.lock", "k"]);
         assert_eq!(names(made.path.parent().unwrap()), ["about.json", "disk.img"]);
@@ -335,7 +340,7 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
-                    let image = cache.image("bases", "k", &Silent, |_, disk| {
+                    let image = cache.image("bases", "k", false, &Silent, |_, disk| {
                         count.fetch_add(1, Ordering::SeqCst);
                         std::thread::sleep(std::time::Duration::from_millis(200));
                         make(disk)
@@ -351,7 +356,7 @@ mod tests {
     fn a_failure_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::at(folder.path().into()).unwrap();
-        let failed = cache.image("bases", "k", &Silent, |_, disk| {
+        let failed = cache.image("bases", "k", false, &Silent, |_, disk| {
             make(disk)?;
             Err(Error::failure("no luck"))
         });
@@ -363,24 +368,24 @@ mod tests {
     fn leftovers_of_dead_runs_are_swept_and_those_of_the_living_stay() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::at(folder.path().into()).unwrap();
-        let drawer = cache.folder("bases").unwrap();
+        let parent = cache.folder("bases").unwrap();
         for key in ["k", "dead", "alive"] {
-            fs::create_dir_all(drawer.join(format!(".{key}.x/deep"))).unwrap();
-            File::create(drawer.join(format!(".{key}.lock"))).unwrap();
+            fs::create_dir_all(parent.join(format!(".{key}.x/deep"))).unwrap();
+            File::create(parent.join(format!(".{key}.lock"))).unwrap();
         }
-        let alive = File::open(drawer.join(".alive.x")).unwrap();
+        let alive = File::open(parent.join(".alive.x")).unwrap();
         rustix::fs::flock(&alive, FlockOperation::LockShared).unwrap();
-        cache.image("bases", "k", &Silent, |_, disk| make(disk)).unwrap();
-        assert_eq!(names(&drawer), [".alive.lock", ".alive.x", ".dead.lock", ".k.lock", "k"]);
+        cache.image("bases", "k", false, &Silent, |_, disk| make(disk)).unwrap();
+        assert_eq!(names(&parent), [".alive.lock", ".alive.x", ".dead.lock", ".k.lock", "k"]);
     }
 
     #[test]
     fn half_an_image_is_made_anew() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::at(folder.path().into()).unwrap();
-        let image = cache.image("bases", "k", &Silent, |_, disk| make(disk)).unwrap();
+        let image = cache.image("bases", "k", false, &Silent, |_, disk| make(disk)).unwrap();
         fs::write(&image.path, "torn").unwrap();
-        let image = cache.image("bases", "k", &Silent, |_, disk| make(disk)).unwrap();
+        let image = cache.image("bases", "k", false, &Silent, |_, disk| make(disk)).unwrap();
         assert_eq!(fs::metadata(image.path).unwrap().len(), 1 << 20);
     }
 }

@@ -59,7 +59,7 @@ impl Layout {
     }
 
     /// The root partition of a disk of `size` bytes.
-    pub(super) fn root(&self, size: u64) -> Extent {
+    pub(super) fn root(size: u64) -> Extent {
         let start = 262_144;
         Extent { start, sectors: (size / SECTOR).saturating_sub(TAIL + start) }
     }
@@ -80,7 +80,7 @@ impl Layout {
             Arch::Arm64 => guid::ROOT_ARM64,
         };
         let mut partitions = vec![
-            new(1, self.root(disk.size()), root_kind, self.root_id),
+            new(1, Self::root(disk.size()), root_kind, self.root_id),
             new(15, self.esp(), guid::EFI_SYSTEM, self.esp_id),
         ];
         if self.arch == Arch::Amd64 {

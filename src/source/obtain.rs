@@ -201,7 +201,7 @@ impl Source<'_> {
     fn fetch(&self, client: &Client, remote: &Remote, request: String) -> Result<Obtained> {
         let parts = self.cache.folder(PARTS)?;
         let mut was_cached = true;
-        let image = self.cache.image(BASES, &remote.key, self.progress, |_, disk| {
+        let image = self.cache.image(BASES, &remote.key, false, self.progress, |_, disk| {
             was_cached = false;
             let name = remote.url.rsplit('/').next().unwrap_or(&remote.url);
             self.progress.stage(&format!("downloading {name}"));
@@ -291,7 +291,7 @@ impl Source<'_> {
             let source = disk::open(path)?;
             (crate::digest::sha256_of_disk(&*source)?, Some(source))
         };
-        let image = self.cache.image(BASES, &key, self.progress, |_, output| {
+        let image = self.cache.image(BASES, &key, false, self.progress, |_, output| {
             self.progress.stage("unpacking the base");
             let sha256 = match &source {
                 Some(source) => {

@@ -118,9 +118,8 @@ fn pour_any(mut input: impl Read, output: &File, limit: u64) -> Result<Unpacked>
 fn pour_archived(input: impl Read, output: &File, limit: u64) -> Result<Unpacked> {
     let budget = Cell::new(HEADERS);
     let mut archive = tar::Archive::new(Budgeted { input, left: &budget });
-    let mut entries = archive.entries()?;
     let mut image = None;
-    while let Some(entry) = entries.next() {
+    for entry in archive.entries()? {
         let mut entry = entry?;
         budget.set(u64::MAX);
         if is_image(&mut entry)? {

@@ -250,7 +250,7 @@ impl Tree for HostTree {
 
     fn data_runs(&self, path: &Path) -> Result<Vec<Range<u64>>> {
         let size = self.metadata(path)?.map_or(0, |metadata| metadata.size);
-        Ok(if size == 0 { Vec::new() } else { vec![0..size] })
+        Ok((size > 0).then_some(0..size).into_iter().collect())
     }
 
     fn read_link(&self, path: &Path) -> Result<PathBuf> {

@@ -80,4 +80,6 @@ fn is_invisible(c: char) -> bool {
 #[cfg(test)]
 mod messages;
 #[cfg(test)]
+mod mutations;
+#[cfg(test)]
 mod tests;

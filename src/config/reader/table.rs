@@ -48,8 +48,8 @@ impl<'a> Table<'a> {
         if !known.contains(&key) {
             known.push(key);
         }
-        let value = self.entries.get(key)?;
-        Some(Value { reader: self.reader, title: format!("`{key}` in {}", self.name), value })
+        let inner = self.entries.get(key)?;
+        Some(Value { reader: self.reader, title: format!("`{key}` in {}", self.name), inner })
     }
 
     /// A key's value; its absence is reported with `example` as the hint.
@@ -74,7 +74,7 @@ impl<'a> Table<'a> {
             .map(|(key, value)| {
                 let title = format!("`{}` in {}", key.get_ref(), self.name);
                 let key = Spanned::new(key.get_ref().as_ref(), key.span());
-                (key, Value { reader: self.reader, title, value })
+                (key, Value { reader: self.reader, title, inner: value })
             })
             .collect();
         entries.sort_by_key(|(key, _)| key.span.start);

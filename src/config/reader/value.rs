@@ -13,12 +13,12 @@ pub(in crate::config) struct Value<'a> {
     pub(super) reader: &'a Reader,
     /// `` `size` in [disk] ``
     pub(super) title: String,
-    pub(super) value: &'a TomlSpanned<DeValue<'a>>,
+    pub(super) inner: &'a TomlSpanned<DeValue<'a>>,
 }
 
 impl<'a> Value<'a> {
     pub(in crate::config) fn span(&self) -> Span {
-        self.value.span()
+        self.inner.span()
     }
 
     /// `` `size` in [disk] ``
@@ -31,28 +31,28 @@ impl<'a> Value<'a> {
     }
 
     pub(in crate::config) fn is_table(&self) -> bool {
-        self.value.get_ref().is_table()
+        self.inner.get_ref().is_table()
     }
 
     pub(in crate::config) fn is_integer(&self) -> bool {
-        self.value.get_ref().is_integer()
+        self.inner.get_ref().is_integer()
     }
 
     pub(in crate::config) fn is_string(&self) -> bool {
-        self.value.get_ref().is_str()
+        self.inner.get_ref().is_str()
     }
 
     pub(in crate::config) fn string(&self) -> Option<Spanned<&'a str>> {
-        let found = self.value.get_ref().as_str().map(|text| Spanned::new(text, self.span()));
+        let found = self.inner.get_ref().as_str().map(|text| Spanned::new(text, self.span()));
         self.expect(found, "a string")
     }
 
     pub(in crate::config) fn boolean(&self) -> Option<bool> {
-        self.expect(self.value.get_ref().as_bool(), "true or false")
+        self.expect(self.inner.get_ref().as_bool(), "true or false")
     }
 
     pub(in crate::config) fn integer(&self) -> Option<i64> {
-        let integer = self.expect(self.value.get_ref().as_integer(), "a whole number")?;
+        let integer = self.expect(self.inner.get_ref().as_integer(), "a whole number")?;
         let number = i64::from_str_radix(integer.as_str(), integer.radix());
         if number.is_err() {
             self.reader.wrong(&self.span(), format!("{} is too large a number", self.title));
@@ -62,11 +62,11 @@ impl<'a> Value<'a> {
 
     /// The elements of an array.
     pub(in crate::config) fn elements(&self) -> Option<Vec<Value<'a>>> {
-        let array = self.expect(self.value.get_ref().as_array(), "an array")?;
-        let element = |value| Value {
+        let array = self.expect(self.inner.get_ref().as_array(), "an array")?;
+        let element = |inner| Value {
             reader: self.reader,
             title: format!("an element of {}", self.title),
-            value,
+            inner,
         };
         Some(array.iter().map(element).collect())
     }
@@ -79,13 +79,13 @@ impl<'a> Value<'a> {
 
     /// A table; `name` is what messages call it.
     pub(in crate::config) fn table(&self, name: &str) -> Option<Table<'a>> {
-        let table = self.expect(self.value.get_ref().as_table(), "a table")?;
+        let table = self.expect(self.inner.get_ref().as_table(), "a table")?;
         Some(Table::new(self.reader, name, table, self.span()))
     }
 
     fn expect<T>(&self, found: Option<T>, wanted: &str) -> Option<T> {
         if found.is_none() {
-            let has = type_name(self.value.get_ref());
+            let has = type_name(self.inner.get_ref());
             let message = format!("{} must be {wanted}, not {has}", self.title);
             let mut problem = Problem::new(message).at(&self.reader.source, self.span());
             problem.hints.extend(self.mended(wanted));
@@ -101,7 +101,7 @@ impl<'a> Value<'a> {
         if written.len() > LONGEST || written.contains('\n') {
             return None;
         }
-        match (self.value.get_ref(), wanted) {
+        match (self.inner.get_ref(), wanted) {
             (DeValue::String(_), "an array") => Some(format!("in brackets: `[{written}]`")),
             (DeValue::Integer(_) | DeValue::Boolean(_), "a string") => {
                 Some(format!("in quotes: `\"{written}\"`"))

@@ -52,7 +52,8 @@ fn letters(alphabet: &[u8], count: usize) -> Result<String> {
 
 /// Hexadecimal digits.
 pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |nibble: u8| char::from_digit(nibble.into(), 16).expect("below 16");
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// Bytes of exactly `N` pairs of hexadecimal digits.

@@ -4,14 +4,13 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use super::BACKING_FORMAT;
 use crate::error::{Error, Result};
 
 /// The longest L1 table QEMU opens, in bytes.
 const LARGEST_L1: u64 = 32 << 20;
 /// Where an L1 entry says its table is.
 const L1_OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
-/// The header extension that names the backing file's format.
-const BACKING_FORMAT: u32 = 0xe279_2aca;
 
 /// Incompatible features.
 const DIRTY: u64 = 1 << 0;

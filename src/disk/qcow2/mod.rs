@@ -12,3 +12,6 @@ mod tests;
 pub(super) use header::BackingName;
 pub(super) use read::open_chain;
 pub use write::{Backing, write};
+
+/// The header extension that names the backing file's format.
+const BACKING_FORMAT: u32 = 0xe279_2aca;

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::iter::Peekable;
 
+use super::BACKING_FORMAT;
 use crate::disk::clusters::{cluster_buffer, count};
 use crate::disk::{CLUSTER, Clusters};
 
@@ -14,8 +15,6 @@ const TABLE_ENTRIES: u64 = CLUSTER / 8;
 const BLOCK_ENTRIES: u64 = CLUSTER / 2;
 /// The header's fields without extensions.
 const HEADER_LENGTH: u32 = 104;
-/// The header extension that names the backing file's format.
-const BACKING_FORMAT: u32 = 0xe279_2aca;
 /// The longest name of a backing file the format allows.
 const LONGEST_NAME: usize = 1023;
 

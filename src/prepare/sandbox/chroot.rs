@@ -3,49 +3,58 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 
 use super::mounts::{self, Lent};
 use crate::error::{Context, Result};
 
-/// This process inside a root folder, with private `/proc`, `/sys`, `/dev`, `/run` and `/tmp`.
-/// Dropping it goes back to the host's root.
+/// This process inside a root folder: absolute paths and links mean the image's files, and programs
+/// started are the image's. Dropping it goes back to the host's root.
 ///
-/// Absolute paths and links mean the image's files, and programs started are the image's.
 /// Only for the worker, which has one thread and a mount namespace of its own.
 pub(crate) struct Chroot {
     host: OwnedFd,
-    mounted: Vec<&'static str>,
+    mounted: Vec<String>,
 }
 
 impl Chroot {
-    /// Enters `root`. `lent` are folders of the host and where in the root they are to be seen.
-    pub(crate) fn enter(root: &Path, lent: &[(&Path, &'static str)]) -> Result<Self> {
+    /// Enters `root`. `lent` are folders from outside and where in the root they are to be seen.
+    pub(crate) fn enter(root: &Path, lent: &[(&Path, &str)]) -> Result<Self> {
+        Self::enter_with(root, &[], lent)
+    }
+
+    /// Enters `root` to run its programs: with private `/proc`, `/sys`, `/dev`, `/run` and `/tmp`.
+    pub(crate) fn enter_to_run(root: &Path, lent: &[(&Path, &str)]) -> Result<Self> {
+        Self::enter_with(root, &mounts::devices()?, lent)
+    }
+
+    fn enter_with(root: &Path, devices: &[Lent], lent: &[(&Path, &str)]) -> Result<Self> {
         let enter = || -> Result<Self> {
-            let host = rustix::fs::openat(
-                CWD,
-                "/",
-                OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-                Mode::empty(),
-            )
-            .map_err(std::io::Error::from)?;
-            let devices = mounts::devices()?;
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let host = rustix::fs::open("/", flags, Mode::empty()).map_err(std::io::Error::from)?;
             let folders =
                 lent.iter().map(|&(from, to)| Lent::new(from, to)).collect::<Result<Vec<_>>>()?;
             std::os::unix::fs::chroot(root)?;
-            std::env::set_current_dir("/")?;
-            let mut chroot = Self { host, mounted: Vec::new() };
             // From here on a failure must find the way out again: `chroot` is dropped.
-            mounts::mount_all(&devices, &folders, &mut chroot.mounted)?;
+            let mut chroot = Self { host, mounted: Vec::new() };
+            std::env::set_current_dir("/")?;
+            if !devices.is_empty() {
+                mounts::mount_systems(devices, &mut chroot.mounted)?;
+            }
+            mounts::mount_lent(&folders, &mut chroot.mounted)?;
             Ok(chroot)
         };
         enter().context(|| format!("entering `{}`", root.display()))
     }
 
-    /// Takes every mount away again: from here on, only the image's own files are there.
-    pub(crate) fn unmount(&mut self) -> Result<()> {
+    /// Takes every mount away again and goes back to the host's root.
+    pub(crate) fn leave(mut self) -> Result<()> {
+        self.unmount()
+    }
+
+    fn unmount(&mut self) -> Result<()> {
         while let Some(path) = self.mounted.pop() {
-            mounts::unmount(path)?;
+            mounts::unmount(&path)?;
         }
         Ok(())
     }

@@ -67,7 +67,7 @@ pub fn main(role: &OsStr) -> ExitCode {
         _ => Err(Error::failure("the sandbox is nodeforge's own and not a command")),
     };
     done.unwrap_or_else(|error| {
-        Reporter.send(&Message::Failed(Failure::from(&error)));
+        Reporter::send(&Message::Failed(Failure::from(&error)));
         ExitCode::FAILURE
     })
 }
@@ -204,11 +204,11 @@ fn worker() -> ExitCode {
     });
     match done {
         Ok(value) => {
-            Reporter.send(&Message::Done(value));
+            Reporter::send(&Message::Done(value));
             ExitCode::SUCCESS
         }
         Err(error) => {
-            Reporter.send(&Message::Failed(Failure::from(&error)));
+            Reporter::send(&Message::Failed(Failure::from(&error)));
             ExitCode::FAILURE
         }
     }

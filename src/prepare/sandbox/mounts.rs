@@ -29,22 +29,22 @@ const LINKS: [(&str, &str); 5] = [
 /// A folder or device of the host, held so that it can be seen elsewhere.
 pub(super) struct Lent {
     tree: OwnedFd,
-    to: &'static str,
+    to: String,
 }
 
 impl Lent {
     /// Takes `from` as it is, without what may be mounted below it.
-    pub(super) fn new(from: &Path, to: &'static str) -> Result<Self> {
+    pub(super) fn new(from: &Path, to: &str) -> Result<Self> {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
         let tree = open_tree(CWD, from, flags)
             .map_err(io::Error::from)
             .context(|| format!("lending `{}` to the sandbox", from.display()))?;
-        Ok(Self { tree, to })
+        Ok(Self { tree, to: to.to_owned() })
     }
 
     fn attach(&self) -> Result<()> {
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-        move_mount(&self.tree, "", CWD, self.to, flags)
+        move_mount(&self.tree, "", CWD, self.to.as_str(), flags)
             .map_err(io::Error::from)
             .context(|| format!("mounting `{}`", self.to))
     }
@@ -55,15 +55,11 @@ pub(super) fn devices() -> Result<Vec<Lent>> {
     DEVICES.iter().map(|&path| Lent::new(Path::new(path), path)).collect()
 }
 
-/// Mounts everything in the current root, noting what is to be unmounted again.
+/// Mounts the usual file systems in the current root, noting what is to be unmounted again.
 ///
 /// The root is entered already, so that a link in it leads nowhere outside. `/sys` is empty:
 /// what machine this is must not show in the image.
-pub(super) fn mount_all(
-    devices: &[Lent],
-    folders: &[Lent],
-    mounted: &mut Vec<&'static str>,
-) -> Result<()> {
+pub(super) fn mount_systems(devices: &[Lent], mounted: &mut Vec<String>) -> Result<()> {
     let strict = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     let plain = MountFlags::NOSUID | MountFlags::NODEV;
     let read_only = strict | MountFlags::RDONLY;
@@ -78,7 +74,7 @@ pub(super) fn mount_all(
         mount_one(kind, path, flags, data, mounted)?;
     }
     for device in devices {
-        fs::File::create_new(device.to).context(|| format!("making `{}`", device.to))?;
+        fs::File::create_new(&device.to).context(|| format!("making `{}`", device.to))?;
         device.attach()?;
     }
     mount_one("devpts", "/dev/pts", MountFlags::empty(), "newinstance,ptmxmode=0666", mounted)?;
@@ -88,27 +84,32 @@ pub(super) fn mount_all(
     }
     fs::create_dir("/run/lock")?;
     fs::set_permissions("/run/lock", fs::Permissions::from_mode(0o1777))?;
+    Ok(())
+}
+
+/// Mounts lent folders where they are to be seen.
+pub(super) fn mount_lent(folders: &[Lent], mounted: &mut Vec<String>) -> Result<()> {
     for folder in folders {
-        fs::create_dir_all(folder.to).context(|| format!("making `{}`", folder.to))?;
+        fs::create_dir_all(&folder.to).context(|| format!("making `{}`", folder.to))?;
         folder.attach()?;
-        mounted.push(folder.to);
+        mounted.push(folder.to.clone());
     }
     Ok(())
 }
 
 fn mount_one(
     kind: &str,
-    path: &'static str,
+    path: &str,
     flags: MountFlags,
     data: &str,
-    mounted: &mut Vec<&'static str>,
+    mounted: &mut Vec<String>,
 ) -> Result<()> {
     let data = std::ffi::CString::new(data).expect("no NUL in a literal");
     fs::create_dir_all(path).context(|| format!("making `{path}`"))?;
     mount(kind, path, kind, flags, data.as_c_str())
         .map_err(io::Error::from)
         .context(|| format!("mounting `{path}`"))?;
-    mounted.push(path);
+    mounted.push(path.to_owned());
     Ok(())
 }
 

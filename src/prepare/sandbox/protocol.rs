@@ -70,7 +70,7 @@ pub(super) struct Reporter;
 
 impl Reporter {
     /// Sends one message. A reader that is gone is no concern of the job's: the lifeline is.
-    pub(super) fn send(&self, message: &Message) {
+    pub(super) fn send(message: &Message) {
         if let Ok(line) = serde_json::to_string(message) {
             let mut stdout = io::stdout().lock();
             drop(writeln!(stdout, "{line}").and_then(|()| stdout.flush()));
@@ -80,13 +80,13 @@ impl Reporter {
 
 impl Progress for Reporter {
     fn stage(&self, name: &str) {
-        self.send(&Message::Stage(name.to_owned()));
+        Self::send(&Message::Stage(name.to_owned()));
     }
     fn message(&self, text: &str) {
-        self.send(&Message::Doing(text.to_owned()));
+        Self::send(&Message::Doing(text.to_owned()));
     }
     fn position(&self, done: u64, total: u64) {
-        self.send(&Message::Position(done, total));
+        Self::send(&Message::Position(done, total));
     }
     fn finish(&self) {}
 }

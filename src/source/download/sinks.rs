@@ -42,12 +42,12 @@ impl<'scope> Sinks<'scope> {
         output: &'env File,
     ) -> Self {
         let mut senders = Vec::new();
-        let mut listen = || {
+        let mut listen = || -> Receiver<Chunk> {
             let (sender, receiver) = sync_channel(WAITING);
             senders.push(sender);
             receiver
         };
-        let chunks: Receiver<Chunk> = listen();
+        let chunks = listen();
         let with_sha512 = wanted.hashes.sha512.is_some();
         let hashes = scope.spawn(move || {
             let mut hasher = Hasher::new(with_sha512);
@@ -84,21 +84,21 @@ impl<'scope> Sinks<'scope> {
 
 /// Chunks from another thread as a stream.
 struct Chunks {
-    next: Receiver<Chunk>,
+    receiver: Receiver<Chunk>,
     current: Chunk,
     used: usize,
 }
 
 impl Chunks {
-    fn new(next: Receiver<Chunk>) -> Self {
-        Self { next, current: Chunk::default(), used: 0 }
+    fn new(chunks: Receiver<Chunk>) -> Self {
+        Self { receiver: chunks, current: Chunk::default(), used: 0 }
     }
 }
 
 impl Read for Chunks {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.used == self.current.len() {
-            let Ok(next) = self.next.recv() else { return Ok(0) };
+            let Ok(next) = self.receiver.recv() else { return Ok(0) };
             self.current = next;
             self.used = 0;
         }

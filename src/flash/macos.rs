@@ -1,0 +1,69 @@
+//! macOS: disks as `diskutil` lists them.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+
+use super::diskutil::{self, Info, List, identifier};
+use super::{Contents, Device, Node};
+use crate::error::{Context, Error, Result};
+use crate::tool::Tool;
+
+/// Whole devices that an image could be meant for.
+pub fn list() -> Result<Vec<Device>> {
+    let list = disks()?;
+    list.whole_disks().filter_map(|disk| device(&list, disk).transpose()).collect()
+}
+
+/// What a path names, symbolic links followed.
+pub fn find(path: &Path) -> Result<Node> {
+    let path = match path.canonicalize() {
+        Ok(path) => path,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Node::Missing),
+        Err(error) => return Err(error).context(|| format!("opening `{}`", path.display())),
+    };
+    if fs::metadata(&path)?.is_file() {
+        return Ok(Node::File);
+    }
+    let Some(name) = identifier(&path) else { return Ok(Node::Other) };
+    let list = disks()?;
+    match list.disk_of(name) {
+        None => Ok(Node::Other),
+        Some(disk) if disk != name => Ok(Node::Partition { disk: diskutil::node(disk) }),
+        // A container, whose disk is another.
+        Some(disk) if !list.whole_disks().any(|it| it == disk) => Ok(Node::Other),
+        Some(disk) => Ok(device(&list, disk)?.map_or(Node::Missing, Node::Whole)),
+    }
+}
+
+/// What a device holds now.
+pub fn contents(device: &Device) -> Contents {
+    match (identifier(&device.path), disks()) {
+        (Some(name), Ok(list)) => list.contents(name),
+        _ => Contents::unreadable(),
+    }
+}
+
+fn device(list: &List, name: &str) -> Result<Option<Device>> {
+    let info: Info = diskutil(&["info", "-plist", name])?;
+    Ok(list.device(name, info))
+}
+
+fn disks() -> Result<List> {
+    diskutil(&["list", "-plist"])
+}
+
+/// Runs `diskutil`, and `plutil` on the property list it prints.
+fn diskutil<T: DeserializeOwned>(arguments: &[&str]) -> Result<T> {
+    let run = || {
+        let plist = Tool::new("diskutil", "macOS").args(arguments).run()?;
+        let file = tempfile::NamedTempFile::new()?;
+        fs::write(file.path(), plist)?;
+        let convert = ["-convert", "json", "-o", "-"];
+        let json = Tool::new("plutil", "macOS").args(convert).arg(file.path()).run()?;
+        serde_json::from_str(&json).map_err(|error| Error::failure(error.to_string()))
+    };
+    run().context(|| "asking diskutil for disks")
+}

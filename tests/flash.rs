@@ -1,0 +1,466 @@
+//! Flashing: real block devices where the tests run as root, regular files for everybody.
+//!
+//! A loop device is a whole block device to nodeforge, so that everything but the hardware's own
+//! faults is tested on one; those are injected in `src/flash/tests.rs`.
+
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use super::support::{Person, Run, tool};
+
+const MIB: u64 = 1 << 20;
+/// Not a number of whole chunks, nor of mebibytes.
+const SIZE: u64 = 24 * MIB + 512 * 7;
+
+/// An image with a partition table, data here and there, and holes.
+fn image(folder: &Path) -> PathBuf {
+    let path = folder.join("node1.img");
+    let file = File::create(&path).expect("a file");
+    file.set_len(SIZE).expect("a size");
+    for (index, at) in [(1, 2 * MIB), (2, 9 * MIB + 4096), (3, 17 * MIB)] {
+        file.write_all_at(&noise(300_000, index), at).expect("written");
+    }
+    let table = ["--clear", "--new=1:2048:+16M", "--change-name=1:root"].map(str::to_owned);
+    tool("sgdisk", table.into_iter().chain([path.display().to_string()]));
+    path
+}
+
+/// Bytes that compress badly, the same every time.
+fn noise(length: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed | 1 << 40;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[3]
+    };
+    (0..length).map(|_| next()).collect()
+}
+
+/// A file that the kernel shows as a block device, gone with the test.
+struct LoopDevice {
+    path: PathBuf,
+    backing: PathBuf,
+}
+
+impl LoopDevice {
+    /// `size` bytes of something that is on it already.
+    fn new(folder: &Path, size: u64, options: &[&str]) -> Self {
+        let backing = folder.join("device");
+        fs::write(&backing, noise(usize::try_from(size).expect("small"), 99)).expect("a file");
+        Self::over(&backing, options)
+    }
+
+    fn over(backing: &Path, options: &[&str]) -> Self {
+        let mut arguments = vec!["--find", "--show"];
+        arguments.extend(options);
+        arguments.push(backing.to_str().expect("a plain name"));
+        let path = PathBuf::from(tool("losetup", arguments).trim());
+        Self { path, backing: backing.to_owned() }
+    }
+
+    fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    /// What is on the device, past every cache.
+    fn bytes(&self, length: u64) -> Vec<u8> {
+        tool("blockdev", ["--flushbufs", &self.name()]);
+        let mut bytes = vec![0; usize::try_from(length).expect("small")];
+        File::open(&self.path).expect("there").read_exact(&mut bytes).expect("readable");
+        bytes
+    }
+}
+
+impl Drop for LoopDevice {
+    fn drop(&mut self) {
+        // The test may be failing already: that is the news.
+        Command::new("losetup").arg("--detach").arg(&self.path).status().ok();
+    }
+}
+
+/// Whether the tests may make devices. Whoever may not is told so, and covers regular files.
+fn with_devices() -> bool {
+    let root = Person::i_am_root();
+    if !root {
+        eprintln!("not root: flashing is tested on regular files only");
+    }
+    root
+}
+
+#[test]
+fn a_device_holds_what_the_image_does() {
+    if !with_devices() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let raw = image(folder.path());
+    let expected = fs::read(&raw).expect("there");
+    let path = |name: &str| folder.path().join(name);
+    let (qcow2, vmdk) = (path("a.qcow2"), path("a.vmdk"));
+    for (format, to) in [("qcow2", &qcow2), ("vmdk", &vmdk)] {
+        let arguments = ["convert", "-f", "raw", "-O", format].map(Path::new);
+        tool("qemu-img", arguments.into_iter().chain([raw.as_path(), to]));
+    }
+    tool("xz", [Path::new("--keep"), Path::new("-0"), &raw]);
+    tool("zstd", [Path::new("-q"), Path::new("-1"), &raw]);
+    for image in [raw, qcow2, path("node1.img.xz"), path("node1.img.zst")] {
+        let device = LoopDevice::new(folder.path(), 40 * MIB, &[]);
+        let run = Run::new(
+            ["flash", "--yes"].map(Path::new).into_iter().chain([image.as_path(), &device.path]),
+        );
+        let finished = run.succeeds().stdout("");
+        let said = finished.stderr_text();
+        let (stages, summary) = said.trim_end().rsplit_once('\n').expect("some lines");
+        assert_eq!(stages, "writing\nreading back\nmaking it bootable");
+        let begins = format!("{}: ", device.name());
+        assert!(summary.starts_with(&begins), "{summary}");
+        assert!(summary.contains(" of zeros skipped, read back and found right, in "), "{summary}");
+        assert!(device.bytes(SIZE) == expected, "{}", image.display());
+    }
+}
+
+#[test]
+fn the_kernel_looks_at_the_new_partitions() {
+    if !with_devices() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let image = image(folder.path());
+    let seen = |device: &LoopDevice| {
+        let name = device.path.file_name().expect("a name").to_string_lossy().into_owned();
+        fs::read_to_string(format!("/sys/block/{name}/{name}p1/size")).ok()
+    };
+    // A kernel may be built without partition tables; then it sees none here either.
+    let expected = seen(&LoopDevice::over(&image, &["--partscan"]));
+    let device = LoopDevice::new(folder.path(), 40 * MIB, &["--partscan"]);
+    assert_eq!(seen(&device), None);
+    let _ = Run::new([Path::new("flash"), Path::new("-y"), &image, &device.path]).succeeds();
+    assert_eq!(seen(&device), expected);
+}
+
+/// Every refusal, word for word, and nothing written.
+#[test]
+fn what_is_no_free_device_is_refused() {
+    if !with_devices() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let image = image(folder.path());
+    let device = LoopDevice::new(folder.path(), 40 * MIB, &[]);
+    let before = device.bytes(40 * MIB);
+    let name = device.name();
+    let refused = |target: &str, expected: String| {
+        let run = Run::new([Path::new("flash"), Path::new("--yes"), &image, Path::new(target)]);
+        let _ = run.exits(2).stdout("").stderr(&expected);
+    };
+
+    refused(
+        "/dev/nothing-here",
+        "error: there is no device `/dev/nothing-here`\n\
+         hint: `nodeforge flash --list` shows the devices there are\n"
+            .to_owned(),
+    );
+    refused(
+        "/dev/null",
+        "error: `/dev/null` is not a block device\n\
+         hint: `nodeforge flash --list` shows the devices there are\n"
+            .to_owned(),
+    );
+    let backing = device.backing.display().to_string();
+    refused(
+        &backing,
+        format!(
+            "error: `{backing}` is a regular file, not a device\n\
+             hint: `--to-file` writes into it all the same\n"
+        ),
+    );
+
+    let above = LoopDevice::over(&device.path, &[]);
+    refused(
+        &name,
+        format!(
+            "error: `{name}` is in use by `{}`\n\
+             hint: `lsblk` shows what is made of it; take that apart first\n",
+            above.path.file_name().expect("a name").to_string_lossy()
+        ),
+    );
+    drop(above);
+    assert!(device.bytes(40 * MIB) == before);
+}
+
+#[test]
+fn mounts_and_swap_are_refused() {
+    if !with_devices() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let image = image(folder.path());
+    let device = LoopDevice::new(folder.path(), 40 * MIB, &["--partscan"]);
+    let name = device.name();
+    let refused = |arguments: &[&Path], expected: String| {
+        let all = [Path::new("flash"), Path::new("--yes")];
+        let run = Run::new(all.into_iter().chain(arguments.iter().copied()));
+        let _ = run.exits(2).stdout("").stderr(&expected);
+    };
+
+    tool("sgdisk", ["--zap-all", "--new=1:2048:+16M", "--new=2::0", &name]);
+    // Also where the kernel knows no partition tables.
+    tool("partx", ["--update", &name]);
+    let (first, second) = (format!("{name}p1"), format!("{name}p2"));
+    refused(
+        &[&image, Path::new(&first)],
+        format!(
+            "error: `{first}` is a partition, not a whole device\n\
+             hint: it is on `{name}`: an image is written to all of it\n"
+        ),
+    );
+
+    tool("mkfs.ext4", ["-q", &first]);
+    let at = folder.path().join("mounted here");
+    fs::create_dir(&at).expect("a folder");
+    tool("mount", [first.as_ref(), at.as_path()]);
+    refused(
+        &[&image, &device.path],
+        format!(
+            "error: `{first}` is mounted at `{at}`\nhint: unmount it first: `umount {at}`\n",
+            at = at.display()
+        ),
+    );
+    let inside = at.join("node1.img");
+    File::create(&inside).expect("a file").set_len(MIB).expect("a size");
+    refused(
+        &[&inside, &device.path],
+        format!("error: `{name}` holds the image\nhint: move it to another disk first\n"),
+    );
+    refused(
+        &[Path::new("--output"), &at, &image, &device.path],
+        format!("error: `{name}` holds the output folder\nhint: move it to another disk first\n"),
+    );
+    refused(
+        &[&device.path, &device.path],
+        format!("error: `{name}` holds the image\nhint: move it to another disk first\n"),
+    );
+    tool("umount", [&at]);
+
+    tool("mkswap", [&second]);
+    tool("swapon", [&second]);
+    let run = Run::new([Path::new("flash"), Path::new("--yes"), &image, &device.path]);
+    let finished = run.exits(2);
+    tool("swapoff", [&second]);
+    let _ = finished.stderr(&format!(
+        "error: `{second}` is swap of this system\n\
+         hint: `swapoff {second}` gives it free, if that is what you want\n"
+    ));
+}
+
+#[test]
+fn unfit_devices_are_refused() {
+    if !with_devices() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let image = image(folder.path());
+    let refused = |device: &LoopDevice, expected: &str| {
+        let before = device.bytes(MIB);
+        let run = Run::new([Path::new("flash"), Path::new("--yes"), &image, &device.path]);
+        let _ = run.exits(2).stdout("").stderr(&expected.replace("DEVICE", &device.name()));
+        assert!(device.bytes(MIB) == before);
+    };
+    refused(
+        &LoopDevice::new(folder.path(), 40 * MIB, &["--read-only"]),
+        "error: `DEVICE` is read-only\n\
+         hint: a card, or the adapter it is in, may have a switch on its side\n",
+    );
+    refused(
+        &LoopDevice::new(folder.path(), 24 * MIB, &[]),
+        "error: `DEVICE` is smaller than the image: 25165824 bytes, and it needs 25169408\n\
+         hint: use a larger device, or make the image smaller: `size` under `[disk]`\n",
+    );
+    refused(
+        &LoopDevice::new(folder.path(), 40 * MIB, &["--sector-size", "4096"]),
+        "error: `DEVICE` has sectors of 4096 bytes, and the image's partition table counts 512\n\
+         hint: no firmware would find its partitions; some drives can be set to 512 bytes\n",
+    );
+}
+
+#[test]
+fn nobody_is_overwritten_unasked() {
+    if !with_devices() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let image = image(folder.path());
+    let device = LoopDevice::new(folder.path(), 40 * MIB, &[]);
+    let before = device.bytes(40 * MIB);
+    let name = device.name();
+    let _ = Run::new([Path::new("flash"), &image, &device.path]).exits(2).stderr(&format!(
+        "error: nobody can be asked whether `{name}` may be overwritten: \
+         standard input is no terminal\n\
+         hint: `--yes` goes ahead without asking; `--dry-run` shows what would be lost\n"
+    ));
+
+    let asked = |answer: &str| {
+        // script(1) makes a terminal of what it is given.
+        let command = format!(
+            "{} --color never flash {} {name}",
+            env!("CARGO_BIN_EXE_nodeforge"),
+            image.display()
+        );
+        let mut child = Command::new("script")
+            .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("script starts");
+        child.stdin.take().expect("a pipe").write_all(answer.as_bytes()).expect("written");
+        let output = child.wait_with_output().expect("it ends");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (code, said) = asked("n\n");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains(&format!("{name}: 40.00 MiB, loop\r\n  holds unknown data\r\n")),
+        "{said}"
+    );
+    assert!(said.contains("All of it will be lost. Write "), "{said}");
+    assert!(said.contains(&format!("error: `{name}` was left as it is")), "{said}");
+    let _ = Run::new([Path::new("flash"), Path::new("--dry-run"), &image, &device.path])
+        .succeeds()
+        .stderr("")
+        .stdout(&format!(
+            "{name}: 40.00 MiB, loop\n  holds unknown data\nwould be replaced by {} (24.00 MiB)\n",
+            image.display()
+        ));
+    assert!(device.bytes(40 * MIB) == before);
+
+    let (code, said) = asked("y\n");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(device.bytes(SIZE) == fs::read(&image).expect("there"));
+    let dry = Run::new([Path::new("flash"), Path::new("-n"), &image, &device.path]).succeeds();
+    assert!(dry.stdout_text().contains("  holds GPT\n    1: 16.00 MiB, nothing `root`\n"));
+}
+
+#[test]
+fn devices_are_listed_with_what_they_hold() {
+    if !with_devices() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let backing = image(folder.path());
+    let device = LoopDevice::over(&backing, &[]);
+    let finished = Run::new(["flash", "--list", "--json"]).succeeds();
+    let list: serde_json::Value = serde_json::from_str(&finished.stdout_text()).expect("JSON");
+    let found = list.as_array().expect("a list").iter().find(|it| it["path"] == device.name());
+    let found = found.expect("the loop device");
+    assert_eq!(found["size"], SIZE);
+    assert_eq!(found["sector_size"], 512);
+    assert_eq!(found["transport"], "loop");
+    assert_eq!(found["read_only"], false);
+    assert_eq!(found["contents"]["kind"], "GPT");
+    assert_eq!(found["contents"]["partitions"][0]["label"], "root");
+    let text = Run::new(["flash", "--list"]).succeeds().stdout_text();
+    assert!(text.starts_with("DEVICE "), "{text}");
+    let line = text.lines().find(|it| it.starts_with(&format!("{} ", device.name())));
+    assert!(line.expect("its line").ends_with("GPT: root (nothing)"), "{text}");
+}
+
+/// A device whose medium fails half-way: a loop device over a file system that runs full.
+#[test]
+fn a_failing_medium_is_told_by_its_sector() {
+    if !with_devices() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let small = folder.path().join("small");
+    fs::create_dir(&small).expect("a folder");
+    tool("mount", ["-t", "tmpfs", "-o", "size=8m", "none", small.to_str().expect("plain")]);
+    let image = folder.path().join("full.img");
+    fs::write(&image, noise(24 << 20, 5)).expect("a file");
+    let backing = small.join("device");
+    File::create(&backing).expect("a file").set_len(32 * MIB).expect("a size");
+    let device = LoopDevice::over(&backing, &[]);
+    let run = Run::new([Path::new("flash"), Path::new("-y"), &image, &device.path]);
+    let finished = run.exits(1);
+    let head = device.bytes(MIB);
+    drop(device);
+    tool("umount", [&small]);
+    let said = finished.stderr_text();
+    assert!(said.contains("the device cannot be written to at byte "), "{said}");
+    assert!(said.contains("(sector "), "{said}");
+    assert!(
+        said.contains("hint: what is on the device now does not boot: flash it again"),
+        "{said}"
+    );
+    assert!(head.iter().all(|byte| *byte == 0));
+}
+
+/// Killed at any moment, the device holds everything or begins with zeros.
+#[test]
+fn an_interrupted_flash_leaves_nothing_that_boots() {
+    if !with_devices() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let image = folder.path().join("large.img");
+    let bytes = noise(96 << 20, 7);
+    fs::write(&image, &bytes).expect("a file");
+    for (round, signal) in ["KILL", "INT", "KILL", "TERM", "KILL", "KILL"].into_iter().enumerate() {
+        let device = LoopDevice::new(folder.path(), 100 * MIB, &[]);
+        let before = device.bytes(MIB);
+        let mut run = Run::new([Path::new("flash"), Path::new("-y"), &image, &device.path]);
+        let mut child = run.command().stderr(Stdio::null()).spawn().expect("nodeforge starts");
+        sleep(Duration::from_millis(30 + 70 * round as u64));
+        tool("kill", ["-s", signal, &child.id().to_string()]);
+        let status = child.wait().expect("it ends");
+        if signal != "KILL" && !status.success() {
+            assert_eq!(status.code(), Some(130));
+        }
+        let after = device.bytes(bytes.len() as u64);
+        let head = &after[..1 << 20];
+        assert!(
+            head.iter().all(|byte| *byte == 0) || *head == before || after == bytes,
+            "after round {round}, {signal}"
+        );
+    }
+}
+
+#[test]
+fn a_file_stands_for_a_device() {
+    for person in Person::all() {
+        let folder = person.folder();
+        let image = image(folder.path());
+        let target = folder.path().join("card.img");
+        let arguments = [Path::new("flash"), Path::new("--to-file"), &image, &target];
+        let finished = Run::by(&person, arguments).succeeds();
+        assert!(finished.stderr_text().contains("read back and found right"));
+        assert!(fs::read(&target).expect("there") == fs::read(&image).expect("there"));
+        assert!(fs::metadata(&target).expect("there").blocks() * 512 < 8 * MIB, "holes stay holes");
+        // Again, over what was there.
+        let _ = Run::by(&person, arguments).succeeds();
+        assert!(fs::read(&target).expect("there") == fs::read(&image).expect("there"));
+
+        let itself = [Path::new("flash"), Path::new("--to-file"), &image, &image];
+        let name = image.display();
+        let _ = Run::by(&person, itself)
+            .exits(2)
+            .stderr(&format!("error: `{name}` is the image itself\n"));
+        let _ = Run::by(&person, [Path::new("flash"), &image, &target]).exits(2).stderr(&format!(
+            "error: `{}` is a regular file, not a device\nhint: `--to-file` writes into it all the same\n",
+            target.display()
+        ));
+        let _ = Run::by(&person, ["flash", "agent1", "/dev/null"])
+            .folder(folder.path())
+            .exits(2)
+            .stderr(
+                "error: no image of `agent1` in `out`\n\
+                 hint: `nodeforge build` makes it; `-o` says where it is\n",
+            );
+        let _ = Run::by(&person, ["flash", "--list"]).succeeds().stderr("");
+    }
+}
