@@ -48,7 +48,7 @@ fn statuses() {
     for (status, header, words, requests) in [
         (403, "", "was refused: HTTP 403 Forbidden", 1),
         (404, "", "is not there: HTTP 404", 1),
-        (410, "", "is not there: HTTP 404", 1),
+        (410, "", "is not there: HTTP 410", 1),
         (500, "", "was refused: HTTP 500 Internal Server Error", 5),
         (503, "Retry-After: 7200", "the server asks to come back in 120 minutes", 1),
     ] {
@@ -144,7 +144,7 @@ fn what_is_no_image() {
         ("a zip", b"PK\x03\x04whatever".to_vec(), "zip files cannot be read"),
         ("a qcow2 in xz", nested, "it holds a qcow2 image"),
         ("a qcow2 on another", fs::read(&backed).expect("readable"), "it lies on another image"),
-        ("an archive of text", tar(&[], "other.tar.none"), "the archive holds no image"),
+        ("an archive of text", tar(&[], "disk.raw.xz"), "the archive holds no image"),
         ("a pax sparse archive", tar(&["--format=pax", "--sparse"], "disk.raw"), "make it with `tar --format=gnu --sparse`"),
         ("gzip of nothing", b"\x1f\x8b\x08".to_vec(), "it cannot be decompressed as gz"),
     ];

@@ -108,6 +108,9 @@ impl Stand {
 
     /// All files in the cache but locks, by their paths in it.
     fn kept(&self) -> Vec<String> {
+        if !self.cache().exists() {
+            return Vec::new();
+        }
         let said = tool("find", [self.cache().as_os_str(), OsStr::new("-type"), OsStr::new("f")]);
         let prefix = format!("{}/", self.cache().display());
         let mut files: Vec<_> = said

@@ -104,11 +104,14 @@ fn a_signature_that_can_never_hold_costs_no_download() {
     };
     Signed::new(&gpg, &other, weak).is_refused("the signature uses a hash that is broken", 0);
 
-    let brief = |file: &Path| {
-        let options = ["--faked-system-time", "20240101T000000", "--default-sig-expire", "1d", "--ignore-time-conflict"];
-        gpg.sign_with(&key, file, false, &options)
-    };
-    Signed::new(&gpg, &key, brief).is_refused("the signature", 0);
+    let old = gpg.old_key("ed25519", "never");
+    let options = ["--faked-system-time", "20240101T000000", "--default-sig-expire", "1d"];
+    let brief = |file: &Path| gpg.sign_with(&old, file, false, &options);
+    Signed::new(&gpg, &old, brief).is_refused("the signature expired", 0);
+
+    let options = ["--faked-system-time", "20190101T000000", "--ignore-time-conflict"];
+    let early = |file: &Path| gpg.sign_with(&old, file, false, &options);
+    Signed::new(&gpg, &old, early).is_refused("the signature was made before its key", 0);
 }
 
 #[test]
@@ -124,7 +127,7 @@ fn keys_must_be_the_pinned_ones_and_alive() {
     signed.stand.server.always("/key", Fault::Status(404, ""));
     signed.is_refused(&format!("the key {} cannot be had", key.fingerprint), 0);
 
-    let expired = gpg.expired_key("ed25519");
+    let expired = gpg.old_key("ed25519", "1y");
     let then = ["--faked-system-time", "20200601T000000"];
     let signed = Signed::new(&gpg, &expired, |file| gpg.sign_with(&expired, file, false, &then));
     signed.is_refused(&format!("the key {} expired", expired.fingerprint), 0);

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::tool;
 
@@ -51,19 +52,19 @@ impl Gpg {
         self.key_with(algorithm, &[], "never")
     }
 
-    /// A key that expired a year after a day long ago.
-    pub(crate) fn expired_key(&self, algorithm: &str) -> Key {
-        self.key_with(algorithm, &["--faked-system-time", "20200101T000000"], "1y")
+    /// A key made on the first day of 2020 that lives for ever, or as long as `expires` says.
+    pub(crate) fn old_key(&self, algorithm: &str, expires: &str) -> Key {
+        self.key_with(algorithm, &["--faked-system-time", "20200101T000000"], expires)
     }
 
     fn key_with(&self, algorithm: &str, before: &[&str], expires: &str) -> Key {
-        let name = format!("Publisher {algorithm} {expires} <images@example.org>");
-        let generate = ["--quick-generate-key", &name, algorithm, "sign", expires];
-        let arguments: Vec<_> = before.iter().copied().chain(generate).collect();
-        self.run(&arguments);
-        let listed = self.run(&["--with-colons", "--list-keys"]);
-        let last = listed.lines().rfind(|line| line.starts_with("fpr:")).expect("a fingerprint");
-        Key { fingerprint: last.split(':').nth(9).expect("a fingerprint").to_owned() }
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("Publisher {count} <images@example.org>");
+        let generate = ["--status-fd", "1", "--quick-generate-key", &name, algorithm, "sign", expires];
+        let said = self.run(&before.iter().copied().chain(generate).collect::<Vec<_>>());
+        let created = said.lines().find_map(|line| line.strip_prefix("[GNUPG:] KEY_CREATED P "));
+        Key { fingerprint: created.expect("a key").trim().to_owned() }
     }
 
     /// The public key, armored.

@@ -104,7 +104,7 @@ impl Catalogue {
 
     fn add(&mut self, text: &str) -> Result<()> {
         let document: Document = toml::from_str(text).map_err(|error| {
-            let line = error.span().map(|span| text[..span.start].lines().count().max(1));
+            let line = error.span().map(|span| text[..span.start].matches('\n').count() + 1);
             let place = line.map_or_else(String::new, |line| format!("line {line}: "));
             Error::input(format!("{place}{}", error.message()))
         })?;
