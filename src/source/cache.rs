@@ -23,6 +23,9 @@ use crate::progress::Progress;
 pub(super) const DISK: &str = "disk.img";
 pub(super) const ABOUT: &str = "about.json";
 
+/// What helps whoever cannot write to the cache.
+const ELSEWHERE: &str = "XDG_CACHE_HOME can point the cache to another folder";
+
 /// The cache's folder.
 #[derive(Clone, Debug)]
 pub struct Cache {
@@ -66,14 +69,18 @@ impl Cache {
 
     /// A cache in a folder of its own.
     pub fn at(root: PathBuf) -> Result<Self> {
-        fs::create_dir_all(&root).context(|| format!("making the cache `{}`", root.display()))?;
+        fs::create_dir_all(&root)
+            .context(|| format!("making the cache `{}`", root.display()))
+            .map_err(|error| error.hint(ELSEWHERE))?;
         Ok(Self { root })
     }
 
     /// A folder of the cache for files that carry their own check, such as packages.
     pub(crate) fn folder(&self, name: &str) -> Result<PathBuf> {
         let folder = self.root.join(name);
-        fs::create_dir_all(&folder).context(|| format!("making `{}`", folder.display()))?;
+        fs::create_dir_all(&folder)
+            .context(|| format!("making `{}`", folder.display()))
+            .map_err(|error| error.hint(ELSEWHERE))?;
         Ok(folder)
     }
 
@@ -240,7 +247,7 @@ fn lock(parent: &Path, key: &str, progress: &dyn Progress) -> Result<File> {
         .write(true)
         .open(&path)
         .context(|| format!("opening `{}`", path.display()))
-        .map_err(|error| error.hint("XDG_CACHE_HOME can point the cache to another folder"))?;
+        .map_err(|error| error.hint(ELSEWHERE))?;
     let mut has_said = false;
     while !try_lock(&file)? {
         if !has_said {

@@ -31,6 +31,8 @@ pub(super) enum Plain {
 
 /// Why a request failed, and whether it may succeed when tried again.
 pub(super) enum Fault {
+    /// The server has no such file.
+    Absent(Error),
     /// It will not.
     Permanent(Error),
     /// It may, though not before this much time when the server says so.
@@ -136,10 +138,9 @@ impl Client {
     ) -> Result<Option<Vec<u8>>> {
         let mut retry = Retry::new();
         loop {
-            match self.send(Method::Get, url, plain, &[]).and_then(|it| small_body(url, it, limit))
-            {
+            match self.small(url, plain, limit) {
                 Ok(bytes) => return Ok(Some(bytes)),
-                Err(Fault::Permanent(error)) if is_absent(&error) => return Ok(None),
+                Err(Fault::Absent(_)) => return Ok(None),
                 Err(fault) => retry.wait(fault, progress)?,
             }
         }
@@ -153,7 +154,17 @@ impl Client {
         limit: u64,
         progress: &dyn Progress,
     ) -> Result<Vec<u8>> {
-        self.find(url, plain, limit, progress)?.ok_or_else(|| absent(url))
+        let mut retry = Retry::new();
+        loop {
+            match self.small(url, plain, limit) {
+                Ok(bytes) => return Ok(bytes),
+                Err(fault) => retry.wait(fault, progress)?,
+            }
+        }
+    }
+
+    fn small(&self, url: &str, plain: Plain, limit: u64) -> std::result::Result<Vec<u8>, Fault> {
+        small_body(url, self.send(Method::Get, url, plain, &[])?, limit)
     }
 
     /// Where an address leads after all redirects.
@@ -220,7 +231,11 @@ fn refusal(response: &Response) -> Fault {
     let reason = status.canonical_reason().unwrap_or("no reason given");
     let error = Error::failure(format!("`{url}` was refused: HTTP {} {reason}", status.as_u16()));
     match status {
-        StatusCode::NOT_FOUND | StatusCode::GONE => Fault::Permanent(absent(url)),
+        StatusCode::NOT_FOUND | StatusCode::GONE => Fault::Absent(
+            Error::failure(format!("`{url}` is not there: HTTP {}", status.as_u16())).hint(
+                "publishers remove old releases: `nodeforge lock --update` moves on to the newest",
+            ),
+        ),
         StatusCode::REQUEST_TIMEOUT
         | StatusCode::TOO_EARLY
         | StatusCode::TOO_MANY_REQUESTS
@@ -233,17 +248,6 @@ fn refusal(response: &Response) -> Fault {
         }
         _ => Fault::Permanent(error),
     }
-}
-
-const ABSENT: &str = "is not there: HTTP 404";
-
-fn absent(url: &str) -> Error {
-    Error::failure(format!("`{url}` {ABSENT}"))
-        .hint("publishers remove old releases: `nodeforge lock --update` moves on to the newest")
-}
-
-fn is_absent(error: &Error) -> bool {
-    error.problems().iter().any(|problem| problem.message.ends_with(ABSENT))
 }
 
 /// What went wrong before there was an answer.

@@ -81,7 +81,7 @@ impl Lock {
                 .hint("take it from version control, or remove it and have it written anew")
         };
         let lock: Self = toml::from_str(&text).map_err(|error| {
-            let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
+            let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
             wrong(format!("line {line}: {}", error.message()))
         })?;
         if lock.version != VERSION {

@@ -31,7 +31,7 @@ impl Retry {
     /// Waits until it makes sense to try again; returns the fault's error when it does not.
     pub(super) fn wait(&mut self, fault: Fault, progress: &dyn Progress) -> Result<()> {
         let (error, asked) = match fault {
-            Fault::Permanent(error) => return Err(error),
+            Fault::Absent(error) | Fault::Permanent(error) => return Err(error),
             Fault::Passing(error, asked) => (error, asked),
         };
         self.failures += 1;

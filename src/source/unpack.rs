@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use crate::digest::hex;
 use crate::disk::{self, CLUSTER, Format};
 use crate::error::{Context as _, Error};
+use crate::interrupt;
 
 /// Bytes read, hashed and written at once.
 const BLOCK: usize = 1 << 20;
@@ -201,6 +202,8 @@ fn pour_blocks(
         let mut block = empty.try_recv().unwrap_or_else(|_| Vec::with_capacity(BLOCK));
         block.clear();
         input.by_ref().take(BLOCK as u64).read_to_end(&mut block)?;
+        // What came so far is good: it is to be kept.
+        interrupt::check().map_err(Trouble::Disk)?;
         if block.is_empty() {
             break;
         }

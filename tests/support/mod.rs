@@ -1,9 +1,13 @@
 //! What the tests share: running the binary as somebody, and comparing exactly what it says.
 
 mod person;
+mod publisher;
 mod run;
+mod server;
 mod tools;
 
 pub(crate) use person::Person;
-pub(crate) use run::Run;
+pub(crate) use publisher::{Gpg, Key, checksum, compress, disk, noise};
+pub(crate) use run::{Finished, Run};
+pub(crate) use server::{Authority, Fault, Server};
 pub(crate) use tools::{partitions, tool};

@@ -59,6 +59,15 @@ impl Run {
         self.exits(0)
     }
 
+    /// Runs it and wants it to fail, whoever is to blame.
+    #[track_caller]
+    pub(crate) fn fails(self) -> Finished {
+        let finished = self.finish();
+        let code = finished.output.status.code();
+        assert!(matches!(code, Some(1 | 2)), "{code:?}: {}", finished.stderr_text());
+        finished
+    }
+
     /// Runs it and wants this exit code.
     #[track_caller]
     pub(crate) fn exits(self, code: i32) -> Finished {

@@ -1,0 +1,217 @@
+//! Who may sign what, judged beside gpg.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::Stand;
+use crate::support::{Fault, Gpg, Key, compress, disk};
+
+/// A signed image `it`.
+struct Signed {
+    stand: Stand,
+    raw: PathBuf,
+    file: PathBuf,
+}
+
+impl Signed {
+    /// The key's place in the catalogue, and what is served there.
+    fn new(gpg: &Gpg, key: &Key, signature: impl Fn(&Path) -> Vec<u8>) -> Self {
+        let mut stand = Stand::new();
+        let raw = disk(stand.folder.path(), 1);
+        let file = compress("xz", &["--keep", "-1"], &raw);
+        stand.server.put_file("/image", &file);
+        stand.server.put("/image.sig", signature(&file));
+        stand.server.put("/key", gpg.public(key));
+        let fingerprint = &key.fingerprint;
+        let lines = format!(
+            "url = \"SERVER/image\"\nsignature = \"{{url}}.sig\"\nkeys = [\"{fingerprint}\"]"
+        );
+        stand.image("it", &lines);
+        let place = stand.server.url("/key");
+        stand
+            .catalogue
+            .push_str(&format!("[[key]]\nfingerprint = \"{fingerprint}\"\nurls = [\"{place}\"]\n"));
+        Self { stand, raw, file }
+    }
+
+    /// Whether gpg, which knows nothing of pins and dates, accepts the signature.
+    fn gpg_accepts(&self, gpg: &Gpg) -> bool {
+        let signature = self.stand.path("signature");
+        fs::write(&signature, self.stand.server.body("/image.sig")).expect("written");
+        gpg.verifies(&signature, &self.file)
+    }
+
+    #[track_caller]
+    fn is_accepted(&self, gpg: &Gpg, key: &Key) {
+        assert!(self.gpg_accepts(gpg));
+        let said = self.stand.fetch_is("it", &self.raw);
+        assert_eq!(said["verified"], format!("OpenPGP signature by {}", key.fingerprint).as_str());
+        assert_eq!(said["locked"]["signer"], key.fingerprint.as_str());
+    }
+
+    #[track_caller]
+    fn is_refused(&self, words: &str, image_requests: usize) {
+        let said = self.stand.fails("it");
+        assert!(said.contains(words), "wanted: {words}\n{said}");
+        assert_eq!(self.stand.kept(), [""; 0]);
+        assert_eq!(self.stand.server.requests("/image").len(), image_requests, "{said}");
+    }
+}
+
+#[test]
+fn signatures_of_all_kinds_are_accepted() {
+    let gpg = Gpg::new();
+    for algorithm in ["ed25519", "rsa3072", "nistp256"] {
+        let key = gpg.key(algorithm);
+        for armored in [false, true] {
+            Signed::new(&gpg, &key, |file| gpg.sign(&key, file, armored)).is_accepted(&gpg, &key);
+        }
+        gpg.add_subkey(&key, "ed25519");
+        let signed = Signed::new(&gpg, &key, |file| gpg.sign(&key, file, false));
+        signed.is_accepted(&gpg, &key);
+    }
+}
+
+#[test]
+fn a_changed_image_is_not_genuine() {
+    let gpg = Gpg::new();
+    let key = gpg.key("ed25519");
+    let mut signed = Signed::new(&gpg, &key, |file| gpg.sign(&key, file, false));
+    let other = disk(signed.stand.folder.path(), 5);
+    signed.file = compress("xz", &["-1", "-f"], &other);
+    signed.stand.server.put_file("/image", &signed.file);
+    assert!(!signed.gpg_accepts(&gpg));
+    signed.is_refused("/image` is not genuine", 1);
+}
+
+#[test]
+fn a_signature_that_can_never_hold_costs_no_download() {
+    let gpg = Gpg::new();
+    let (key, other) = (gpg.key("ed25519"), gpg.key("rsa3072"));
+
+    let signed = Signed::new(&gpg, &key, |file| gpg.sign(&other, file, false));
+    let words = format!("the signature is by {}, not by {}", other.fingerprint, key.fingerprint);
+    signed.is_refused(&words, 0);
+
+    let signed = Signed::new(&gpg, &key, |_| b"no signature".to_vec());
+    signed.is_refused("this is no OpenPGP signature", 0);
+
+    let signed = Signed::new(&gpg, &key, |file| gpg.sign(&key, file, false));
+    signed.stand.server.remove("/image.sig");
+    signed.is_refused("/image.sig` is missing", 0);
+
+    let weak = |file: &Path| {
+        let options = ["--digest-algo", "SHA1", "--allow-weak-digest-algos"];
+        gpg.sign_with(&other, file, false, &options)
+    };
+    Signed::new(&gpg, &other, weak).is_refused("the signature uses a hash that is broken", 0);
+
+    let old = gpg.old_key("ed25519", "never");
+    let options = ["--faked-system-time", "20240101T000000", "--default-sig-expire", "1d"];
+    let brief = |file: &Path| gpg.sign_with(&old, file, false, &options);
+    Signed::new(&gpg, &old, brief).is_refused("the signature expired", 0);
+
+    let options = ["--faked-system-time", "20190101T000000", "--ignore-time-conflict"];
+    let early = |file: &Path| gpg.sign_with(&old, file, false, &options);
+    Signed::new(&gpg, &old, early).is_refused("the signature was made before its key", 0);
+}
+
+#[test]
+fn keys_must_be_the_pinned_ones_and_alive() {
+    let gpg = Gpg::new();
+    let (key, other) = (gpg.key("ed25519"), gpg.key("ed25519"));
+    let signed = Signed::new(&gpg, &key, |file| gpg.sign(&key, file, false));
+    signed.stand.server.put("/key", gpg.public(&other));
+    let words = format!("it is {}, pinned is {}", other.fingerprint, key.fingerprint);
+    signed.is_refused(&words, 0);
+    signed.stand.server.put("/key", "<html>");
+    signed.is_refused("this is no OpenPGP key", 0);
+    signed.stand.server.always("/key", Fault::Status(404, ""));
+    signed.is_refused(&format!("the key {} cannot be had", key.fingerprint), 0);
+
+    let expired = gpg.old_key("ed25519", "1y");
+    let then = ["--faked-system-time", "20200601T000000"];
+    let signed = Signed::new(&gpg, &expired, |file| gpg.sign_with(&expired, file, false, &then));
+    signed.is_refused(&format!("the key {} expired", expired.fingerprint), 0);
+
+    let signed = Signed::new(&gpg, &key, |file| gpg.sign(&key, file, false));
+    gpg.revoke(&key);
+    signed.stand.server.put("/key", gpg.public(&key));
+    signed.is_refused(&format!("the key {} was revoked", key.fingerprint), 0);
+}
+
+#[test]
+fn signed_checksums_vouch_for_what_they_list() {
+    let gpg = Gpg::new();
+    let key = gpg.key("rsa3072");
+    let mut stand = Stand::new();
+    let raw = disk(stand.folder.path(), 1);
+    let file = compress("xz", &["--keep", "-1"], &raw);
+    stand.server.put_file("/image", &file);
+    let sums = stand.path("SHA256SUMS");
+    let sum = crate::support::checksum("sha256sum", &file);
+    fs::write(&sums, format!("{sum} *image\n")).expect("written");
+    stand.server.put_file("/SHA256SUMS", &sums);
+    stand.server.put("/SHA256SUMS.gpg", gpg.sign(&key, &sums, false));
+    stand.server.put("/key", gpg.public(&key));
+    let (fingerprint, place) = (&key.fingerprint, stand.server.url("/key"));
+    stand.image(
+        "it",
+        &format!(
+            "url = \"SERVER/image\"\nchecksums = \"SERVER/SHA256SUMS\"\n\
+             checksums_signature = \"SERVER/SHA256SUMS.gpg\"\nkeys = [\"{fingerprint}\"]"
+        ),
+    );
+    stand
+        .catalogue
+        .push_str(&format!("[[key]]\nfingerprint = \"{fingerprint}\"\nurls = [\"{place}\"]\n"));
+    let said = stand.fetch_is("it", &raw);
+    let words = format!("{}, signed by {fingerprint}", stand.server.url("/SHA256SUMS"));
+    assert_eq!(said["verified"], words.as_str());
+
+    stand.server.put("/SHA256SUMS", format!("{} *image\n", "0".repeat(64)));
+    let said = stand.fails("it");
+    assert!(said.contains("/SHA256SUMS` is not genuine"), "{said}");
+}
+
+#[test]
+fn a_cluster_file_pins_by_hash_or_key() {
+    let gpg = Gpg::new();
+    let key = gpg.key("ed25519");
+    let stand = Stand::encrypted();
+    let raw = disk(stand.folder.path(), 1);
+    let file = compress("zstd", &["--keep", "--quiet"], &raw);
+    stand.server.put_file("/image", &file);
+    stand.server.put("/image.asc", gpg.sign(&key, &file, true));
+    stand.server.put("/key.asc", gpg.public(&key));
+    fs::write(stand.path("publisher.asc"), gpg.public(&key)).expect("written");
+    let (sha256, sha512) = (
+        crate::support::checksum("sha256sum", &file),
+        crate::support::checksum("sha512sum", &file),
+    );
+    let signature = "url = \"SERVER/image\"\nsignature = \"SERVER/image.asc\"\n";
+    let signed = format!("OpenPGP signature by {}", key.fingerprint);
+    for (base, verified) in [
+        (
+            format!("url = \"SERVER/image\"\nsha256 = \"{sha256}\""),
+            "SHA-256 pinned in the cluster file",
+        ),
+        (
+            format!("url = \"SERVER/image\"\nsha512 = \"{sha512}\""),
+            "SHA-512 pinned in the cluster file",
+        ),
+        (format!("{signature}key = \"publisher.asc\""), signed.as_str()),
+        (format!("{signature}key = \"SERVER/key.asc#{}\"", key.fingerprint), signed.as_str()),
+    ] {
+        drop(fs::remove_file(stand.path("nodeforge.lock")));
+        drop(fs::remove_dir_all(stand.path("cache")));
+        stand.cluster(&base);
+        let said = stand.fetch_is("cluster.toml", &raw);
+        assert_eq!(said["verified"], verified);
+        assert_eq!(stand.lock()["base"]["sha256"].as_str(), Some(sha256.as_str()));
+    }
+    fs::remove_file(stand.path("nodeforge.lock")).expect("removed");
+    stand.cluster(&format!("{signature}key = \"SERVER/key.asc\""));
+    let said = stand.run(["fetch"]).exits(2).stderr_text();
+    assert!(said.contains("nothing pins the key at"), "{said}");
+}
