@@ -25,7 +25,7 @@ fn a_connection_cut_anywhere_is_taken_up_where_it_broke() {
     for (request, cut) in requests.iter().zip(cuts) {
         let range = request.headers.get("range").cloned();
         assert_eq!(range, (at > 0).then(|| format!("bytes={at}-")));
-        assert_eq!(request.headers.get("if-range").is_some(), at > 0);
+        assert_eq!(request.headers.contains_key("if-range"), at > 0);
         at += cut;
     }
     let sent: usize = requests.iter().map(|it| it.sent).sum();

@@ -8,6 +8,6 @@ mod tools;
 
 pub(crate) use person::Person;
 pub(crate) use publisher::{Gpg, Key, checksum, compress, disk, noise};
-pub(crate) use run::{Finished, Run};
+pub(crate) use run::Run;
 pub(crate) use server::{Authority, Fault, Server};
 pub(crate) use tools::{partitions, tool};

@@ -1,6 +1,7 @@
 //! A web server on loopback that can go wrong in every way a publisher's can.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write as _;
 use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -28,7 +29,7 @@ pub(crate) enum Fault {
     Unannounced,
     /// A range is not heeded.
     Whole,
-    /// Neither ETag nor Last-Modified.
+    /// Neither `ETag` nor `Last-Modified`.
     Anonymous,
 }
 
@@ -295,10 +296,10 @@ fn answer(request: &Request, writer: &mut impl Write, state: &Mutex<State>) -> i
     };
     let mut head = format!("HTTP/1.1 {} Whatever\r\nConnection: close\r\n", answer.status);
     if let Some(length) = answer.announced {
-        head.push_str(&format!("Content-Length: {length}\r\n"));
+        write!(head, "Content-Length: {length}\r\n").expect("writing to a string");
     }
     for header in &answer.headers {
-        head.push_str(&format!("{header}\r\n"));
+        write!(head, "{header}\r\n").expect("writing to a string");
     }
     writer.write_all(format!("{head}\r\n").as_bytes())?;
     if request.method == "HEAD" {
