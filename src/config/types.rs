@@ -290,7 +290,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// Every format, in the order of SPEC.md.
+    /// Every format, in the order of the documentation.
     pub const ALL: [Self; 7] =
         [Self::Raw, Self::RawXz, Self::RawZst, Self::Qcow2, Self::Vmdk, Self::Vmwarevm, Self::Ova];
 
