@@ -241,6 +241,28 @@ fn nothing_but_artifacts_is_left() {
 }
 
 #[test]
+fn a_full_disk_is_an_error_that_leaves_nothing() {
+    for built in built() {
+        // In a mount namespace of its own, which an ordinary user may make as well.
+        let script = "mkdir full && mount -t tmpfs -o size=20M tmpfs full || exit 3
+                      \"$0\" build -o full; code=$?; ls -A full >left; exit $code";
+        let output = built
+            .person
+            .command("unshare")
+            .args(["--map-root-user", "--mount", "sh", "-c", script])
+            .arg(env!("CARGO_BIN_EXE_nodeforge"))
+            .current_dir(built.folder.path())
+            .output()
+            .expect("unshare starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.ends_with("  cause: No space left on device\n"), "{said}");
+        let left = fs::read_to_string(built.folder.path().join("left")).expect("written");
+        assert_eq!(left, "");
+    }
+}
+
+#[test]
 fn equal_inputs_give_equal_bits_whatever_the_number_of_jobs() {
     for built in built() {
         let sums = |name: &str| fs::read_to_string(built.folder.path().join(name)).expect("there");
