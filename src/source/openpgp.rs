@@ -6,7 +6,9 @@
 use std::io::Read;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use pgp::composed::{Deserializable, DetachedSignature, SignedPublicKey, SignedPublicSubKey};
+use pgp::composed::{
+    ArmorOptions, Deserializable, DetachedSignature, SignedPublicKey, SignedPublicSubKey,
+};
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{
     PublicKey, PublicSubkey, Signature, SignatureType, SignatureVersion, SubpacketData,
@@ -47,6 +49,13 @@ impl Certificate {
     /// Of the primary key, in upper-case hexadecimal digits.
     pub(super) fn fingerprint(&self) -> String {
         format!("{:X}", self.0.fingerprint())
+    }
+
+    /// The key as a text file (RFC 9580, 6.2).
+    pub(super) fn armored(&self) -> Result<String> {
+        self.0
+            .to_armored_string(ArmorOptions::default())
+            .map_err(|error| Error::failure(error.to_string()).context("writing an OpenPGP key"))
     }
 
     /// Self-signatures that hold, the newest first.
