@@ -93,8 +93,11 @@ impl Repository {
     pub(crate) fn publish(&self, gpg: &Gpg, key: &Key, server: &Server, prefix: &str) {
         let (index, release) = self.style.index();
         fs::create_dir_all(self.path(index)).expect("made");
-        fs::write(self.path(index).join("Packages"), self.archive(&["packages", "."]))
-            .expect("written");
+        fs::write(
+            self.path(index).join("Packages"),
+            self.archive(&["packages", self.style.packages()]),
+        )
+        .expect("written");
         let gzip = ["-9", "-k", "-f", "Packages"];
         let status = Command::new("gzip").args(gzip).current_dir(self.path(index)).status();
         assert!(status.expect("gzip starts").success());
