@@ -106,7 +106,12 @@ fn of_two_changes_of_a_path_the_later_counts() -> Result<()> {
     let lines = described(&changes);
     let about: Vec<_> =
         lines.iter().filter(|line| line.contains("/etc/nodeforge/server")).collect();
-    assert_eq!(about, ["write /etc/nodeforge/server, mode 0644, 5 bytes (cluster file)"]);
+    assert_eq!(
+        about,
+        [
+            "write /etc/nodeforge/server, mode 0644, owned by root:systemd-network, 5 bytes (cluster file)"
+        ]
+    );
     Ok(())
 }
 
