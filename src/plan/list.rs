@@ -45,13 +45,15 @@ impl List {
         }
     }
 
-    /// All files of an overlay, templates rendered.
+    /// All files of an overlay, templates rendered. One that holds a secret is for root's eyes only:
+    /// a folder of files has no other place to say so.
     pub(super) fn overlay(&mut self, overlay: &Overlay, renderer: &Renderer<'_>) -> Result<()> {
         let origin = Origin::Overlay(overlay.name.clone());
         for file in &overlay.files {
             let name = format!("overlays/{}{}", overlay.name, file.path);
             let content = content(&file.bytes, file.is_template, &format!("{name}.j2"), renderer)?;
-            self.guarded(&origin, &file.path, content, file.mode, Owner::root())?;
+            let mode = if content.secrets.is_empty() { file.mode } else { file.mode & 0o700 };
+            self.guarded(&origin, &file.path, content, mode, Owner::root())?;
         }
         Ok(())
     }
