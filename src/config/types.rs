@@ -205,7 +205,7 @@ pub struct SettingSpec {
     pub may_overlap: bool,
 }
 
-/// An extra file, root's.
+/// An extra file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExtraFile {
     /// Absolute path on the node.
@@ -218,6 +218,10 @@ pub struct ExtraFile {
     pub template_name: String,
     /// Permission bits.
     pub mode: u32,
+    /// Whose it is; the image must know the name.
+    pub user: String,
+    /// Likewise.
+    pub group: String,
 }
 
 /// The virtual machines of the formats `vmwarevm` and `ova`.

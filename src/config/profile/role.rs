@@ -57,7 +57,7 @@ fn read(table: Table<'_>, folder: &Folder, profile: &mut Profile) -> Option<Role
     if let Some(table) = table.table("units") {
         read_units(table, &mut units);
     }
-    let files = files::read_all(&table);
+    let files = files::read_all_from(&table, &|source| load_source(folder, source));
     let mut firstboot = Vec::new();
     for step in table.strings("firstboot") {
         if let Some(bytes) = reader.accept(&step.span, load_step(folder, step.value)) {
@@ -109,6 +109,13 @@ fn compile(reader: &Reader, pattern: &Spanned<&str>) -> Option<Regex> {
             None
         }
     }
+}
+
+/// A file of the profile's folder.
+fn load_source(profile: &Folder, path: &str) -> Result<Vec<u8>> {
+    profile
+        .read(path, file::MOST_CONTENT)?
+        .ok_or_else(|| Error::input(format!("there is no `{}`", profile.shown(path))))
 }
 
 /// A first-boot step: the profile's own first, then the shipped ones.
