@@ -206,7 +206,7 @@ pub struct SettingSpec {
     pub may_overlap: bool,
 }
 
-/// An extra file, root's.
+/// An extra file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExtraFile {
     /// Absolute path on the node.
@@ -219,6 +219,10 @@ pub struct ExtraFile {
     pub template_name: String,
     /// Permission bits.
     pub mode: u32,
+    /// Whose it is; the image must know the name.
+    pub user: String,
+    /// Likewise.
+    pub group: String,
 }
 
 /// The virtual machines of the formats `vmwarevm` and `ova`.
@@ -524,7 +528,7 @@ pub struct Role {
     pub files: Vec<ExtraFile>,
     /// Units of this role's nodes.
     pub units: Units,
-    /// Names of first-boot steps in `firstboot/steps/`, in order.
+    /// Names of first-boot steps, the profile's own or shipped ones, in order.
     pub firstboot: Vec<String>,
 }
 
