@@ -1,7 +1,7 @@
 //! Packages of others' repositories, keys, and single files.
 
 use super::{Stand, cat, image, root};
-use crate::support::{Fault, Gpg, Person, Repository, Style, noise, tool};
+use crate::support::{Gpg, Person, Repository, Style, noise, tool};
 
 const STYLES: [(&str, Style); 3] =
     [("flat", Style::Flat), ("debian", Style::Debian), ("docker", Style::Docker)];
@@ -150,10 +150,6 @@ fn keys_that_are_not_the_right_ones() {
     stand.profile(&profile(&pin("PLAIN/absent.asc")));
     let said = stand.fails(&[]);
     assert!(said.contains("is not there: HTTP 404"), "{said}");
-    stand.plain.always("/right.asc", Fault::Status(403, ""));
-    stand.profile(&profile(&pin("PLAIN/right.asc")));
-    let said = stand.fails(&["--offline"]);
-    assert!(said.contains("the cache does not have") || said.contains("403"), "{said}");
     let left =
         tool("find", [stand.path("cache").as_os_str(), "-name".as_ref(), "disk.img".as_ref()]);
     assert_eq!(left, "");
