@@ -527,7 +527,7 @@ pub struct Role {
     pub files: Vec<ExtraFile>,
     /// Units of this role's nodes.
     pub units: Units,
-    /// Names of first-boot steps in `firstboot/steps/`, in order.
+    /// Names of first-boot steps, the profile's own or shipped ones, in order.
     pub firstboot: Vec<String>,
 }
 

@@ -55,8 +55,8 @@ fn the_quickstart_nodes_are_stamped() -> Result<()> {
         text_of(&server, "/etc/nodeforge/roles"),
         Some(
             "# PATTERN ROLE STEP…: the first pattern that matches the host name counts.\n\
-             server[0-9]+ server 10-identity 20-report\n\
-             agent[0-9]+ agent 10-identity 20-report\n"
+             server[0-9]+ server 05-grow-root 10-identity 20-report\n\
+             agent[0-9]+ agent 05-grow-root 10-identity 20-report\n"
         )
     );
     let agent = node(&cluster, &cluster.nodes[1], &secrets)?;

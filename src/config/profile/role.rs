@@ -128,7 +128,7 @@ fn load_step(profile: &Folder, name: &str) -> Result<Vec<u8>> {
         return Err(Error::input(format!("`{name}` is no name of a first-boot step"))
             .hint("steps are named with their number: `10-identity`"));
     }
-    let path = format!("firstboot/steps/{name}");
+    let path = format!("firstboot/{name}");
     if let Some(bytes) = profile.read(&path, file::MOST_CONTENT)? {
         return Ok(bytes);
     }
