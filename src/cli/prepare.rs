@@ -127,8 +127,10 @@ fn prepare_base(
     progress: &dyn Progress,
 ) -> Result<PreparedImage> {
     use crate::prepare::{self, Sandbox};
+    let arch = arch_of(base)?;
+    let sandbox = Sandbox::choose(arch);
     let prepared =
-        prepare::prepare(cluster, supplies, base, cache, Sandbox::choose(), anew, progress)?;
+        prepare::prepare(cluster, supplies, base, arch, cache, sandbox, anew, progress)?;
     Ok(PreparedImage {
         image: prepared.image,
         key: prepared.key,

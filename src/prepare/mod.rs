@@ -21,7 +21,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Cluster;
+use crate::config::{Arch, Cluster};
 use crate::digest;
 use crate::disk::Raw;
 use crate::error::{Error, Result};
@@ -35,6 +35,7 @@ pub(crate) use job::Job;
 pub(crate) use live::LiveTree;
 pub(crate) use log::Log;
 pub(crate) use packages::{STATUS, installed};
+use sandbox::Emulator;
 
 /// Raised when the same changes come to mean another image.
 const RECIPE: u32 = 1;
@@ -64,10 +65,12 @@ pub struct Prepared {
 }
 
 impl Sandbox {
-    /// The better one of those that this host allows.
-    pub fn choose() -> Self {
+    /// The better one of those that this host allows, for images of `arch`.
+    pub fn choose(arch: Arch) -> Self {
         let has_loop = || File::options().write(true).open("/dev/loop-control").is_ok();
-        if sandbox::is_root() && has_loop() { Self::Loop } else { Self::Userns }
+        // A table of emulators that is not the host's needs a user namespace.
+        let is_plain = matches!(Emulator::find(arch), Ok(None));
+        if sandbox::is_root() && is_plain && has_loop() { Self::Loop } else { Self::Userns }
     }
 }
 
@@ -80,6 +83,7 @@ pub fn prepare(
     cluster: &Cluster,
     supplies: &Supplies,
     base: &Path,
+    arch: Arch,
     cache: &Cache,
     sandbox: Sandbox,
     anew: bool,
@@ -110,7 +114,17 @@ pub fn prepare(
             archives: cache.folder("debs")?,
             log,
         };
+        let emulator = Emulator::find(arch)?;
+        if sandbox == Sandbox::Loop && emulator.is_some() {
+            return Err(Error::input(format!(
+                "the loop sandbox cannot run programs for {} without changing the host",
+                arch.name()
+            ))
+            .hint("`--sandbox userns` can"));
+        }
         let order = sandbox::Order {
+            own_users: sandbox == Sandbox::Userns,
+            emulator,
             job: Job::Prepare(job),
             scratch: folder.join("scratch"),
             temporary: folder.to_owned(),

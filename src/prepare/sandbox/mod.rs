@@ -5,6 +5,8 @@
 //! As root these are plain namespaces; an ordinary user is made root of a user namespace.
 
 mod chroot;
+mod emulator;
+mod ids;
 mod keeper;
 mod mounts;
 mod namespaces;
@@ -26,6 +28,7 @@ use crate::interrupt;
 use crate::progress::Progress;
 use crate::tool;
 pub(crate) use chroot::Chroot;
+pub(crate) use emulator::{Emulator, is_native};
 pub(crate) use namespaces::is_root;
 pub(crate) use protocol::Order;
 use protocol::{Failure, Message, Reporter};
@@ -80,7 +83,7 @@ pub(crate) fn run<T: DeserializeOwned>(order: &Order, progress: &dyn Progress) -
     let line = serde_json::to_string(order).map_err(|error| {
         Error::failure(error.to_string()).context("writing the sandbox's order")
     })?;
-    let mut command = namespaces::command()?;
+    let mut command = namespaces::command(order.own_users)?;
     command
         .arg(program()?)
         .args([COMMAND, KEEPER])
@@ -98,6 +101,9 @@ pub(crate) fn run<T: DeserializeOwned>(order: &Order, progress: &dyn Progress) -
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = command.spawn().context(|| "starting `unshare`")?;
+    if order.own_users && is_root() {
+        ids::give(&mut child)?;
+    }
     let complaints = listen(child.stderr.take());
     let mut lifeline = child.stdin.take();
     if let Some(pipe) = &mut lifeline {
@@ -127,6 +133,8 @@ pub(crate) fn remove_folder(folder: &Path, progress: &dyn Progress) -> Result<()
                 job: Job::Nothing,
                 scratch: folder.to_owned(),
                 temporary: folder.to_owned(),
+                own_users: true,
+                emulator: None,
             };
             run::<()>(&order, progress)
         }
@@ -200,6 +208,9 @@ fn listen<R: Read + Send + 'static>(stream: Option<R>) -> std::thread::JoinHandl
 fn worker() -> ExitCode {
     let done = read_order().and_then(|order| {
         rustix::system::sethostname(b"localhost").map_err(io::Error::from)?;
+        if let Some(emulator) = &order.emulator {
+            emulator.register(&order.scratch.join("binfmt"))?;
+        }
         order.job.run(&order.scratch, &Reporter)
     });
     match done {

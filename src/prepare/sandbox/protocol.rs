@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::Emulator;
 use crate::error::{Error, Kind, Problem};
 use crate::prepare::Job;
 use crate::progress::Progress;
@@ -21,6 +22,10 @@ pub(crate) struct Order {
     pub scratch: PathBuf,
     /// Removed as well when nodeforge itself is gone: nobody else will.
     pub temporary: PathBuf,
+    /// Whether root, too, gets a user namespace. Others always do.
+    pub own_users: bool,
+    /// What runs the image's programs, when the kernel does not.
+    pub emulator: Option<Emulator>,
 }
 
 /// News from the sandbox.
