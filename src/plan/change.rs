@@ -100,8 +100,8 @@ pub enum Action {
         text: String,
         /// Where its key is.
         key_url: String,
-        /// The key's fingerprint, 40 hexadecimal digits.
-        fingerprint: String,
+        /// The key's fingerprint, 40 hexadecimal digits; `None` trusts the key that is found first.
+        fingerprint: Option<String>,
     },
     /// A package's state.
     Package {

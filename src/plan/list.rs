@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::render::Renderer;
 use super::{Action, Change, Content, Origin, Owner, UnitState};
 use crate::config::{ExtraFile, Overlay, Units};
-use crate::error::{Error, Problem, Result};
+use crate::error::{Error, Place, Problem, Result};
 
 /// Changes in the order in which they are applied.
 #[derive(Default)]
@@ -48,10 +48,19 @@ impl List {
     /// All files of an overlay, templates rendered.
     pub(super) fn overlay(&mut self, overlay: &Overlay, renderer: &Renderer<'_>) -> Result<()> {
         let origin = Origin::Overlay(overlay.name.clone());
+        if !renderer.holds(overlay.when.as_ref())? {
+            return Ok(());
+        }
         for file in &overlay.files {
             let name = format!("overlays/{}{}", overlay.name, file.path);
             let content = content(&file.bytes, file.is_template, &format!("{name}.j2"), renderer)?;
-            self.guarded(&origin, &file.path, content, file.mode)?;
+            let action = Action::File {
+                path: file.path.clone(),
+                content,
+                mode: file.mode,
+                owner: Owner::root(),
+            };
+            self.guarded(&origin, action, None)?;
         }
         Ok(())
     }
@@ -63,22 +72,34 @@ impl List {
         file: &ExtraFile,
         renderer: &Renderer<'_>,
     ) -> Result<()> {
+        if !renderer.holds(file.when.as_ref())? {
+            return Ok(());
+        }
         let content = content(&file.bytes, file.is_template, &file.template_name, renderer)?;
-        self.guarded(origin, &file.path, content, file.mode)
+        let group = file.group.clone().unwrap_or_else(|| "root".into());
+        let owner = Owner { user: "root".into(), group };
+        let action = Action::File { path: file.path.clone(), content, mode: file.mode, owner };
+        self.guarded(origin, action, file.place.as_ref())
     }
 
     /// A file of root's; one that holds secrets must be for root's eyes only.
-    fn guarded(&mut self, origin: &Origin, path: &str, content: Content, mode: u32) -> Result<()> {
-        if !content.secrets.is_empty() && mode & 0o077 != 0 {
+    fn guarded(&mut self, origin: &Origin, action: Action, place: Option<&Place>) -> Result<()> {
+        if let Action::File { path, content, mode, owner } = &action
+            && !content.secrets.is_empty()
+            && let Some(who) = who_else_reads(*mode, &owner.group)
+        {
             let names = content.secrets.join("`, `");
-            let message = format!("`{path}` would show the secret `{names}` to everybody");
-            let problem = Problem::new(message).hint(format!(
-                "it has mode {mode:04o}; list it under `files` with `mode = \"0600\"`"
-            ));
-            return Err(Error::from_problems(vec![problem]).expect_err("there is one"));
+            let message = format!("`{path}` would show the secret `{names}` to {who}");
+            let hint = if place.is_some() {
+                format!("it has mode {mode:04o}; give it `mode = \"0600\"`")
+            } else {
+                format!("it has mode {mode:04o}; list it under `files` with `mode = \"0600\"`")
+            };
+            let problem =
+                Problem { places: place.cloned().into_iter().collect(), ..Problem::new(message) };
+            return Err(Error::from_problems(vec![problem.hint(hint)]).expect_err("there is one"));
         }
-        let path = path.to_owned();
-        self.push(origin, Action::File { path, content, mode, owner: Owner::root() });
+        self.push(origin, action);
         Ok(())
     }
 
@@ -92,7 +113,21 @@ impl List {
     }
 }
 
-fn content(
+/// Who besides root gets to see a file of this mode.
+fn who_else_reads(mode: u32, group: &str) -> Option<String> {
+    /// Groups that people are in.
+    const PEOPLE: [&str; 8] =
+        ["adm", "sudo", "users", "staff", "wheel", "admin", "docker", "nogroup"];
+    if mode & 0o007 != 0 {
+        return Some("everybody".into());
+    }
+    // Group root is nobody but root, and still no reason to let it read. A group of people could
+    // have any other name: stamp looks up its number in the image.
+    let is_risky = mode & 0o070 != 0 && (group == "root" || PEOPLE.contains(&group));
+    is_risky.then(|| format!("the group {group}"))
+}
+
+pub(super) fn content(
     bytes: &[u8],
     is_template: bool,
     name: &str,

@@ -97,6 +97,9 @@ fn of_two_changes_of_a_path_the_later_counts() -> Result<()> {
         is_template: false,
         template_name: String::new(),
         mode: 0o644,
+        group: None,
+        when: None,
+        place: None,
     };
     cluster.nodes[1].files.push(own);
     let secrets = Secrets::load_or_create(&cluster)?;

@@ -4,7 +4,7 @@ use super::owned;
 use crate::config::base::read_arch;
 use crate::config::files::{check_path, read_mode};
 use crate::config::reader::{Spanned, Table};
-use crate::config::{AptSource, Artifact, Checksum};
+use crate::config::{AptSource, Artifact, Checksum, condition};
 
 pub(super) fn read(table: Table<'_>) -> Option<AptSource> {
     let reader = table.reader;
@@ -20,10 +20,7 @@ pub(super) fn read(table: Table<'_>) -> Option<AptSource> {
     if let Some(url) = &key_url {
         check_https(&table, url);
     }
-    let fingerprint = table
-        .require("fingerprint", "fingerprint = \"DE15B14486CD377B9E876E1A234654DA9A296436\"")
-        .and_then(|value| value.string());
-    let fingerprint = fingerprint.and_then(|text| {
+    let fingerprint = table.string("fingerprint").and_then(|text| {
         let digits: String = text.value.chars().filter(|c| !c.is_whitespace()).collect();
         if digits.len() == 40 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Some(digits.to_ascii_uppercase());
@@ -32,6 +29,7 @@ pub(super) fn read(table: Table<'_>) -> Option<AptSource> {
         reader.wrong_hint(&text.span, "this is no fingerprint of an OpenPGP key", hint);
         None
     });
+    let when = condition::read(&table);
     table.finish();
     Some(AptSource {
         name: owned(name)?,
@@ -39,7 +37,8 @@ pub(super) fn read(table: Table<'_>) -> Option<AptSource> {
         suites,
         components,
         key_url: owned(key_url)?,
-        fingerprint: fingerprint?,
+        fingerprint,
+        when,
     })
 }
 
@@ -76,8 +75,10 @@ pub(super) fn read_artifact(table: Table<'_>) -> Option<Artifact> {
     let path = path.and_then(|path| check_path(reader, &path));
     let mode = table.get("mode").map_or(Some(0o644), |value| read_mode(reader, &value.string()?));
     let arch = table.get("arch").and_then(|value| read_arch(&value));
+    let when = condition::read(&table);
     table.finish();
-    Some(Artifact { url: owned(url)?, checksum: checksum?, path: path?, mode: mode?, arch })
+    let (url, checksum, path, mode) = (owned(url)?, checksum?, path?, mode?);
+    Some(Artifact { url, checksum, path, mode, arch, when })
 }
 
 fn list(table: &Table<'_>, key: &'static str, example: &str) -> Vec<String> {

@@ -48,16 +48,12 @@ fn read(table: Table<'_>, folder: &Folder, profile: &mut Profile) -> Option<Role
         }
         value.boolean()?.then_some(First::Every)
     });
-    let overlays = table.strings("overlays");
-    let overlays = overlays
-        .into_iter()
-        .filter_map(|name| reader.accept(&name.span, overlay::load(folder, name.value)))
-        .collect();
+    let overlays = overlay::read_all(&table, folder);
     let mut units = Units::default();
     if let Some(table) = table.table("units") {
         read_units(table, &mut units);
     }
-    let files = files::read_all(&table);
+    let files = files::read_with(&table, &|source| folder.load_source(reader, source));
     let mut firstboot = Vec::new();
     for step in table.strings("firstboot") {
         if let Some(bytes) = reader.accept(&step.span, load_step(folder, step.value)) {
@@ -121,7 +117,7 @@ fn load_step(profile: &Folder, name: &str) -> Result<Vec<u8>> {
         return Err(Error::input(format!("`{name}` is no name of a first-boot step"))
             .hint("steps are named with their number: `10-identity`"));
     }
-    let path = format!("firstboot/steps/{name}");
+    let path = format!("firstboot/{name}");
     if let Some(bytes) = profile.read(&path, file::MOST_CONTENT)? {
         return Ok(bytes);
     }
