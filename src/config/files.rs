@@ -34,14 +34,17 @@ fn read(table: Table<'_>, load: &Load<'_>) -> Option<ExtraFile> {
     let span = path.as_ref().map_or(table.span(), |path| path.span.clone());
     let path = path.and_then(|path| check_path(reader, &path));
     let mode = table.get("mode").map_or(Some(0o644), |value| read_mode(reader, &value.string()?));
-    let group = table.string("group").and_then(|group| read_group(reader, &group));
+    let owner = match table.string("owner") {
+        Some(owner) => read_owner(reader, &owner),
+        None => Some(("root".to_owned(), "root".to_owned())),
+    };
     let when = condition::read(&table);
     let body = read_body(&table, path.as_deref(), load);
     table.finish();
     let Body { bytes, is_template, template_name } = body?;
     let place = Place { source: reader.source.clone(), span, note: None };
-    let (path, mode, place) = (path?, mode?, Some(place));
-    Some(ExtraFile { path, bytes, is_template, template_name, mode, group, when, place })
+    let (path, mode, (user, group), place) = (path?, mode?, owner?, Some(place));
+    Some(ExtraFile { path, bytes, is_template, template_name, mode, user, group, when, place })
 }
 
 /// `content`, which is a template, or `source`, which is one when its name ends in `.j2`.
@@ -75,19 +78,22 @@ pub(super) fn read_body(table: &Table<'_>, path: Option<&str>, load: &Load<'_>) 
     }
 }
 
-/// A group of the image by name. Source: groupadd(8).
-fn read_group(reader: &Reader, group: &Spanned<&str>) -> Option<String> {
-    let name = group.value;
-    let clean = name.len() <= 32
-        && name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
-        && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'));
-    if !clean {
-        let message = format!("`{name}` is no name of a group");
-        reader.wrong_hint(&group.span, message, "for example `group = \"systemd-network\"`");
-        return None;
+/// `USER`, whose group has the same name, or `USER:GROUP`. The image is asked only later whether
+/// it knows them.
+fn read_owner(reader: &Reader, text: &Spanned<&str>) -> Option<(String, String)> {
+    let (user, group) = text.value.split_once(':').unwrap_or((text.value, text.value));
+    let is_name = |name: &str| {
+        (1..=32).contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    if is_name(user) && is_name(group) {
+        return Some((user.to_owned(), group.to_owned()));
     }
-    Some(name.to_owned())
+    let message = format!("`{}` is no owner of a file", text.value);
+    reader.wrong_hint(&text.span, message, "a user, or a user and a group: `root:systemd-network`");
+    None
 }
+
 /// An absolute path inside an image, in its only spelling.
 pub(super) fn check_path(reader: &Reader, path: &Spanned<&str>) -> Option<String> {
     let text = path.value;

@@ -216,7 +216,7 @@ pub struct SettingSpec {
     pub may_overlap: bool,
 }
 
-/// An extra file, root's.
+/// An extra file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExtraFile {
     /// Absolute path on the node.
@@ -229,8 +229,10 @@ pub struct ExtraFile {
     pub template_name: String,
     /// Permission bits.
     pub mode: u32,
-    /// Its group; root's unless given.
-    pub group: Option<String>,
+    /// Whose it is; the image must know the name.
+    pub user: String,
+    /// Likewise.
+    pub group: String,
     /// On which nodes it is there; on all without one.
     pub when: Option<Condition>,
     /// Where it was asked for.
@@ -562,7 +564,7 @@ pub struct Role {
     pub files: Vec<ExtraFile>,
     /// Units of this role's nodes.
     pub units: Units,
-    /// Names of first-boot steps in `firstboot/steps/`, in order.
+    /// Names of first-boot steps, the profile's own or shipped ones, in order.
     pub firstboot: Vec<String>,
 }
 

@@ -45,7 +45,8 @@ impl List {
         }
     }
 
-    /// All files of an overlay, templates rendered.
+    /// All files of an overlay, templates rendered. One that holds a secret is for root's eyes only:
+    /// a folder of files has no other place to say so.
     pub(super) fn overlay(&mut self, overlay: &Overlay, renderer: &Renderer<'_>) -> Result<()> {
         let origin = Origin::Overlay(overlay.name.clone());
         if !renderer.holds(overlay.when.as_ref())? {
@@ -54,13 +55,9 @@ impl List {
         for file in &overlay.files {
             let name = format!("overlays/{}{}", overlay.name, file.path);
             let content = content(&file.bytes, file.is_template, &format!("{name}.j2"), renderer)?;
-            let action = Action::File {
-                path: file.path.clone(),
-                content,
-                mode: file.mode,
-                owner: Owner::root(),
-            };
-            self.guarded(&origin, action, None)?;
+            let mode = if content.secrets.is_empty() { file.mode } else { file.mode & 0o700 };
+            let (path, owner) = (file.path.clone(), Owner::root());
+            self.push(&origin, Action::File { path, content, mode, owner });
         }
         Ok(())
     }
@@ -76,8 +73,7 @@ impl List {
             return Ok(());
         }
         let content = content(&file.bytes, file.is_template, &file.template_name, renderer)?;
-        let group = file.group.clone().unwrap_or_else(|| "root".into());
-        let owner = Owner { user: "root".into(), group };
+        let owner = Owner { user: file.user.clone(), group: file.group.clone() };
         let action = Action::File { path: file.path.clone(), content, mode: file.mode, owner };
         self.guarded(origin, action, file.place.as_ref())
     }
@@ -86,15 +82,14 @@ impl List {
     fn guarded(&mut self, origin: &Origin, action: Action, place: Option<&Place>) -> Result<()> {
         if let Action::File { path, content, mode, owner } = &action
             && !content.secrets.is_empty()
-            && let Some(who) = who_else_reads(*mode, &owner.group)
+            && let Some(who) = who_else_reads(*mode, owner)
         {
             let names = content.secrets.join("`, `");
             let message = format!("`{path}` would show the secret `{names}` to {who}");
-            let hint = if place.is_some() {
-                format!("it has mode {mode:04o}; give it `mode = \"0600\"`")
-            } else {
-                format!("it has mode {mode:04o}; list it under `files` with `mode = \"0600\"`")
-            };
+            let hint = format!(
+                "it is of {}:{} and has mode {mode:04o}; let root alone read it: `mode = \"0600\"`",
+                owner.user, owner.group
+            );
             let problem =
                 Problem { places: place.cloned().into_iter().collect(), ..Problem::new(message) };
             return Err(Error::from_problems(vec![problem.hint(hint)]).expect_err("there is one"));
@@ -114,10 +109,14 @@ impl List {
 }
 
 /// Who besides root gets to see a file of this mode.
-fn who_else_reads(mode: u32, group: &str) -> Option<String> {
+fn who_else_reads(mode: u32, owner: &Owner) -> Option<String> {
     /// Groups that people are in.
     const PEOPLE: [&str; 8] =
         ["adm", "sudo", "users", "staff", "wheel", "admin", "docker", "nogroup"];
+    let group = owner.group.as_str();
+    if owner.user != "root" {
+        return Some(format!("the user {}", owner.user));
+    }
     if mode & 0o007 != 0 {
         return Some("everybody".into());
     }

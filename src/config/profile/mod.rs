@@ -65,7 +65,7 @@ fn unknown(reader: &Reader, name: &str) -> Error {
     }
     let shipped = shipped_profiles();
     error.hint(suggest::closest(name, shipped.iter().copied()).unwrap_or_else(|| {
-        format!("shipped are {}; a folder is named by its path: `./{name}`", suggest::all(shipped))
+        format!("`nodeforge profile list` shows those there are; a folder is named by its path: `./{name}`")
     }))
 }
 

@@ -29,9 +29,8 @@ fn load(profile: &Folder, name: &str) -> Result<Overlay> {
     let Some(entries) = entries else {
         let own = profile.shown("overlays");
         let shipped = Folder::shipped_overlays().subfolders();
-        let hint = suggest::closest(name, shipped.iter().copied()).unwrap_or_else(|| {
-            format!("shipped are {}; an own one is a folder in `{own}`", suggest::all(shipped))
-        });
+        let hint = suggest::closest(name, shipped.iter().copied())
+            .unwrap_or_else(|| format!("the profile's own are folders in `{own}`"));
         return Err(Error::input(format!("there is no overlay `{name}`")).hint(hint));
     };
     let files = entries

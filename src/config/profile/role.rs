@@ -126,7 +126,7 @@ fn load_step(profile: &Folder, name: &str) -> Result<Vec<u8>> {
         let error = Error::input(format!("there is no first-boot step `{name}`"));
         let names = folder::firstboot_steps();
         error.hint(suggest::closest(name, names.iter().copied()).unwrap_or_else(|| {
-            format!("shipped are {}; an own one is `{}`", suggest::all(names), profile.shown(&path))
+            format!("the profile's own are scripts: `{}`", profile.shown(&path))
         }))
     })
 }
