@@ -93,7 +93,8 @@ pub struct Bootstrap {
 }
 
 /// A processor architecture under Debian's name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Arch {
     /// 64-bit PC.
     Amd64,
@@ -522,7 +523,7 @@ pub struct OverlayFile {
 /// A download put into the prepared base.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Artifact {
-    /// https.
+    /// https, or http when its hash is given.
     pub url: String,
     /// What it must hash to.
     pub checksum: Checksum,
