@@ -54,6 +54,9 @@ pub(super) struct Build {
     no_cache: bool,
 
     #[command(flatten)]
+    sandbox: prepare::SandboxArgs,
+
+    #[command(flatten)]
     source: SourceArgs,
 
     /// Print the result as JSON
@@ -91,7 +94,7 @@ impl Build {
         let handouts = plan::handouts(&cluster, &secrets)?;
 
         let staging = Staging::new(output)?;
-        let prepared = prepare::obtain(&cluster, &self.source, self.no_cache, ui)?;
+        let prepared = self.sandbox.obtain(&cluster, &self.source, self.no_cache, ui)?;
 
         ui.stage("stamping nodes");
         let stamped = parallel(jobs, &plans, |(node, changes)| {

@@ -43,6 +43,7 @@ impl<'a> Root<'a> {
                 mount(place, &folder)?;
                 Way::Mounted
             }
+            Sandbox::None => return Err(Error::failure("in the sandbox `none` nothing runs")),
             Sandbox::Userns => {
                 let ext4 = Ext4::read(base, place.offset)?;
                 let devices = unpack(base, place.offset, &folder).context(|| {

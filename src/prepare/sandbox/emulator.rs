@@ -1,7 +1,7 @@
 //! Programs of another processor: qemu-user, called by the kernel for the sandbox alone.
 //!
-//! Since Linux 6.7 every user namespace may have a binfmt_misc of its own. Its table is gone with the
-//! sandbox, and the host's is never written. Source: Documentation/admin-guide/binfmt-misc.rst.
+//! Since Linux 6.7 every user namespace may have a `binfmt_misc` of its own. Its table is gone with
+//! the sandbox, and the host's is never written. Source: Documentation/admin-guide/binfmt-misc.rst.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -59,8 +59,7 @@ impl Emulator {
             let (magic, mask) = pattern(self.arch);
             // F: opened now, so that it is found whatever the root is. P: programs see the name they
             // were called by.
-            let line =
-                format!(":nodeforge:M:0:{magic}:{mask}:{}:PF", self.program.display());
+            let line = format!(":nodeforge:M:0:{magic}:{mask}:{}:PF", self.program.display());
             Ok(fs::write(folder.join("register"), line)?)
         };
         register().context(|| format!("having `{}` run programs", self.program.display()))
@@ -68,7 +67,7 @@ impl Emulator {
 }
 
 /// Whether programs of `arch` run on this machine by themselves.
-pub(crate) fn is_native(arch: Arch) -> bool {
+fn is_native(arch: Arch) -> bool {
     match arch {
         Arch::Amd64 => cfg!(target_arch = "x86_64"),
         Arch::Arm64 => cfg!(target_arch = "aarch64"),

@@ -28,7 +28,7 @@ use crate::interrupt;
 use crate::progress::Progress;
 use crate::tool;
 pub(crate) use chroot::Chroot;
-pub(crate) use emulator::{Emulator, is_native};
+pub(crate) use emulator::Emulator;
 pub(crate) use namespaces::is_root;
 pub(crate) use protocol::Order;
 use protocol::{Failure, Message, Reporter};
@@ -42,7 +42,7 @@ const WORKER: &str = "worker";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Variables that reach the sandbox; all others are the host's business.
-const ENVIRONMENT: [&str; 9] = [
+const ENVIRONMENT: [&str; 10] = [
     "http_proxy",
     "https_proxy",
     "ftp_proxy",
@@ -52,6 +52,7 @@ const ENVIRONMENT: [&str; 9] = [
     "HTTPS_PROXY",
     "NO_PROXY",
     "SOURCE_DATE_EPOCH",
+    "TERM",
 ];
 
 /// What this process is to be in a sandbox; `None` for a nodeforge that a user started.
@@ -95,11 +96,13 @@ pub(crate) fn run<T: DeserializeOwned>(order: &Order, progress: &dyn Progress) -
         // leave boot loaders alone.
         .env("container", "nodeforge")
         .envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
-        // The terminal's Ctrl-C is for us; the sandbox learns of it through the lifeline.
-        .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+    if !order.has_terminal {
+        // The terminal's Ctrl-C is for us; the sandbox learns of it through the lifeline.
+        command.process_group(0);
+    }
     let mut child = command.spawn().context(|| "starting `unshare`")?;
     if order.own_users && is_root() {
         ids::give(&mut child)?;
@@ -135,6 +138,7 @@ pub(crate) fn remove_folder(folder: &Path, progress: &dyn Progress) -> Result<()
                 temporary: folder.to_owned(),
                 own_users: true,
                 emulator: None,
+                has_terminal: false,
             };
             run::<()>(&order, progress)
         }
@@ -171,6 +175,8 @@ fn relay(stdout: Option<ChildStdout>, progress: &dyn Progress) -> Result<Option<
             Ok(Message::Stage(name)) => progress.stage(&name),
             Ok(Message::Doing(text)) => progress.message(&text),
             Ok(Message::Position(done, total)) => progress.position(done, total),
+            Ok(Message::Warning(text)) => progress.warn(&text),
+            Ok(Message::Finished) => progress.finish(),
             Ok(last) => return Ok(Some(last)),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Ok(None),

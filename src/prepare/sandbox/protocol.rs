@@ -24,6 +24,8 @@ pub(crate) struct Order {
     pub temporary: PathBuf,
     /// Whether root, too, gets a user namespace. Others always do.
     pub own_users: bool,
+    /// Whether what runs inside may use the terminal.
+    pub has_terminal: bool,
     /// What runs the image's programs, when the kernel does not.
     pub emulator: Option<Emulator>,
 }
@@ -34,6 +36,8 @@ pub(super) enum Message {
     Stage(String),
     Doing(String),
     Position(u64, u64),
+    Warning(String),
+    Finished,
     /// The job is done; what it hands back.
     Done(serde_json::Value),
     /// The job failed.
@@ -93,7 +97,12 @@ impl Progress for Reporter {
     fn position(&self, done: u64, total: u64) {
         Self::send(&Message::Position(done, total));
     }
-    fn finish(&self) {}
+    fn warn(&self, text: &str) {
+        Self::send(&Message::Warning(text.to_owned()));
+    }
+    fn finish(&self) {
+        Self::send(&Message::Finished);
+    }
 }
 
 #[cfg(test)]
