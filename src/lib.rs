@@ -24,5 +24,6 @@ pub mod progress;
 pub mod source;
 pub mod stamp;
 pub mod table;
+mod threads;
 pub mod tool;
 pub mod transfer;

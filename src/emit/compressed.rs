@@ -8,7 +8,7 @@ use std::thread::available_parallelism;
 use liblzma::stream::MtStreamBuilder;
 use liblzma::write::XzEncoder;
 
-use super::PreparedBase;
+use super::{PreparedBase, seekable};
 use crate::disk::{Delta, Disk, Overlay};
 use crate::error::Result;
 use crate::interrupt;
@@ -36,7 +36,6 @@ impl Codec {
 /// what decompressing on several cores is possible by.
 const XZ_BLOCK: u64 = 16 << 20;
 const XZ_LEVEL: u32 = 6;
-const ZSTD_LEVEL: i32 = 9;
 
 pub(super) fn write(
     path: &Path,
@@ -45,7 +44,7 @@ pub(super) fn write(
     codec: Codec,
 ) -> Result<()> {
     let disk = Overlay::with_delta(prepared.disk.clone(), delta.clone());
-    let out = BufWriter::new(File::create_new(path)?);
+    let mut out = BufWriter::with_capacity(1 << 20, File::create_new(path)?);
     let out = match codec {
         Codec::Xz => {
             let stream = MtStreamBuilder::new()
@@ -60,12 +59,8 @@ pub(super) fn write(
             encoder.finish()?
         }
         Codec::Zstd => {
-            let mut encoder = zstd::Encoder::new(out, ZSTD_LEVEL)?;
-            encoder.include_checksum(true)?;
-            encoder.set_pledged_src_size(Some(disk.size()))?;
-            encoder.include_contentsize(true)?;
-            copy(&disk, &mut encoder)?;
-            encoder.finish()?
+            seekable::write(&mut out, &disk)?;
+            out
         }
     };
     out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;

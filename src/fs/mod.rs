@@ -12,6 +12,7 @@ mod resolve;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod used;
 mod volume;
 mod written;
 
@@ -19,6 +20,8 @@ pub use ext4::Ext4;
 pub use fat::Fat;
 pub use namespace::{Mount, Namespace};
 pub use probe::{Kind, probe};
+pub use used::in_use;
+pub(crate) use used::join;
 pub use volume::{Node, Planned, Space, Volume};
 pub use written::{ContentHash, Expected};
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::DISK;
-use crate::config::{Arch, Vm};
+use crate::config::{Arch, Vm, VmNetwork};
 
 /// One machine's hardware.
 pub(super) struct Vmx<'a> {
@@ -47,7 +47,12 @@ impl Vmx<'_> {
         set("nvme0:0.fileName", DISK);
         set("ethernet0.present", "TRUE");
         set("ethernet0.virtualDev", "vmxnet3");
-        set("ethernet0.connectionType", self.vm.network.name());
+        if let VmNetwork::Custom(_) = self.vm.network {
+            set("ethernet0.connectionType", "custom");
+            set("ethernet0.vnet", &self.vm.network.to_string());
+        } else {
+            set("ethernet0.connectionType", &self.vm.network.to_string());
+        }
         match self.mac {
             Some(mac) => {
                 set("ethernet0.addressType", "static");

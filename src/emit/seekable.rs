@@ -1,0 +1,77 @@
+//! zstd in the seekable format: frames that can be unpacked one by one, on several processors or
+//! from the middle, and a table of them at the end that other decoders skip.
+//!
+//! Source: `contrib/seekable_format/zstd_seekable_compression_format.md` of zstd, version 0.1.0.
+
+use std::io::Write;
+
+use zstd::bulk::Compressor;
+use zstd::zstd_safe::CParameter;
+
+use crate::disk::Disk;
+use crate::error::Result;
+use crate::threads;
+
+const LEVEL: i32 = 9;
+
+/// Bytes of the disk in a frame; its last one may have fewer.
+const FRAME: u64 = 4 << 20;
+
+/// A skippable frame, of the number that the format has chosen.
+const SKIPPABLE: u32 = 0x184d_2a5e;
+const MAGIC: u32 = 0x8f92_eab1;
+
+/// Writes all of a disk. The bits do not depend on the number of processors.
+pub(super) fn write(out: &mut impl Write, disk: &dyn Disk) -> Result<()> {
+    let size = disk.size();
+    let length = |frame: u64| usize::try_from(FRAME.min(size - frame * FRAME)).expect("4 MiB");
+    // Most of a disk is holes, and they are all alike.
+    let hole = pack(&vec![0; length(0)])?;
+    let mut table = Vec::new();
+    threads::in_order(
+        usize::try_from(size.div_ceil(FRAME)).expect("below 2^32"),
+        |frame| {
+            let (start, length) = (frame as u64 * FRAME, length(frame as u64));
+            let data = disk.next_data(start)?;
+            let is_hole = data.is_none_or(|data| data.start >= start + length as u64);
+            if is_hole && length as u64 == FRAME {
+                return Ok((hole.clone(), length));
+            }
+            let mut bytes = vec![0; length];
+            if !is_hole {
+                disk.read_at(&mut bytes, start)?;
+            }
+            Ok((pack(&bytes)?, length))
+        },
+        |(packed, length)| {
+            out.write_all(&packed)?;
+            table.push((packed.len(), length));
+            Ok(())
+        },
+    )?;
+    out.write_all(&seek_table(&table))?;
+    Ok(())
+}
+
+/// One frame, with its size before and a checksum after the data.
+fn pack(bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut compressor = Compressor::new(LEVEL)?;
+    compressor.set_parameter(CParameter::ChecksumFlag(true))?;
+    Ok(compressor.compress(bytes)?)
+}
+
+/// The last frame: sizes of all others, packed and unpacked.
+fn seek_table(frames: &[(usize, usize)]) -> Vec<u8> {
+    let number = |count: usize| u32::try_from(count).expect("frames are small").to_le_bytes();
+    let mut table = Vec::with_capacity(17 + frames.len() * 8);
+    table.extend(SKIPPABLE.to_le_bytes());
+    table.extend(number(frames.len() * 8 + 9));
+    for (packed, unpacked) in frames {
+        table.extend(number(*packed));
+        table.extend(number(*unpacked));
+    }
+    table.extend(number(frames.len()));
+    table.push(0); // frames have their own checksums
+    table.extend(MAGIC.to_le_bytes());
+    table
+}
