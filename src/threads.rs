@@ -6,8 +6,8 @@ use std::thread::{available_parallelism, scope};
 use crate::error::Result;
 use crate::interrupt;
 
-/// Results that a thread may have ready before they are taken: what bounds the memory.
-const AHEAD: usize = 2;
+/// Results of a thread that wait to be taken: what bounds the memory.
+const AHEAD: usize = 1;
 
 /// Calls `make` for the numbers below `count`, on all processors, and `take` with what came of
 /// each, in their order, on this thread. Stops at the first error of either.

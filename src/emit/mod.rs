@@ -12,6 +12,7 @@ mod seekable;
 mod staging;
 mod vmdk;
 mod vmware;
+mod xz;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -93,6 +94,12 @@ enum Task<'a> {
     Ova,
 }
 
+impl Task<'_> {
+    fn is_packed(&self) -> bool {
+        matches!(self, Self::Compressed(..) | Self::Ova)
+    }
+}
+
 impl Emission<'_> {
     /// Makes every artifact in the staging folder, `jobs` at a time.
     pub fn run(
@@ -102,13 +109,19 @@ impl Emission<'_> {
         progress: &dyn Progress,
     ) -> Result<Vec<Artifact>> {
         let tasks = self.tasks();
+        let (packed, rest): (Vec<_>, Vec<_>) = tasks.into_iter().partition(Task::is_packed);
+        let total = (packed.len() + rest.len()) as u64;
         let done = AtomicU64::new(0);
-        progress.position(0, tasks.len() as u64);
-        parallel(jobs, &tasks, |task| {
+        progress.position(0, total);
+        let make = |task: &Task<'_>| {
             let artifact = self.make(task, staging)?;
-            progress.position(done.fetch_add(1, Ordering::Relaxed) + 1, tasks.len() as u64);
+            progress.position(done.fetch_add(1, Ordering::Relaxed) + 1, total);
             Ok(artifact)
-        })
+        };
+        // What is compressed takes all processors by itself, and memory on each.
+        let mut artifacts = parallel(1, &packed, make)?;
+        artifacts.extend(parallel(jobs, &rest, make)?);
+        Ok(artifacts)
     }
 
     fn tasks(&self) -> Vec<Task<'_>> {
@@ -150,14 +163,8 @@ impl Emission<'_> {
         }
         // The longest first: short ones then fill the gaps at the end.
         tasks.sort_by_key(|task| match task {
-            Task::Compressed(..) | Task::Ova => 0,
-            Task::Raw(_)
-            | Task::Bmap(_)
-            | Task::Vmdk(_)
-            | Task::Template
-            | Task::Qcow2Base
-            | Task::Qcow2Whole(_) => 1,
-            Task::Qcow2(_) | Task::Clone(..) => 2,
+            Task::Qcow2(_) | Task::Clone(..) => 1,
+            _ => 0,
         });
         tasks
     }

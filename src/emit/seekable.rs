@@ -8,6 +8,7 @@ use std::io::Write;
 use zstd::bulk::Compressor;
 use zstd::zstd_safe::CParameter;
 
+use super::compressed::Pieces;
 use crate::disk::Disk;
 use crate::error::Result;
 use crate::threads;
@@ -23,25 +24,14 @@ const MAGIC: u32 = 0x8f92_eab1;
 
 /// Writes all of a disk. The bits do not depend on the number of processors.
 pub(super) fn write(out: &mut impl Write, disk: &dyn Disk) -> Result<()> {
-    let size = disk.size();
-    let length = |frame: u64| usize::try_from(FRAME.min(size - frame * FRAME)).expect("4 MiB");
-    // Most of a disk is holes, and they are all alike.
-    let hole = pack(&vec![0; length(0)])?;
+    let pieces = Pieces { disk, length: FRAME };
+    let hole = (pack(&pieces.zeros())?, pieces.zeros().len());
     let mut table = Vec::new();
     threads::in_order(
-        usize::try_from(size.div_ceil(FRAME)).expect("below 2^32"),
-        |frame| {
-            let (start, length) = (frame as u64 * FRAME, length(frame as u64));
-            let data = disk.next_data(start)?;
-            let is_hole = data.is_none_or(|data| data.start >= start + length as u64);
-            if is_hole && length as u64 == FRAME {
-                return Ok((hole.clone(), length));
-            }
-            let mut bytes = vec![0; length];
-            if !is_hole {
-                disk.read_at(&mut bytes, start)?;
-            }
-            Ok((pack(&bytes)?, length))
+        pieces.count(),
+        |number| match pieces.read(number)? {
+            Some(bytes) => Ok((pack(&bytes)?, bytes.len())),
+            None => Ok(hole.clone()),
         },
         |(packed, length)| {
             out.write_all(&packed)?;
