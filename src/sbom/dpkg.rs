@@ -99,6 +99,9 @@ mod tests {
         assert_eq!(perl.source, "perl 5.40.1-6");
         assert_eq!(perl.supplier().as_deref(), Some("Organization: Niko Tyni (ntyni@debian.org)"));
         assert_eq!(perl.homepage.as_deref(), Some("http://dev.perl.org/perl5/"));
-        assert_eq!((adduser.source.as_str(), adduser.supplier(), &adduser.homepage), ("adduser 3", None, &None));
+        assert_eq!(
+            (adduser.source.as_str(), adduser.supplier(), &adduser.homepage),
+            ("adduser 3", None, &None)
+        );
     }
 }

@@ -112,7 +112,8 @@ fn name(debian: &str) -> Option<String> {
         plain.strip_prefix(start).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
     })?;
     let version = &plain[start.len()..];
-    let version = versions.iter().find(|it| **it == version || it.strip_suffix(".0") == Some(version))?;
+    let version =
+        versions.iter().find(|it| **it == version || it.strip_suffix(".0") == Some(version))?;
     let invariants = if *start == "gfdl-niv-" { "-no-invariants" } else { "" };
     Some(format!("{spdx}{version}{invariants}-{ending}"))
 }
@@ -134,7 +135,12 @@ mod tests {
             read("License: GFDL-NIV-1.3+\n").as_deref(),
             Some("GFDL-1.3-no-invariants-or-later")
         );
-        for unknown in ["License: Expat\n\nLicense: ours\n", "License: GPL-2+ with exception\n", "", "License: GPL-9\n"] {
+        for unknown in [
+            "License: Expat\n\nLicense: ours\n",
+            "License: GPL-2+ with exception\n",
+            "",
+            "License: GPL-9\n",
+        ] {
             assert_eq!(read(unknown), None, "{unknown}");
         }
         assert_eq!(parse("License: Expat\n"), None);

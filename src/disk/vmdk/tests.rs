@@ -297,7 +297,7 @@ fn a_packed_disk_is_read_by_qemu_and_by_us() {
     let size = 40 << 20;
     let mut noise = delta([(0, 1), (7, 2), (511, 3), (639, 4)]);
     let random: Vec<u8> =
-        (0_u32..).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).take(65_536).collect();
+        (0_u32..).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).take(65_536).collect();
     noise.insert(9, random.into_boxed_slice());
     let path = folder.path().join("packed.vmdk");
     let mut file = fs::File::create(&path).unwrap();
