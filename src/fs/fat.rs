@@ -13,7 +13,7 @@ use hadris_storage::sync::BlockDevice;
 use hadris_storage::{BlockIndex, BlockSize};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use super::{Attributes, Entry, FileType, Metadata, Node, Planned, Space, Volume};
+use super::{Attributes, Entry, FileType, Metadata, Node, Planned, Space, Volume, repair};
 use crate::disk::Disk;
 use crate::error::{Context, Error, Result};
 
@@ -42,13 +42,13 @@ impl Fat {
         let writable = disk.is_writable();
         let options = MountOptions::new();
         let options = if writable { options } else { options.read_only() };
-        let fs = FatFs::mount(Device(disk), options)
+        let fs = FatFs::mount(Device(Arc::clone(&disk)), options)
             .map_err(|error| explain(error.into_error()))
             .context(|| "opening the FAT file system")?
             .with_cache(CacheOptions::new());
         if writable && fs.was_dirty() {
             return Err(Error::input("the FAT file system was not unmounted cleanly")
-                .hint("run `fsck.fat -a` on the partition first"));
+                .hint(format!("{} first", repair::fsck_fat(&*disk))));
         }
         let kind = fs.info().kind();
         let clock = DateTime::from_unix_seconds(clock)
