@@ -10,52 +10,68 @@ set -eu
 . "${NODEFORGE_ROOT:-}/usr/lib/nodeforge/lib.sh"
 
 attempts=${NODEFORGE_ATTEMPTS:-6}
-first_delay=${NODEFORGE_DELAY:-2}
 
+# fail [STEP] MESSAGE
 fail() {
-	say "failed: $*"
+	[ $# -eq 1 ] || { printf '%s\n' "$1" >"$failed_file" && shift; }
+	log "failed: $1"
 	exit 1
 }
 
-# A name that came from outside is made the machine's own.
+# A name that came from outside is made the machine's own; the file that would be believed at the
+# next boot is written last.
 adopt_hostname() {
-	printf '%s\n' "$1" >"$root/etc/hostname"
-	grep -v '^127\.0\.1\.1[[:space:]]' "$root/etc/hosts" >"$root/etc/hosts.new" 2>/dev/null || :
-	printf '127.0.1.1 %s\n' "$1" >>"$root/etc/hosts.new"
-	mv "$root/etc/hosts.new" "$root/etc/hosts"
+	{
+		grep -v '^127\.0\.1\.1[[:space:]]' "$root/etc/hosts" 2>/dev/null || :
+		printf '127.0.1.1 %s\n' "$1"
+	} | write_file 0644 "$root/etc/hosts"
+	printf '%s\n' "$1" | write_file 0644 "$root/etc/hostname"
 	hostname "$1"
 }
 
-# Up to a second of jitter keeps the nodes of a cluster from knocking in step.
-pause() {
-	jitter=$(od -An -N1 -tu1 /dev/urandom | tr -d ' ')
-	sleep "$(awk "BEGIN { print $1 * (1 + $jitter / 1024) }")"
+# Called through `retry`: says what goes wrong, but for the last time.
+attempt_step() {
+	attempt=$((attempt + 1))
+	rm -f "$state_dir/$step.spent"
+	if "$steps_dir/$step"; then
+		return 0
+	fi
+	[ "$attempt" -ge "$attempts" ] ||
+		log "step $step did not succeed, attempt $attempt of $attempts"
+	return 1
 }
 
 run_step() {
 	step=$1
-	delay=$first_delay
-	attempt=1
-	until "$steps_dir/$step"; do
-		if [ "$attempt" -ge "$attempts" ]; then
-			fail "step $step after $attempt attempts; the next boot tries again"
-		fi
-		say "step $step did not succeed, attempt $attempt of $attempts"
-		pause "$delay"
-		delay=$((delay * 2))
-		attempt=$((attempt + 1))
-	done
-	mark_done "$step"
-	say "step $step done"
+	attempt=0
+	NODEFORGE_STEP=$step
+	export NODEFORGE_STEP
+	retry "$attempts" attempt_step ||
+		fail "$step" "step $step after $attempt attempts; \`journalctl -u k8s-firstboot\` tells why, the next boot tries again"
+	# The mark must not survive a power cut that the step's own work did not.
+	sync
+	: >"$state_dir/$step.done"
+	sync
+	log "step $step done"
+}
+
+# Of a step that is marked done, what it declared `spent`.
+shred_spent() {
+	[ -e "$state_dir/$1.spent" ] || return 0
+	while read -r file; do
+		[ ! -f "$file" ] || shred -u "$file"
+	done <"$state_dir/$1.spent"
+	rm "$state_dir/$1.spent"
 }
 
 shred_secrets() {
 	[ -d "$root/etc/nodeforge/secrets" ] || return 0
 	find "$root/etc/nodeforge/secrets" -type f -exec shred -u {} +
-	rmdir "$root/etc/nodeforge/secrets"
+	rm -r "$root/etc/nodeforge/secrets"
 }
 
 mkdir -p "$state_dir"
+rm -f "$failed_file"
 
 found=$(find_hostname) || fail 'this machine has no name: neither /etc/hostname, guestinfo.hostname nor the credential nodeforge.hostname gives one'
 name=${found% *}
@@ -68,18 +84,23 @@ NODEFORGE_HOSTNAME=$name
 NODEFORGE_ROLE=$1
 export NODEFORGE_HOSTNAME NODEFORGE_ROLE
 shift
-say "role=$NODEFORGE_ROLE hostname=$NODEFORGE_HOSTNAME machine-id=$(cat "$root/etc/machine-id")"
+log "role=$NODEFORGE_ROLE hostname=$NODEFORGE_HOSTNAME machine-id=$(cat "$root/etc/machine-id")"
 
 for step; do
 	if is_done "$step"; then
-		say "step $step was done before"
+		log "step $step was done before"
 	else
 		run_step "$step"
 	fi
+	shred_spent "$step"
 done
 
 shred_secrets
+# It kept units off that nobody asked for; packages installed from now on decide for themselves.
+rm -f "$root/etc/systemd/system-preset/00-nodeforge.preset"
+sync
 : >"$done_file"
 sync
-systemctl --quiet disable k8s-firstboot.service
-say 'done'
+# Should this fail, the unit's condition keeps it from running again.
+systemctl --quiet disable k8s-firstboot.service || log 'cannot disable k8s-firstboot.service'
+log 'done'

@@ -1,4 +1,5 @@
 # Shared by the first-boot runner, its steps and `nodeforge-firstboot`. POSIX sh, sourced.
+# docs/first-boot.md says what a step may use of it.
 # NODEFORGE_ROOT, empty on a node, is where tests keep a stand-in for the root.
 # shellcheck shell=sh disable=SC2034
 
@@ -6,11 +7,77 @@ root=${NODEFORGE_ROOT:-}
 roles_file=$root/etc/nodeforge/roles
 steps_dir=$root/usr/lib/nodeforge/firstboot.d
 state_dir=$root/var/lib/nodeforge/firstboot
+failed_file=$state_dir/failed
 done_file=$root/var/lib/k8s-firstboot-done
 
-# One line on journal and console.
-say() {
+# One line on the journal, and on the console where the unit names one. What programs print by
+# themselves goes to the journal only.
+log() {
 	printf 'nodeforge-firstboot: %s\n' "$*"
+	if [ -n "${NODEFORGE_CONSOLE:-}" ]; then
+		printf 'nodeforge-firstboot: %s\n' "$*" 2>/dev/null >"$NODEFORGE_CONSOLE" || :
+	fi
+}
+
+# pause SECONDS: sleeps that long and up to a quarter more, so that the nodes of a cluster do not
+# knock in step.
+pause() {
+	sleep "$(awk -v seconds="$1" -v jitter="$(od -An -N1 -tu1 /dev/urandom)" \
+		'BEGIN { print seconds * (1 + jitter / 1024) }')"
+}
+
+# retry ATTEMPTS COMMAND…: runs it until it succeeds, with pauses that double from
+# NODEFORGE_DELAY (2 s) up to a minute. Fails as the last attempt did.
+retry() {
+	retries_left=$1
+	shift
+	retry_delay=${NODEFORGE_DELAY:-2}
+	while :; do
+		retry_status=0
+		"$@" || retry_status=$?
+		retries_left=$((retries_left - 1))
+		if [ "$retry_status" -eq 0 ] || [ "$retries_left" -le 0 ]; then
+			return "$retry_status"
+		fi
+		pause "$retry_delay"
+		retry_delay=$((retry_delay * 2))
+		[ "$retry_delay" -le 60 ] || retry_delay=60
+	done
+}
+
+# wait_for SECONDS WHAT COMMAND…: runs it every NODEFORGE_DELAY (2 s) until it succeeds; says what
+# it waited for, and fails, when it did not in that time. The command's own output is dropped.
+wait_for() {
+	wait_until=$(($(uptime_seconds) + $1))
+	wait_what=$2
+	shift 2
+	until "$@" >/dev/null 2>&1; do
+		if [ "$(uptime_seconds)" -ge "$wait_until" ]; then
+			log "waited in vain for $wait_what"
+			return 1
+		fi
+		sleep "${NODEFORGE_DELAY:-2}"
+	done
+}
+
+# Not the clock: that may jump by years while a machine without a battery boots.
+uptime_seconds() {
+	cut -d. -f1 /proc/uptime
+}
+
+# write_file MODE FILE: standard input becomes the file, whole or not at all.
+write_file() {
+	mkdir -p "${2%/*}"
+	(umask 077 && cat >"$2.new")
+	chmod "$1" "$2.new"
+	sync "$2.new"
+	mv "$2.new" "$2"
+}
+
+# spent FILE…: the step needs them no more. They are shredded as soon as it is marked done, also
+# when the power fails in between.
+spent() {
+	printf '%s\n' "$@" >>"$state_dir/$NODEFORGE_STEP.spent"
 }
 
 # The machine's name from the first source that knows it; fails when none does.
@@ -64,11 +131,4 @@ find_role() {
 
 is_done() {
 	[ -e "$state_dir/$1.done" ]
-}
-
-# The mark must not survive a power cut that the step's own work did not.
-mark_done() {
-	sync
-	: >"$state_dir/$1.done"
-	sync
 }

@@ -73,9 +73,18 @@ impl Node {
     }
 
     fn run(&self, program: &str) -> Output {
+        self.shell(&format!("exec sh $NODEFORGE_ROOT/{program}"))
+    }
+
+    /// One of the shipped steps.
+    fn run_step(&self, name: &str) -> Output {
+        self.shell(&format!("exec sh {SOURCES}/steps/{name}"))
+    }
+
+    fn shell(&self, script: &str) -> Output {
         let path = format!("{}:/usr/bin:/bin", self.path("stand-ins").display());
         Command::new("sh")
-            .arg(self.path(program))
+            .args(["-c", script])
             .env_clear()
             .env("PATH", path)
             .env("NODEFORGE_ROOT", self.root.path())
@@ -129,12 +138,13 @@ fn a_step_that_fails_is_tried_again_then_named() {
     assert!(said.ends_with(
         "nodeforge-firstboot: step 20-two did not succeed, attempt 1 of 3\n\
          nodeforge-firstboot: step 20-two did not succeed, attempt 2 of 3\n\
-         nodeforge-firstboot: failed: step 20-two after 3 attempts; the next boot tries again\n"
+         nodeforge-firstboot: failed: step 20-two after 3 attempts; \
+         `journalctl -u k8s-firstboot` tells why, the next boot tries again\n"
     ));
     assert!(!node.path("var/lib/k8s-firstboot-done").exists());
     let status = node.run("usr/bin/nodeforge-firstboot");
     assert_eq!(status.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&status.stdout).contains("10-one: done\n20-two: not yet\n"));
+    assert!(String::from_utf8_lossy(&status.stdout).contains("10-one: done\n20-two: failed\n"));
 
     // The next boot: what was done is not repeated.
     node.step("20-two", "exit 0");
@@ -203,9 +213,180 @@ fn secrets_are_gone_once_first_boot_is_over() {
 }
 
 #[test]
+fn what_a_step_spent_is_gone_once_it_is_done_and_not_before() {
+    let node = Node::new("server1");
+    let spend = ". \"$NODEFORGE_ROOT/usr/lib/nodeforge/lib.sh\"; spent \"$root/etc/key\" \"$root/etc/none\"";
+    node.write("etc/key", "AGE-SECRET-KEY-1");
+    node.step("10-one", &format!("{spend}; exit 1"));
+    node.boot(false);
+    assert!(node.path("etc/key").exists());
+
+    node.step("10-one", spend);
+    node.step("20-two", "[ ! -e \"$NODEFORGE_ROOT/etc/key\" ]");
+    node.boot(true);
+
+    // The power failed between the mark and the shredding.
+    let node = Node::new("agent1");
+    node.write("etc/key", "AGE-SECRET-KEY-1");
+    fs::create_dir_all(node.path("var/lib/nodeforge/firstboot")).expect("a folder");
+    node.write("var/lib/nodeforge/firstboot/10-one.done", "");
+    let file = node.path("etc/key").display().to_string();
+    node.write("var/lib/nodeforge/firstboot/10-one.spent", &format!("{file}\n"));
+    node.boot(true);
+    assert!(!node.path("etc/key").exists());
+}
+
+#[test]
+fn the_console_gets_the_lines_and_nothing_else() {
+    let node = Node::new("agent1");
+    node.step("10-one", "echo chatter");
+    let script =
+        "NODEFORGE_CONSOLE=$NODEFORGE_ROOT/console sh $NODEFORGE_ROOT/usr/bin/k8s-firstboot.sh";
+    let output = node.shell(script);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let console = fs::read_to_string(node.path("console")).expect("there");
+    assert!(said.contains("chatter\n"));
+    assert_eq!(said.replace("chatter\n", "").lines().last(), console.lines().last());
+    assert!(!console.contains("chatter"));
+}
+
+#[test]
+fn a_unit_that_cannot_be_disabled_does_not_spoil_the_rest() {
+    let node = Node::new("agent1");
+    node.stand_in("systemctl", "exit 1");
+    let said = node.boot(true);
+    assert!(said.ends_with(
+        "nodeforge-firstboot: cannot disable k8s-firstboot.service\nnodeforge-firstboot: done\n"
+    ));
+    assert!(node.path("var/lib/k8s-firstboot-done").exists());
+}
+
+/// `kill -9` at the second of every call that the runner makes, until there is none left: the
+/// next boot must always end well, and repeat at most the step that was cut short.
+#[test]
+fn the_power_may_fail_at_any_moment() {
+    let mut cut = 1;
+    loop {
+        let node = Node::new("server1");
+        // Programs that the runner calls; the n-th call of any ends the runner.
+        for name in ["sync", "shred", "rm", "mkdir", "systemctl"] {
+            let real = format!("/usr/bin/{name}");
+            let body = format!(
+                "n=$(cat \"$NODEFORGE_ROOT/n\" 2>/dev/null || echo 0); n=$((n + 1))
+                 echo $n >\"$NODEFORGE_ROOT/n\"
+                 [ $n -ne {cut} ] || kill -9 $PPID
+                 [ {name} = systemctl ] || exec {real} \"$@\""
+            );
+            node.stand_in(name, &body);
+        }
+        node.step(
+            "10-one",
+            ". \"$NODEFORGE_ROOT/usr/lib/nodeforge/lib.sh\"; spent \"$root/etc/key\"",
+        );
+        node.step("20-two", "exit 0");
+        node.write("etc/key", "AGE-SECRET-KEY-1");
+        fs::create_dir(node.path("etc/nodeforge/secrets")).expect("a folder");
+        node.write("etc/nodeforge/secrets/token", "abcdef.0123456789abcdef");
+        let was_cut = !node.run("usr/bin/k8s-firstboot.sh").status.success();
+        // On the node, the unit's condition.
+        if !node.path("var/lib/k8s-firstboot-done").exists() {
+            node.boot(true);
+        }
+        for gone in ["etc/key", "etc/nodeforge/secrets"] {
+            assert!(!node.path(gone).exists(), "{gone}, cut at call {cut}");
+        }
+        assert!(node.path("var/lib/k8s-firstboot-done").exists());
+        for step in ["10-one", "20-two"] {
+            let calls = node.calls();
+            let times = calls.lines().filter(|line| line.trim_end() == step).count();
+            assert!((1..=2).contains(&times), "{step} ran {times} times, cut at call {cut}");
+        }
+        if !was_cut {
+            break;
+        }
+        cut += 1;
+    }
+    assert!(cut > 10, "only {cut} calls");
+}
+
+#[test]
+fn the_root_file_system_grows_to_its_disk() {
+    let node = Node::new("agent1");
+    let sys = node.path("sys/devices/virtio/block/vda/vda2");
+    fs::create_dir_all(&sys).expect("a folder");
+    fs::create_dir_all(node.path("sys/dev/block")).expect("a folder");
+    std::os::unix::fs::symlink(&sys, node.path("sys/dev/block/254:2")).expect("linked");
+    node.stand_in(
+        "findmnt",
+        "case $* in *MAJ*) echo ' 254:2 ' ;; *FSTYPE*) cat \"$NODEFORGE_ROOT/fstype\" ;; esac",
+    );
+    node.write("fstype", "ext4\n");
+    for name in ["sfdisk", "partx", "resize2fs"] {
+        node.stand_in(name, "exit 0");
+    }
+    // A whole disk, or a device of another kind.
+    let output = node.run_step("05-grow-root");
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stdout).contains("vda2, which is no partition"));
+    assert!(!node.calls().contains("resize2fs"));
+
+    fs::write(sys.join("partition"), "2\n").expect("written");
+    assert!(node.run_step("05-grow-root").status.success());
+    assert!(node.calls().ends_with(
+        "sfdisk --quiet --no-reread --no-tell-kernel --force -N 2 /dev/vda\n\
+         partx --update --nr 2 /dev/vda\n\
+         findmnt -n -o FSTYPE /\n\
+         resize2fs /dev/vda2\n"
+    ));
+
+    for broken in ["sfdisk", "partx", "resize2fs"] {
+        node.stand_in(broken, "exit 1");
+        assert!(!node.run_step("05-grow-root").status.success(), "{broken}");
+        node.stand_in(broken, "exit 0");
+    }
+    node.write("fstype", "btrfs\n");
+    assert!(node.run_step("05-grow-root").status.success());
+}
+
+#[test]
+fn a_machine_without_an_identity_is_refused() {
+    let node = Node::new("agent1");
+    fs::create_dir_all(node.path("etc/ssh")).expect("a folder");
+    assert!(!node.run_step("10-identity").status.success(), "no SSH host key");
+    node.write("etc/ssh/ssh_host_ed25519_key", "key");
+    assert!(node.run_step("10-identity").status.success());
+    let seed = fs::metadata(node.path("var/lib/systemd/random-seed")).expect("there");
+    assert_eq!((seed.len(), seed.permissions().mode() & 0o777), (512, 0o600));
+    for id in ["uninitialized\n", "", "0123\n"] {
+        node.write("etc/machine-id", id);
+        assert!(!node.run_step("10-identity").status.success(), "{id}");
+    }
+}
+
+#[test]
+fn the_clock_is_waited_for_where_somebody_sets_it() {
+    let node = Node::new("agent1");
+    node.stand_in("systemctl", "exit 3");
+    assert!(node.run_step("15-clock").status.success());
+    node.stand_in("systemctl", "exit 0");
+    let output = node.shell(&format!("NODEFORGE_CLOCK_WAIT=0 sh {SOURCES}/steps/15-clock"));
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stdout).contains("waited in vain for a time server\n"));
+    fs::create_dir_all(node.path("run/systemd/timesync")).expect("a folder");
+    node.write("run/systemd/timesync/synchronized", "");
+    let output = node.run_step("15-clock");
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("in vain"));
+}
+
+#[test]
 fn the_scripts_are_clean() {
     let mut scripts = vec![];
-    for folder in [SOURCES, &format!("{SOURCES}/steps")] {
+    let mut folders = vec![PathBuf::from(SOURCES), Path::new(SOURCES).join("steps")];
+    let profiles = concat!(env!("CARGO_MANIFEST_DIR"), "/profiles");
+    for profile in fs::read_dir(profiles).expect("readable") {
+        folders.push(profile.expect("readable").path().join("firstboot"));
+    }
+    for folder in folders.iter().filter(|folder| folder.exists()) {
         for entry in fs::read_dir(folder).expect("readable") {
             let path = entry.expect("readable").path();
             if path.is_file() && path.extension().is_none_or(|it| it != "service") {

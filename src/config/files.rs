@@ -2,17 +2,28 @@
 
 use super::reader::{Reader, Spanned, Table};
 use super::{ExtraFile, file};
+use crate::error::Result;
 
-/// All of `[[files]]` of a table.
+/// Reads what a `source` names.
+pub(super) type Load<'a> = &'a dyn Fn(&str) -> Result<Vec<u8>>;
+
+/// All of `[[files]]` of a table of the cluster file.
 pub(super) fn read_all(table: &Table<'_>) -> Vec<ExtraFile> {
-    table.tables("files").into_iter().filter_map(read).collect()
+    let reader = table.reader;
+    read_all_from(table, &|source| file::read(&reader.resolve(source), file::MOST_CONTENT))
 }
 
-fn read(table: Table<'_>) -> Option<ExtraFile> {
+/// All of `[[files]]` of a table whose sources are elsewhere.
+pub(super) fn read_all_from(table: &Table<'_>, load: Load<'_>) -> Vec<ExtraFile> {
+    table.tables("files").into_iter().filter_map(|table| read(table, load)).collect()
+}
+
+fn read(table: Table<'_>, load: Load<'_>) -> Option<ExtraFile> {
     let reader = table.reader;
     let path = table.require("path", "path = \"/etc/motd\"").and_then(|value| value.string());
     let path = path.and_then(|path| check_path(reader, &path));
     let mode = table.get("mode").map_or(Some(0o644), |value| read_mode(reader, &value.string()?));
+    let owner = table.string("owner").map(|owner| read_owner(reader, &owner));
     let content = table.string("content");
     let source = table.string("source");
     let (span, name) = (table.span(), table.name().to_owned());
@@ -23,8 +34,7 @@ fn read(table: Table<'_>) -> Option<ExtraFile> {
             (bytes, true, format!("content of {}", path.as_deref().unwrap_or(&name)))
         }
         (None, Some(source)) => {
-            let bytes = file::read(&reader.resolve(source.value), file::MOST_CONTENT);
-            let bytes = reader.accept(&source.span, bytes)?;
+            let bytes = reader.accept(&source.span, load(source.value))?;
             let is_template = source.value.strip_suffix(".j2").is_some();
             if is_template && std::str::from_utf8(&bytes).is_err() {
                 reader.wrong(&source.span, format!("`{}` is not UTF-8 text", source.value));
@@ -42,7 +52,25 @@ fn read(table: Table<'_>) -> Option<ExtraFile> {
             return None;
         }
     };
-    Some(ExtraFile { path: path?, bytes, is_template, template_name, mode: mode? })
+    let owner = owner.unwrap_or_else(|| Some(("root".to_owned(), "root".to_owned())));
+    let (user, group) = owner?;
+    Some(ExtraFile { path: path?, bytes, is_template, template_name, mode: mode?, user, group })
+}
+
+/// `USER`, whose group has the same name, or `USER:GROUP`. The image is asked only later whether
+/// it knows them.
+fn read_owner(reader: &Reader, text: &Spanned<&str>) -> Option<(String, String)> {
+    let (user, group) = text.value.split_once(':').unwrap_or((text.value, text.value));
+    let is_name = |name: &str| {
+        (1..=32).contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    if is_name(user) && is_name(group) {
+        return Some((user.to_owned(), group.to_owned()));
+    }
+    let message = format!("`{}` is no owner of a file", text.value);
+    reader.wrong_hint(&text.span, message, "a user, or a user and a group: `root:systemd-network`");
+    None
 }
 
 /// An absolute path inside an image, in its only spelling.

@@ -82,7 +82,8 @@ pub struct Bootstrap {
 }
 
 /// A processor architecture under Debian's name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Arch {
     /// 64-bit PC.
     Amd64,
@@ -205,7 +206,7 @@ pub struct SettingSpec {
     pub may_overlap: bool,
 }
 
-/// An extra file, root's.
+/// An extra file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExtraFile {
     /// Absolute path on the node.
@@ -218,6 +219,10 @@ pub struct ExtraFile {
     pub template_name: String,
     /// Permission bits.
     pub mode: u32,
+    /// Whose it is; the image must know the name.
+    pub user: String,
+    /// Likewise.
+    pub group: String,
 }
 
 /// The virtual machines of the formats `vmwarevm` and `ova`.
@@ -408,8 +413,8 @@ pub struct AptSource {
     pub components: Vec<String>,
     /// Where its key is.
     pub key_url: String,
-    /// The key's fingerprint, 40 hexadecimal digits.
-    pub fingerprint: String,
+    /// The key's fingerprint, 40 hexadecimal digits; `None` trusts the first one that comes.
+    pub fingerprint: Option<String>,
 }
 
 /// What the kernel is told.
@@ -461,7 +466,7 @@ pub struct OverlayFile {
 /// A download put into the prepared base.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Artifact {
-    /// https.
+    /// https, or http when its hash is given.
     pub url: String,
     /// What it must hash to.
     pub checksum: Checksum,
@@ -523,7 +528,7 @@ pub struct Role {
     pub files: Vec<ExtraFile>,
     /// Units of this role's nodes.
     pub units: Units,
-    /// Names of first-boot steps in `firstboot/steps/`, in order.
+    /// Names of first-boot steps, the profile's own or shipped ones, in order.
     pub firstboot: Vec<String>,
 }
 

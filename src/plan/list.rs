@@ -45,13 +45,15 @@ impl List {
         }
     }
 
-    /// All files of an overlay, templates rendered.
+    /// All files of an overlay, templates rendered. One that holds a secret is for root's eyes only:
+    /// a folder of files has no other place to say so.
     pub(super) fn overlay(&mut self, overlay: &Overlay, renderer: &Renderer<'_>) -> Result<()> {
         let origin = Origin::Overlay(overlay.name.clone());
         for file in &overlay.files {
             let name = format!("overlays/{}{}", overlay.name, file.path);
             let content = content(&file.bytes, file.is_template, &format!("{name}.j2"), renderer)?;
-            self.guarded(&origin, &file.path, content, file.mode)?;
+            let mode = if content.secrets.is_empty() { file.mode } else { file.mode & 0o700 };
+            self.guarded(&origin, &file.path, content, mode, Owner::root())?;
         }
         Ok(())
     }
@@ -64,12 +66,22 @@ impl List {
         renderer: &Renderer<'_>,
     ) -> Result<()> {
         let content = content(&file.bytes, file.is_template, &file.template_name, renderer)?;
-        self.guarded(origin, &file.path, content, file.mode)
+        let owner = Owner { user: file.user.clone(), group: file.group.clone() };
+        self.guarded(origin, &file.path, content, file.mode, owner)
     }
 
-    /// A file of root's; one that holds secrets must be for root's eyes only.
-    fn guarded(&mut self, origin: &Origin, path: &str, content: Content, mode: u32) -> Result<()> {
-        if !content.secrets.is_empty() && mode & 0o077 != 0 {
+    /// A file; one that holds secrets must be for its owner's eyes only, or for those of a group
+    /// that was named for it.
+    fn guarded(
+        &mut self,
+        origin: &Origin,
+        path: &str,
+        content: Content,
+        mode: u32,
+        owner: Owner,
+    ) -> Result<()> {
+        let others = if owner.group == "root" { 0o077 } else { 0o037 };
+        if !content.secrets.is_empty() && mode & others != 0 {
             let names = content.secrets.join("`, `");
             let message = format!("`{path}` would show the secret `{names}` to everybody");
             let problem = Problem::new(message).hint(format!(
@@ -78,7 +90,7 @@ impl List {
             return Err(Error::from_problems(vec![problem]).expect_err("there is one"));
         }
         let path = path.to_owned();
-        self.push(origin, Action::File { path, content, mode, owner: Owner::root() });
+        self.push(origin, Action::File { path, content, mode, owner });
         Ok(())
     }
 
@@ -118,7 +130,9 @@ fn subject(action: &Action) -> (&'static str, String) {
             let name = name.split('=').next().unwrap_or(name);
             (if is_held { "hold" } else { "package" }, name.to_owned())
         }
-        Action::Download { path, .. }
+        // One path may hold another file on another processor.
+        Action::Download { path, arch: Some(arch), .. } => (arch.name(), path.clone()),
+        Action::Download { path, arch: None, .. }
         | Action::File { path, .. }
         | Action::Directory { path, .. }
         | Action::Symlink { path, .. }

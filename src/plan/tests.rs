@@ -55,8 +55,8 @@ fn the_quickstart_nodes_are_stamped() -> Result<()> {
         text_of(&server, "/etc/nodeforge/roles"),
         Some(
             "# PATTERN ROLE STEP…: the first pattern that matches the host name counts.\n\
-             server[0-9]+ server 10-identity 20-report\n\
-             agent[0-9]+ agent 10-identity 20-report\n"
+             server[0-9]+ server 05-grow-root 10-identity 20-report\n\
+             agent[0-9]+ agent 05-grow-root 10-identity 20-report\n"
         )
     );
     let agent = node(&cluster, &cluster.nodes[1], &secrets)?;
@@ -97,6 +97,8 @@ fn of_two_changes_of_a_path_the_later_counts() -> Result<()> {
         is_template: false,
         template_name: String::new(),
         mode: 0o644,
+        user: "root".into(),
+        group: "systemd-network".into(),
     };
     cluster.nodes[1].files.push(own);
     let secrets = Secrets::load_or_create(&cluster)?;
@@ -104,7 +106,12 @@ fn of_two_changes_of_a_path_the_later_counts() -> Result<()> {
     let lines = described(&changes);
     let about: Vec<_> =
         lines.iter().filter(|line| line.contains("/etc/nodeforge/server")).collect();
-    assert_eq!(about, ["write /etc/nodeforge/server, mode 0644, 5 bytes (cluster file)"]);
+    assert_eq!(
+        about,
+        [
+            "write /etc/nodeforge/server, mode 0644, owned by root:systemd-network, 5 bytes (cluster file)"
+        ]
+    );
     Ok(())
 }
 

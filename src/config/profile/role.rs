@@ -57,7 +57,7 @@ fn read(table: Table<'_>, folder: &Folder, profile: &mut Profile) -> Option<Role
     if let Some(table) = table.table("units") {
         read_units(table, &mut units);
     }
-    let files = files::read_all(&table);
+    let files = files::read_all_from(&table, &|source| load_source(folder, source));
     let mut firstboot = Vec::new();
     for step in table.strings("firstboot") {
         if let Some(bytes) = reader.accept(&step.span, load_step(folder, step.value)) {
@@ -111,6 +111,13 @@ fn compile(reader: &Reader, pattern: &Spanned<&str>) -> Option<Regex> {
     }
 }
 
+/// A file of the profile's folder.
+fn load_source(profile: &Folder, path: &str) -> Result<Vec<u8>> {
+    profile
+        .read(path, file::MOST_CONTENT)?
+        .ok_or_else(|| Error::input(format!("there is no `{}`", profile.shown(path))))
+}
+
 /// A first-boot step: the profile's own first, then the shipped ones.
 fn load_step(profile: &Folder, name: &str) -> Result<Vec<u8>> {
     let has_number = name.len() > 3
@@ -121,7 +128,7 @@ fn load_step(profile: &Folder, name: &str) -> Result<Vec<u8>> {
         return Err(Error::input(format!("`{name}` is no name of a first-boot step"))
             .hint("steps are named with their number: `10-identity`"));
     }
-    let path = format!("firstboot/steps/{name}");
+    let path = format!("firstboot/{name}");
     if let Some(bytes) = profile.read(&path, file::MOST_CONTENT)? {
         return Ok(bytes);
     }

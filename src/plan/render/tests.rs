@@ -30,6 +30,8 @@ fn values_keep_their_types() {
         ("{{ settings.pods.host(10) }}", "10.244.64.10"),
         ("{{ settings.pods.host(-1) }}", "10.244.127.255"),
         ("{{ settings.six.host(16) }}", "fd00::10"),
+        ("{{ cluster.first.addresses[0].suffix }}", "0.0.0.10"),
+        ("{{ cluster.first.addresses[1].suffix }}", "::10"),
         ("{{ node.hostname }}/{{ node.role }}", "agent1/agent"),
         ("{{ cluster.first.addresses[0].ip }}", "192.168.77.10"),
         ("{{ nodes | length }}", "3"),

@@ -151,6 +151,8 @@ impl Object for Cidr {
         Some(match key.as_str()? {
             "ip" => Value::from(self.0.addr().to_string()),
             "network" => Value::from(self.0.network().to_string()),
+            // What is left of the address without its network: `::11`.
+            "suffix" => Value::from(suffix(self.0).to_string()),
             "prefix" => Value::from(self.0.prefix_len()),
             "netmask" => Value::from(self.0.netmask().to_string()),
             "version" => Value::from(if self.0.addr().is_ipv4() { 4 } else { 6 }),
@@ -159,7 +161,7 @@ impl Object for Cidr {
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
-        Enumerator::Str(&["ip", "network", "prefix", "netmask", "version"])
+        Enumerator::Str(&["ip", "network", "suffix", "prefix", "netmask", "version"])
     }
 
     fn call_method(
@@ -183,6 +185,15 @@ impl Object for Cidr {
 
     fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
+    }
+}
+
+/// An address whose network's bits are zero.
+fn suffix(net: IpNet) -> IpAddr {
+    match (net.addr(), net.hostmask()) {
+        (IpAddr::V4(address), IpAddr::V4(mask)) => IpAddr::V4(address & mask),
+        (IpAddr::V6(address), IpAddr::V6(mask)) => IpAddr::V6(address & mask),
+        _ => unreachable!("an address and its mask are of one family"),
     }
 }
 
