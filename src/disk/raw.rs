@@ -25,7 +25,8 @@ pub struct Raw {
 impl Raw {
     /// Opens an image or a device for reading.
     pub fn open(path: &Path) -> Result<Self> {
-        let open = || -> Result<Self> { Ok(Self::from_file(File::open(path)?, false)?.named(path)) };
+        let open =
+            || -> Result<Self> { Ok(Self::from_file(File::open(path)?, false)?.named(path)) };
         open().context(|| format!("opening `{}`", path.display()))
     }
 

@@ -102,7 +102,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("file"), "").expect("a file");
         let value = "getfattr -e hex -n system.posix_acl_access file | sed -n 's/.*=0x//p'";
-        let script = format!("setfacl -m u:1000:rw,g:7:r file && {value} && chmod 715 file && {value}");
+        let script =
+            format!("setfacl -m u:1000:rw,g:7:r file && {value} && chmod 715 file && {value}");
         let text = crate::disk::testing::tool(folder.path(), "sh", &["-c", &script]);
         let bytes = |text: &str| -> Vec<u8> {
             let digits = text.trim().as_bytes().chunks(2);

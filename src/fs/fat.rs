@@ -40,15 +40,16 @@ impl Fat {
     /// everything that is changed.
     pub fn open(disk: Arc<dyn Disk>, clock: i64) -> Result<Self> {
         let writable = disk.is_writable();
+        let command = repair::fsck_fat(&*disk);
         let options = MountOptions::new();
         let options = if writable { options } else { options.read_only() };
-        let fs = FatFs::mount(Device(Arc::clone(&disk)), options)
+        let fs = FatFs::mount(Device(disk), options)
             .map_err(|error| explain(error.into_error()))
             .context(|| "opening the FAT file system")?
             .with_cache(CacheOptions::new());
         if writable && fs.was_dirty() {
             return Err(Error::input("the FAT file system was not unmounted cleanly")
-                .hint(format!("{} first", repair::fsck_fat(&*disk))));
+                .hint(format!("{command} first")));
         }
         let kind = fs.info().kind();
         let clock = DateTime::from_unix_seconds(clock)

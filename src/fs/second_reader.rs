@@ -86,8 +86,7 @@ fn ours(tree: &dyn Tree) -> crate::error::Result<BTreeMap<PathBuf, Facts>> {
                 _ => Vec::new(),
             };
             let (kind, time) = (metadata.file_type, metadata.modified.0);
-            found
-                .insert(path, (kind, metadata.mode, metadata.uid, metadata.gid, time, content));
+            found.insert(path, (kind, metadata.mode, metadata.uid, metadata.gid, time, content));
         }
     }
     Ok(found)

@@ -51,7 +51,9 @@ pub fn apply_to_image(image: &mut Image, changes: &[Change]) -> Result<()> {
     let files: Vec<Change> = files.into_iter().cloned().collect();
     apply(image, &files)?;
     for change in disk {
-        let (Action::DiskId { id }, Some(table)) = (&change.action, image.table()) else { continue };
+        let (Action::DiskId { id }, Some(table)) = (&change.action, image.table()) else {
+            continue;
+        };
         let id = match table.scheme {
             Scheme::Gpt { .. } => DiskId::Gpt(*id),
             Scheme::Mbr { .. } => DiskId::Mbr(id.as_fields().0),
