@@ -19,7 +19,7 @@ use crate::digest;
 use crate::disk::{CLUSTER, Delta, Disk, Overlay};
 use crate::emit::{
     Artifact, ArtifactRecord, Emission, FileRecord, InputRecord, Manifest, NodeDisk, NodeRecord,
-    PreparedBase, Staging, parallel, write_synced,
+    PreparedBase, Staging, parallel, write_handouts, write_synced,
 };
 use crate::error::{Context, Error, Result};
 use crate::image::{FsckPolicy, Image};
@@ -93,6 +93,7 @@ impl Build {
             .map(|node| Ok((*node, plan::node(&cluster, node, &secrets)?)))
             .collect::<Result<Vec<_>>>()?;
         let template_plan = plan::template(&cluster)?;
+        let handouts = plan::handouts(&cluster, &secrets)?;
 
         let staging = Staging::new(output)?;
         let prepared = prepare::obtain(&cluster, &self.source, self.no_cache, ui)?;
@@ -120,7 +121,8 @@ impl Build {
             nodes: &disks,
             formats,
         };
-        let artifacts = emission.run(&staging, jobs, ui)?;
+        let mut artifacts = emission.run(&staging, jobs, ui)?;
+        artifacts.extend(write_handouts(&handouts, &staging)?);
 
         ui.stage("publishing");
         let sbom = describe(&cluster, &prepared)?;
@@ -164,7 +166,7 @@ pub(super) fn stamp_one(
     let overlay = Arc::new(Overlay::new(Arc::clone(&base.disk)));
     let disk: Arc<dyn Disk> = overlay.clone();
     let mut image = Image::open(disk, stamp::clock()?)?;
-    stamp::apply(&mut image, changes)?;
+    stamp::apply_to_image(&mut image, changes)?;
     image.verify()?;
     image.fsck(fsck)?;
     drop(image);

@@ -22,6 +22,8 @@ pub fn node(cluster: &Cluster, node: &Node, secrets: &Secrets) -> Result<Vec<Cha
     list.push(&Origin::ClusterFile, hostname);
     let id = secrets.machine_id(&node.hostname);
     list.push(&Origin::Nodeforge, Action::MachineId { id });
+    let id = secrets.disk_id(&node.hostname);
+    list.push(&Origin::Nodeforge, Action::DiskId { id });
     if let Some(text) = network::unit(node, cluster.domain.as_deref()) {
         list.file(&Origin::ClusterFile, network::PATH, 0o644, text);
     }
@@ -53,7 +55,8 @@ pub fn template(cluster: &Cluster) -> Result<Vec<Change>> {
     common(&mut list, cluster, None);
     let is_shared = |file: &&ExtraFile| {
         let text = std::str::from_utf8(&file.bytes).unwrap_or_default();
-        !file.is_template || renderer.is_shared(&file.template_name, text)
+        renderer.is_shared_condition(file.when.as_ref())
+            && (!file.is_template || renderer.is_shared(&file.template_name, text))
     };
     for file in cluster.files.iter().filter(is_shared) {
         list.extra(&Origin::ClusterFile, file, &renderer)?;
