@@ -1,6 +1,7 @@
 //! What the tests share: running the binary as somebody, and comparing exactly what it says.
 
 mod person;
+mod proxy;
 mod publisher;
 mod repository;
 mod run;
@@ -8,6 +9,7 @@ mod server;
 mod tools;
 
 pub(crate) use person::Person;
+pub(crate) use proxy::Proxy;
 pub(crate) use publisher::{Gpg, Key, checksum, compress, disk, noise};
 pub(crate) use repository::{Repository, Style};
 pub(crate) use run::Run;
