@@ -10,4 +10,5 @@ mod fetch;
 mod firstboot;
 mod flash;
 mod quickstart;
+mod rpi5;
 mod tools;

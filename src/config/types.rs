@@ -155,6 +155,8 @@ pub enum Setting {
     Enum(String),
     /// A value that no log and no world-readable file may hold.
     Secret(SecretText),
+    /// An optional setting that the cluster file does not give: `none` in templates.
+    Absent,
 }
 
 /// Text that never reaches a log through a `{:?}`.
@@ -380,12 +382,23 @@ pub struct Profile {
     pub overlays: Vec<Overlay>,
     /// Downloads put into the prepared base.
     pub artifacts: Vec<Artifact>,
+    /// Further names that all nodes know before any DNS server does.
+    pub hosts: Vec<HostEntry>,
     /// Secrets that are made once for each cluster.
     pub secrets: Vec<SecretSpec>,
     /// Roles in the order in which hostnames are tried against them.
     pub roles: Vec<Role>,
     /// First-boot steps by name, of all roles; scripts.
     pub firstboot_steps: BTreeMap<String, Vec<u8>>,
+}
+
+/// A line of `/etc/hosts`; both parts are templates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostEntry {
+    /// A DNS name.
+    pub name: String,
+    /// An address.
+    pub address: String,
 }
 
 /// Packages by name.

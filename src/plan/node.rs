@@ -17,7 +17,7 @@ pub fn node(cluster: &Cluster, node: &Node, secrets: &Secrets) -> Result<Vec<Cha
     let hostname = Action::Hostname {
         name: node.hostname.clone(),
         domain: cluster.domain.clone(),
-        hosts: peers(cluster, node),
+        hosts: hosts(cluster, node, &renderer)?,
     };
     list.push(&Origin::ClusterFile, hostname);
     let id = secrets.machine_id(&node.hostname);
@@ -95,12 +95,25 @@ fn locale(list: &mut List, locale: &Locale) {
     }
 }
 
-/// The other nodes' names and static addresses.
-fn peers(cluster: &Cluster, own: &Node) -> Vec<(ipnet::IpNet, String)> {
+/// The other nodes' names and static addresses, and the profile's own names.
+fn hosts(
+    cluster: &Cluster,
+    own: &Node,
+    renderer: &Renderer<'_>,
+) -> Result<Vec<(ipnet::IpNet, String)>> {
     let others = cluster.nodes.iter().filter(|node| node.hostname != own.hostname);
-    let pairs = others
-        .flat_map(|node| node.addresses.iter().map(|address| (*address, node.hostname.clone())));
-    pairs.collect()
+    let mut pairs: Vec<_> = others
+        .flat_map(|node| node.addresses.iter().map(|address| (*address, node.hostname.clone())))
+        .collect();
+    for entry in &cluster.profile.hosts {
+        let name = renderer.render_word("the `name` of a host", &entry.name)?;
+        let address = renderer.render_word("the `address` of a host", &entry.address)?;
+        let address: std::net::IpAddr = address.parse().map_err(|_| {
+            Error::input(format!("`{address}`, where `{name}` should be, is no address"))
+        })?;
+        pairs.push((address.into(), name));
+    }
+    Ok(pairs)
 }
 
 fn host_key(list: &mut List, node: &Node, secrets: &Secrets) -> Result<()> {

@@ -1,11 +1,13 @@
 //! What the tests share: running the binary as somebody, and comparing exactly what it says.
 
+mod node;
 mod person;
 mod publisher;
 mod run;
 mod server;
 mod tools;
 
+pub(crate) use node::{FIRSTBOOT, Node};
 pub(crate) use person::Person;
 pub(crate) use publisher::{Gpg, Key, checksum, compress, disk, noise};
 pub(crate) use run::Run;
