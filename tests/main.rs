@@ -9,6 +9,7 @@ mod cli;
 mod fetch;
 mod firstboot;
 mod flash;
+mod prepare;
 mod quickstart;
 mod rpi5;
 mod tools;

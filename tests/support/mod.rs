@@ -3,6 +3,7 @@
 mod node;
 mod person;
 mod publisher;
+mod repository;
 mod run;
 mod server;
 mod tools;
@@ -10,6 +11,7 @@ mod tools;
 pub(crate) use node::{FIRSTBOOT, Node};
 pub(crate) use person::Person;
 pub(crate) use publisher::{Gpg, Key, checksum, compress, disk, noise};
+pub(crate) use repository::{Repository, Style};
 pub(crate) use run::Run;
 pub(crate) use server::{Authority, Fault, Server};
 pub(crate) use tools::{partitions, tool};
