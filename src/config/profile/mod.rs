@@ -2,6 +2,7 @@
 
 mod apt;
 mod folder;
+mod handout;
 mod kernel;
 mod overlay;
 mod role;
@@ -16,7 +17,9 @@ use std::path::PathBuf;
 use folder::Folder;
 
 use super::reader::{Reader, Spanned, Table};
-use super::{HostEntry, Kernel, Packages, Profile, Units, base, file, setting, suggest};
+use super::{
+    HostEntry, Kernel, Package, Packages, Profile, Units, base, condition, file, setting, suggest,
+};
 use crate::error::{Error, Result};
 
 /// How deep profiles may extend each other.
@@ -64,7 +67,7 @@ fn unknown(reader: &Reader, name: &str) -> Error {
     }
     let shipped = shipped_profiles();
     error.hint(suggest::closest(name, shipped.iter().copied()).unwrap_or_else(|| {
-        format!("shipped are {}; a folder is named by its path: `./{name}`", suggest::all(shipped))
+        format!("`nodeforge profile list` shows those there are; a folder is named by its path: `./{name}`")
     }))
 }
 
@@ -101,9 +104,7 @@ fn read(root: Table<'_>, folder: &Folder, name: &str, chain: &mut Vec<PathBuf>) 
     if let Some(table) = root.table("units") {
         read_units(table, &mut profile.units);
     }
-    for name in root.strings("overlays") {
-        profile.overlays.extend(reader.accept(&name.span, overlay::load(folder, name.value)));
-    }
+    profile.overlays.extend(overlay::read_all(&root, folder));
     profile.artifacts.extend(root.tables("artifact").into_iter().filter_map(apt::read_artifact));
     for host in root.tables("host").into_iter().filter_map(read_host) {
         profile.hosts.retain(|other| other.name != host.name);
@@ -111,6 +112,7 @@ fn read(root: Table<'_>, folder: &Folder, name: &str, chain: &mut Vec<PathBuf>) 
     }
     role::read_all(&root, folder, &mut profile);
     secret::read_all(&root, &mut profile);
+    handout::read_all(&root, folder, &mut profile);
     root.finish();
     Some(profile)
 }
@@ -129,6 +131,7 @@ fn empty(name: &str) -> Profile {
         artifacts: Vec::new(),
         hosts: Vec::new(),
         secrets: Vec::new(),
+        handouts: Vec::new(),
         roles: Vec::new(),
         firstboot_steps: BTreeMap::new(),
     }
@@ -166,12 +169,18 @@ fn read_host(table: Table<'_>) -> Option<HostEntry> {
 }
 
 fn read_packages(table: Table<'_>, packages: &mut Packages) {
-    for (key, list) in [
-        ("install", &mut packages.install),
-        ("remove", &mut packages.remove),
-        ("hold", &mut packages.hold),
-    ] {
-        let hint = "for example `containerd` or `kubelet=1.34.0-1.1`";
+    let hint = "for example `containerd` or `kubelet=1.34.0-1.1`";
+    let wanted = table.get("install").and_then(|value| value.elements()).unwrap_or_default();
+    for (name, when) in wanted.iter().filter_map(condition::named) {
+        let package = Package { name: name.value.to_owned(), when };
+        if !is_package(name.value) {
+            let message = format!("`{}` is no package name", name.value);
+            table.reader.wrong_hint(&name.span, message, hint);
+        } else if !packages.install.contains(&package) {
+            packages.install.push(package);
+        }
+    }
+    for (key, list) in [("remove", &mut packages.remove), ("hold", &mut packages.hold)] {
         extend_checked(&table, key, list, is_package, "no package name", hint);
     }
     table.finish();
