@@ -45,6 +45,17 @@ pub struct Cluster {
     pub output: Output,
     /// All nodes in the order of the file, patterns expanded.
     pub nodes: Vec<Node>,
+    /// Where the file says what later checks may blame.
+    pub places: Places,
+}
+
+/// Places in a cluster file.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// The profile's name.
+    pub profile: Place,
+    /// Values of the settings it gives.
+    pub settings: BTreeMap<String, Place>,
 }
 
 impl Cluster {
@@ -426,6 +437,8 @@ pub struct Profile {
     pub artifacts: Vec<Artifact>,
     /// Further names that all nodes know before any DNS server does.
     pub hosts: Vec<HostEntry>,
+    /// What makes no cluster of it.
+    pub rules: Vec<Rule>,
     /// Secrets that are made once for each cluster.
     pub secrets: Vec<SecretSpec>,
     /// Files for people.
@@ -434,6 +447,19 @@ pub struct Profile {
     pub roles: Vec<Role>,
     /// First-boot steps by name, of all roles; scripts.
     pub firstboot_steps: BTreeMap<String, Vec<u8>>,
+}
+
+/// Something that makes no cluster, found before anything is built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// When it is broken.
+    pub refuse: Condition,
+    /// What is wrong then; a template.
+    pub message: String,
+    /// What to do about it; a template.
+    pub hint: Option<String>,
+    /// The setting to blame.
+    pub setting: Option<String>,
 }
 
 /// A line of `/etc/hosts`; both parts are templates.

@@ -2,12 +2,13 @@
 
 use super::list::List;
 use super::render::{Renderer, Scope};
-use super::{Action, Change, Content, Origin, Owner, User, firstboot, network};
+use super::{Action, Change, Content, Origin, Owner, User, firstboot, network, rules};
 use crate::config::{Cluster, ExtraFile, HostKeys, Locale, Node, Secrets};
 use crate::error::{Error, Result};
 
 /// All changes that make the prepared base into `node`.
 pub fn node(cluster: &Cluster, node: &Node, secrets: &Secrets) -> Result<Vec<Change>> {
+    rules::check(cluster)?;
     let role = cluster.profile.roles.iter().find(|role| role.name == node.role);
     let role =
         role.ok_or_else(|| Error::input(format!("the profile has no role `{}`", node.role)))?;

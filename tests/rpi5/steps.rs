@@ -43,7 +43,7 @@ fn control_plane() -> Node {
     node.overlay(&format!("{PROFILE}/overlays/kubeadm-first"));
     node.write(
         "etc/nodeforge/cluster.env",
-        "LOGIN_USER='pi'\nCILIUM_VERSION='1.18.4'\nGATEWAY_API_VERSION='1.3.0'\n\
+        "LOGIN_USER='pi'\nCILIUM_VERSION='1.18.4'\nGATEWAY_API='https://example.org/v1.3.0/standard-install.yaml'\n\
          GATEWAY_API_SHA256=''\nFLUX_OPERATOR_VERSION='0.48.0'\n",
     );
     for name in ["helm", "curl"] {
@@ -300,7 +300,7 @@ fn the_gateway_api_comes_first_and_whole() {
     node.stand_in("curl", "while [ \"$1\" != --output ]; do shift; done; printf crds >\"$2\"");
     goes_well(&node, "70-gateway-api");
     assert!(
-        calls_of(&node, "curl")[0].ends_with("/releases/download/v1.3.0/standard-install.yaml")
+        calls_of(&node, "curl")[0].ends_with(" https://example.org/v1.3.0/standard-install.yaml")
     );
     assert!(calls_of(&node, "kubectl")[0].ends_with("/var/lib/nodeforge/gateway-api.yaml"));
 

@@ -6,6 +6,7 @@ mod handout;
 mod kernel;
 mod overlay;
 mod role;
+mod rule;
 mod secret;
 
 pub(crate) use folder::firstboot;
@@ -110,6 +111,7 @@ fn read(root: Table<'_>, folder: &Folder, name: &str, chain: &mut Vec<PathBuf>) 
         profile.hosts.retain(|other| other.name != host.name);
         profile.hosts.push(host);
     }
+    rule::read_all(&root, &mut profile);
     role::read_all(&root, folder, &mut profile);
     secret::read_all(&root, &mut profile);
     handout::read_all(&root, folder, &mut profile);
@@ -130,6 +132,7 @@ fn empty(name: &str) -> Profile {
         overlays: Vec::new(),
         artifacts: Vec::new(),
         hosts: Vec::new(),
+        rules: Vec::new(),
         secrets: Vec::new(),
         handouts: Vec::new(),
         roles: Vec::new(),
