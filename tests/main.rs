@@ -4,6 +4,7 @@
 
 mod support;
 
+mod artifacts;
 mod boots;
 mod cli;
 mod fetch;
@@ -11,4 +12,5 @@ mod firstboot;
 mod flash;
 mod prepare;
 mod quickstart;
+mod rpi5;
 mod tools;

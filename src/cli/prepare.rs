@@ -7,7 +7,7 @@ use super::CLUSTER_FILE;
 use super::output::print_json;
 use super::source::SourceArgs;
 use super::ui::Ui;
-use crate::config::{self, Arch, Cluster};
+use crate::config::{self, Arch, Checksum, Cluster};
 use crate::digest;
 use crate::disk::{self, Raw};
 use crate::emit::{InputRecord, PreparedBase};
@@ -16,6 +16,7 @@ use crate::image::{Architecture, Image};
 use crate::plan::{Action, Change};
 use crate::prepare::{Outlook, Request, Sandbox};
 use crate::progress::{Progress, Silent};
+use crate::sbom::Download;
 use crate::source::{Cache, Lock, Package, would_change};
 
 /// Prepare the base that all nodes share, and nothing else
@@ -48,6 +49,8 @@ pub(super) struct Obtained {
     /// The base below it, and what else came from elsewhere.
     pub(super) inputs: Vec<InputRecord>,
     pub(super) packages: Vec<Package>,
+    /// Files that went into it from elsewhere.
+    pub(super) downloads: Vec<Download>,
     /// Whether an earlier run had made it.
     pub(super) was_cached: bool,
 }
@@ -128,6 +131,13 @@ impl SandboxArgs {
             }
         }
 
+        let downloads = supplies.changes.iter().filter_map(|change| match &change.action {
+            Action::Download { url, checksum: Checksum::Sha256(sha256), path, .. } => {
+                Some(Download { path: path.clone(), url: url.clone(), sha256: sha256.clone() })
+            }
+            _ => None,
+        });
+        let downloads = downloads.collect();
         let disk = Arc::new(Raw::open(&prepared.image)?);
         let mut inputs =
             vec![InputRecord { name: "base".into(), origin: base.origin, sha256: base.sha256 }];
@@ -141,6 +151,7 @@ impl SandboxArgs {
             key: prepared.key,
             inputs,
             packages: prepared.packages,
+            downloads,
             was_cached: prepared.was_cached,
         })
     }

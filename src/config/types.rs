@@ -45,6 +45,17 @@ pub struct Cluster {
     pub output: Output,
     /// All nodes in the order of the file, patterns expanded.
     pub nodes: Vec<Node>,
+    /// Where the file says what later checks may blame.
+    pub places: Places,
+}
+
+/// Places in a cluster file.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// The profile's name.
+    pub profile: Place,
+    /// Values of the settings it gives.
+    pub settings: BTreeMap<String, Place>,
 }
 
 impl Cluster {
@@ -167,6 +178,8 @@ pub enum Setting {
     Enum(String),
     /// A value that no log and no world-readable file may hold.
     Secret(SecretText),
+    /// An optional setting that the cluster file does not give: `none` in templates.
+    Absent,
 }
 
 /// Text that never reaches a log through a `{:?}`.
@@ -294,15 +307,18 @@ pub enum VmNetwork {
     Bridged,
     /// The machines see each other and the Mac only.
     HostOnly,
+    /// A network of the user's own, by its number: 2 is `vmnet2`.
+    Custom(u8),
 }
 
-impl VmNetwork {
-    /// `nat`, `bridged` or `hostonly`: in the cluster file and in VMware's `connectionType`.
-    pub fn name(self) -> &'static str {
+/// `nat`, `bridged`, `hostonly` or `vmnet2`, as in the cluster file.
+impl fmt::Display for VmNetwork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Nat => "nat",
-            Self::Bridged => "bridged",
-            Self::HostOnly => "hostonly",
+            Self::Nat => f.write_str("nat"),
+            Self::Bridged => f.write_str("bridged"),
+            Self::HostOnly => f.write_str("hostonly"),
+            Self::Custom(number) => write!(f, "vmnet{number}"),
         }
     }
 }
@@ -314,6 +330,18 @@ pub struct Output {
     pub directory: PathBuf,
     /// In the order of the file, none twice.
     pub formats: Vec<Format>,
+    /// What a node's qcow2 holds.
+    pub qcow2: Qcow2,
+}
+
+/// What a node's qcow2 holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Qcow2 {
+    /// The node's delta, over one file that all nodes share.
+    #[default]
+    Overlay,
+    /// The whole disk.
+    Standalone,
 }
 
 /// A format of artifact.
@@ -422,6 +450,10 @@ pub struct Profile {
     pub overlays: Vec<Overlay>,
     /// Downloads put into the prepared base.
     pub artifacts: Vec<Artifact>,
+    /// Further names that all nodes know before any DNS server does.
+    pub hosts: Vec<HostEntry>,
+    /// What makes no cluster of it.
+    pub rules: Vec<Rule>,
     /// Secrets that are made once for each cluster.
     pub secrets: Vec<SecretSpec>,
     /// Files for people.
@@ -430,6 +462,28 @@ pub struct Profile {
     pub roles: Vec<Role>,
     /// First-boot steps by name, of all roles; scripts.
     pub firstboot_steps: BTreeMap<String, Vec<u8>>,
+}
+
+/// Something that makes no cluster, found before anything is built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// When it is broken.
+    pub refuse: Condition,
+    /// What is wrong then; a template.
+    pub message: String,
+    /// What to do about it; a template.
+    pub hint: Option<String>,
+    /// The setting to blame.
+    pub setting: Option<String>,
+}
+
+/// A line of `/etc/hosts`; both parts are templates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostEntry {
+    /// A DNS name.
+    pub name: String,
+    /// An address.
+    pub address: String,
 }
 
 /// Packages by name.

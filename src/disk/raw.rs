@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Seek};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, FileTypeExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
@@ -12,9 +12,14 @@ use rustix::io::Errno;
 use super::Disk;
 use crate::error::{Context, Error, Result};
 
+/// The least that can be read of a device, in bytes.
+const SECTOR: usize = 512;
+
 /// A raw image file or a block device.
 pub struct Raw {
     file: File,
+    /// Where it was found; `None` for a file that came without a name.
+    path: Option<PathBuf>,
     size: u64,
     sector_size: u32,
     writable: bool,
@@ -23,22 +28,26 @@ pub struct Raw {
 impl Raw {
     /// Opens an image or a device for reading.
     pub fn open(path: &Path) -> Result<Self> {
-        let open = || Self::from_file(File::open(path)?, false);
+        let open =
+            || -> Result<Self> { Ok(Self::from_file(File::open(path)?, false)?.named(path)) };
         open().context(|| format!("opening `{}`", path.display()))
     }
 
     /// Opens an image or a device for reading and writing.
     pub fn open_writable(path: &Path) -> Result<Self> {
-        let open = || Self::from_file(File::options().read(true).write(true).open(path)?, true);
+        let open = || -> Result<Self> {
+            let file = File::options().read(true).write(true).open(path)?;
+            Ok(Self::from_file(file, true)?.named(path))
+        };
         open().context(|| format!("opening `{}` for writing", path.display()))
     }
 
     /// Makes an image of `size` bytes, all of them holes, at a path where nothing is yet.
     pub fn create(path: &Path, size: u64) -> Result<Self> {
-        let create = || {
+        let create = || -> Result<Self> {
             let file = File::options().read(true).write(true).create_new(true).open(path)?;
             file.set_len(size)?;
-            Self::from_file(file, true)
+            Ok(Self::from_file(file, true)?.named(path))
         };
         create().context(|| format!("creating `{}`", path.display()))
     }
@@ -50,7 +59,7 @@ impl Raw {
         let (size, sector_size) = if kind.is_file() {
             (metadata.len(), 512)
         } else if kind.is_block_device() {
-            let size = file.seek(io::SeekFrom::End(0))?;
+            let size = device_size(&mut file)?;
             if size == 0 {
                 return Err(Error::input("the device is empty, or does not tell its size"));
             }
@@ -60,13 +69,50 @@ impl Raw {
         } else {
             return Err(Error::input("it is neither an image file nor a block device"));
         };
-        Ok(Self { file, size, sector_size, writable })
+        Ok(Self { file, path: None, size, sector_size, writable })
+    }
+
+    fn named(self, path: &Path) -> Self {
+        Self { path: Some(path.to_owned()), ..self }
     }
 
     /// The file or device below.
     pub fn file(&self) -> &File {
         &self.file
     }
+}
+
+/// A device's size in bytes; 0 when it is empty. Linux tells where its end is. A Mac does not, but
+/// its devices cannot be read past it.
+fn device_size(file: &mut File) -> io::Result<u64> {
+    let end = file.seek(io::SeekFrom::End(0))?;
+    if end > 0 {
+        return Ok(end);
+    }
+    let mut sector = [0; SECTOR];
+    let sectors = count_sectors(
+        |number| matches!(file.read_at(&mut sector, number * SECTOR as u64), Ok(read) if read > 0),
+    );
+    Ok(sectors * SECTOR as u64)
+}
+
+/// How many sectors there are, counted from 0 without a gap, when all one can do is try to read
+/// one.
+fn count_sectors(mut is_there: impl FnMut(u64) -> bool) -> u64 {
+    const MOST: u64 = 1 << 50;
+    let (mut some, mut too_many) = (0, 1);
+    while too_many <= MOST && is_there(too_many - 1) {
+        (some, too_many) = (too_many, too_many * 2);
+    }
+    while too_many - some > 1 {
+        let middle = some + (too_many - some) / 2;
+        if is_there(middle - 1) {
+            some = middle;
+        } else {
+            too_many = middle;
+        }
+    }
+    some
 }
 
 /// What the kernel says a drive's sectors are; partitions keep it with the drive they are on.
@@ -99,6 +145,10 @@ impl Disk for Raw {
 
     fn sector_size(&self) -> u32 {
         self.sector_size
+    }
+
+    fn location(&self) -> Option<(PathBuf, u64)> {
+        Some((self.path.clone()?, 0))
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
@@ -150,6 +200,19 @@ mod tests {
         assert!(run.end - run.start < 1 << 20, "{run:?}");
         assert_eq!(disk.next_data(run.end).unwrap(), None);
         assert_eq!(disk.next_data(u64::MAX).unwrap(), None);
+    }
+
+    #[test]
+    fn sectors_are_counted_by_trying() {
+        for size in [0, 1, 2, 3, 1000, 62_333_952, 1 << 40] {
+            let mut tries = 0;
+            let counted = count_sectors(|number| {
+                tries += 1;
+                number < size
+            });
+            assert_eq!(counted, size);
+            assert!(tries < 100, "{tries}");
+        }
     }
 
     #[test]

@@ -3,15 +3,20 @@
 //! A [`Volume`] is one file system, seen by node; a [`Namespace`] mounts volumes into each other
 //! and is the [`Tree`] that everything else works on.
 
+mod acl;
 pub mod ext4;
 pub mod fat;
 mod namespace;
 mod probe;
+mod repair;
 mod resolve;
+#[cfg(test)]
+pub(crate) mod second_reader;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod used;
 mod volume;
 mod written;
 
@@ -19,6 +24,8 @@ pub use ext4::Ext4;
 pub use fat::Fat;
 pub use namespace::{Mount, Namespace};
 pub use probe::{Kind, probe};
+pub use used::in_use;
+pub(crate) use used::join;
 pub use volume::{Node, Planned, Space, Volume};
 pub use written::{ContentHash, Expected};
 

@@ -17,7 +17,7 @@ use super::partitions::{FirmwarePart, Place};
 use super::root::Root;
 use super::sandbox::Chroot;
 use super::steps::{PRESET, first_boot, put, source_file};
-use super::{locked, packages, shell};
+use super::{locked, packages, sandbox, shell};
 use crate::config::Checksum;
 use crate::error::{Context, Result};
 use crate::fs::Tree;
@@ -115,6 +115,8 @@ impl PrepareJob {
             shell::open(progress);
         }
         done?;
+        // What packages' scripts left running would hold on to the root.
+        sandbox::end_others();
         let mut after = read_installed()?;
         chroot.leave()?;
         locked::add_hashes(&mut after, &before, &archives)?;

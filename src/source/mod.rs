@@ -18,6 +18,7 @@ mod lock;
 mod memo;
 mod obtain;
 mod openpgp;
+mod proxy;
 #[cfg(target_os = "linux")]
 mod raspberry_pi;
 mod remote;

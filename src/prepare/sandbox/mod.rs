@@ -149,6 +149,15 @@ pub(crate) fn remove_folder(folder: &Path, progress: &dyn Progress) -> Result<()
     }
 }
 
+/// Kills every process of the sandbox but its first and this one.
+pub(crate) fn end_others() {
+    // kill(-1), which spares both. None left is fine.
+    let _ = rustix::process::kill_process_group(
+        rustix::process::Pid::INIT,
+        rustix::process::Signal::KILL,
+    );
+}
+
 /// This program's own file.
 fn program() -> Result<PathBuf> {
     std::env::current_exe().context(|| "looking for nodeforge's own program")
