@@ -151,11 +151,12 @@ pub(crate) fn remove_folder(folder: &Path, progress: &dyn Progress) -> Result<()
 
 /// Kills every process of the sandbox but its first and this one.
 pub(crate) fn end_others() {
-    // kill(-1), which spares both. None left is fine.
-    let _ = rustix::process::kill_process_group(
-        rustix::process::Pid::INIT,
-        rustix::process::Signal::KILL,
-    );
+    use rustix::process::{Pid, Signal, getppid, kill_process_group};
+    // Outside of a sandbox it would be everybody else.
+    if getppid() == Some(Pid::INIT) {
+        // kill(-1), which spares both. None left is fine.
+        let _ = kill_process_group(Pid::INIT, Signal::KILL);
+    }
 }
 
 /// This program's own file.
