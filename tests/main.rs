@@ -9,5 +9,6 @@ mod cli;
 mod fetch;
 mod firstboot;
 mod flash;
+mod prepare;
 mod quickstart;
 mod tools;

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -10,6 +11,7 @@ use tempfile::TempDir;
 
 use super::firmware;
 use crate::config::Arch;
+use crate::digest::sha256;
 use crate::error::{Context, Error, Result};
 
 /// The first major version whose emulation runs Debian 13: 7.2 panics guests at random.
@@ -39,6 +41,8 @@ pub struct Machine {
     pub cpus: u32,
     /// What runs its instructions.
     pub accelerator: Accelerator,
+    /// The network it shares with other machines on this host; `None` is QEMU's way to the internet.
+    pub network: Option<String>,
 }
 
 /// A command ready to run, and what must outlive the machine.
@@ -88,9 +92,26 @@ impl Machine {
             .arg(drive(&format!("if=none,id=disk,snapshot=on,format={format}"), &disk))
             .args(["-device", "virtio-blk-pci,drive=disk"])
             .args(["-device", "virtio-rng-pci"])
-            .args(["-nic", "user,model=virtio-net-pci"])
+            .args(["-nic", &self.nic()])
             .arg("-no-reboot");
         Ok(Prepared { command, _variables: folder })
+    }
+
+    /// Machines on one network reach each other by multicast that does not leave this host: any
+    /// number of them, in any order, without privileges.
+    fn nic(&self) -> String {
+        let Some(name) = &self.network else { return "user,model=virtio-net-pci".into() };
+        let hash = sha256(name.as_bytes());
+        let group = Ipv4Addr::new(239, hash[0], hash[1], hash[2]);
+        let port = 0x4000 | u16::from_be_bytes([hash[3] & 0x3f, hash[4]]);
+        // QEMU gives every machine the same address of its own.
+        let machine = format!("{} {}", self.image.display(), std::process::id());
+        let own = sha256(machine.as_bytes());
+        format!(
+            "socket,mcast={group}:{port},localaddr=127.0.0.1,\
+             model=virtio-net-pci,mac=52:54:00:{:02x}:{:02x}:{:02x}",
+            own[0], own[1], own[2]
+        )
     }
 
     /// The disk's file and QEMU's name for its format.

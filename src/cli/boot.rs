@@ -40,6 +40,10 @@ pub(super) struct Boot {
     #[arg(long, value_name = "N", default_value_t = 2)]
     cpus: u32,
 
+    /// A network that machines booted with the same name share, instead of a way to the internet
+    #[arg(long, value_name = "NAME")]
+    network: Option<String>,
+
     /// What runs the guest's instructions
     #[arg(long, value_enum, default_value_t)]
     accel: Accelerator,
@@ -58,6 +62,7 @@ impl Boot {
             memory_mib: self.memory,
             cpus: self.cpus,
             accelerator: self.accel,
+            network: self.network.clone(),
         };
         let prepared = machine.prepare()?;
         let Some(expectation) = self.expectation() else { return prepared.interact() };

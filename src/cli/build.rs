@@ -198,23 +198,22 @@ fn manifest(
     output: &Path,
 ) -> Result<Manifest> {
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut inputs = vec![InputRecord {
+        name: "cluster file".into(),
+        origin: name(file),
+        sha256: digest::sha256_of_file(file)?,
+    }];
+    inputs.extend(prepared.inputs.iter().cloned());
+    inputs.push(InputRecord {
+        name: "prepared base".into(),
+        origin: format!("cache key {}", prepared.key),
+        sha256: prepared.base.sha256.clone(),
+    });
     let mut manifest = Manifest {
         generator: format!("nodeforge {}", env!("CARGO_PKG_VERSION")),
         cluster: cluster.name.clone(),
         profile: cluster.profile.name.clone(),
-        inputs: vec![
-            InputRecord {
-                name: "cluster file".into(),
-                origin: name(file),
-                sha256: digest::sha256_of_file(file)?,
-            },
-            prepared.base_record.clone(),
-            InputRecord {
-                name: "prepared base".into(),
-                origin: format!("cache key {}", prepared.key),
-                sha256: prepared.base.sha256.clone(),
-            },
-        ],
+        inputs,
         packages: prepared.packages.clone(),
         nodes: stamped
             .iter()

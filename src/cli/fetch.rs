@@ -10,7 +10,7 @@ use super::{CLUSTER_FILE, looks_like_file};
 use crate::config;
 use crate::error::{Error, Result};
 use crate::progress::Progress as _;
-use crate::source::{Cache, Obtained};
+use crate::source::{Cache, Obtained, Supply};
 
 /// Download and verify a cluster's base, or an image of the catalogue
 #[derive(Debug, Args)]
@@ -37,14 +37,14 @@ impl Fetch {
             (None, true) => self.list_images(),
             (Some(name), true) => self.list_releases(name, ui),
             (what, false) => {
-                let obtained = self.obtain(what.as_deref(), ui)?;
+                let (obtained, supplies) = self.obtain(what.as_deref(), ui)?;
                 ui.finish();
-                self.print(&obtained)
+                self.print(&obtained, &supplies)
             }
         }
     }
 
-    fn obtain(&self, what: Option<&str>, ui: &Ui) -> Result<Obtained> {
+    fn obtain(&self, what: Option<&str>, ui: &Ui) -> Result<(Obtained, Vec<Supply>)> {
         let cache = Cache::open()?;
         match what {
             Some(name) if !looks_like_file(name) => {
@@ -52,17 +52,19 @@ impl Fetch {
                     return Err(Error::input("only a cluster file has a lock")
                         .hint("leave out `--locked`, or name the cluster file"));
                 }
-                self.source.obtain_named(name, &cache, ui)
+                Ok((self.source.obtain_named(name, &cache, ui)?, Vec::new()))
             }
             file => {
                 let file = file.map_or_else(|| PathBuf::from(CLUSTER_FILE), PathBuf::from);
                 let cluster = config::load(Path::new(&file))?;
-                self.source.obtain(&cluster, &cache, false, ui)
+                let obtained = self.source.obtain(&cluster, &cache, false, ui)?;
+                let supplies = self.source.supply(&cluster, &cache, &obtained.path, false, ui)?;
+                Ok((obtained, supplies.all))
             }
         }
     }
 
-    fn print(&self, obtained: &Obtained) -> Result<()> {
+    fn print(&self, obtained: &Obtained, supplies: &[Supply]) -> Result<()> {
         if self.json {
             return print_json(&serde_json::json!({
                 "path": obtained.path,
@@ -71,6 +73,9 @@ impl Fetch {
                 "verified": obtained.verified,
                 "cached": obtained.was_cached,
                 "locked": obtained.locked,
+                "downloads": supplies.iter().map(|it| serde_json::json!({
+                    "url": it.url, "path": it.path, "sha256": it.sha256, "verified": it.verified,
+                })).collect::<Vec<_>>(),
             }));
         }
         pairs(&[
@@ -78,7 +83,17 @@ impl Fetch {
             ("verified", &obtained.verified),
             ("sha256", &obtained.sha256),
             ("path", &obtained.path.display().to_string()),
-        ])
+        ])?;
+        for supply in supplies {
+            print("\n")?;
+            pairs(&[
+                ("origin", &supply.url),
+                ("verified", &supply.verified),
+                ("sha256", &supply.sha256),
+                ("path", &supply.path.display().to_string()),
+            ])?;
+        }
+        Ok(())
     }
 
     fn list_images(&self) -> Result<()> {

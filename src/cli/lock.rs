@@ -31,7 +31,9 @@ impl Lock {
         let cluster = config::load(&self.file)?;
         let path = LockFile::path(&cluster.directory);
         let before = LockFile::load(&path)?;
-        let obtained = self.source.obtain(&cluster, &Cache::open()?, self.update, ui)?;
+        let cache = Cache::open()?;
+        let obtained = self.source.obtain(&cluster, &cache, self.update, ui)?;
+        self.source.supply(&cluster, &cache, &obtained.path, self.update, ui)?;
         ui.finish();
         let change = if LockFile::load(&path)? == before { "unchanged" } else { "written" };
         ui.note(&format!("`{}` is {change}", path.display()));

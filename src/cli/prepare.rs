@@ -13,7 +13,7 @@ use crate::emit::{InputRecord, PreparedBase};
 use crate::error::{Error, Result};
 use crate::image::{Architecture, Image};
 use crate::progress::Progress;
-use crate::source::{Cache, Package};
+use crate::source::{Cache, Package, Supplies};
 
 /// Prepare the base that all nodes share, and nothing else
 #[derive(Debug, Args)]
@@ -39,8 +39,8 @@ pub(super) struct Obtained {
     pub(super) base: PreparedBase,
     /// The hash of everything that went in.
     pub(super) key: String,
-    /// Of the base below it.
-    pub(super) base_record: InputRecord,
+    /// The base below it, and what else came from elsewhere.
+    pub(super) inputs: Vec<InputRecord>,
     pub(super) packages: Vec<Package>,
     /// Whether an earlier run had made it.
     pub(super) was_cached: bool,
@@ -74,13 +74,21 @@ pub(super) fn obtain(
 ) -> Result<Obtained> {
     let cache = Cache::open()?;
     let base = source.obtain(cluster, &cache, false, progress)?;
-    let prepared = prepare_base(cluster, &base.path, &cache, anew, progress)?;
+    let supplies = source.supply(cluster, &cache, &base.path, false, progress)?;
+    let prepared = prepare_base(cluster, &supplies, &base.path, &cache, anew, progress)?;
+    let mut inputs =
+        vec![InputRecord { name: "base".into(), origin: base.origin, sha256: base.sha256 }];
+    inputs.extend(supplies.all.into_iter().map(|it| InputRecord {
+        name: "download".into(),
+        origin: it.url,
+        sha256: it.sha256,
+    }));
     let disk = Arc::new(Raw::open(&prepared.image)?);
     let arch = arch_of(&prepared.image)?;
     Ok(Obtained {
         base: PreparedBase { path: prepared.image, disk, sha256: prepared.sha256, arch },
         key: prepared.key,
-        base_record: InputRecord { name: "base".into(), origin: base.origin, sha256: base.sha256 },
+        inputs,
         packages: prepared.packages,
         was_cached: prepared.was_cached,
     })
@@ -112,15 +120,15 @@ struct PreparedImage {
 #[cfg(target_os = "linux")]
 fn prepare_base(
     cluster: &Cluster,
+    supplies: &Supplies,
     base: &Path,
     cache: &Cache,
     anew: bool,
     progress: &dyn Progress,
 ) -> Result<PreparedImage> {
     use crate::prepare::{self, Sandbox};
-    let changes = crate::plan::prepare(cluster)?;
     let prepared =
-        prepare::prepare(cluster, &changes, base, cache, Sandbox::choose(), anew, progress)?;
+        prepare::prepare(cluster, supplies, base, cache, Sandbox::choose(), anew, progress)?;
     Ok(PreparedImage {
         image: prepared.image,
         key: prepared.key,
@@ -133,6 +141,7 @@ fn prepare_base(
 #[cfg(not(target_os = "linux"))]
 fn prepare_base(
     _cluster: &Cluster,
+    _supplies: &Supplies,
     _base: &Path,
     _cache: &Cache,
     _anew: bool,

@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::prepare::arch_of;
 use crate::config::{Base, Cluster};
 use crate::error::Result;
+use crate::plan;
 use crate::progress::Progress;
-use crate::source::{Cache, Catalogue, Obtained, Options, Source};
+use crate::source::{Cache, Catalogue, Obtained, Options, Source, Supplies};
 
 /// How a base may be obtained.
 #[derive(Debug, Args)]
@@ -41,6 +43,21 @@ impl SourceArgs {
         let catalogue = self.catalogue()?;
         self.source(cache, &catalogue, &cluster.directory, update, progress)
             .obtain_locked(&cluster.base)
+    }
+
+    /// What a cluster needs from elsewhere besides its base, as its lock file pins it.
+    pub(super) fn supply(
+        &self,
+        cluster: &Cluster,
+        cache: &Cache,
+        base: &Path,
+        update: bool,
+        progress: &dyn Progress,
+    ) -> Result<Supplies> {
+        let catalogue = self.catalogue()?;
+        let changes = plan::prepare(cluster)?;
+        self.source(cache, &catalogue, &cluster.directory, update, progress)
+            .supply(&changes, arch_of(base)?)
     }
 
     /// An image of the catalogue, without a cluster.

@@ -82,7 +82,8 @@ pub struct Bootstrap {
 }
 
 /// A processor architecture under Debian's name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Arch {
     /// 64-bit PC.
     Amd64,
@@ -412,8 +413,8 @@ pub struct AptSource {
     pub components: Vec<String>,
     /// Where its key is.
     pub key_url: String,
-    /// The key's fingerprint, 40 hexadecimal digits.
-    pub fingerprint: String,
+    /// The key's fingerprint, 40 hexadecimal digits; `None` trusts the first one that comes.
+    pub fingerprint: Option<String>,
 }
 
 /// What the kernel is told.
@@ -465,7 +466,7 @@ pub struct OverlayFile {
 /// A download put into the prepared base.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Artifact {
-    /// https.
+    /// https, or http when its hash is given.
     pub url: String,
     /// What it must hash to.
     pub checksum: Checksum,

@@ -5,7 +5,7 @@ use std::fmt;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::config::Checksum;
+use crate::config::{Arch, Checksum};
 
 /// One change to an image, and who asked for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,8 +100,8 @@ pub enum Action {
         text: String,
         /// Where its key is.
         key_url: String,
-        /// The key's fingerprint, 40 hexadecimal digits.
-        fingerprint: String,
+        /// The key's fingerprint, 40 hexadecimal digits; `None` trusts the first one that comes.
+        fingerprint: Option<String>,
     },
     /// A package's state.
     Package {
@@ -112,10 +112,12 @@ pub enum Action {
     },
     /// A file from elsewhere, root's.
     Download {
-        /// https.
+        /// https, or http when its hash is given.
         url: String,
         /// What it must hash to.
         checksum: Checksum,
+        /// For images of this architecture only.
+        arch: Option<Arch>,
         /// Where it goes.
         path: String,
         /// Permission bits.

@@ -130,7 +130,9 @@ fn subject(action: &Action) -> (&'static str, String) {
             let name = name.split('=').next().unwrap_or(name);
             (if is_held { "hold" } else { "package" }, name.to_owned())
         }
-        Action::Download { path, .. }
+        // One path may hold another file on another processor.
+        Action::Download { path, arch: Some(arch), .. } => (arch.name(), path.clone()),
+        Action::Download { path, arch: None, .. }
         | Action::File { path, .. }
         | Action::Directory { path, .. }
         | Action::Symlink { path, .. }

@@ -94,6 +94,7 @@ fn download(artifact: &Artifact, renderer: &Renderer<'_>) -> Result<Action> {
     Ok(Action::Download {
         url: renderer.render_word(&title, &artifact.url)?,
         checksum,
+        arch: artifact.arch,
         path: artifact.path.clone(),
         mode: artifact.mode,
     })

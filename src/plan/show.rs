@@ -9,10 +9,17 @@ use crate::config::Checksum;
 pub fn describe(change: &Change) -> String {
     let action = match &change.action {
         Action::Grow { size } => format!("grow the disk to {} MiB", size >> 20),
-        Action::AptSource { name, .. } => format!("add the apt source {name}"),
+        Action::AptSource { name, key_url, fingerprint, .. } => {
+            let trust = match fingerprint {
+                Some(fingerprint) => format!("with the key {fingerprint}"),
+                None => format!("with the key at {key_url}, trusted at first use"),
+            };
+            format!("add the apt source {name} {trust}")
+        }
         Action::Package { name, state } => format!("{} {name}", package_verb(*state)),
-        Action::Download { url, path, mode, .. } => {
-            format!("download {path}, mode {mode:04o}, from {url}")
+        Action::Download { url, path, mode, arch, .. } => {
+            let arch = arch.map(|arch| format!(" for {}", arch.name())).unwrap_or_default();
+            format!("download {path}{arch}, mode {mode:04o}, from {url}")
         }
         Action::File { path, content, mode, owner } => {
             format!("write {path}, mode {mode:04o}{}, {}", owned_by(owner), weigh(content))
@@ -55,8 +62,11 @@ pub fn to_json(change: &Change) -> Value {
         Action::Package { name, state } => {
             ("package", json!({ "name": name, "state": package_state(*state) }))
         }
-        Action::Download { url, checksum, path, mode } => {
+        Action::Download { url, checksum, arch, path, mode } => {
             let mut object = json!({ "url": url, "path": path, "mode": octal(*mode) });
+            if let Some(arch) = arch {
+                object["arch"] = json!(arch);
+            }
             match checksum {
                 Checksum::Sha256(hash) => object["sha256"] = json!(hash),
                 Checksum::Sha256Url(url) => object["sha256_url"] = json!(url),

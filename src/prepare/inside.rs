@@ -1,6 +1,8 @@
 //! Preparing a root file system, inside the sandbox.
 
-use std::fs;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Seek as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -16,8 +18,9 @@ use super::mkfs::Place;
 use super::packages;
 use super::root::Root;
 use super::sandbox::Chroot;
-use crate::error::{Context, Result};
-use crate::fs::Tree;
+use crate::config::Checksum;
+use crate::error::{Context, Error, Result};
+use crate::fs::{Attributes, Tree};
 use crate::plan::{Action, Change, Content, Origin, Owner, PackageState, UnitState};
 use crate::progress::Progress;
 use crate::source::Package;
@@ -39,6 +42,8 @@ pub(crate) struct PrepareJob {
     pub firmware: Vec<FirmwarePart>,
     /// What is to be done, in this order; packages and their sources come first.
     pub changes: Vec<Change>,
+    /// Verified files from elsewhere, by their SHA-256.
+    pub files: BTreeMap<String, PathBuf>,
     /// The .deb files of earlier builds.
     pub archives: PathBuf,
     /// Where apt's output goes.
@@ -55,8 +60,9 @@ impl PrepareJob {
         let firmware = Firmware::open(&self.place.disk, &self.firmware, scratch)?;
         self.install(root.path(), &firmware, scratch, &mut log, progress)?;
         progress.stage("applying the profile");
+        let mut files = self.open_files()?;
         let chroot = Chroot::enter(root.path(), &firmware.lent())?;
-        finish(&self.changes)?;
+        finish(&self.changes, &mut files)?;
         let status = fs::read_to_string(packages::STATUS)
             .context(|| "reading the image's list of packages")?;
         chroot.leave()?;
@@ -64,6 +70,15 @@ impl PrepareJob {
         root.close()?;
         firmware.close(&self.place.disk)?;
         Ok(packages::installed(&status))
+    }
+
+    /// The files from elsewhere, while they can still be reached.
+    fn open_files(&self) -> Result<BTreeMap<String, File>> {
+        let open = |(sha256, path): (&String, &PathBuf)| {
+            let file = File::open(path).context(|| format!("opening `{}`", path.display()))?;
+            Ok((sha256.clone(), file))
+        };
+        self.files.iter().map(open).collect()
     }
 
     /// Brings sources and packages into the root.
@@ -133,23 +148,30 @@ fn source_file(change: &Change) -> Option<Change> {
 }
 
 /// Everything but packages, then what makes the root fit to be shared by many machines.
-fn finish(changes: &[Change]) -> Result<()> {
-    let rest: Vec<Change> = changes
-        .iter()
-        .filter(|change| {
-            !matches!(
-                change.action,
-                Action::Package { .. }
-                    | Action::AptSource { .. }
-                    | Action::Download { .. }
-                    | Action::Grow { .. }
-            )
-        })
-        .cloned()
-        .chain(first_boot())
-        .collect();
-    stamp::apply(&mut LiveTree, &rest)?;
+fn finish(changes: &[Change], files: &mut BTreeMap<String, File>) -> Result<()> {
+    for change in changes {
+        match &change.action {
+            Action::Package { .. } | Action::AptSource { .. } | Action::Grow { .. } => {}
+            Action::Download { checksum: Checksum::Sha256(sha256), path, mode, .. } => {
+                put(files.get_mut(sha256), Path::new(path), *mode)?;
+            }
+            _ => stamp::apply(&mut LiveTree, std::slice::from_ref(change))?,
+        }
+    }
+    stamp::apply(&mut LiveTree, &first_boot())?;
     generalise(&mut LiveTree)
+}
+
+/// Puts a file from elsewhere where it belongs.
+fn put(file: Option<&mut File>, path: &Path, mode: u32) -> Result<()> {
+    let put = || {
+        let file = file.ok_or_else(|| Error::failure("it was not fetched"))?;
+        file.rewind()?;
+        let size = file.metadata()?.len();
+        stamp::create_parents(&mut LiveTree, path)?;
+        LiveTree.write_from(path, file, size, Some(Attributes { mode, uid: 0, gid: 0 }))
+    };
+    put().context(|| format!("writing `{}`", path.display()))
 }
 
 /// A first boot runs `systemctl preset-all`, and Debian ships no `disable *`: without one, every

@@ -27,7 +27,7 @@ use crate::disk::Raw;
 use crate::error::{Error, Result};
 use crate::plan::{Action, Change};
 use crate::progress::Progress;
-use crate::source::{self, Cache, Package};
+use crate::source::{self, Cache, Package, Supplies};
 pub(crate) use apt_output::{Watcher, failure};
 pub(crate) use generalise::generalise;
 pub(crate) use inside::first_boot;
@@ -73,20 +73,20 @@ impl Sandbox {
 
 /// Prepares `base`, a raw image, or finds it in the cache prepared like this before.
 ///
-/// `changes` are those that all nodes share, in their order. None may hold a secret: what
+/// The changes are those that all nodes share, in their order. None may hold a secret: what
 /// is prepared stays in the cache, readable by whoever can read that. `anew` prepares even what the
 /// cache has.
 pub fn prepare(
     cluster: &Cluster,
-    changes: &[Change],
+    supplies: &Supplies,
     base: &Path,
     cache: &Cache,
     sandbox: Sandbox,
     anew: bool,
     progress: &dyn Progress,
 ) -> Result<Prepared> {
+    let changes = supplies.changes.as_slice();
     refuse_secrets(changes)?;
-    refuse_downloads(changes)?;
     let base_sha256 = if let Some(about) = cache.about(base) {
         about.sha256
     } else {
@@ -106,6 +106,7 @@ pub fn prepare(
             place: parts.root,
             firmware: parts.firmware,
             changes: changes.to_vec(),
+            files: supplies.all.iter().map(|it| (it.sha256.clone(), it.path.clone())).collect(),
             archives: cache.folder("debs")?,
             log,
         };
@@ -131,17 +132,6 @@ fn new_size(changes: &[Change]) -> Option<u64> {
     changes.iter().rev().find_map(|change| match change.action {
         Action::Grow { size } => Some(size),
         _ => None,
-    })
-}
-
-fn refuse_downloads(changes: &[Change]) -> Result<()> {
-    let url = changes.iter().find_map(|change| match &change.action {
-        Action::AptSource { key_url: url, .. } | Action::Download { url, .. } => Some(url),
-        _ => None,
-    });
-    url.map_or(Ok(()), |url| {
-        Err(Error::failure(format!("nodeforge cannot download `{url}` yet"))
-            .hint("use packages of the base's own repositories, and overlays for files"))
     })
 }
 

@@ -5,7 +5,7 @@
 //! folder `.<key>.<random>` is itself locked, shared, by everyone at work in it.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
 use super::about::{About, Package};
+use super::supply::FILES;
 use crate::digest::sha256_of_disk;
 use crate::disk::Raw;
 use crate::error::{Context, Error, Result};
@@ -154,6 +155,46 @@ impl Cache {
         let image = self.find(kind, key);
         self.keep_to_limit(progress)?;
         image.ok_or_else(|| Error::failure("the image just made is not in the cache"))
+    }
+
+    /// Writes a small file of the cache, whole or not at all.
+    pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+        let write = || {
+            let folder = path.parent().unwrap_or(Path::new("."));
+            let mut file = tempfile::NamedTempFile::new_in(folder)?;
+            file.write_all(bytes)?;
+            file.persist(path)?;
+            io::Result::Ok(())
+        };
+        write().context(|| format!("writing `{}`", path.display()))
+    }
+
+    /// The file under its SHA-256; `make` is called when it is not there, with the path where it
+    /// has to be. It appears whole, made by one of several processes that want it.
+    pub(super) fn file(
+        &self,
+        sha256: &str,
+        progress: &dyn Progress,
+        make: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<PathBuf> {
+        let parent = self.folder(FILES)?;
+        let place = parent.join(sha256);
+        if place.exists() {
+            return Ok(place);
+        }
+        let _lock = lock(&parent, sha256, progress)?;
+        if place.exists() {
+            return Ok(place);
+        }
+        let temporary = tempfile::Builder::new().prefix(".new").tempfile_in(&parent)?;
+        make(temporary.path())?;
+        let publish = || {
+            temporary.as_file().sync_all()?;
+            temporary.persist(&place)?;
+            io::Result::Ok(())
+        };
+        publish().context(|| format!("moving a file to `{}`", place.display()))?;
+        Ok(place)
     }
 }
 

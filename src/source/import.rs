@@ -53,7 +53,7 @@ pub(super) fn compressed(path: &Path, output: &Path, sha256: &str) -> Result<Str
     }
     match unpacked {
         Unpacked::Image { sha256, .. } => Ok(sha256),
-        Unpacked::Container => {
+        Unpacked::Container | Unpacked::File => {
             Err(Error::failure(format!("`{}` is not compressed", path.display())))
         }
     }

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use super::about::About;
 use super::cache::{ABOUT, Cache, DISK, is_sound, remove, try_lock};
 use super::obtain::{BASES, PARTS};
+use super::supply::{FILES, KEYS};
 use crate::error::{Context as _, Error, Result};
 use crate::interrupt;
 use crate::progress::Progress;
@@ -15,7 +16,7 @@ use crate::progress::Progress;
 /// The most bytes the cache may take, as a size like `20G`.
 const VARIABLE: &str = "NODEFORGE_CACHE_SIZE";
 /// Folders with no images in them.
-const OTHERS: [&str; 4] = ["debs", "hashes", "logs", PARTS];
+const OTHERS: [&str; 6] = ["debs", FILES, "hashes", KEYS, "logs", PARTS];
 
 /// An image in the cache.
 #[derive(Clone, Debug)]

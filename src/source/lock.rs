@@ -20,6 +20,12 @@ pub struct Lock {
     /// The base.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<LockedBase>,
+    /// The keys of apt sources.
+    #[serde(rename = "key", skip_serializing_if = "Vec::is_empty", default)]
+    pub keys: Vec<LockedKey>,
+    /// Files from elsewhere.
+    #[serde(rename = "artifact", skip_serializing_if = "Vec::is_empty", default)]
+    pub artifacts: Vec<LockedArtifact>,
     /// What later versions of nodeforge pin stays.
     #[serde(flatten)]
     rest: toml::Table,
@@ -56,9 +62,37 @@ pub struct LockedBase {
     pub verified: String,
 }
 
+/// The key of an apt source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockedKey {
+    /// Where it came from.
+    pub url: String,
+    /// 40 hexadecimal digits.
+    pub fingerprint: String,
+    /// SHA-256 of the key as the image has it: armored, and no other with it.
+    pub sha256: String,
+}
+
+/// A file from elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockedArtifact {
+    /// Where it came from.
+    pub url: String,
+    /// 64 hexadecimal digits.
+    pub sha256: String,
+    /// What named that hash.
+    pub verified: String,
+}
+
 impl Default for Lock {
     fn default() -> Self {
-        Self { version: VERSION, base: None, rest: toml::Table::new() }
+        Self {
+            version: VERSION,
+            base: None,
+            keys: Vec::new(),
+            artifacts: Vec::new(),
+            rest: toml::Table::new(),
+        }
     }
 }
 

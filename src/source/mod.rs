@@ -20,6 +20,7 @@ mod obtain;
 mod openpgp;
 mod remote;
 mod retry;
+mod supply;
 mod unpack;
 
 pub use about::{About, Package};
@@ -30,5 +31,6 @@ pub(crate) use cache::Made;
 pub use cache::{Cache, CachedImage};
 pub use catalogue::{Catalogue, Entry};
 pub use keep::{Kept, Limits, Pruned};
-pub use lock::{Lock, LockedBase};
+pub use lock::{Lock, LockedArtifact, LockedBase, LockedKey};
 pub use obtain::{Obtained, Options, Source};
+pub use supply::{Supplies, Supply};

@@ -209,6 +209,7 @@ impl Source<'_> {
                 url: &remote.url,
                 hashes: remote.hashes.clone(),
                 verifier: remote.verifier.as_ref(),
+                is_image: true,
                 limit: remote.limit,
                 key: &remote.key,
             };
@@ -418,7 +419,7 @@ fn fetched(request: String, image: CachedImage, from: &Provenance, was_cached: b
     }
 }
 
-fn would_change(path: &Path, why: &str) -> Error {
+pub(super) fn would_change(path: &Path, why: &str) -> Error {
     Error::input(format!("`{}` would change: {why}", path.display()))
         .hint("run it without `--locked`, or `nodeforge lock`, and look at the difference")
 }

@@ -6,7 +6,9 @@
 use std::io::Read;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use pgp::composed::{Deserializable, DetachedSignature, SignedPublicKey, SignedPublicSubKey};
+use pgp::composed::{
+    ArmorOptions, Deserializable, DetachedSignature, SignedPublicKey, SignedPublicSubKey,
+};
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{
     PublicKey, PublicSubkey, Signature, SignatureType, SignatureVersion, SubpacketData,
@@ -35,9 +37,12 @@ impl Certificate {
         let wrong = |error: pgp::errors::Error| {
             Error::failure(error.to_string()).context("this is no OpenPGP key")
         };
-        let (keys, _) = SignedPublicKey::from_reader_many(bytes).map_err(wrong)?;
-        // One of a keyring's keys that cannot be read takes none of the others with it.
-        let keys: Vec<Self> = keys.take(MANY).filter_map(|key| key.ok().map(Self)).collect();
+        let mut keys = Vec::new();
+        for block in blocks(bytes) {
+            let (found, _) = SignedPublicKey::from_reader_many(block).map_err(wrong)?;
+            // One of a keyring's keys that cannot be read takes none of the others with it.
+            keys.extend(found.take(MANY).filter_map(|key| key.ok().map(Self)));
+        }
         if keys.is_empty() {
             return Err(Error::failure("this is no OpenPGP key"));
         }
@@ -47,6 +52,13 @@ impl Certificate {
     /// Of the primary key, in upper-case hexadecimal digits.
     pub(super) fn fingerprint(&self) -> String {
         format!("{:X}", self.0.fingerprint())
+    }
+
+    /// The key as a text file (RFC 9580, 6.2).
+    pub(super) fn armored(&self) -> Result<String> {
+        self.0
+            .to_armored_string(ArmorOptions::default())
+            .map_err(|error| Error::failure(error.to_string()).context("writing an OpenPGP key"))
     }
 
     /// Self-signatures that hold, the newest first.
@@ -131,6 +143,24 @@ impl Certificate {
         check_strength(subkey.key.public_params(), &name)
     }
 }
+
+/// The armored blocks of a file, where keys were put one after the other; else all of it.
+fn blocks(bytes: &[u8]) -> Vec<&[u8]> {
+    let mut starts: Vec<usize> = bytes
+        .windows(BEGIN.len())
+        .enumerate()
+        .filter_map(|(at, window)| (window == BEGIN).then_some(at))
+        .take(MANY)
+        .collect();
+    if starts.len() < 2 {
+        return vec![bytes];
+    }
+    starts.push(bytes.len());
+    starts.windows(2).map(|ends| &bytes[ends[0]..ends[1]]).collect()
+}
+
+/// What an armored key begins with (RFC 9580, 6.2.1).
+const BEGIN: &[u8] = b"-----BEGIN PGP PUBLIC KEY BLOCK-----";
 
 /// As many packets of a file as are looked at.
 const MANY: usize = 256;

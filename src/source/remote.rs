@@ -11,7 +11,7 @@ use crate::error::{Context as _, Error, Result};
 use crate::progress::Progress;
 
 /// The most bytes a file of checksums may have.
-const CHECKSUMS_LIMIT: u64 = 8 << 20;
+pub(super) const CHECKSUMS_LIMIT: u64 = 8 << 20;
 
 /// A download and everything that says what it must be.
 pub(super) struct Remote {
@@ -200,7 +200,7 @@ fn is_address(text: &str) -> bool {
     text.starts_with("https://") || text.starts_with("http://")
 }
 
-fn with_fingerprint(bytes: &[u8], fingerprint: &str) -> Result<Certificate> {
+pub(super) fn with_fingerprint(bytes: &[u8], fingerprint: &str) -> Result<Certificate> {
     let certificates = Certificate::read_all(bytes)?;
     let found: Vec<_> = certificates.iter().map(Certificate::fingerprint).collect();
     certificates.into_iter().find(|it| it.fingerprint() == fingerprint).ok_or_else(|| {
@@ -212,7 +212,7 @@ fn checked_verifier(bytes: &[u8], keys: &[Certificate], url: &str) -> Result<Ver
     Verifier::new(bytes, keys).context(|| format!("the signature `{url}` cannot be accepted"))
 }
 
-fn published(text: &str, url: &str, image: &str) -> Result<Hashes> {
+pub(super) fn published(text: &str, url: &str, image: &str) -> Result<Hashes> {
     let name = image.rsplit('/').next().unwrap_or(image);
     checksums::find(text, name).ok_or_else(|| {
         Error::failure(format!("`{url}` does not list `{name}`"))

@@ -74,6 +74,19 @@ pub(super) enum Unpacked {
     Image { size: u64, sha256: String },
     /// A qcow2 image: it must be whole before it can be read. Nothing was written.
     Container,
+    /// Not looked into: kept as it came.
+    File,
+}
+
+/// Writes `input` as it is.
+pub(super) fn keep(mut input: impl Read, mut output: &File, limit: u64) -> Result<Unpacked> {
+    let length = io::copy(&mut input.by_ref().take(limit + 1), &mut output)
+        .context(|| "writing the file")
+        .map_err(Trouble::Disk)?;
+    if length > limit {
+        return Err(Error::failure(format!("the file has more than {limit} bytes")).into());
+    }
+    Ok(Unpacked::File)
 }
 
 /// Writes the raw image that `input` holds into an empty file. An image of more than `limit`

@@ -53,7 +53,7 @@ pub(super) fn remove(tree: &mut dyn Tree, path: &str) -> Result<()> {
 }
 
 /// Makes the missing directories above `path`. One that is a symlink is followed.
-pub(super) fn create_parents(tree: &mut dyn Tree, path: &Path) -> Result<()> {
+pub(crate) fn create_parents(tree: &mut dyn Tree, path: &Path) -> Result<()> {
     let Some(parent) = path.parent() else {
         return Err(Error::input(format!("`{}` is no path of a file", path.display())));
     };

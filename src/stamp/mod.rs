@@ -8,6 +8,8 @@ mod units;
 
 use std::path::Path;
 
+pub(crate) use files::create_parents;
+
 use crate::error::{Context, Error, Kind, Result};
 use crate::fs::Tree;
 use crate::plan::{Action, Change};

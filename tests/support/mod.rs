@@ -2,12 +2,14 @@
 
 mod person;
 mod publisher;
+mod repository;
 mod run;
 mod server;
 mod tools;
 
 pub(crate) use person::Person;
 pub(crate) use publisher::{Gpg, Key, checksum, compress, disk, noise};
+pub(crate) use repository::{Repository, Style};
 pub(crate) use run::Run;
 pub(crate) use server::{Authority, Fault, Server};
 pub(crate) use tools::{partitions, tool};

@@ -17,12 +17,10 @@ pub(super) fn read(table: Table<'_>) -> Option<AptSource> {
     let suites = list(&table, "suites", "suites = [\"/\"]");
     let components = words(&table, table.strings("components"));
     let key_url = table.require("key_url", "key_url = \"https://…\"").and_then(|it| it.string());
+    let fingerprint = table.string("fingerprint");
     if let Some(url) = &key_url {
-        check_https(&table, url);
+        check_address(&table, url, fingerprint.is_some());
     }
-    let fingerprint = table
-        .require("fingerprint", "fingerprint = \"DE15B14486CD377B9E876E1A234654DA9A296436\"")
-        .and_then(|value| value.string());
     let fingerprint = fingerprint.and_then(|text| {
         let digits: String = text.value.chars().filter(|c| !c.is_whitespace()).collect();
         if digits.len() == 40 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -39,17 +37,18 @@ pub(super) fn read(table: Table<'_>) -> Option<AptSource> {
         suites,
         components,
         key_url: owned(key_url)?,
-        fingerprint: fingerprint?,
+        fingerprint,
     })
 }
 
 pub(super) fn read_artifact(table: Table<'_>) -> Option<Artifact> {
     let reader = table.reader;
     let url = table.require("url", "url = \"https://…\"").and_then(|value| value.string());
+    let (sha256, sha256_url) = (table.string("sha256"), table.string("sha256_url"));
     if let Some(url) = &url {
-        check_https(&table, url);
+        check_address(&table, url, sha256.is_some());
     }
-    let checksum = match (table.string("sha256"), table.string("sha256_url")) {
+    let checksum = match (sha256, sha256_url) {
         (Some(hash), None) => {
             let is_hash =
                 hash.value.len() == 64 && hash.value.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -59,7 +58,7 @@ pub(super) fn read_artifact(table: Table<'_>) -> Option<Artifact> {
             Some(Checksum::Sha256(hash.value.to_ascii_lowercase()))
         }
         (None, Some(url)) => {
-            check_https(&table, &url);
+            check_address(&table, &url, false);
             Some(Checksum::Sha256Url(url.value.to_owned()))
         }
         (Some(_), Some(url)) => {
@@ -98,9 +97,15 @@ fn words(table: &Table<'_>, values: Vec<Spanned<&str>>) -> Vec<String> {
     values.into_iter().map(|text| text.value.to_owned()).collect()
 }
 
-fn check_https(table: &Table<'_>, url: &Spanned<&str>) {
-    if !url.value.starts_with("https://") || url.value.contains(char::is_control) {
-        table.reader.wrong(&url.span, format!("`{}` is no https:// address", url.value));
+/// Plain http is for what is checked against something pinned. What a template makes of an address
+/// shows when it is read.
+fn check_address(table: &Table<'_>, url: &Spanned<&str>, is_pinned: bool) {
+    let text = url.value;
+    let is_good = text.starts_with("https://")
+        || text.starts_with("{{")
+        || is_pinned && text.starts_with("http://");
+    if !is_good || text.contains(char::is_control) {
+        table.reader.wrong(&url.span, format!("`{text}` is no https:// address"));
     }
 }
 

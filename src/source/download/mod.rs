@@ -38,7 +38,9 @@ pub(super) struct Wanted<'a> {
     pub(super) url: &'a str,
     pub(super) hashes: Hashes,
     pub(super) verifier: Option<&'a Verifier>,
-    /// The most bytes the raw image may have.
+    /// Whether a disk image is to be unpacked from it; else it is kept as it comes.
+    pub(super) is_image: bool,
+    /// The most bytes the raw image, or the file, may have.
     pub(super) limit: u64,
     /// The name of its part.
     pub(super) key: &'a str,
@@ -50,7 +52,7 @@ pub(super) struct Delivered {
     pub(super) hashes: Hashes,
     /// Its length in bytes.
     pub(super) size: u64,
-    /// SHA-256 of the raw image.
+    /// SHA-256 of the raw image, or the file.
     pub(super) raw_sha256: String,
 }
 
@@ -64,7 +66,7 @@ enum Failure {
     Stopped(Error),
 }
 
-/// Downloads a file whose part is in the folder `parts`, and writes its raw image to `disk`.
+/// Downloads a file whose part is in the folder `parts`, and writes it, or its raw image, to `disk`.
 pub(super) fn download(
     client: &Client,
     wanted: &Wanted<'_>,
@@ -140,6 +142,7 @@ fn pass(
         Unpacked::Image { sha256, .. } => sha256,
         Unpacked::Container => import::container(part.path(), disk, wanted.limit)
             .map_err(|trouble| failure(wanted, trouble))?,
+        Unpacked::File => hashes.sha256.clone().unwrap_or_default(),
     };
     Ok(Delivered { hashes, size: part.length(), raw_sha256 })
 }

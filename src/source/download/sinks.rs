@@ -61,7 +61,8 @@ impl<'scope> Sinks<'scope> {
             scope.spawn(move || verifier.verify(Chunks::new(chunks)))
         });
         let chunks = listen();
-        let image = scope.spawn(move || unpack::unpack(Chunks::new(chunks), output, wanted.limit));
+        let receive = if wanted.is_image { unpack::unpack } else { unpack::keep };
+        let image = scope.spawn(move || receive(Chunks::new(chunks), output, wanted.limit));
         Self { senders, hashes, signature, image }
     }
 

@@ -1,0 +1,132 @@
+//! Stage 1: real packages into a real base, in every sandbox, and what is left behind.
+
+mod downloads;
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use super::support::{Authority, Person, Run, Server, tool};
+
+const KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJqRRKt7qZ+7PAkXhbpA1tWiPCsw4oM/WAAYKXuoXMQS t";
+
+/// The base of the quickstart as somebody's raw image, bootstrapped once into their own cache.
+fn base(person: &Person) -> PathBuf {
+    bootstrapped(person, "suite = \"trixie\", arch = \"amd64\", layout = \"uefi\"")
+}
+
+fn bootstrapped(person: &Person, bootstrap: &str) -> PathBuf {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock();
+    let folder = person.folder();
+    let text = format!(
+        "[cluster]\nname = \"t\"\nprofile = \"quickstart\"\n[base]\nbootstrap = {{ {bootstrap} }}\n\
+         [access]\nuser = \"pi\"\nssh_authorized_keys = [\"{KEY}\"]\n[[node]]\nhostname = \"server1\"\n"
+    );
+    fs::write(folder.path().join("cluster.toml"), text).expect("written");
+    let said = Run::by(person, ["fetch", "--json"]).folder(folder.path()).succeeds().stdout_text();
+    let said: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    PathBuf::from(said["path"].as_str().expect("a path"))
+}
+
+/// A cluster with a profile of its own, a cache of its own, and servers to fetch from.
+struct Stand {
+    person: Person,
+    folder: tempfile::TempDir,
+    base: PathBuf,
+    plain: Server,
+    secure: Server,
+    authority: Authority,
+}
+
+impl Stand {
+    fn new(person: Person) -> Self {
+        let base = base(&person);
+        Self::on(person, base)
+    }
+
+    fn on(person: Person, base: PathBuf) -> Self {
+        let folder = person.folder();
+        let authority = Authority::new();
+        // Others must be able to read it.
+        tool(
+            "chmod",
+            [
+                "-R".as_ref(),
+                "a+rX".as_ref(),
+                authority.certificate().parent().expect("a folder").as_os_str(),
+            ],
+        );
+        let (plain, secure) = (Server::http(), Server::https(&authority));
+        Self { person, folder, base, plain, secure, authority }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes cluster file and profile; `PLAIN` and `SECURE` in it stand for the servers.
+    fn profile(&self, text: &str) {
+        let text =
+            text.replace("PLAIN", &self.plain.url("")).replace("SECURE", &self.secure.url(""));
+        let profile = self.path("own");
+        fs::create_dir_all(&profile).expect("made");
+        let profile_text = format!(
+            "description = \"a test\"\n{text}\n[[role]]\nname = \"server\"\npattern = \"server[0-9]+\"\n\
+             kind = \"control-plane\"\nfirst = \"server1\"\n"
+        );
+        fs::write(profile.join("profile.toml"), profile_text).expect("written");
+        let cluster = format!(
+            "[cluster]\nname = \"t\"\nprofile = \"./own\"\n[base]\npath = \"{}\"\n\
+             [access]\nuser = \"pi\"\nssh_authorized_keys = [\"{KEY}\"]\n[[node]]\nhostname = \"server1\"\n",
+            self.base.display()
+        );
+        fs::write(self.path("cluster.toml"), cluster).expect("written");
+    }
+
+    fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Run {
+        Run::by(&self.person, arguments)
+            .folder(self.folder.path())
+            .env("XDG_CACHE_HOME", self.path("cache"))
+            .env("SSL_CERT_FILE", self.authority.certificate())
+    }
+
+    /// Prepares; gives what was printed as JSON.
+    #[track_caller]
+    fn prepare(&self, arguments: &[&str]) -> serde_json::Value {
+        let all = ["prepare", "--json"].iter().chain(arguments);
+        let said = self.run(all).succeeds().stdout_text();
+        serde_json::from_str(&said).expect("JSON")
+    }
+
+    /// Wants preparing to fail, and gives what was said.
+    #[track_caller]
+    fn fails(&self, arguments: &[&str]) -> String {
+        self.run(["prepare"].iter().chain(arguments)).fails().stderr_text()
+    }
+
+    fn lock(&self) -> toml::Table {
+        let text = fs::read_to_string(self.path("nodeforge.lock")).expect("a lock");
+        toml::from_str(&text).expect("TOML")
+    }
+}
+
+/// The image that preparing made.
+fn image(said: &serde_json::Value) -> PathBuf {
+    PathBuf::from(said["path"].as_str().expect("a path"))
+}
+
+/// A partition of an image as debugfs and e2fsck name it.
+fn root(image: &Path) -> String {
+    let parts = super::support::partitions(image);
+    // The root is the last to end.
+    let (_, range) = parts.into_iter().max_by_key(|(_, range)| range.end).expect("partitions");
+    format!("{}?offset={}", image.display(), range.start)
+}
+
+/// A file of the root file system, read by debugfs.
+fn cat(image: &Path, path: &str) -> String {
+    tool("debugfs", ["-R", &format!("cat {path}"), &root(image)])
+}
