@@ -9,6 +9,7 @@ mod cli;
 mod fetch;
 mod firstboot;
 mod flash;
+mod fusion;
 mod prepare;
 mod quickstart;
 mod tools;

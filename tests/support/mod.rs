@@ -2,6 +2,7 @@
 
 mod person;
 mod publisher;
+mod python;
 mod repository;
 mod run;
 mod server;
@@ -10,6 +11,7 @@ mod tools;
 pub(crate) use person::Person;
 pub(crate) use publisher::{Gpg, Key, checksum, compress, disk, noise};
 pub(crate) use repository::{Repository, Style};
+pub(crate) use python::python_tool;
 pub(crate) use run::Run;
 pub(crate) use server::{Authority, Fault, Server};
 pub(crate) use tools::{partitions, tool};

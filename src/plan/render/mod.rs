@@ -47,6 +47,10 @@ impl<'a> Renderer<'a> {
         syntax.keep_trailing_newline(true).trim_blocks(true).lstrip_blocks(true);
         environment.set_syntax(syntax.build().expect("the default syntax, whitespace aside"));
         environment.set_fuel(Some(FUEL));
+        // How a template refuses values that do not go together.
+        environment.add_function("fail", |message: String| -> Result<Value, minijinja::Error> {
+            Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+        });
         // Only so do errors know their place.
         environment.set_debug(true);
         let (used, common, nodes) = (Used::default(), OnceCell::new(), OnceCell::new());
