@@ -18,7 +18,7 @@ use crate::digest;
 use crate::disk::{CLUSTER, Delta, Disk, Overlay};
 use crate::emit::{
     Artifact, Emission, FileRecord, InputRecord, Manifest, NodeDisk, NodeRecord, PreparedBase,
-    Staging, parallel, write_synced,
+    Staging, parallel, write_handouts, write_synced,
 };
 use crate::error::{Context, Error, Result};
 use crate::image::{FsckPolicy, Image};
@@ -88,6 +88,7 @@ impl Build {
             .map(|node| Ok((*node, plan::node(&cluster, node, &secrets)?)))
             .collect::<Result<Vec<_>>>()?;
         let template_plan = plan::template(&cluster)?;
+        let handouts = plan::handouts(&cluster, &secrets)?;
 
         let staging = Staging::new(output)?;
         let prepared = prepare::obtain(&cluster, &self.source, self.no_cache, ui)?;
@@ -115,7 +116,8 @@ impl Build {
             nodes: &disks,
             formats,
         };
-        let artifacts = emission.run(&staging, jobs, ui)?;
+        let mut artifacts = emission.run(&staging, jobs, ui)?;
+        artifacts.extend(write_handouts(&handouts, &staging)?);
 
         ui.stage("publishing");
         let manifest = manifest(&cluster, &file, &prepared, &stamped, &artifacts, output)?;

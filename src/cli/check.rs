@@ -26,13 +26,7 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         let cluster = config::load(&self.file)?;
-        // Secrets that are not there yet are made up: templates must render, and nothing is kept.
-        let secrets = Secrets::load_or_pretend(&cluster)?;
-        plan::prepare(&cluster)?;
-        plan::template(&cluster)?;
-        for node in &cluster.nodes {
-            plan::node(&cluster, node, &secrets)?;
-        }
+        plan_all(&cluster)?;
 
         let base = describe_base(&cluster.base);
         let formats: Vec<_> = cluster.output.formats.iter().map(|it| it.name()).collect();
@@ -63,6 +57,19 @@ impl Check {
         ));
         Ok(())
     }
+}
+
+/// Plans everything that a build would, down to the last template.
+pub(super) fn plan_all(cluster: &Cluster) -> Result<()> {
+    // Secrets that are not there yet are made up: templates must render, and nothing is kept.
+    let secrets = Secrets::load_or_pretend(cluster)?;
+    plan::prepare(cluster)?;
+    plan::template(cluster)?;
+    for node in &cluster.nodes {
+        plan::node(cluster, node, &secrets)?;
+    }
+    plan::handouts(cluster, &secrets)?;
+    Ok(())
 }
 
 fn as_json(cluster: &Cluster, base: &str, formats: &[&str]) -> serde_json::Value {

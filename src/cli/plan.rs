@@ -7,7 +7,7 @@ use super::ui::Ui;
 use super::{file_and_nodes, print_json, select};
 use crate::config::{self, Secrets};
 use crate::error::{Error, Result};
-use crate::plan::{self, Change};
+use crate::plan::{self, Change, Handout};
 
 /// Show every change that a build makes to the base and to each node
 #[derive(Debug, Args)]
@@ -45,14 +45,21 @@ impl Plan {
             return Ok(());
         }
         let prepare = plan::prepare(&cluster)?;
+        let handouts = plan::handouts(&cluster, &secrets)?;
         if self.json {
-            return print_json(&as_json(&prepare, &plans));
+            return print_json(&as_json(&prepare, &plans, &handouts));
         }
         let mut text = String::new();
         section(&mut text, "prepared base", &prepare);
         for (hostname, changes) in &plans {
             text.push('\n');
             section(&mut text, hostname, changes);
+        }
+        if !handouts.is_empty() {
+            text.push_str("\nhandouts\n");
+        }
+        for handout in &handouts {
+            show_handout(&mut text, handout);
         }
         anstream::print!("{text}");
         if !secrets.is_stored() {
@@ -69,6 +76,18 @@ fn section(text: &mut String, title: &str, changes: &[Change]) {
     }
 }
 
+/// A handout with what is in it, unless that is secret.
+fn show_handout(text: &mut String, handout: &Handout) {
+    writeln!(text, "  {}", plan::describe_handout(handout)).expect("writing to a string");
+    if !handout.content.secrets.is_empty() {
+        return;
+    }
+    for line in String::from_utf8_lossy(&handout.content.bytes).lines() {
+        let line = format!("    | {line}");
+        writeln!(text, "{}", line.trim_end()).expect("writing to a string");
+    }
+}
+
 /// What one has and the other has not, as diff(1) marks it.
 fn difference(first: &str, one: &[Change], second: &str, other: &[Change]) -> String {
     let mut text = format!("--- {first}\n+++ {second}\n");
@@ -80,11 +99,12 @@ fn difference(first: &str, one: &[Change], second: &str, other: &[Change]) -> St
     text
 }
 
-fn as_json(prepare: &[Change], plans: &[(&str, Vec<Change>)]) -> Value {
+fn as_json(prepare: &[Change], plans: &[(&str, Vec<Change>)], handouts: &[Handout]) -> Value {
     let list = |changes: &[Change]| changes.iter().map(plan::to_json).collect::<Vec<_>>();
     let nodes: Vec<_> = plans
         .iter()
         .map(|(hostname, changes)| json!({ "hostname": hostname, "changes": list(changes) }))
         .collect();
-    json!({ "prepare": list(prepare), "nodes": nodes })
+    let handouts: Vec<_> = handouts.iter().map(plan::handout_to_json).collect();
+    json!({ "prepare": list(prepare), "nodes": nodes, "handouts": handouts })
 }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Context as _, Error, Result};
 
@@ -12,6 +12,14 @@ pub(super) const MOST_TOML: u64 = 16 << 20;
 pub(super) const MOST_CONTENT: u64 = 16 << 20;
 /// The most a key, hash or list of keys may hold, in bytes.
 pub(super) const MOST_KEY: u64 = 1 << 20;
+
+/// A path as a file in `directory` means it: `~` is the user's home.
+pub(super) fn resolve(directory: &Path, path: &Path) -> PathBuf {
+    match (path.strip_prefix("~"), std::env::home_dir()) {
+        (Ok(rest), Some(home)) => home.join(rest),
+        _ => directory.join(path),
+    }
+}
 
 /// A file's bytes; more than `most` of them are an error, and never read.
 pub(super) fn read(path: &Path, most: u64) -> Result<Vec<u8>> {

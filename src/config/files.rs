@@ -1,60 +1,81 @@
 //! `[[files]]`: single extra files, in cluster files and in a profile's roles.
 
 use super::reader::{Reader, Spanned, Table};
-use super::{ExtraFile, file};
-use crate::error::Result;
+use super::{ExtraFile, condition, file};
+use crate::error::{Place, Result};
 
-/// Reads what a `source` names.
-pub(super) type Load<'a> = &'a dyn Fn(&str) -> Result<Vec<u8>>;
+/// Reads the file that a `source` names: its bytes, and what to call it in errors.
+pub(super) type Load<'a> = dyn Fn(&str) -> Result<(Vec<u8>, String)> + 'a;
 
-/// All of `[[files]]` of a table of the cluster file.
-pub(super) fn read_all(table: &Table<'_>) -> Vec<ExtraFile> {
-    let reader = table.reader;
-    read_all_from(table, &|source| file::read(&reader.resolve(source), file::MOST_CONTENT))
+/// What stands in a file.
+pub(super) struct Body {
+    pub(super) bytes: Vec<u8>,
+    pub(super) is_template: bool,
+    pub(super) template_name: String,
 }
 
-/// All of `[[files]]` of a table whose sources are elsewhere.
-pub(super) fn read_all_from(table: &Table<'_>, load: Load<'_>) -> Vec<ExtraFile> {
+/// All of `[[files]]` of a table in a cluster file.
+pub(super) fn read_all(table: &Table<'_>) -> Vec<ExtraFile> {
+    let reader = table.reader;
+    read_with(table, &|source| {
+        let bytes = file::read(&reader.resolve(source), file::MOST_CONTENT)?;
+        Ok((bytes, source.to_owned()))
+    })
+}
+
+/// All of `[[files]]` of a table, whose sources are where `load` finds them.
+pub(super) fn read_with(table: &Table<'_>, load: &Load<'_>) -> Vec<ExtraFile> {
     table.tables("files").into_iter().filter_map(|table| read(table, load)).collect()
 }
 
-fn read(table: Table<'_>, load: Load<'_>) -> Option<ExtraFile> {
+fn read(table: Table<'_>, load: &Load<'_>) -> Option<ExtraFile> {
     let reader = table.reader;
     let path = table.require("path", "path = \"/etc/motd\"").and_then(|value| value.string());
+    let span = path.as_ref().map_or(table.span(), |path| path.span.clone());
     let path = path.and_then(|path| check_path(reader, &path));
     let mode = table.get("mode").map_or(Some(0o644), |value| read_mode(reader, &value.string()?));
-    let owner = table.string("owner").map(|owner| read_owner(reader, &owner));
-    let content = table.string("content");
-    let source = table.string("source");
-    let (span, name) = (table.span(), table.name().to_owned());
+    let owner = match table.string("owner") {
+        Some(owner) => read_owner(reader, &owner),
+        None => Some(("root".to_owned(), "root".to_owned())),
+    };
+    let when = condition::read(&table);
+    let body = read_body(&table, path.as_deref(), load);
     table.finish();
-    let (bytes, is_template, template_name) = match (content, source) {
+    let Body { bytes, is_template, template_name } = body?;
+    let place = Place { source: reader.source.clone(), span, note: None };
+    let (path, mode, (user, group), place) = (path?, mode?, owner?, Some(place));
+    Some(ExtraFile { path, bytes, is_template, template_name, mode, user, group, when, place })
+}
+
+/// `content`, which is a template, or `source`, which is one when its name ends in `.j2`.
+pub(super) fn read_body(table: &Table<'_>, path: Option<&str>, load: &Load<'_>) -> Option<Body> {
+    let reader = table.reader;
+    let name = table.name();
+    match (table.string("content"), table.string("source")) {
         (Some(content), None) => {
             let bytes = content.value.as_bytes().to_vec();
-            (bytes, true, format!("content of {}", path.as_deref().unwrap_or(&name)))
+            let template_name = format!("content of {}", path.unwrap_or(name));
+            Some(Body { bytes, is_template: true, template_name })
         }
         (None, Some(source)) => {
-            let bytes = reader.accept(&source.span, load(source.value))?;
+            let (bytes, template_name) = reader.accept(&source.span, load(source.value))?;
             let is_template = source.value.strip_suffix(".j2").is_some();
             if is_template && std::str::from_utf8(&bytes).is_err() {
                 reader.wrong(&source.span, format!("`{}` is not UTF-8 text", source.value));
                 return None;
             }
-            (bytes, is_template, source.value.to_owned())
+            Some(Body { bytes, is_template, template_name })
         }
         (None, None) => {
             let hint = "for example `content = \"hello\\n\"` or `source = \"motd.j2\"`";
-            reader.wrong_hint(&span, format!("{name} needs `content` or `source`"), hint);
-            return None;
+            reader.wrong_hint(&table.span(), format!("{name} needs `content` or `source`"), hint);
+            None
         }
         (Some(_), Some(source)) => {
             reader.wrong_hint(&source.span, "both `content` and `source`", "keep one of them");
-            return None;
+            None
         }
-    };
-    let owner = owner.unwrap_or_else(|| Some(("root".to_owned(), "root".to_owned())));
-    let (user, group) = owner?;
-    Some(ExtraFile { path: path?, bytes, is_template, template_name, mode: mode?, user, group })
+    }
 }
 
 /// `USER`, whose group has the same name, or `USER:GROUP`. The image is asked only later whether

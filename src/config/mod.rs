@@ -5,12 +5,14 @@ mod address;
 mod base;
 mod check;
 mod cluster;
+mod condition;
 mod file;
 mod files;
 mod hostname;
 mod node;
 mod profile;
 mod reader;
+mod secret_spec;
 pub mod secrets;
 mod setting;
 mod size;
@@ -20,6 +22,7 @@ mod types;
 pub use cluster::load;
 #[cfg(test)]
 pub(crate) use cluster::parse;
+pub use secret_spec::{SecretKind, SecretSpec};
 pub use secrets::Secrets;
 pub use types::*;
 

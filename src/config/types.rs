@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
+
+use super::{SecretSpec, file};
+use crate::error::Place;
 
 /// A cluster file with its profile, all checked.
 #[derive(Clone, Debug)]
@@ -42,6 +45,14 @@ pub struct Cluster {
     pub output: Output,
     /// All nodes in the order of the file, patterns expanded.
     pub nodes: Vec<Node>,
+}
+
+impl Cluster {
+    /// A path as the cluster file means it: `~` is the user's home, relative ones start at the
+    /// file's folder.
+    pub fn resolve(&self, path: &Path) -> PathBuf {
+        file::resolve(&self.directory, path)
+    }
 }
 
 /// Where the base comes from.
@@ -223,6 +234,36 @@ pub struct ExtraFile {
     pub user: String,
     /// Likewise.
     pub group: String,
+    /// On which nodes it is there; on all without one.
+    pub when: Option<Condition>,
+    /// Where it was asked for.
+    pub place: Option<Place>,
+}
+
+/// A minijinja expression that says whether something is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// `settings.backup == 'restic'`
+    pub text: String,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// A file for people, left in the output folder by a build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handout {
+    /// Where it goes, from the output folder; may be a template.
+    pub path: String,
+    /// Its bytes; of a template, UTF-8.
+    pub bytes: Vec<u8>,
+    /// Whether it is rendered.
+    pub is_template: bool,
+    /// What to call the template in errors.
+    pub template_name: String,
+    /// Whether it is wanted; always without one.
+    pub when: Option<Condition>,
+    /// Where it was asked for.
+    pub place: Place,
 }
 
 /// The virtual machines of the formats `vmwarevm` and `ova`.
@@ -383,6 +424,8 @@ pub struct Profile {
     pub artifacts: Vec<Artifact>,
     /// Secrets that are made once for each cluster.
     pub secrets: Vec<SecretSpec>,
+    /// Files for people.
+    pub handouts: Vec<Handout>,
     /// Roles in the order in which hostnames are tried against them.
     pub roles: Vec<Role>,
     /// First-boot steps by name, of all roles; scripts.
@@ -393,11 +436,20 @@ pub struct Profile {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Packages {
     /// To be installed.
-    pub install: Vec<String>,
+    pub install: Vec<Package>,
     /// To be removed.
     pub remove: Vec<String>,
     /// To be kept at their version.
     pub hold: Vec<String>,
+}
+
+/// A package to be installed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Package {
+    /// Its name, perhaps with `=VERSION`.
+    pub name: String,
+    /// Whether it is wanted; always without one.
+    pub when: Option<Condition>,
 }
 
 /// A further apt repository.
@@ -413,8 +465,11 @@ pub struct AptSource {
     pub components: Vec<String>,
     /// Where its key is.
     pub key_url: String,
-    /// The key's fingerprint, 40 hexadecimal digits; `None` trusts the first one that comes.
+    /// The key's fingerprint, 40 hexadecimal digits. Without one the key that is found first is
+    /// pinned in `nodeforge.lock`.
     pub fingerprint: Option<String>,
+    /// Whether it is wanted; always without one.
+    pub when: Option<Condition>,
 }
 
 /// What the kernel is told.
@@ -448,6 +503,8 @@ pub struct Overlay {
     pub name: String,
     /// Sorted by path.
     pub files: Vec<OverlayFile>,
+    /// Whether it is wanted; always without one.
+    pub when: Option<Condition>,
 }
 
 /// One file of an overlay.
@@ -476,6 +533,8 @@ pub struct Artifact {
     pub mode: u32,
     /// For nodes of this architecture only.
     pub arch: Option<Arch>,
+    /// Whether it is wanted; always without one.
+    pub when: Option<Condition>,
 }
 
 /// What a download must hash to.
@@ -485,28 +544,6 @@ pub enum Checksum {
     Sha256(String),
     /// Where a file of SHA-256 checksums is.
     Sha256Url(String),
-}
-
-/// A secret that is made once for each cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SecretSpec {
-    /// Its name in templates.
-    pub name: String,
-    /// What it is.
-    pub kind: SecretKind,
-    /// Roles whose nodes may hold it; empty for all.
-    pub roles: Vec<String>,
-}
-
-/// What a secret is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SecretKind {
-    /// `[a-z0-9]{6}.[a-z0-9]{16}`
-    KubeadmToken,
-    /// 32 random bytes as 64 hexadecimal digits.
-    Hex,
-    /// 32 random letters and digits: 190 bits.
-    Password,
 }
 
 /// What a node does in the cluster.

@@ -1,6 +1,7 @@
 //! Artifacts: every format from the same prepared base and the same deltas.
 
 mod compressed;
+mod handout;
 mod manifest;
 mod pool;
 mod qcow2;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+pub use handout::write_handouts;
 pub use manifest::{ArtifactRecord, FileRecord, InputRecord, Manifest, NodeRecord, write_synced};
 pub use pool::parallel;
 pub use staging::Staging;
@@ -175,8 +177,7 @@ impl Emission<'_> {
         make().context(|| format!("making `{name}`"))?;
 
         let node = node.map(|node| node.hostname.to_owned());
-        let mut artifact =
-            Artifact { name, node, occupied: 0, elapsed: Duration::ZERO, files: Vec::new() };
+        let mut artifact = Artifact { node, ..Artifact::shared(&name) };
         artifact.record_files(&path)?;
         artifact.elapsed = started.elapsed();
         Ok(artifact)
@@ -184,6 +185,12 @@ impl Emission<'_> {
 }
 
 impl Artifact {
+    /// One of no single node, with nothing in it yet.
+    fn shared(name: &str) -> Self {
+        let name = name.to_owned();
+        Self { name, node: None, occupied: 0, elapsed: Duration::ZERO, files: Vec::new() }
+    }
+
     /// Hashes the artifact's file, or every file of its bundle.
     fn record_files(&mut self, path: &Path) -> Result<()> {
         let mut paths = vec![(self.name.clone(), path.to_owned())];

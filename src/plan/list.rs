@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::render::Renderer;
 use super::{Action, Change, Content, Origin, Owner, UnitState};
 use crate::config::{ExtraFile, Overlay, Units};
-use crate::error::{Error, Problem, Result};
+use crate::error::{Error, Place, Problem, Result};
 
 /// Changes in the order in which they are applied.
 #[derive(Default)]
@@ -49,11 +49,15 @@ impl List {
     /// a folder of files has no other place to say so.
     pub(super) fn overlay(&mut self, overlay: &Overlay, renderer: &Renderer<'_>) -> Result<()> {
         let origin = Origin::Overlay(overlay.name.clone());
+        if !renderer.holds(overlay.when.as_ref())? {
+            return Ok(());
+        }
         for file in &overlay.files {
             let name = format!("overlays/{}{}", overlay.name, file.path);
             let content = content(&file.bytes, file.is_template, &format!("{name}.j2"), renderer)?;
             let mode = if content.secrets.is_empty() { file.mode } else { file.mode & 0o700 };
-            self.guarded(&origin, &file.path, content, mode, Owner::root())?;
+            let (path, owner) = (file.path.clone(), Owner::root());
+            self.push(&origin, Action::File { path, content, mode, owner });
         }
         Ok(())
     }
@@ -65,32 +69,32 @@ impl List {
         file: &ExtraFile,
         renderer: &Renderer<'_>,
     ) -> Result<()> {
+        if !renderer.holds(file.when.as_ref())? {
+            return Ok(());
+        }
         let content = content(&file.bytes, file.is_template, &file.template_name, renderer)?;
         let owner = Owner { user: file.user.clone(), group: file.group.clone() };
-        self.guarded(origin, &file.path, content, file.mode, owner)
+        let action = Action::File { path: file.path.clone(), content, mode: file.mode, owner };
+        self.guarded(origin, action, file.place.as_ref())
     }
 
-    /// A file; one that holds secrets must be for its owner's eyes only, or for those of a group
-    /// that was named for it.
-    fn guarded(
-        &mut self,
-        origin: &Origin,
-        path: &str,
-        content: Content,
-        mode: u32,
-        owner: Owner,
-    ) -> Result<()> {
-        let others = if owner.group == "root" { 0o077 } else { 0o037 };
-        if !content.secrets.is_empty() && mode & others != 0 {
+    /// A file of root's; one that holds secrets must be for root's eyes only.
+    fn guarded(&mut self, origin: &Origin, action: Action, place: Option<&Place>) -> Result<()> {
+        if let Action::File { path, content, mode, owner } = &action
+            && !content.secrets.is_empty()
+            && let Some(who) = who_else_reads(*mode, owner)
+        {
             let names = content.secrets.join("`, `");
-            let message = format!("`{path}` would show the secret `{names}` to everybody");
-            let problem = Problem::new(message).hint(format!(
-                "it has mode {mode:04o}; list it under `files` with `mode = \"0600\"`"
-            ));
-            return Err(Error::from_problems(vec![problem]).expect_err("there is one"));
+            let message = format!("`{path}` would show the secret `{names}` to {who}");
+            let hint = format!(
+                "it is of {}:{} and has mode {mode:04o}; let root alone read it: `mode = \"0600\"`",
+                owner.user, owner.group
+            );
+            let problem =
+                Problem { places: place.cloned().into_iter().collect(), ..Problem::new(message) };
+            return Err(Error::from_problems(vec![problem.hint(hint)]).expect_err("there is one"));
         }
-        let path = path.to_owned();
-        self.push(origin, Action::File { path, content, mode, owner });
+        self.push(origin, action);
         Ok(())
     }
 
@@ -104,7 +108,25 @@ impl List {
     }
 }
 
-fn content(
+/// Who besides root gets to see a file of this mode.
+fn who_else_reads(mode: u32, owner: &Owner) -> Option<String> {
+    /// Groups that people are in.
+    const PEOPLE: [&str; 8] =
+        ["adm", "sudo", "users", "staff", "wheel", "admin", "docker", "nogroup"];
+    let group = owner.group.as_str();
+    if owner.user != "root" {
+        return Some(format!("the user {}", owner.user));
+    }
+    if mode & 0o007 != 0 {
+        return Some("everybody".into());
+    }
+    // Group root is nobody but root, and still no reason to let it read. A group of people could
+    // have any other name: stamp looks up its number in the image.
+    let is_risky = mode & 0o070 != 0 && (group == "root" || PEOPLE.contains(&group));
+    is_risky.then(|| format!("the group {group}"))
+}
+
+pub(super) fn content(
     bytes: &[u8],
     is_template: bool,
     name: &str,

@@ -2,6 +2,7 @@
 
 mod change;
 mod firstboot;
+mod handout;
 mod list;
 mod network;
 mod node;
@@ -10,9 +11,10 @@ mod render;
 mod show;
 
 pub use change::{Action, Change, Content, Origin, Owner, PackageState, UnitState, User};
+pub use handout::{Handout, handouts};
 pub use node::{node, template};
 pub use prepare::prepare;
-pub use show::{describe, to_json};
+pub use show::{describe, describe_handout, handout_to_json, to_json};
 
 #[cfg(test)]
 mod tests;

@@ -53,7 +53,8 @@ pub fn template(cluster: &Cluster) -> Result<Vec<Change>> {
     common(&mut list, cluster, None);
     let is_shared = |file: &&ExtraFile| {
         let text = std::str::from_utf8(&file.bytes).unwrap_or_default();
-        !file.is_template || renderer.is_shared(&file.template_name, text)
+        renderer.is_shared_condition(file.when.as_ref())
+            && (!file.is_template || renderer.is_shared(&file.template_name, text))
     };
     for file in cluster.files.iter().filter(is_shared) {
         list.extra(&Origin::ClusterFile, file, &renderer)?;

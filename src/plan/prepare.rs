@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::list::List;
 use super::render::{Renderer, Scope};
 use super::{Action, Change, Origin, PackageState};
-use crate::config::{AptSource, Artifact, Base, Checksum, Cluster};
+use crate::config::{AptSource, Artifact, Base, Checksum, Cluster, Package};
 use crate::error::Result;
 
 /// All changes of stage 1. Nothing of a single node and no secret is in them.
@@ -19,22 +19,29 @@ pub fn prepare(cluster: &Cluster) -> Result<Vec<Change>> {
         list.push(&Origin::ClusterFile, Action::Grow { size });
     }
     for source in &profile.apt_sources {
-        list.push(&origin, apt_source(source, &renderer)?);
-    }
-    for (names, state) in [
-        (&profile.packages.remove, PackageState::Removed),
-        (&profile.packages.install, PackageState::Installed),
-        (&profile.packages.hold, PackageState::Held),
-    ] {
-        for name in names {
-            list.push(&origin, Action::Package { name: name.clone(), state });
+        if renderer.holds(source.when.as_ref())? {
+            list.push(&origin, apt_source(source, &renderer)?);
         }
+    }
+    let package = |name: &String, state| Action::Package { name: name.clone(), state };
+    for name in &profile.packages.remove {
+        list.push(&origin, package(name, PackageState::Removed));
+    }
+    for Package { name, when } in &profile.packages.install {
+        if renderer.holds(when.as_ref())? {
+            list.push(&origin, package(name, PackageState::Installed));
+        }
+    }
+    for name in &profile.packages.hold {
+        list.push(&origin, package(name, PackageState::Held));
     }
     for overlay in &profile.overlays {
         list.overlay(overlay, &renderer)?;
     }
     for artifact in profile.artifacts.iter().filter(|artifact| is_for(artifact, &cluster.base)) {
-        list.push(&origin, download(artifact, &renderer)?);
+        if renderer.holds(artifact.when.as_ref())? {
+            list.push(&origin, download(artifact, &renderer)?);
+        }
     }
     if !profile.kernel.modules.is_empty() {
         let lines = profile.kernel.modules.join("\n") + "\n";

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Action, Change, Content, Origin, Owner, PackageState, UnitState};
+use super::{Action, Change, Content, Handout, Origin, Owner, PackageState, UnitState};
 use crate::config::Checksum;
 
 /// One line, with who asked for it: `enable ssh.service (profile quickstart)`.
@@ -51,6 +51,21 @@ pub fn describe(change: &Change) -> String {
     format!("{action} ({})", change.origin)
 }
 
+/// One line for a handout: `write router.conf, mode 0644, 527 bytes`.
+pub fn describe_handout(handout: &Handout) -> String {
+    let Handout { path, content } = handout;
+    format!("write {path}, mode {:04o}, {}", handout.mode(), weigh(content))
+}
+
+/// A handout for programs.
+pub fn handout_to_json(handout: &Handout) -> Value {
+    let Handout { path, content } = handout;
+    let mut object =
+        json!({ "path": path, "mode": octal(handout.mode()), "secrets": content.secrets });
+    add_content(&mut object, content);
+    object
+}
+
 /// The same for programs: an object with `action`, `origin`, and what the action has.
 pub fn to_json(change: &Change) -> Value {
     let (name, mut object) = match &change.action {
@@ -78,10 +93,7 @@ pub fn to_json(change: &Change) -> Value {
                 "path": path, "mode": octal(*mode), "owner": owner.user, "group": owner.group,
                 "secrets": content.secrets,
             });
-            if content.secrets.is_empty() {
-                object["size"] = json!(content.bytes.len());
-                object["content"] = json!(std::str::from_utf8(&content.bytes).ok());
-            }
+            add_content(&mut object, content);
             ("file", object)
         }
         Action::Directory { path, mode, owner } => (
@@ -122,6 +134,13 @@ pub fn to_json(change: &Change) -> Value {
         Origin::ClusterFile => json!({ "kind": "cluster-file" }),
     };
     object
+}
+
+fn add_content(object: &mut Value, content: &Content) {
+    if content.secrets.is_empty() {
+        object["size"] = json!(content.bytes.len());
+        object["content"] = json!(std::str::from_utf8(&content.bytes).ok());
+    }
 }
 
 fn weigh(content: &Content) -> String {

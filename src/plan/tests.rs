@@ -99,6 +99,8 @@ fn of_two_changes_of_a_path_the_later_counts() -> Result<()> {
         mode: 0o644,
         user: "root".into(),
         group: "systemd-network".into(),
+        when: None,
+        place: None,
     };
     cluster.nodes[1].files.push(own);
     let secrets = Secrets::load_or_create(&cluster)?;

@@ -53,6 +53,16 @@ pub(super) fn attributes(tree: &dyn Tree, mode: u32, owner: &Owner) -> Result<At
     })
 }
 
+/// Refuses a group that people are in: only daemons' groups may read a file with secrets.
+pub(super) fn check_no_people(tree: &dyn Tree, group: &str) -> Result<()> {
+    let number = id(tree, "/etc/group", "group", group)?;
+    if !PEOPLE.contains(&number) {
+        return Ok(());
+    }
+    Err(Error::input(format!("the group `{group}` is of people, and may not read secrets"))
+        .hint("give the file mode 0600, or the group of the daemon that reads it"))
+}
+
 fn id(tree: &dyn Tree, database: &str, what: &str, name: &str) -> Result<u32> {
     if name == "root" {
         return Ok(0);

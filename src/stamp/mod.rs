@@ -44,6 +44,9 @@ pub fn apply(tree: &mut dyn Tree, changes: &[Change]) -> Result<()> {
 fn apply_one(tree: &mut dyn Tree, action: &Action) -> Result<()> {
     match action {
         Action::File { path, content, mode, owner } => {
+            if !content.secrets.is_empty() && mode & 0o070 != 0 {
+                accounts::check_no_people(tree, &owner.group)?;
+            }
             files::write(tree, Path::new(path), &content.bytes, *mode, owner)
         }
         Action::Directory { path, mode, owner } => {

@@ -107,7 +107,8 @@ fn every_part_has_its_switch() {
 
 #[test]
 fn a_tunnel_is_deployed_with_its_credentials() {
-    let folder = cluster(&["cloudflared = true", "cloudflared_tunnel = \"6ff42ae2\"", "ha = \"dns\""]);
+    let folder =
+        cluster(&["cloudflared = true", "cloudflared_tunnel = \"6ff42ae2\"", "ha = \"dns\""]);
     let missing = Run::new(["plan"]).folder(folder.path()).fails().stderr_text();
     assert!(missing.contains("cloudflared.json"), "{missing}");
     let secret = "{\n  \"AccountTag\": \"a\",\n  \"TunnelSecret\": \"hush\"\n}\n";
@@ -132,7 +133,14 @@ fn the_router_takes_what_is_handed_out() {
     let router = built.path("out/router");
     assert_eq!(
         names(&router),
-        ["frr-password.conf", "frr.conf", "k8s.example.net.zone", "named.conf", "named.keys", "radvd.conf"]
+        [
+            "frr-password.conf",
+            "frr.conf",
+            "k8s.example.net.zone",
+            "named.conf",
+            "named.keys",
+            "radvd.conf"
+        ]
     );
     for (name, mode) in [("frr.conf", 0o644), ("frr-password.conf", 0o600), ("named.keys", 0o600)] {
         let found = fs::metadata(router.join(name)).expect("there").permissions().mode() & 0o777;
@@ -148,10 +156,8 @@ fn the_router_takes_what_is_handed_out() {
     let said = tool("named-checkzone", [OsStr::new("k8s.example.net"), zone.as_os_str()]);
     assert!(said.ends_with("OK\n"), "{said}");
     let include = built.path("named.conf");
-    let text = format!(
-        "include \"{0}/named.keys\";\ninclude \"{0}/named.conf\";\n",
-        router.display()
-    );
+    let text =
+        format!("include \"{0}/named.keys\";\ninclude \"{0}/named.conf\";\n", router.display());
     fs::write(&include, text).expect("written");
     tool("named-checkconf", [include.as_os_str()]);
     let radvd = router.join("radvd.conf");
@@ -183,7 +189,8 @@ fn systemd_takes_the_units() {
     for unit in ["nodeforge-dns", "nodeforge-prefix", "nodeforge-addresses", "k3s", "k3s-agent"] {
         let source = root.join(format!("etc/systemd/system/{unit}.service"));
         let text = fs::read_to_string(&source).expect("there");
-        let text = text.replace("=/usr/lib/nodeforge", &format!("={}/usr/lib/nodeforge", root.display()));
+        let text =
+            text.replace("=/usr/lib/nodeforge", &format!("={}/usr/lib/nodeforge", root.display()));
         let text = text.replace("=/usr/local", &format!("={}/usr/local", root.display()));
         fs::write(&source, text).expect("written");
     }

@@ -57,8 +57,8 @@ impl Built {
             fs::create_dir_all(&parent).expect("a folder");
             let source = format!("{}:{folder}", self.path("out").join(artifact).display());
             // Not every node has all of them.
-            let listed = Command::new(env!("CARGO_BIN_EXE_nodeforge")).args(["ls", &source]);
-            if listed.output().expect("nodeforge starts").status.success() {
+            let mut ls = Command::new(env!("CARGO_BIN_EXE_nodeforge"));
+            if ls.args(["ls", &source]).output().expect("nodeforge starts").status.success() {
                 let target = format!("{}/", parent.display());
                 Run::new(["cp", "-r", &source, &target]).succeeds();
             }
@@ -96,7 +96,8 @@ fn cluster(settings: &[&str]) -> tempfile::TempDir {
             "[settings]" => settings.clone(),
             "profile = \"fusion-k3s\"" => "profile = \"./profile\"\n".to_owned(),
             "image = \"debian-13-generic-arm64\"" => {
-                "bootstrap = { suite = \"trixie\", arch = \"amd64\", layout = \"uefi\" }\n".to_owned()
+                "bootstrap = { suite = \"trixie\", arch = \"amd64\", layout = \"uefi\" }\n"
+                    .to_owned()
             }
             "size = \"16G\"" => "size = \"4G\"\n".to_owned(),
             line => format!("{line}\n"),
@@ -120,7 +121,8 @@ fn plan(folder: &Path) -> serde_json::Value {
 
 /// The names of files in a folder, sorted.
 fn names(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let entries =
+        fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut names: Vec<_> = entries
         .map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned())
         .collect();

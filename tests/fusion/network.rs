@@ -9,12 +9,15 @@ use super::{HERE, built};
 fn nodes_find_their_addresses_register_them_and_follow_the_prefix() {
     let built = built();
     let folder = tempfile::tempdir().expect("a folder");
-    for (artifact, name) in
-        [("server1.vmwarevm", "server1"), ("agent2.vmwarevm", "agent2"), ("fusion-template.vmwarevm", "agent9")]
-    {
+    for (artifact, name) in [
+        ("server1.vmwarevm", "server1"),
+        ("agent2.vmwarevm", "agent2"),
+        ("fusion-template.vmwarevm", "agent9"),
+    ] {
         built.root_of(artifact, name, folder.path());
     }
-    let copied = Command::new("cp").arg("-r").arg(built.path("out/router")).arg(folder.path()).status();
+    let copied =
+        Command::new("cp").arg("-r").arg(built.path("out/router")).arg(folder.path()).status();
     assert!(copied.expect("cp starts").success());
     fs::copy(built.path("out/hand-made-clones.txt"), folder.path().join("hand-made-clones.txt"))
         .expect("copied");

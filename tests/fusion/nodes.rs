@@ -22,7 +22,12 @@ fn every_clone_reads_through_its_chain() {
         tool("qemu-img", check);
         let said = tool(
             "qemu-img",
-            [OsStr::new("info"), OsStr::new("--backing-chain"), OsStr::new("--output=json"), disk.as_os_str()],
+            [
+                OsStr::new("info"),
+                OsStr::new("--backing-chain"),
+                OsStr::new("--output=json"),
+                disk.as_os_str(),
+            ],
         );
         let chain: serde_json::Value = serde_json::from_str(&said).expect("JSON");
         let names: Vec<&str> = chain
@@ -41,7 +46,9 @@ fn every_clone_reads_through_its_chain() {
 fn k3s_takes_every_configuration() {
     let built = built();
     let temporary = tempfile::tempdir().expect("a folder");
-    for (node, mode) in [("server1", "server"), ("server2", "server"), ("server3", "server"), ("agent1", "agent")] {
+    for (node, mode) in
+        [("server1", "server"), ("server2", "server"), ("server3", "server"), ("agent1", "agent")]
+    {
         let root = built.root_of(&format!("{node}.vmwarevm"), node, temporary.path());
         k3s_accepts(&root, mode);
     }
@@ -50,10 +57,12 @@ fn k3s_takes_every_configuration() {
 #[test]
 fn the_configurations_are_these() {
     let built = built();
-    let config = |node: &str| cat(built, &format!("{node}.vmwarevm"), "/etc/rancher/k3s/config.yaml");
+    let config =
+        |node: &str| cat(built, &format!("{node}.vmwarevm"), "/etc/rancher/k3s/config.yaml");
     // Passwords aside.
     let shown = |node: &str| {
-        let quoted = regex::Regex::new("(::(server|node):|agent-token: \")[A-Za-z0-9]{32}").expect("a regex");
+        let quoted = regex::Regex::new("(::(server|node):|agent-token: \")[A-Za-z0-9]{32}")
+            .expect("a regex");
         let hash = regex::Regex::new("K10[0-9a-f]{64}").expect("a regex");
         let text = quoted.replace_all(&config(node), "${1}PASSWORD").into_owned();
         hash.replace_all(&text, "K10HASH").into_owned()
@@ -107,7 +116,8 @@ secrets-encryption: true
 #[test]
 fn addresses_have_the_same_host_part_under_every_prefix() {
     let built = built();
-    let unit = |node| cat(built, &format!("{node}.vmwarevm"), "/etc/systemd/network/10-nodeforge.network");
+    let unit =
+        |node| cat(built, &format!("{node}.vmwarevm"), "/etc/systemd/network/10-nodeforge.network");
     assert!(unit("server1").contains("\nToken=static:::11\n"));
     assert!(unit("agent1").contains("\nToken=static:::21\n"));
     assert!(!unit("agent2").contains("Token="));

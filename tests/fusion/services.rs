@@ -27,10 +27,7 @@ impl Machine {
                 machine.program(&format!("usr/lib/nodeforge/{name}"), &text);
             }
         }
-        machine.write(
-            "etc/nodeforge/gua.env",
-            "GUA_LENGTH='64'\nGUA_POOL='::ff01:0:0:0/112'\n",
-        );
+        machine.write("etc/nodeforge/gua.env", "GUA_LENGTH='64'\nGUA_POOL='::ff01:0:0:0/112'\n");
         machine.write("usr/share/nodeforge/gua/pool.yaml", "pool: \"@GUA_POOL@\"\n");
         machine
     }
@@ -52,10 +49,8 @@ impl Machine {
 
     /// The lines of `ip -o addr`, from addresses with what follows them.
     fn addresses(&self, addresses: &[&str]) {
-        let lines: String = addresses
-            .iter()
-            .map(|address| format!("2: eth0    inet6 {address}\n"))
-            .collect();
+        let lines: String =
+            addresses.iter().map(|address| format!("2: eth0    inet6 {address}\n")).collect();
         self.program("bin/ip", &format!("#!/bin/sh\ncat <<'END'\n{lines}END\n"));
     }
 

@@ -10,8 +10,8 @@ mod tools;
 
 pub(crate) use person::Person;
 pub(crate) use publisher::{Gpg, Key, checksum, compress, disk, noise};
-pub(crate) use repository::{Repository, Style};
 pub(crate) use python::python_tool;
+pub(crate) use repository::{Repository, Style};
 pub(crate) use run::Run;
 pub(crate) use server::{Authority, Fault, Server};
 pub(crate) use tools::{partitions, tool};

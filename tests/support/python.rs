@@ -10,7 +10,8 @@ use super::Person;
 /// test that wants it.
 pub(crate) fn python_tool(package: &str, program: &str) -> PathBuf {
     let home = Person::me().home;
-    let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(|| home.join(".cache"), PathBuf::from);
+    let cache =
+        std::env::var_os("XDG_CACHE_HOME").map_or_else(|| home.join(".cache"), PathBuf::from);
     let folder = cache.join("nodeforge-tests");
     std::fs::create_dir_all(&folder).expect("a folder");
     // Tests that run at once install once.

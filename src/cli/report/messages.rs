@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::render;
+use crate::cli::check::plan_all;
 use crate::config;
 use crate::error::Result;
 
@@ -85,8 +86,9 @@ fn check(name: &str, write: fn(&Path, &str) -> std::io::Result<()>) -> Result<()
 
 /// What the user sees who stands in `folder`.
 fn print(folder: &Path) -> String {
-    match config::load(&folder.join("cluster.toml")) {
-        Ok(_) => "nothing is wrong\n".into(),
+    let cluster = config::load(&folder.join("cluster.toml"));
+    match cluster.and_then(|cluster| plan_all(&cluster)) {
+        Ok(()) => "nothing is wrong\n".into(),
         Err(error) => anstream::adapter::strip_str(&render(&error))
             .to_string()
             .replace(&format!("{}/", folder.display()), ""),

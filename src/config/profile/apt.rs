@@ -4,7 +4,7 @@ use super::owned;
 use crate::config::base::read_arch;
 use crate::config::files::{check_path, read_mode};
 use crate::config::reader::{Spanned, Table};
-use crate::config::{AptSource, Artifact, Checksum};
+use crate::config::{AptSource, Artifact, Checksum, condition};
 
 pub(super) fn read(table: Table<'_>) -> Option<AptSource> {
     let reader = table.reader;
@@ -30,6 +30,7 @@ pub(super) fn read(table: Table<'_>) -> Option<AptSource> {
         reader.wrong_hint(&text.span, "this is no fingerprint of an OpenPGP key", hint);
         None
     });
+    let when = condition::read(&table);
     table.finish();
     Some(AptSource {
         name: owned(name)?,
@@ -38,6 +39,7 @@ pub(super) fn read(table: Table<'_>) -> Option<AptSource> {
         components,
         key_url: owned(key_url)?,
         fingerprint,
+        when,
     })
 }
 
@@ -75,8 +77,10 @@ pub(super) fn read_artifact(table: Table<'_>) -> Option<Artifact> {
     let path = path.and_then(|path| check_path(reader, &path));
     let mode = table.get("mode").map_or(Some(0o644), |value| read_mode(reader, &value.string()?));
     let arch = table.get("arch").and_then(|value| read_arch(&value));
+    let when = condition::read(&table);
     table.finish();
-    Some(Artifact { url: owned(url)?, checksum: checksum?, path: path?, mode: mode?, arch })
+    let (url, checksum, path, mode) = (owned(url)?, checksum?, path?, mode?);
+    Some(Artifact { url, checksum, path, mode, arch, when })
 }
 
 fn list(table: &Table<'_>, key: &'static str, example: &str) -> Vec<String> {

@@ -2,6 +2,7 @@
 
 mod apt;
 mod folder;
+mod handout;
 mod kernel;
 mod overlay;
 mod role;
@@ -16,7 +17,7 @@ use std::path::PathBuf;
 use folder::Folder;
 
 use super::reader::{Reader, Spanned, Table};
-use super::{Kernel, Packages, Profile, Units, base, file, setting, suggest};
+use super::{Kernel, Package, Packages, Profile, Units, base, condition, file, setting, suggest};
 use crate::error::{Error, Result};
 
 /// How deep profiles may extend each other.
@@ -64,7 +65,7 @@ fn unknown(reader: &Reader, name: &str) -> Error {
     }
     let shipped = shipped_profiles();
     error.hint(suggest::closest(name, shipped.iter().copied()).unwrap_or_else(|| {
-        format!("shipped are {}; a folder is named by its path: `./{name}`", suggest::all(shipped))
+        format!("`nodeforge profile list` shows those there are; a folder is named by its path: `./{name}`")
     }))
 }
 
@@ -101,12 +102,11 @@ fn read(root: Table<'_>, folder: &Folder, name: &str, chain: &mut Vec<PathBuf>) 
     if let Some(table) = root.table("units") {
         read_units(table, &mut profile.units);
     }
-    for name in root.strings("overlays") {
-        profile.overlays.extend(reader.accept(&name.span, overlay::load(folder, name.value)));
-    }
+    profile.overlays.extend(overlay::read_all(&root, folder));
     profile.artifacts.extend(root.tables("artifact").into_iter().filter_map(apt::read_artifact));
     role::read_all(&root, folder, &mut profile);
     secret::read_all(&root, &mut profile);
+    handout::read_all(&root, folder, &mut profile);
     root.finish();
     Some(profile)
 }
@@ -124,6 +124,7 @@ fn empty(name: &str) -> Profile {
         overlays: Vec::new(),
         artifacts: Vec::new(),
         secrets: Vec::new(),
+        handouts: Vec::new(),
         roles: Vec::new(),
         firstboot_steps: BTreeMap::new(),
     }
@@ -151,12 +152,18 @@ fn is_identifier(name: &str) -> bool {
 }
 
 fn read_packages(table: Table<'_>, packages: &mut Packages) {
-    for (key, list) in [
-        ("install", &mut packages.install),
-        ("remove", &mut packages.remove),
-        ("hold", &mut packages.hold),
-    ] {
-        let hint = "for example `containerd` or `kubelet=1.34.0-1.1`";
+    let hint = "for example `containerd` or `kubelet=1.34.0-1.1`";
+    let wanted = table.get("install").and_then(|value| value.elements()).unwrap_or_default();
+    for (name, when) in wanted.iter().filter_map(condition::named) {
+        let package = Package { name: name.value.to_owned(), when };
+        if !is_package(name.value) {
+            let message = format!("`{}` is no package name", name.value);
+            table.reader.wrong_hint(&name.span, message, hint);
+        } else if !packages.install.contains(&package) {
+            packages.install.push(package);
+        }
+    }
+    for (key, list) in [("remove", &mut packages.remove), ("hold", &mut packages.hold)] {
         extend_checked(&table, key, list, is_package, "no package name", hint);
     }
     table.finish();

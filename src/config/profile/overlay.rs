@@ -1,11 +1,23 @@
 //! Overlays: folders of files laid over the root.
 
 use super::folder::Folder;
-use crate::config::{Overlay, OverlayFile, suggest};
+use crate::config::reader::Table;
+use crate::config::{Overlay, OverlayFile, condition, suggest};
 use crate::error::{Error, Result};
 
+/// The overlays that a table names.
+pub(super) fn read_all(table: &Table<'_>, folder: &Folder) -> Vec<Overlay> {
+    let elements = table.get("overlays").and_then(|value| value.elements()).unwrap_or_default();
+    let overlays = elements.iter().filter_map(|element| {
+        let (name, when) = condition::named(element)?;
+        let overlay = table.reader.accept(&name.span, load(folder, name.value))?;
+        Some(Overlay { when, ..overlay })
+    });
+    overlays.collect()
+}
+
 /// An overlay by name: the profile's own first, then the shipped ones.
-pub(super) fn load(profile: &Folder, name: &str) -> Result<Overlay> {
+fn load(profile: &Folder, name: &str) -> Result<Overlay> {
     if name.is_empty() || name.contains(['/', '\\']) || name.starts_with('.') {
         return Err(Error::input(format!("`{name}` is no name of an overlay"))
             .hint("an overlay is named by its folder in `overlays/`"));
@@ -17,9 +29,8 @@ pub(super) fn load(profile: &Folder, name: &str) -> Result<Overlay> {
     let Some(entries) = entries else {
         let own = profile.shown("overlays");
         let shipped = Folder::shipped_overlays().subfolders();
-        let hint = suggest::closest(name, shipped.iter().copied()).unwrap_or_else(|| {
-            format!("shipped are {}; an own one is a folder in `{own}`", suggest::all(shipped))
-        });
+        let hint = suggest::closest(name, shipped.iter().copied())
+            .unwrap_or_else(|| format!("the profile's own are folders in `{own}`"));
         return Err(Error::input(format!("there is no overlay `{name}`")).hint(hint));
     };
     let files = entries
@@ -27,7 +38,7 @@ pub(super) fn load(profile: &Folder, name: &str) -> Result<Overlay> {
         .filter(|(path, _)| !path.ends_with(".gitkeep"))
         .map(|(path, bytes)| overlay_file(name, &path, bytes))
         .collect::<Result<_>>()?;
-    Ok(Overlay { name: name.to_owned(), files })
+    Ok(Overlay { name: name.to_owned(), files, when: None })
 }
 
 fn overlay_file(overlay: &str, path: &str, bytes: Vec<u8>) -> Result<OverlayFile> {

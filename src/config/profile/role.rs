@@ -48,16 +48,12 @@ fn read(table: Table<'_>, folder: &Folder, profile: &mut Profile) -> Option<Role
         }
         value.boolean()?.then_some(First::Every)
     });
-    let overlays = table.strings("overlays");
-    let overlays = overlays
-        .into_iter()
-        .filter_map(|name| reader.accept(&name.span, overlay::load(folder, name.value)))
-        .collect();
+    let overlays = overlay::read_all(&table, folder);
     let mut units = Units::default();
     if let Some(table) = table.table("units") {
         read_units(table, &mut units);
     }
-    let files = files::read_all_from(&table, &|source| load_source(folder, source));
+    let files = files::read_with(&table, &|source| folder.load_source(reader, source));
     let mut firstboot = Vec::new();
     for step in table.strings("firstboot") {
         if let Some(bytes) = reader.accept(&step.span, load_step(folder, step.value)) {
@@ -111,13 +107,6 @@ fn compile(reader: &Reader, pattern: &Spanned<&str>) -> Option<Regex> {
     }
 }
 
-/// A file of the profile's folder.
-fn load_source(profile: &Folder, path: &str) -> Result<Vec<u8>> {
-    profile
-        .read(path, file::MOST_CONTENT)?
-        .ok_or_else(|| Error::input(format!("there is no `{}`", profile.shown(path))))
-}
-
 /// A first-boot step: the profile's own first, then the shipped ones.
 fn load_step(profile: &Folder, name: &str) -> Result<Vec<u8>> {
     let has_number = name.len() > 3
@@ -137,7 +126,7 @@ fn load_step(profile: &Folder, name: &str) -> Result<Vec<u8>> {
         let error = Error::input(format!("there is no first-boot step `{name}`"));
         let names = folder::firstboot_steps();
         error.hint(suggest::closest(name, names.iter().copied()).unwrap_or_else(|| {
-            format!("shipped are {}; an own one is `{}`", suggest::all(names), profile.shown(&path))
+            format!("the profile's own are scripts: `{}`", profile.shown(&path))
         }))
     })
 }

@@ -1,7 +1,6 @@
 //! `[[secret]]`: what is made once for each cluster.
 
 use super::{is_identifier, owned};
-use crate::config::base::choice;
 use crate::config::reader::Table;
 use crate::config::{Profile, SecretKind, SecretSpec, suggest};
 
@@ -22,16 +21,8 @@ fn read(table: Table<'_>, profile: &Profile) -> Option<SecretSpec> {
         let hint = "templates write `secrets.join_token`: lower case letters, digits and `_`";
         reader.wrong_hint(&name.span, message, hint);
     }
-    let kind = table.require("kind", "kind = \"hex\"").and_then(|value| {
-        choice(
-            &value,
-            &[
-                ("kubeadm-token", SecretKind::KubeadmToken),
-                ("hex", SecretKind::Hex),
-                ("password", SecretKind::Password),
-            ],
-        )
-    });
+    let name = owned(name);
+    let kind = read_kind(&table, name.as_deref());
     let roles = table.strings("roles");
     for role in &roles {
         let known = || profile.roles.iter().map(|role| role.name.as_str());
@@ -44,5 +35,54 @@ fn read(table: Table<'_>, profile: &Profile) -> Option<SecretSpec> {
     }
     table.finish();
     let roles = roles.into_iter().map(|role| role.value.to_owned()).collect();
-    Some(SecretSpec { name: owned(name)?, kind: kind?, roles })
+    Some(SecretSpec { name: name?, kind: kind?, roles })
+}
+
+fn read_kind(table: &Table<'_>, name: Option<&str>) -> Option<SecretKind> {
+    let reader = table.reader;
+    let word = table.require("kind", "kind = \"hex\"").and_then(|value| value.string());
+    let common_name = table.string("common_name");
+    let path = table.string("path");
+    let word = word?;
+    if let Some(other) = common_name.as_ref().filter(|_| word.value != "ca") {
+        let message = format!("a secret of kind `{}` has no `common_name`", word.value);
+        reader.wrong_hint(&other.span, message, "it is for the kind `ca`");
+    }
+    if let Some(other) = path.as_ref().filter(|_| word.value != "file") {
+        let message = format!("a secret of kind `{}` has no `path`", word.value);
+        reader.wrong_hint(&other.span, message, "it is for the kind `file`");
+    }
+    Some(match word.value {
+        "kubeadm-token" => SecretKind::KubeadmToken,
+        "hex" => SecretKind::Hex,
+        "password" => SecretKind::Password,
+        "keypair" => SecretKind::KeyPair,
+        "wireguard" => SecretKind::WireGuard,
+        "ssh-host-key" => SecretKind::SshHostKey,
+        "ca" => {
+            let text = common_name.as_ref().map(|text| text.value).or(name)?;
+            // RFC 5280, ub-common-name.
+            if text.is_empty() || text.len() > 64 || text.chars().any(char::is_control) {
+                let span = common_name.map_or(word.span, |text| text.span);
+                reader.wrong(&span, "a common name is one line of at most 64 characters");
+                return None;
+            }
+            SecretKind::Ca { common_name: text.to_owned() }
+        }
+        "file" => {
+            let Some(path) = path else {
+                let hint = "for example `path = \"tsig.key\"`, from the cluster file's folder";
+                reader.wrong_hint(&table.span(), "a secret of kind `file` needs `path`", hint);
+                return None;
+            };
+            SecretKind::File { path: path.value.into() }
+        }
+        unknown => {
+            let hint = suggest::closest(unknown, SecretKind::NAMES)
+                .unwrap_or_else(|| format!("it may be {}", suggest::any(SecretKind::NAMES)));
+            let message = format!("`{unknown}` is no kind of secret");
+            reader.wrong_hint(&word.span, message, hint);
+            return None;
+        }
+    })
 }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use toml::de::DeTable;
 
+use crate::config::file;
 use crate::error::{Error, Problem, Result, Source};
 
 /// Bytes of a file.
@@ -137,12 +138,7 @@ impl Reader {
     /// A path as the file means it: `~` is the user's home, relative ones start at the file's
     /// folder.
     pub(super) fn resolve(&self, path: &str) -> PathBuf {
-        if let Some(rest) = path.strip_prefix("~/")
-            && let Some(home) = std::env::home_dir()
-        {
-            return home.join(rest);
-        }
-        self.directory.join(Path::new(path))
+        file::resolve(&self.directory, Path::new(path))
     }
 }
 

@@ -5,7 +5,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use ssh_key::private::{Ed25519Keypair, PrivateKey};
 
 use super::SshHostKey;
-use crate::config::SecretKind;
 use crate::error::{Error, Result};
 
 /// Random bytes.
@@ -16,15 +15,35 @@ pub(super) fn random<const N: usize>() -> Result<[u8; N]> {
     Ok(bytes)
 }
 
-/// A new secret.
-pub(super) fn secret(kind: SecretKind) -> Result<String> {
-    const LOWER: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
-    const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-    match kind {
-        SecretKind::Hex => random::<32>().map(|bytes| hex(&bytes)),
-        SecretKind::Password => letters(LETTERS, 32),
-        SecretKind::KubeadmToken => Ok(format!("{}.{}", letters(LOWER, 6)?, letters(LOWER, 16)?)),
+/// A secret as it is made and stored.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Made {
+    /// The secret itself, or the private half.
+    pub(super) value: String,
+    /// The half that anybody may see.
+    pub(super) public: Option<String>,
+}
+
+impl Made {
+    pub(super) fn text(value: String) -> Self {
+        Self { value, public: None }
     }
+}
+
+/// `[a-z0-9]{6}.[a-z0-9]{16}`
+pub(super) fn kubeadm_token() -> Result<String> {
+    const LOWER: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+    Ok(format!("{}.{}", letters(LOWER, 6)?, letters(LOWER, 16)?))
+}
+
+/// 32 letters and digits.
+pub(super) fn password() -> Result<String> {
+    letters(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789", 32)
+}
+
+/// 32 bytes as 64 hexadecimal digits.
+pub(super) fn seed() -> Result<String> {
+    random::<32>().map(|bytes| hex(&bytes))
 }
 
 /// A new ed25519 key.
@@ -71,13 +90,22 @@ pub(super) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
 
 /// Today in UTC.
 pub(super) fn today() -> String {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    date(seconds / 86_400)
+    date(days_since_1970())
 }
 
-/// The date so many days after 1970-01-01: Howard Hinnant's `civil_from_days`.
-/// Source: <https://howardhinnant.github.io/date_algorithms.html>.
+/// Today's number in UTC: 1970-01-01 is 0.
+pub(super) fn days_since_1970() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / 86_400
+}
+
 fn date(days: u64) -> String {
+    let (year, month, day) = civil(days);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+/// Year, month and day so many days after 1970-01-01: Howard Hinnant's `civil_from_days`.
+/// Source: <https://howardhinnant.github.io/date_algorithms.html>.
+pub(super) fn civil(days: u64) -> (i32, u8, u8) {
     let days = days + 719_468;
     let era = days / 146_097;
     let day_of_era = days % 146_097;
@@ -88,7 +116,8 @@ fn date(days: u64) -> String {
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
     let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}")
+    let small = |number: u64| u8::try_from(number).expect("months and days are small");
+    (i32::try_from(year).expect("not that far away"), small(month), small(day))
 }
 
 #[cfg(test)]
@@ -104,11 +133,11 @@ mod tests {
 
     #[test]
     fn secrets_have_their_form() -> Result<()> {
-        let token = secret(SecretKind::KubeadmToken)?;
+        let token = kubeadm_token()?;
         let form = regex::Regex::new("^[a-z0-9]{6}\\.[a-z0-9]{16}$").expect("a regex");
         assert!(form.is_match(&token), "{token}");
-        assert_eq!(secret(SecretKind::Password)?.len(), 32);
-        let hexadecimal = secret(SecretKind::Hex)?;
+        assert_eq!(password()?.len(), 32);
+        let hexadecimal = seed()?;
         assert_eq!(unhex::<32>(&hexadecimal).map(|bytes| hex(&bytes)), Some(hexadecimal));
         assert_eq!(unhex::<2>("00zz"), None);
         Ok(())

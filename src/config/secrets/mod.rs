@@ -1,16 +1,25 @@
 //! The secrets of a cluster, in `nodeforge.secrets` beside its cluster file: made once, kept.
 
 mod generate;
+mod keys;
+mod secret;
 mod store;
+mod wireguard;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-use super::{Cluster, HostKeys};
-use crate::error::{Error, Result};
+use super::{Cluster, HostKeys, SecretKind, SecretSpec, file};
+use crate::error::{Context as _, Error, Result};
+use generate::Made;
+
+pub use keys::{Ca, KeyPair};
+pub use secret::Secret;
+pub use wireguard::WireGuard;
 
 /// The store's file name.
 const FILE: &str = "nodeforge.secrets";
@@ -32,14 +41,26 @@ struct Stored<T> {
     created: String,
 }
 
+/// A secret of the profile, as it is stored.
+#[derive(Clone, PartialEq, Eq)]
+struct Named {
+    /// The name of its kind.
+    kind: String,
+    made: Made,
+}
+
 /// The secrets of one cluster. Nothing of it is ever printed: it has no `Debug`.
 #[derive(Clone)]
 pub struct Secrets {
     cluster: String,
     seed: [u8; 32],
     seed_created: String,
-    named: BTreeMap<String, Stored<String>>,
+    named: BTreeMap<String, Stored<Named>>,
     host_keys: BTreeMap<String, Stored<SshHostKey>>,
+    /// The profile's secrets, as templates use them.
+    ready: BTreeMap<String, Arc<Secret>>,
+    /// Stands in for host keys that are not made yet.
+    example: Option<SshHostKey>,
     is_stored: bool,
 }
 
@@ -57,7 +78,10 @@ impl Secrets {
         let found = store::read(&path)?;
         let is_new = found.is_none();
         let mut secrets = Self::or_new(found, cluster, &path)?;
-        if secrets.complete(cluster)? || is_new {
+        let is_changed = secrets.make_missing(cluster)?;
+        // Before it is written: what cannot be used must not be kept either.
+        secrets.make_ready(cluster)?;
+        if is_changed || is_new {
             store::write(&path, &secrets, is_new)?;
         }
         secrets.is_stored = true;
@@ -71,7 +95,14 @@ impl Secrets {
         let found = store::read(&path)?;
         let is_new = found.is_none();
         let mut secrets = Self::or_new(found, cluster, &path)?;
-        secrets.is_stored = !secrets.complete(cluster)? && !is_new;
+        let is_changed = secrets.make_missing_named(cluster)?;
+        secrets.make_ready(cluster)?;
+        let lacks_host_key = secrets.lacking_host_key(cluster).next().is_some();
+        if lacks_host_key {
+            // Ten thousand would take their time.
+            secrets.example = Some(generate::ssh_host_key("example")?);
+        }
+        secrets.is_stored = !is_changed && !is_new && !lacks_host_key;
         Ok(secrets)
     }
 
@@ -96,12 +127,13 @@ impl Secrets {
     /// A node's SSH host key; an error when `host_keys` is not `build`.
     pub fn ssh_host_key(&self, hostname: &str) -> Result<&SshHostKey> {
         let key = self.host_keys.get(hostname).map(|stored| &stored.value);
-        key.ok_or_else(|| Error::failure(format!("no SSH host key was made for `{hostname}`")))
+        key.or(self.example.as_ref())
+            .ok_or_else(|| Error::failure(format!("no SSH host key was made for `{hostname}`")))
     }
 
     /// A secret of the profile by name.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.named.get(name).map(|stored| stored.value.as_str())
+    pub fn get(&self, name: &str) -> Option<&Arc<Secret>> {
+        self.ready.get(name)
     }
 
     /// The names of all that is stored, with the day each was made: for `secrets show`.
@@ -137,35 +169,89 @@ impl Secrets {
             seed_created: generate::today(),
             named: BTreeMap::new(),
             host_keys: BTreeMap::new(),
+            ready: BTreeMap::new(),
+            example: None,
             is_stored: false,
         })
     }
 
     /// Makes what is missing; whether anything was.
-    fn complete(&mut self, cluster: &Cluster) -> Result<bool> {
-        let today = generate::today();
+    fn make_missing(&mut self, cluster: &Cluster) -> Result<bool> {
+        let mut changed = self.make_missing_named(cluster)?;
+        let lacking: Vec<String> = self.lacking_host_key(cluster).map(str::to_owned).collect();
+        for hostname in lacking {
+            let value = generate::ssh_host_key(&hostname)?;
+            self.host_keys.insert(hostname, Stored { value, created: generate::today() });
+            changed = true;
+        }
+        Ok(changed)
+    }
+
+    fn make_missing_named(&mut self, cluster: &Cluster) -> Result<bool> {
         let mut changed = false;
-        for spec in &cluster.profile.secrets {
+        for spec in cluster.profile.secrets.iter().filter(|spec| spec.is_made()) {
             if !self.named.contains_key(&spec.name) {
-                let stored = Stored { value: generate::secret(spec.kind)?, created: today.clone() };
+                let made = Secret::make(&spec.kind)?;
+                let value = Named { kind: spec.kind.name().to_owned(), made };
+                let stored = Stored { value, created: generate::today() };
                 self.named.insert(spec.name.clone(), stored);
-                changed = true;
-            }
-        }
-        if cluster.host_keys == HostKeys::FirstBoot {
-            return Ok(changed);
-        }
-        for node in &cluster.nodes {
-            if !self.host_keys.contains_key(&node.hostname) {
-                let value = generate::ssh_host_key(&node.hostname)?;
-                let stored = Stored { value, created: today.clone() };
-                self.host_keys.insert(node.hostname.clone(), stored);
                 changed = true;
             }
         }
         Ok(changed)
     }
+
+    /// Nodes that need a host key and have none.
+    fn lacking_host_key<'a>(&'a self, cluster: &'a Cluster) -> impl Iterator<Item = &'a str> {
+        let is_wanted = cluster.host_keys == HostKeys::Build;
+        let names = cluster.nodes.iter().map(|node| node.hostname.as_str());
+        names.filter(move |name| is_wanted && !self.host_keys.contains_key(*name))
+    }
+
+    /// Brings the profile's secrets into the form that templates use.
+    fn make_ready(&mut self, cluster: &Cluster) -> Result<()> {
+        let hostnames = Arc::new(cluster.nodes.iter().map(|node| node.hostname.clone()).collect());
+        for spec in &cluster.profile.secrets {
+            let secret = self.usable(spec, cluster, &hostnames)?;
+            self.ready.insert(spec.name.clone(), Arc::new(secret));
+        }
+        Ok(())
+    }
+
+    fn usable(
+        &self,
+        spec: &SecretSpec,
+        cluster: &Cluster,
+        hostnames: &Arc<HashSet<String>>,
+    ) -> Result<Secret> {
+        let name = &spec.name;
+        if let SecretKind::File { path } = &spec.kind {
+            let path = cluster.resolve(path);
+            return file::read_text(&path, file::MOST_KEY)
+                .map(Secret::Text)
+                .context(|| format!("the secret `{name}` cannot be read"))
+                .map_err(|error| {
+                    error.hint("the profile wants you to write this file; keep it to yourself")
+                });
+        }
+        let stored = &self.named[name].value;
+        let shown = Self::path(cluster);
+        let shown = shown.display();
+        if stored.kind != spec.kind.name() {
+            let message = format!(
+                "the secret `{name}` in `{shown}` is of kind `{}`, and the profile wants `{}`",
+                stored.kind,
+                spec.kind.name()
+            );
+            let hint = format!("`nodeforge secrets rotate {name}` makes a new one");
+            return Err(Error::input(message).hint(hint));
+        }
+        Secret::from_made(&spec.kind, &stored.made, hostnames)
+            .context(|| format!("the secret `{name}` in `{shown}` is damaged"))
+    }
 }
 
+#[cfg(test)]
+mod kinds_tests;
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,8 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::Deserialize;
 
-use super::{Secrets, SshHostKey, Stored, generate};
+use super::generate::Made;
+use super::{Named, Secrets, SshHostKey, Stored, generate};
 use crate::config::file;
 use crate::error::{Context as _, Error, Kind, Result};
 
@@ -27,7 +28,7 @@ struct Text {
     cluster: String,
     seed: Seed,
     #[serde(default)]
-    secrets: BTreeMap<String, Named>,
+    secrets: BTreeMap<String, NamedText>,
     #[serde(default)]
     ssh_host_keys: BTreeMap<String, HostKey>,
 }
@@ -41,8 +42,10 @@ struct Seed {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Named {
+struct NamedText {
+    kind: String,
     value: String,
+    public: Option<String>,
     created: String,
 }
 
@@ -103,7 +106,10 @@ fn parse(text: &str) -> Result<Secrets> {
     let seed = generate::unhex(&text.seed.value)
         .ok_or_else(|| Error::input("its seed is not 64 hexadecimal digits"))?;
     let named = text.secrets.into_iter();
-    let named = named.map(|(name, it)| (name, Stored { value: it.value, created: it.created }));
+    let named = named.map(|(name, it)| {
+        let made = Made { value: it.value, public: it.public };
+        (name, Stored { value: Named { kind: it.kind, made }, created: it.created })
+    });
     let host_keys = text.ssh_host_keys.into_iter().map(|(host, it)| {
         let value = SshHostKey { private: it.private, public: it.public };
         (host, Stored { value, created: it.created })
@@ -114,6 +120,8 @@ fn parse(text: &str) -> Result<Secrets> {
         seed_created: text.seed.created,
         named: named.collect(),
         host_keys: host_keys.collect(),
+        ready: BTreeMap::new(),
+        example: None,
         is_stored: true,
     })
 }
@@ -157,7 +165,11 @@ fn text(secrets: &Secrets) -> String {
     line(format_args!("created = {}", quoted(&secrets.seed_created)));
     for (name, stored) in &secrets.named {
         line(format_args!("\n[secrets.{}]", quoted(name)));
-        line(format_args!("value = {}", quoted(&stored.value)));
+        line(format_args!("kind = {}", quoted(&stored.value.kind)));
+        line(format_args!("value = {}", quoted(&stored.value.made.value)));
+        if let Some(public) = &stored.value.made.public {
+            line(format_args!("public = {}", quoted(public)));
+        }
         line(format_args!("created = {}", quoted(&stored.created)));
     }
     for (hostname, stored) in &secrets.host_keys {

@@ -1,16 +1,18 @@
 //! Templates: minijinja, where whatever is undefined is an error.
 
+mod secret;
 mod values;
 
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::{self, Write};
+use std::ops::Range;
 use std::sync::Arc;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value};
 
-use crate::config::{Base, Cluster, Node, Secrets};
+use crate::config::{Base, Cluster, Condition, Node, Secrets};
 use crate::error::{Error, Problem, Result, Source};
 use crate::plan::Content;
 use values::Used;
@@ -26,6 +28,14 @@ pub(super) enum Scope<'a> {
     Shared,
     /// For one node.
     Node(&'a Node, &'a Secrets),
+    /// For the people who run the cluster.
+    People(&'a Secrets),
+}
+
+/// Who asks for a secret.
+enum Reach<'a> {
+    Node(&'a Node),
+    People,
 }
 
 /// Renders templates of one cluster for one node, or for all alike.
@@ -63,17 +73,71 @@ impl<'a> Renderer<'a> {
         let failed = |error: &minijinja::Error| self.explain(name, text, error);
         let template =
             self.environment.template_from_named_str(name, text).map_err(|error| failed(&error))?;
+        let context = self.context(template.undeclared_variables(false).contains("nodes"));
+        let mut output = Limited(Vec::new());
+        template.render_captured_to(context, &mut output).map_err(|error| failed(&error))?;
+        let secrets = self.used.names();
+        if let (Scope::Shared, [secret, ..]) = (&self.scope, secrets.as_slice()) {
+            let message =
+                format!("the template `{name}` would put the secret `{secret}` on all nodes");
+            return Err(Error::input(message)
+                .hint("the prepared base holds no secret; this belongs to a role's `files`"));
+        }
+        Ok(Content { bytes: output.0, secrets })
+    }
+
+    /// Whether something is wanted: always without a condition.
+    pub(super) fn holds(&self, condition: Option<&Condition>) -> Result<bool> {
+        let Some(Condition { text, place }) = condition else { return Ok(true) };
+        let wrong = |message: String| {
+            let problem = Problem { places: vec![place.clone()], ..Problem::new(message) };
+            Error::from_problems(vec![problem]).expect_err("there is one")
+        };
+        let undefined = || {
+            let path = self.undefined_in(text);
+            wrong(format!("`{path}` is undefined in a condition")).hint(self.hint(&path))
+        };
+        let failed = |error: &minijinja::Error| {
+            if error.kind() == ErrorKind::UndefinedError {
+                return undefined();
+            }
+            let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+            wrong(format!("the condition `{text}` cannot be understood: {detail}"))
+        };
+        self.used.clear();
+        let expression =
+            self.environment.compile_expression(text).map_err(|error| failed(&error))?;
+        let context = self.context(expression.undeclared_variables(false).contains("nodes"));
+        let value = expression.eval(context).map_err(|error| failed(&error))?;
+        if let Some(secret) = self.used.names().first() {
+            return Err(wrong(format!("a condition cannot depend on the secret `{secret}`")));
+        }
+        if value.is_undefined() {
+            return Err(undefined());
+        }
+        bool::try_from(value).map_err(|_| {
+            wrong(format!("the condition `{text}` is neither true nor false"))
+                .hint("compare it with something: `settings.mode == 'bgp'`")
+        })
+    }
+
+    /// Whether a condition is the same for all nodes.
+    pub(super) fn is_shared_condition(&self, condition: Option<&Condition>) -> bool {
+        condition.is_none_or(|condition| {
+            self.environment
+                .compile_expression(&condition.text)
+                .is_ok_and(|expression| is_shared(&expression.undeclared_variables(false)))
+        })
+    }
+
+    fn context(&self, wants_nodes: bool) -> Value {
         let mut context = self.common.get_or_init(|| self.common_values()).clone();
         // Thousands of nodes are only listed for who asks.
-        if template.undeclared_variables(false).contains("nodes") {
+        if wants_nodes {
             let nodes = || self.cluster.nodes.iter().map(values::node).collect();
             context.insert("nodes", self.nodes.get_or_init(nodes).clone());
         }
-        let mut output = Limited(Vec::new());
-        template
-            .render_captured_to(Value::from(context), &mut output)
-            .map_err(|error| failed(&error))?;
-        Ok(Content { bytes: output.0, secrets: self.used.names() })
+        Value::from(context)
     }
 
     /// A template that may stand anywhere in a profile's strings.
@@ -93,10 +157,9 @@ impl<'a> Renderer<'a> {
     /// Whether a template is the same for all nodes.
     pub(super) fn is_shared(&self, name: &str, text: &str) -> bool {
         // One that cannot be parsed is found out when it is rendered.
-        self.environment.template_from_named_str(name, text).is_ok_and(|template| {
-            let asked = template.undeclared_variables(false);
-            !["node", "nodes", "secrets"].iter().any(|name| asked.contains(*name))
-        })
+        self.environment
+            .template_from_named_str(name, text)
+            .is_ok_and(|template| is_shared(&template.undeclared_variables(false)))
     }
 
     fn common_values(&self) -> BTreeMap<&'static str, Value> {
@@ -105,9 +168,11 @@ impl<'a> Renderer<'a> {
             ("base", values::base(&self.cluster.base)),
             ("settings", values::settings(&self.cluster.settings, &self.used)),
         ]);
-        if let Scope::Node(node, secrets) = self.scope {
+        if let Scope::Node(node, _) = self.scope {
             context.insert("node", values::node(node));
-            let secrets = values::secrets(&self.cluster.profile, &node.role, secrets, &self.used);
+        }
+        if let Some((secrets, reach)) = self.scope.secrets() {
+            let secrets = secret::all(&self.cluster.profile, secrets, &reach, &self.used);
             context.insert("secrets", secrets);
         }
         context
@@ -116,10 +181,20 @@ impl<'a> Renderer<'a> {
     /// minijinja's error in our words, at its place.
     fn explain(&self, name: &str, text: &str, error: &minijinja::Error) -> Error {
         let range = error.range().filter(|range| text.get(range.clone()).is_some());
+        let range = range.map(|range| whole_path(text, &range));
         let expression = range.clone().and_then(|range| text.get(range)).unwrap_or("something");
+        let expression = match error.kind() {
+            ErrorKind::UndefinedError => &self.undefined_in(expression),
+            _ => expression,
+        };
         let message = match error.kind() {
             ErrorKind::UndefinedError => {
                 format!("`{expression}` is undefined in the template `{name}`")
+            }
+            // The only values that cannot be written.
+            ErrorKind::WriteFailure if self.whole_secret(expression).is_some() => {
+                let parts = self.whole_secret(expression).unwrap_or_default();
+                format!("`{expression}` in the template `{name}` is not one text: it has {parts}")
             }
             ErrorKind::OutOfFuel => format!("the template `{name}` takes too long"),
             kind => {
@@ -142,12 +217,45 @@ impl<'a> Renderer<'a> {
         Error::from_problems(vec![problem]).expect_err("there is one")
     }
 
+    /// The path in an expression that leads nowhere; the expression itself when none does.
+    fn undefined_in(&self, expression: &str) -> String {
+        let Ok(compiled) = self.environment.compile_expression(expression) else {
+            return expression.to_owned();
+        };
+        let mut paths: Vec<String> = compiled.undeclared_variables(true).into_iter().collect();
+        paths.sort();
+        let leads_nowhere = |path: &String| {
+            let compiled = self.environment.compile_expression(path).ok();
+            let value = compiled.map(|compiled| compiled.eval(self.context(true)));
+            value.is_some_and(|value| match value {
+                Ok(value) => value.is_undefined(),
+                Err(error) => error.kind() == ErrorKind::UndefinedError,
+            })
+        };
+        paths.into_iter().find(leads_nowhere).unwrap_or_else(|| expression.to_owned())
+    }
+
+    /// The parts of the secret that an expression begins with, when it has any.
+    fn whole_secret(&self, expression: &str) -> Option<&'static str> {
+        let name = expression.strip_prefix("secrets.")?.split('.').next()?;
+        let spec = self.cluster.profile.secrets.iter().find(|spec| spec.name == name)?;
+        Some(secret::parts_of(&spec.kind)).filter(|parts| !parts.is_empty())
+    }
+
     fn hint(&self, expression: &str) -> String {
         let root = expression.split(['.', '[']).next().unwrap_or_default();
         let shared = matches!(self.scope, Scope::Shared);
         if shared && matches!(root, "node" | "secrets") {
             return "all nodes share the prepared base; what differs belongs to a role's overlay"
                 .into();
+        }
+        if root == "node" && matches!(self.scope, Scope::People(_)) {
+            return "a handout is for people: it sees cluster, nodes, settings, secrets and base"
+                .into();
+        }
+        if let Some(parts) = self.whole_secret(expression) {
+            let whole = expression.split('.').take(2).collect::<Vec<_>>().join(".");
+            return format!("`{whole}` has {parts}");
         }
         let names = match root {
             "node" => values::NODE_KEYS.join(", "),
@@ -165,6 +273,18 @@ impl<'a> Renderer<'a> {
         }
         format!("`{root}` has {names}")
     }
+}
+
+/// The range with what stands before its first dot: minijinja's own begins at the last of several.
+fn whole_path(text: &str, range: &Range<usize>) -> Range<usize> {
+    let is_path = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.');
+    let before = &text[..range.start];
+    range.start - (before.len() - before.trim_end_matches(is_path).len())..range.end
+}
+
+/// Whether a template that asks for these is the same for all nodes.
+fn is_shared(asked: &HashSet<String>) -> bool {
+    !["node", "nodes", "secrets"].iter().any(|name| asked.contains(*name))
 }
 
 /// Memory that refuses to grow without bound.

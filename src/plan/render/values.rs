@@ -10,7 +10,7 @@ use minijinja::value::{Enumerator, Object};
 use minijinja::{Error, ErrorKind, State, Value};
 
 use super::base_kind;
-use crate::config::{Arch, Base, Cluster, Node, Profile, Secrets, Setting};
+use crate::config::{Arch, Base, Cluster, Node, Setting};
 
 pub(super) const NODE_KEYS: [&str; 6] =
     ["hostname", "role", "is_first", "addresses", "gateway", "dns"];
@@ -30,7 +30,7 @@ impl Used {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
-    fn add(&self, name: &str) {
+    pub(super) fn add(&self, name: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
     }
 }
@@ -83,20 +83,6 @@ pub(super) fn settings(settings: &BTreeMap<String, Setting>, used: &Used) -> Val
     Value::from_object(Watched { values: values.collect(), used: used.clone() })
 }
 
-pub(super) fn secrets(profile: &Profile, role: &str, secrets: &Secrets, used: &Used) -> Value {
-    let values = profile.secrets.iter().map(|spec| {
-        let allowed = spec.roles.is_empty() || spec.roles.iter().any(|name| name == role);
-        let value = if allowed {
-            Ok(Value::from(secrets.get(&spec.name)))
-        } else {
-            let roles = spec.roles.join(", ");
-            Err(format!("the secret `{}` is for {roles}, and this is a node of {role}", spec.name))
-        };
-        (spec.name.clone(), Guarded { value, is_secret: true })
-    });
-    Value::from_object(Watched { values: values.collect(), used: used.clone() })
-}
-
 fn setting(setting: &Setting) -> Value {
     match setting {
         Setting::String(text) | Setting::Host(text) | Setting::Enum(text) => Value::from(text),
@@ -110,18 +96,20 @@ fn setting(setting: &Setting) -> Value {
     }
 }
 
+/// A value that may be a secret.
 #[derive(Debug)]
-struct Guarded {
+pub(super) struct Guarded {
     /// Or why it may not be had.
-    value: Result<Value, String>,
-    is_secret: bool,
+    pub(super) value: Result<Value, String>,
+    /// Whether a file with it in it is secret.
+    pub(super) is_secret: bool,
 }
 
 /// A map that takes note of the secrets asked for.
 #[derive(Debug)]
-struct Watched {
-    values: BTreeMap<String, Guarded>,
-    used: Used,
+pub(super) struct Watched {
+    pub(super) values: BTreeMap<String, Guarded>,
+    pub(super) used: Used,
 }
 
 impl Object for Watched {

@@ -1,0 +1,30 @@
+//! `when = "…"`: whether something is wanted at all.
+
+use super::Condition;
+use super::reader::{Spanned, Table, Value};
+use crate::error::Place;
+
+/// The condition of a table that may have one.
+pub(super) fn read(table: &Table<'_>) -> Option<Condition> {
+    let text = table.string("when")?;
+    if text.value.trim().is_empty() {
+        let hint = "for example `when = \"settings.backup == 'restic'\"`";
+        table.reader.wrong_hint(&text.span, "an empty condition", hint);
+        return None;
+    }
+    let source = table.reader.source.clone();
+    let place = Place { source, span: text.span, note: None };
+    Some(Condition { text: text.value.to_owned(), place })
+}
+
+/// An element of a list of names: a string, or `{ name = "…", when = "…" }`.
+pub(super) fn named<'a>(value: &Value<'a>) -> Option<(Spanned<&'a str>, Option<Condition>)> {
+    if !value.is_table() {
+        return value.string().map(|name| (name, None));
+    }
+    let table = value.table(value.title())?;
+    let name = table.require("name", "{ name = \"…\", when = \"…\" }").and_then(|it| it.string());
+    let when = read(&table);
+    table.finish();
+    Some((name?, when))
+}

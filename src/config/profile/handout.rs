@@ -1,0 +1,57 @@
+//! `[[handout]]`: files for people.
+
+use super::folder::Folder;
+use crate::config::reader::Table;
+use crate::config::{Handout, Profile, condition, files};
+use crate::error::Place;
+
+pub(super) fn read_all(root: &Table<'_>, folder: &Folder, profile: &mut Profile) {
+    for handout in root.tables("handout").into_iter().filter_map(|it| read(it, folder)) {
+        // Two of one path may have conditions that exclude each other.
+        profile.handouts.retain(|it| it.path != handout.path || it.when != handout.when);
+        profile.handouts.push(handout);
+    }
+}
+
+fn read(table: Table<'_>, folder: &Folder) -> Option<Handout> {
+    let reader = table.reader;
+    let path = table.require("path", "path = \"wireguard/laptop.conf\"");
+    let path = path.and_then(|value| value.string());
+    let when = condition::read(&table);
+    let load = |source: &str| folder.load_source(reader, source);
+    let body = files::read_body(&table, path.as_ref().map(|path| path.value), &load);
+    if let Some(path) = &path
+        && let Some(fault) = Handout::path_fault(path.value)
+    {
+        let hint = "it goes to the output folder: for example `wireguard/laptop.conf`";
+        reader.wrong_hint(&path.span, format!("`{}` {fault}", path.value), hint);
+    }
+    table.finish();
+    let files::Body { bytes, is_template, template_name } = body?;
+    let path = path?;
+    let place = Place { source: reader.source.clone(), span: path.span, note: None };
+    let path = path.value.to_owned();
+    Some(Handout { path, bytes, is_template, template_name, when, place })
+}
+
+impl Handout {
+    /// Why no handout may have this path; `None` when one may.
+    pub(crate) fn path_fault(path: &str) -> Option<&'static str> {
+        /// What a build itself puts into the output folder.
+        const TAKEN: [&str; 4] = ["manifest.json", "SHA256SUMS", "known_hosts", "sbom.spdx.json"];
+        const ENDINGS: [&str; 8] =
+            [".img", ".xz", ".zst", ".qcow2", ".vmdk", ".vmwarevm", ".ova", ".bmap"];
+        if path.starts_with('/') {
+            return Some("is absolute");
+        }
+        if path.is_empty() || path.len() > 255 || path.chars().any(char::is_control) {
+            return Some("is no path");
+        }
+        if path.split('/').any(|part| part.is_empty() || part.starts_with('.')) {
+            return Some("has an empty part, or one that begins with a dot");
+        }
+        let top = path.split('/').next().unwrap_or_default();
+        let is_taken = TAKEN.contains(&top) || ENDINGS.iter().any(|ending| top.ends_with(ending));
+        is_taken.then_some("is where a build puts an artifact")
+    }
+}

@@ -1,0 +1,77 @@
+//! ECDSA P-256 keys and certificate authorities, as Kubernetes takes them: PKCS#8 and X.509 in PEM.
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyPair as Key,
+    KeyUsagePurpose, PublicKeyData as _, date_time_ymd,
+};
+
+use super::generate::{self, Made};
+use crate::digest;
+use crate::error::{Error, Result};
+
+/// How long a certificate authority lasts, in days: ten years and their leap days.
+const LIFETIME: u64 = 3652;
+
+/// A certificate authority.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Ca {
+    /// Its certificate in PEM; public.
+    pub cert: String,
+    /// Its key: PKCS#8 in PEM.
+    pub key: String,
+    /// SHA-256 of the DER `SubjectPublicKeyInfo`, 64 hexadecimal digits: what kubeadm pins.
+    pub hash: String,
+    /// SHA-256 of the bytes of `cert`, 64 hexadecimal digits: what k3s pins.
+    pub file_hash: String,
+}
+
+/// A private key and its public half.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeyPair {
+    /// PKCS#8 in PEM.
+    pub private: String,
+    /// `SubjectPublicKeyInfo` in PEM.
+    pub public: String,
+}
+
+impl Ca {
+    /// From its key and its certificate in PEM.
+    pub(super) fn new(key: String, cert: String) -> Result<Self> {
+        let pair = Key::from_pem(&key)
+            .map_err(|error| Error::input(format!("its value is no private key: {error}")))?;
+        let hash = digest::hex(&digest::sha256(&pair.subject_public_key_info()));
+        let file_hash = digest::hex(&digest::sha256(cert.as_bytes()));
+        Ok(Self { cert, key, hash, file_hash })
+    }
+}
+
+/// A certificate authority that signs itself, and nothing but what nodes and people use: no
+/// further authority (`pathlen:0`).
+pub(super) fn make_ca(common_name: &str) -> Result<Made> {
+    let key = Key::generate().map_err(|error| failed(&error))?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![
+        KeyUsagePurpose::DigitalSignature,
+        KeyUsagePurpose::KeyCertSign,
+        KeyUsagePurpose::CrlSign,
+    ];
+    let today = generate::days_since_1970();
+    // A Raspberry Pi that has no battery for its clock may think it is still yesterday.
+    let (from, to) = (generate::civil(today - 1), generate::civil(today + LIFETIME));
+    params.not_before = date_time_ymd(from.0, from.1, from.2);
+    params.not_after = date_time_ymd(to.0, to.1, to.2);
+    let cert = params.self_signed(&key).map_err(|error| failed(&error))?;
+    Ok(Made { value: key.serialize_pem(), public: Some(cert.pem()) })
+}
+
+pub(super) fn make_key_pair() -> Result<Made> {
+    let key = Key::generate().map_err(|error| failed(&error))?;
+    Ok(Made { value: key.serialize_pem(), public: Some(key.public_key_pem()) })
+}
+
+fn failed(error: &rcgen::Error) -> Error {
+    Error::failure(format!("cannot make a key: {error}"))
+}

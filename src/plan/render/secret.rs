@@ -1,0 +1,232 @@
+//! Secrets as templates see them: who asks for a private part is noted, and who may not have it is
+//! refused.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use minijinja::value::{Enumerator, Object, ObjectRepr};
+use minijinja::{Error, ErrorKind, State, Value};
+
+use super::values::{Guarded, Used, Watched};
+use super::{Reach, Scope};
+use crate::config::secrets::{Secret, WireGuard};
+use crate::config::{Profile, SecretKind, SecretSpec, Secrets};
+
+/// `secrets`
+pub(super) fn all(profile: &Profile, secrets: &Secrets, reach: &Reach<'_>, used: &Used) -> Value {
+    let values: BTreeMap<_, _> = profile
+        .secrets
+        .iter()
+        .filter_map(|spec| {
+            let secret = secrets.get(&spec.name)?;
+            Some((spec.name.clone(), one(spec, secret, reach, used)))
+        })
+        .collect();
+    Value::from_object(Watched { values, used: used.clone() })
+}
+
+fn one(spec: &SecretSpec, secret: &Arc<Secret>, reach: &Reach<'_>, used: &Used) -> Guarded {
+    let refusal = reach.refusal(spec);
+    if let Secret::Text(text) = secret.as_ref() {
+        let value = refusal.map_or_else(|| Ok(Value::from(text)), Err);
+        return Guarded { value, is_secret: true };
+    }
+    let own = match reach {
+        Reach::Node(node) => Some(node.hostname.clone()),
+        Reach::People => None,
+    };
+    let object = Parts {
+        name: spec.name.clone(),
+        secret: Arc::clone(secret),
+        refusal,
+        own,
+        used: used.clone(),
+    };
+    Guarded { value: Ok(Value::from_object(object)), is_secret: false }
+}
+
+/// What a template may write after `secrets.NAME.`; nothing when it is a text as a whole.
+pub(super) fn parts_of(kind: &SecretKind) -> &'static str {
+    match kind {
+        SecretKind::Ca { .. } => "cert, key, hash, file_hash",
+        SecretKind::KeyPair => "private, public",
+        SecretKind::WireGuard => {
+            "private, public, public_of(name), preshared(name), private_of(name)"
+        }
+        SecretKind::KubeadmToken
+        | SecretKind::Hex
+        | SecretKind::Password
+        | SecretKind::SshHostKey
+        | SecretKind::File { .. } => "",
+    }
+}
+
+/// A secret of several parts.
+struct Parts {
+    name: String,
+    secret: Arc<Secret>,
+    /// Why the private ones may not be had.
+    refusal: Option<String>,
+    /// The node that asks; none when it is for people.
+    own: Option<String>,
+    used: Used,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Parts({})", self.name)
+    }
+}
+
+impl Parts {
+    /// Notes that a private part is used, unless it may not be.
+    fn private(&self, text: impl FnOnce() -> String) -> Result<Value, Error> {
+        if let Some(why) = &self.refusal {
+            return Err(refused(why.clone()));
+        }
+        self.used.add(&self.name);
+        Ok(Value::from(text()))
+    }
+
+    fn own(&self) -> Result<&str, Error> {
+        self.own.as_deref().ok_or_else(|| {
+            refused(format!(
+                "a handout is no node: say whose key, as in `secrets.{}.public_of(\"server1\")`",
+                self.name
+            ))
+        })
+    }
+
+    fn wireguard(&self, keys: &WireGuard, part: &str) -> Option<Result<Value, Error>> {
+        Some(match part {
+            "private" => self.own().and_then(|own| self.private(|| keys.private(own))),
+            "public" => self.own().map(|own| Value::from(keys.public(own))),
+            _ => return None,
+        })
+    }
+
+    fn call_wireguard(
+        &self,
+        keys: &WireGuard,
+        method: &str,
+        names: &[&str],
+    ) -> Result<Value, Error> {
+        if let Some(bad) = names.iter().find(|name| !is_machine(name)) {
+            return Err(refused(format!("`{}` is no name of a machine", bad.escape_debug())));
+        }
+        match (method, names) {
+            ("public_of", [name]) => Ok(Value::from(keys.public(name))),
+            ("preshared", [other]) if self.own.is_some() => {
+                let own = self.own()?;
+                self.private(|| keys.preshared(own, other))
+            }
+            ("preshared", [one, other]) if self.own.is_none() => {
+                if keys.is_node(one) && keys.is_node(other) {
+                    let message = format!("`{one}` and `{other}` are nodes, and share their key");
+                    return Err(refused(message));
+                }
+                self.private(|| keys.preshared(one, other))
+            }
+            ("private_of", [name]) => {
+                if self.own.is_some() {
+                    return Err(refused(format!("the key of `{name}` is for handouts only")));
+                }
+                if keys.is_node(name) {
+                    let message = format!("`{name}` is a node, and keeps its key to itself");
+                    return Err(refused(message));
+                }
+                self.private(|| keys.private(name))
+            }
+            ("public_of" | "preshared" | "private_of", _) => {
+                let wanted = match (method, self.own.is_some()) {
+                    ("preshared", false) => "the names of two machines",
+                    ("preshared", true) => "the name of the other machine",
+                    _ => "the name of one machine",
+                };
+                Err(refused(format!("{method}(…) takes {wanted}")))
+            }
+            _ => Err(Error::from(ErrorKind::UnknownMethod)),
+        }
+    }
+}
+
+/// Not enumerable, so that no filter finds the private parts by itself.
+impl Object for Parts {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::NonEnumerable
+    }
+
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        let result = match (self.secret.as_ref(), key.as_str()?) {
+            (Secret::Ca(ca), "cert") => Ok(Value::from(&ca.cert)),
+            (Secret::Ca(ca), "hash") => Ok(Value::from(&ca.hash)),
+            (Secret::Ca(ca), "file_hash") => Ok(Value::from(&ca.file_hash)),
+            (Secret::Ca(ca), "key") => self.private(|| ca.key.clone()),
+            (Secret::KeyPair(pair), "public") => Ok(Value::from(&pair.public)),
+            (Secret::KeyPair(pair), "private") => self.private(|| pair.private.clone()),
+            (Secret::WireGuard(keys), part) => self.wireguard(keys, part)?,
+            _ => return None,
+        };
+        Some(result.unwrap_or_else(Value::from))
+    }
+
+    fn call_method(
+        self: &Arc<Self>,
+        _state: &mut State<'_, '_>,
+        method: &str,
+        arguments: &[Value],
+    ) -> Result<Value, Error> {
+        let Secret::WireGuard(keys) = self.secret.as_ref() else {
+            return Err(Error::from(ErrorKind::UnknownMethod));
+        };
+        let names: Option<Vec<&str>> = arguments.iter().map(Value::as_str).collect();
+        // What is no text is no name: the method says what it takes.
+        self.call_wireguard(keys, method, &names.unwrap_or_default())
+    }
+
+    fn render(self: &Arc<Self>, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Err(fmt::Error)
+    }
+}
+
+impl Reach<'_> {
+    /// Why the private part of a secret may not be had.
+    fn refusal(&self, spec: &SecretSpec) -> Option<String> {
+        let Self::Node(node) = self else { return None };
+        if spec.roles.is_empty() || spec.roles.contains(&node.role) {
+            return None;
+        }
+        let roles = spec.roles.join(", ");
+        Some(format!(
+            "the secret `{}` is for {roles}, and this is a node of {}",
+            spec.name, node.role
+        ))
+    }
+}
+
+impl<'a> Scope<'a> {
+    /// The secrets that a template may see, and as whom.
+    pub(super) fn secrets(&self) -> Option<(&'a Secrets, Reach<'a>)> {
+        match *self {
+            Self::Shared => None,
+            Self::Node(node, secrets) => Some((secrets, Reach::Node(node))),
+            Self::People(secrets) => Some((secrets, Reach::People)),
+        }
+    }
+}
+
+/// A name of which keys can be told apart.
+fn is_machine(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 253
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+}
+
+fn refused(message: String) -> Error {
+    Error::new(ErrorKind::InvalidOperation, message)
+}
