@@ -4,6 +4,7 @@ use std::fmt;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::config::{Arch, Checksum};
 
@@ -187,6 +188,11 @@ pub enum Action {
     MachineId {
         /// 32 hexadecimal digits, or `uninitialized`: the first boot makes one.
         id: String,
+    },
+    /// The disk's own id, from which the names of an MBR's partitions are made.
+    DiskId {
+        /// GPT's GUID; the id on an MBR is its first 8 digits.
+        id: Uuid,
     },
     /// `/etc/localtime` and `/etc/timezone`.
     Timezone {

@@ -22,6 +22,8 @@ pub fn node(cluster: &Cluster, node: &Node, secrets: &Secrets) -> Result<Vec<Cha
     list.push(&Origin::ClusterFile, hostname);
     let id = secrets.machine_id(&node.hostname);
     list.push(&Origin::Nodeforge, Action::MachineId { id });
+    let id = secrets.disk_id(&node.hostname);
+    list.push(&Origin::Nodeforge, Action::DiskId { id });
     if let Some(text) = network::unit(node, cluster.domain.as_deref()) {
         list.file(&Origin::ClusterFile, network::PATH, 0o644, text);
     }

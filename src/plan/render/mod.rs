@@ -57,9 +57,9 @@ impl<'a> Renderer<'a> {
         syntax.keep_trailing_newline(true).trim_blocks(true).lstrip_blocks(true);
         environment.set_syntax(syntax.build().expect("the default syntax, whitespace aside"));
         environment.set_fuel(Some(FUEL));
-        // How a template refuses values that do not go together.
-        environment.add_function("fail", |message: String| -> Result<Value, minijinja::Error> {
-            Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+        // For templates that know what a user must not forget.
+        environment.add_function("fail", |why: String| -> Result<Value, minijinja::Error> {
+            Err(minijinja::Error::new(ErrorKind::InvalidOperation, why))
         });
         // Only so do errors know their place.
         environment.set_debug(true);
