@@ -12,4 +12,5 @@ mod flash;
 mod fusion;
 mod prepare;
 mod quickstart;
+mod rpi5;
 mod tools;

@@ -1,6 +1,8 @@
 //! What the tests share: running the binary as somebody, and comparing exactly what it says.
 
+mod node;
 mod person;
+mod proxy;
 mod publisher;
 mod python;
 mod repository;
@@ -8,7 +10,9 @@ mod run;
 mod server;
 mod tools;
 
+pub(crate) use node::{FIRSTBOOT, Node};
 pub(crate) use person::Person;
+pub(crate) use proxy::Proxy;
 pub(crate) use publisher::{Gpg, Key, checksum, compress, disk, noise};
 pub(crate) use python::python_tool;
 pub(crate) use repository::{Repository, Style};
