@@ -86,7 +86,7 @@ fn cluster(settings: &[&str]) -> tempfile::TempDir {
     let settings = format!(
         "[settings]\noffline = false\nk3s_sha256_amd64 = \"{}\"\nrouter_interface = \"lan0\"\n{}",
         "0".repeat(64),
-        settings.iter().map(|line| format!("{line}\n")).collect::<String>()
+        settings.join("\n") + "\n"
     );
     let given = |key: &str| settings.contains(&format!("\n{key} = "));
     let text: String = text

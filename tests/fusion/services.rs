@@ -49,9 +49,10 @@ impl Machine {
 
     /// The lines of `ip -o addr`, from addresses with what follows them.
     fn addresses(&self, addresses: &[&str]) {
-        let lines: String =
-            addresses.iter().map(|address| format!("2: eth0    inet6 {address}\n")).collect();
-        self.program("bin/ip", &format!("#!/bin/sh\ncat <<'END'\n{lines}END\n"));
+        let lines: Vec<_> =
+            addresses.iter().map(|address| format!("2: eth0    inet6 {address}")).collect();
+        let lines = lines.join("\n");
+        self.program("bin/ip", &format!("#!/bin/sh\ncat <<'END'\n{lines}\nEND\n"));
     }
 
     fn run(&self, script: &str, arguments: &[&str]) -> Output {
