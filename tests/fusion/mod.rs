@@ -2,6 +2,7 @@
 //!
 //! k3s itself is not to be had; `tests/fusion/k3s` stands in for it and judges what it is given.
 
+mod boots;
 mod judges;
 mod network;
 mod nodes;
@@ -109,6 +110,11 @@ fn cluster(settings: &[&str]) -> tempfile::TempDir {
     let bin = path("profile/overlays/k3s-stand-in/usr/local/bin");
     fs::create_dir_all(&bin).expect("a folder");
     fs::copy(format!("{HERE}/k3s"), bin.join("k3s")).expect("copied");
+    // Who watches the console sees what it does.
+    let unit = path("profile/overlays/k3s-stand-in/etc/systemd/system/nodeforge-prefix.service.d");
+    fs::create_dir_all(&unit).expect("a folder");
+    fs::write(unit.join("console.conf"), "[Service]\nStandardOutput=journal+console\n")
+        .expect("written");
     fs::write(path("profile/profile.toml"), PROFILE).expect("written");
     folder
 }

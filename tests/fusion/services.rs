@@ -231,6 +231,7 @@ fn the_scripts_are_clean() {
     let root = Path::new(REPOSITORY);
     let mut scripts = vec![
         root.join("tests/fusion/lab"),
+        root.join("tests/fusion/vms"),
         root.join("profiles/fusion-k3s/firstboot/25-guestinfo"),
     ];
     for folder in SCRIPTS {
