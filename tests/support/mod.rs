@@ -1,5 +1,6 @@
 //! What the tests share: running the binary as somebody, and comparing exactly what it says.
 
+mod machine;
 mod node;
 mod person;
 mod proxy;
@@ -10,6 +11,7 @@ mod run;
 mod server;
 mod tools;
 
+pub(crate) use machine::{Arch, Machines};
 pub(crate) use node::{FIRSTBOOT, Node};
 pub(crate) use person::Person;
 pub(crate) use proxy::Proxy;
@@ -18,4 +20,4 @@ pub(crate) use python::python_tool;
 pub(crate) use repository::{Repository, Style};
 pub(crate) use run::Run;
 pub(crate) use server::{Authority, Fault, Server};
-pub(crate) use tools::{partitions, tool};
+pub(crate) use tools::{partitions, python, tool};
