@@ -15,9 +15,13 @@ mounts=$(grep -c . /proc/self/mountinfo)
 child=$!
 if [ "$signal" != none ]; then sleep "$pause"; kill -"$signal" $child 2>/dev/null; fi
 wait $child; code=$?
+# Without a process of its own, which would be counted too.
+is_alone() {
+	set -- /proc/[0-9]*
+	[ $# -eq 1 ]
+}
 tries=0
-# 1 is this shell, and the other is the one that counts.
-while [ "$(ls -d /proc/[0-9]* | wc -l)" -gt 2 ] && [ $tries -lt 200 ]; do
+until is_alone || [ $tries -ge 200 ]; do
 	tries=$((tries + 1)); sleep 0.1
 done
 echo "code $code"
