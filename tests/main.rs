@@ -6,6 +6,7 @@ mod support;
 
 mod boots;
 mod cli;
+mod edge;
 mod fetch;
 mod firstboot;
 mod flash;

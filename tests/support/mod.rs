@@ -1,14 +1,18 @@
 //! What the tests share: running the binary as somebody, and comparing exactly what it says.
 
+mod kubernetes;
 mod person;
 mod publisher;
+mod python;
 mod repository;
 mod run;
 mod server;
 mod tools;
 
+pub(crate) use kubernetes::resources_are_known;
 pub(crate) use person::Person;
 pub(crate) use publisher::{Gpg, Key, checksum, compress, disk, noise};
+pub(crate) use python::python_tool;
 pub(crate) use repository::{Repository, Style};
 pub(crate) use run::Run;
 pub(crate) use server::{Authority, Fault, Server};

@@ -1,0 +1,146 @@
+#!/usr/bin/python3
+"""Judges custom resources: every key must be one that its definition has.
+
+    resources.py FILE...
+
+The trees below are the parts in use of the definitions of the Tigera operator and Calico 3.31,
+MetalLB 0.15, cert-manager 1.19 and k3s 1.34's Helm controller, and of the values that charts take:
+Traefik 41.3 (values.schema.json), MetalLB 0.15 and cert-manager 1.19. A type stands for a value, a list for a list of its one
+element, a set for one of its words. Built-in kinds are for kubernetes-validate: they are listed, a
+FILE a line.
+"""
+
+import ipaddress
+import sys
+
+import yaml
+
+
+def network(value):
+    return isinstance(value, str) and bool(ipaddress.ip_network(value))
+
+
+def address(value):
+    return isinstance(value, str) and bool(ipaddress.ip_address(value))
+
+
+def pool(value):
+    first, _, last = value.partition("-")
+    return network(value) if not last else ipaddress.ip_address(first) <= ipaddress.ip_address(last)
+
+
+SELECTOR = {
+    "matchLabels": dict,
+    "matchExpressions": [{"key": str, "operator": {"In", "NotIn", "Exists", "DoesNotExist"}}],
+}
+KINDS = {
+    "operator.tigera.io/v1 Installation": {
+        "calicoNetwork": {
+            "bgp": {"Enabled", "Disabled"},
+            "containerIPForwarding": {"Enabled", "Disabled"},
+            "ipPools": [{
+                "name": str, "cidr": network, "blockSize": int, "nodeSelector": str,
+                "encapsulation": {"IPIPCrossSubnet", "IPIP", "VXLAN", "VXLANCrossSubnet", "None"},
+                "natOutgoing": {"Enabled", "Disabled"},
+            }],
+            "nodeAddressAutodetectionV6": {"cidrs": [network]},
+        },
+    },
+    "operator.tigera.io/v1 APIServer": {},
+    "projectcalico.org/v3 BGPConfiguration": {
+        "asNumber": int,
+        "nodeToNodeMeshEnabled": bool,
+        "serviceClusterIPs": [{"cidr": network}],
+        "serviceLoadBalancerIPs": [{"cidr": network}],
+    },
+    "projectcalico.org/v3 BGPFilter": {
+        "exportV6": [{
+            "action": {"Accept", "Reject"}, "cidr": network,
+            "matchOperator": {"Equal", "NotEqual", "In", "NotIn"},
+        }],
+    },
+    "projectcalico.org/v3 BGPPeer": {
+        "peerIP": address, "asNumber": int, "filters": [str],
+        "password": {"secretKeyRef": {"name": str, "key": str}},
+    },
+    "metallb.io/v1beta1 IPAddressPool": {"addresses": [pool]},
+    "metallb.io/v1beta1 L2Advertisement": {"ipAddressPools": [str], "nodeSelectors": [SELECTOR]},
+    "cert-manager.io/v1 ClusterIssuer": {
+        "acme": {
+            "server": str, "email": str, "privateKeySecretRef": {"name": str},
+            "solvers": [{"http01": {"ingress": {"ingressClassName": str}}}],
+        },
+    },
+    "helm.cattle.io/v1 HelmChartConfig": {"valuesContent": str},
+    "helm.cattle.io/v1 HelmChart": {
+        "repo": str, "chart": str, "version": str, "targetNamespace": str, "createNamespace": bool,
+        "bootstrap": bool, "valuesContent": str,
+    },
+}
+
+SWITCH = {"enabled": bool}
+CHARTS = {
+    "traefik": {
+        "deployment": {"kind": {"Deployment", "DaemonSet"}},
+        "hostNetwork": bool,
+        "nodeSelector": dict,
+        "tolerations": [{"key": str, "operator": {"Exists", "Equal"}}],
+        "ingressClass": {"enabled": bool, "isDefaultClass": bool, "name": str},
+        "providers": {
+            "kubernetesIngress": {"ingressClass": str, "publishedService": SWITCH},
+            "kubernetesCRD": {"ingressClass": str},
+        },
+        "service": {
+            "enabled": bool,
+            "annotations": {"metallb.io/loadBalancerIPs": str},
+            "spec": {
+                "ipFamilyPolicy": {"SingleStack", "PreferDualStack", "RequireDualStack"},
+                "externalTrafficPolicy": {"Local", "Cluster"},
+            },
+        },
+        "ports": {"web": {"port": int}, "websecure": {"port": int}},
+        "updateStrategy": {"rollingUpdate": {"maxUnavailable": int, "maxSurge": int}},
+    },
+    "metallb": {"speaker": {"enabled": bool, "frr": SWITCH}, "frrk8s": SWITCH},
+    "cert-manager": {"crds": SWITCH},
+}
+
+
+def judge(path, value, wanted):
+    if isinstance(wanted, dict):
+        assert isinstance(value, dict), f"{path}: not an object"
+        for key in value:
+            assert key in wanted, f"{path}: there is no `{key}`"
+            judge(f"{path}.{key}", value[key], wanted[key])
+    elif isinstance(wanted, list):
+        assert isinstance(value, list), f"{path}: not a list"
+        for element in value:
+            judge(f"{path}[]", element, wanted[0])
+    elif isinstance(wanted, set):
+        assert value in wanted, f"{path}: `{value}` is none of {wanted}"
+    elif isinstance(wanted, type):
+        assert type(value) is wanted, f"{path}: `{value}` is no {wanted.__name__}"
+    else:
+        assert wanted(value), f"{path}: `{value}`"
+
+
+for file in sys.argv[1:]:
+    with open(file, encoding="utf-8") as stream:
+        documents = list(yaml.safe_load_all(stream))
+    is_built_in = False
+    for document in documents:
+        kind = f"{document['apiVersion']} {document['kind']}"
+        if kind in KINDS:
+            assert set(document) <= {"apiVersion", "kind", "metadata", "spec"}, file
+            judge(f"{file}: {kind}", document["spec"], KINDS[kind])
+            if "valuesContent" in document["spec"]:
+                values = yaml.safe_load(document["spec"]["valuesContent"])
+                assert isinstance(values, dict)
+                # A configuration is for the chart of its name.
+                chart = document["spec"].get("chart", document["metadata"]["name"])
+                if chart in CHARTS:
+                    judge(f"{file}: values of {chart}", values, CHARTS[chart])
+        else:
+            is_built_in = True
+    if is_built_in:
+        print(file)
