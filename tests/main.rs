@@ -12,4 +12,5 @@ mod firstboot;
 mod flash;
 mod prepare;
 mod quickstart;
+mod rpi5;
 mod tools;

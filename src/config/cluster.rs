@@ -1,14 +1,15 @@
 //! `cluster.toml`: one file for all nodes.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::base::choice;
 use super::reader::{Reader, Span, Table, Value};
 use super::{
-    Cluster, Format, HostKeys, Locale, Output, Profile, Vm, VmNetwork, access, base, check, file,
-    files, hostname, node, profile, setting, size,
+    Cluster, Format, HostKeys, Locale, Output, Places, Profile, Vm, VmNetwork, access, base, check,
+    file, files, hostname, node, profile, setting, size,
 };
-use crate::error::{Context as _, Error, Result};
+use crate::error::{Context as _, Error, Place, Result};
 
 /// The smallest disk a Linux system fits on, in bytes.
 const SMALLEST_DISK: u64 = 512 << 20;
@@ -79,6 +80,7 @@ fn read(root: Table<'_>, path: &Path) -> Option<Cluster> {
         }
         None => profile.base.clone(),
     };
+    let place = |span| Place { source: Arc::clone(&reader.source), span, note: None };
     Some(Cluster {
         file: path.to_owned(),
         directory: reader.directory.clone(),
@@ -95,6 +97,10 @@ fn read(root: Table<'_>, path: &Path) -> Option<Cluster> {
         vm,
         output,
         nodes: nodes.into_iter().map(|node| node.node).collect(),
+        places: Places {
+            profile: place(profile_span),
+            settings: setting_places.into_iter().map(|(name, span)| (name, place(span))).collect(),
+        },
     })
 }
 

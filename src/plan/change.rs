@@ -181,7 +181,8 @@ pub enum Action {
         name: String,
         /// The cluster's domain, for the long name.
         domain: Option<String>,
-        /// Other nodes' names and addresses that must resolve without DNS.
+        /// Further names and addresses that must resolve without DNS: labels of the cluster's
+        /// domain, or long names.
         hosts: Vec<(IpNet, String)>,
     },
     /// `/etc/machine-id`.

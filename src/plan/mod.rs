@@ -8,6 +8,7 @@ mod network;
 mod node;
 mod prepare;
 mod render;
+mod rules;
 mod show;
 
 pub use change::{Action, Change, Content, Origin, Owner, PackageState, UnitState, User};

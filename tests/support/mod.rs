@@ -1,7 +1,9 @@
 //! What the tests share: running the binary as somebody, and comparing exactly what it says.
 
 mod kubernetes;
+mod node;
 mod person;
+mod proxy;
 mod publisher;
 mod python;
 mod repository;
@@ -10,7 +12,9 @@ mod server;
 mod tools;
 
 pub(crate) use kubernetes::resources_are_known;
+pub(crate) use node::{FIRSTBOOT, Node};
 pub(crate) use person::Person;
+pub(crate) use proxy::Proxy;
 pub(crate) use publisher::{Gpg, Key, checksum, compress, disk, noise};
 pub(crate) use python::python_tool;
 pub(crate) use repository::{Repository, Style};
