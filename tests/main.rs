@@ -4,12 +4,14 @@
 
 mod support;
 
+mod artifacts;
 mod boots;
 mod cli;
 mod edge;
 mod fetch;
 mod firstboot;
 mod flash;
+mod fusion;
 mod prepare;
 mod quickstart;
 mod rpi5;

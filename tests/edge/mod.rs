@@ -12,10 +12,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use super::support::{Person, Run};
+use super::support::{K3S, Person, Run};
 
 const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/edge");
-const STAND_IN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/k3s");
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/edge-k3s");
 const HOMES: [&str; 3] = ["k3s-node1", "k3s-node2", "k3s-node3"];
 const NODES: [&str; 4] = ["k3s-node1", "k3s-node2", "k3s-node3", "edge"];
@@ -118,7 +117,7 @@ fn cluster(settings: &str) -> tempfile::TempDir {
     fs::copy(format!("{HERE}/guest"), path("guest")).expect("copied");
     let bin = path("profile/overlays/k3s-stand-in/usr/local/bin");
     fs::create_dir_all(&bin).expect("a folder");
-    fs::copy(STAND_IN, bin.join("k3s")).expect("copied");
+    fs::copy(K3S, bin.join("k3s")).expect("copied");
     fs::write(path("profile/profile.toml"), PROFILE).expect("written");
     folder
 }

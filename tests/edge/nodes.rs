@@ -5,8 +5,8 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::super::support::tool;
-use super::{HOMES, NODES, STAND_IN, built, names};
+use super::super::support::{K3S, tool};
+use super::{HOMES, NODES, built, names};
 
 const NETWORK: &str = "etc/systemd/network";
 
@@ -39,7 +39,7 @@ fn k3s_takes_every_configuration() {
     ] {
         let root = built().root_of(node, temporary.path());
         let root = format!("NODEFORGE_ROOT={}", root.display());
-        tool("env", [root.as_str(), STAND_IN, "check", mode]);
+        tool("env", [root.as_str(), K3S, "check", mode]);
     }
 }
 

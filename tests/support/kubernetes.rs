@@ -2,6 +2,9 @@ use std::path::PathBuf;
 
 use super::{python_tool, tool};
 
+/// Stands in for k3s, and judges what it is given.
+pub(crate) const K3S: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/k3s");
+
 /// Wants every object in the files to be one that Kubernetes 1.34, or the definition of its kind,
 /// knows.
 #[track_caller]

@@ -1,6 +1,7 @@
 //! What the tests share: running the binary as somebody, and comparing exactly what it says.
 
 mod kubernetes;
+mod machine;
 mod node;
 mod person;
 mod proxy;
@@ -11,7 +12,8 @@ mod run;
 mod server;
 mod tools;
 
-pub(crate) use kubernetes::resources_are_known;
+pub(crate) use kubernetes::{K3S, resources_are_known};
+pub(crate) use machine::{Arch, Machines};
 pub(crate) use node::{FIRSTBOOT, Node};
 pub(crate) use person::Person;
 pub(crate) use proxy::Proxy;
@@ -20,4 +22,4 @@ pub(crate) use python::python_tool;
 pub(crate) use repository::{Repository, Style};
 pub(crate) use run::Run;
 pub(crate) use server::{Authority, Fault, Server};
-pub(crate) use tools::{partitions, tool};
+pub(crate) use tools::{partitions, python, tool};

@@ -6,7 +6,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::Person;
 
-/// A program of a package on PyPI, `name==version`, installed into the cache folder by the first
+/// A program of a Python package, `name==version`, installed into the cache folder by the first
 /// test that wants it.
 pub(crate) fn python_tool(package: &str, program: &str) -> PathBuf {
     let home = Person::me().home;
