@@ -35,6 +35,7 @@ fn the_edge_and_a_server_meet() {
     println!("edge\n{}\n\nk3s-node1\n{}", edge.join("\n"), home.join("\n"));
 
     for said in [&edge, &home] {
+        assert!(!said.iter().any(|line| line.starts_with("wrong")), "{said:?}");
         let shaken = said.iter().filter(|line| line.ends_with("shook hands")).count();
         assert_eq!(shaken, 1, "{said:?}");
         for line in [
