@@ -13,4 +13,5 @@ mod flash;
 mod prepare;
 mod quickstart;
 mod rpi5;
+mod stamp;
 mod tools;

@@ -16,6 +16,7 @@ use crate::fs::Tree;
 use crate::image::{FsckPolicy, Image};
 use crate::inspect::users;
 use crate::plan::{self, Found, Single, User};
+use crate::progress::Progress as _;
 use crate::stamp;
 
 /// Make one node's image from any image, without a cluster file
@@ -65,7 +66,11 @@ impl Stamp {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         config::check_hostname(&self.hostname)?;
         let format = emit::Alone::of(&self.output)?;
-        if self.output.canonicalize().is_ok_and(|out| self.image.canonicalize().is_ok_and(|it| it == out)) {
+        if self
+            .output
+            .canonicalize()
+            .is_ok_and(|out| self.image.canonicalize().is_ok_and(|it| it == out))
+        {
             return Err(Error::input("the image is not changed: OUT must be another file"));
         }
         let files = self.files.iter().map(read_file).collect::<Result<Vec<_>>>()?;
@@ -148,7 +153,8 @@ fn parse_file(text: &str) -> Result<(PathBuf, String), String> {
 /// A file's place in the image, its bytes and its permission bits.
 fn read_file((source, target): &(PathBuf, String)) -> Result<(String, Vec<u8>, u32)> {
     let context = || format!("reading `{}`", source.display());
-    let bytes = fs::read(source).map_err(|error| Error::input(error.to_string())).context(context)?;
+    let bytes =
+        fs::read(source).map_err(|error| Error::input(error.to_string())).context(context)?;
     let mode = fs::metadata(source).context(context)?.permissions().mode() & 0o7777;
     Ok((target.clone(), bytes, mode))
 }

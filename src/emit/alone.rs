@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use super::{seekable, xz};
+use crate::config::Vm;
 use crate::digest::sha256_of_disk;
 use crate::disk::vmdk::{self, ContentId};
 use crate::disk::{Disk, Occupied, Raw, copy_sparse, qcow2};
@@ -88,10 +89,10 @@ fn write(format: Alone, file: &File, name: &str, disk: &dyn Disk) -> Result<()> 
             let half = u128::from_str_radix(&hash[..32], 16).expect("a hash is hexadecimal");
             let image = vmdk::Image {
                 size: disk.size(),
-                content_id: ContentId::from_hash(&half.to_be_bytes()),
+                content_id: ContentId::from_hash(half.to_be_bytes()),
                 parent: None,
                 file_name: name,
-                hardware_version: vmdk::HARDWARE_VERSION,
+                hardware_version: Vm::default().hardware_version,
             };
             vmdk::write(&mut out, &image, &Occupied::find(disk)?)?;
         }

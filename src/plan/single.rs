@@ -43,7 +43,9 @@ pub fn single(node: &Single, found: &Found) -> Result<Vec<Change>> {
     let (name, domain, hosts) = (node.hostname.clone(), None, Vec::new());
     list.push(&origin, Action::Hostname { name, domain, hosts });
     list.push(&own, Action::MachineId { id: "uninitialized".into() });
-    for path in ["/etc/ssh/ssh_host_*", "/var/lib/systemd/random-seed", "/var/lib/k8s-firstboot-done"] {
+    for path in
+        ["/etc/ssh/ssh_host_*", "/var/lib/systemd/random-seed", "/var/lib/k8s-firstboot-done"]
+    {
         list.push(&own, Action::Remove { path: path.into() });
     }
     if found.ssh {
@@ -82,7 +84,8 @@ fn roles(table: Option<&str>, hostname: &str, role: &str) -> Result<String> {
     })?;
     let lines = || table.lines().filter(|line| !line.starts_with('#'));
     let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-    let mut names: Vec<String> = lines().filter_map(|line| words(line).into_iter().nth(1)).collect();
+    let mut names: Vec<String> =
+        lines().filter_map(|line| words(line).into_iter().nth(1)).collect();
     let line = lines().map(words).find(|words| words.get(1).is_some_and(|name| name == role));
     let Some(line) = line else {
         names.sort();
@@ -97,7 +100,8 @@ fn roles(table: Option<&str>, hostname: &str, role: &str) -> Result<String> {
 mod tests {
     use super::*;
 
-    const TABLE: &str = "# PATTERN ROLE STEP…\nserver[0-9]+ server 10-identity 20-report\n.* agent 10-identity\n";
+    const TABLE: &str =
+        "# PATTERN ROLE STEP…\nserver[0-9]+ server 10-identity 20-report\n.* agent 10-identity\n";
 
     #[test]
     fn a_role_by_name_comes_first() -> Result<()> {
