@@ -15,4 +15,5 @@ mod fusion;
 mod prepare;
 mod quickstart;
 mod rpi5;
+mod stamp;
 mod tools;
