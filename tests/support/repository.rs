@@ -113,7 +113,9 @@ impl Repository {
             tool("chmod", [mode.as_ref(), path.as_os_str()]);
         }
         tool("chmod", ["755".as_ref(), tree.path().as_os_str()]);
-        let file = format!("{name}_{version}_all.deb").replace(':', "%3a");
+        // An epoch is no part of a file's name.
+        let (_, without) = version.split_once(':').unwrap_or(("", version));
+        let file = format!("{name}_{without}_all.deb");
         let file = self.folder.path().join(self.style.packages()).join(file);
         let arguments = ["--root-owner-group".as_ref(), "--build".as_ref()];
         tool("dpkg-deb", arguments.into_iter().chain([tree.path().as_os_str(), file.as_os_str()]));
