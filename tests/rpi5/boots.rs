@@ -4,7 +4,7 @@
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use super::super::support::{Machine, Run, tool};
+use super::super::support::{Powered, Run, tool};
 use super::built::{AGE_KEY, Built, GIT_TOKEN, NODES, built};
 
 const DONE: &str = "nodeforge-firstboot: done";
@@ -72,7 +72,7 @@ fn the_power_fails_ten_times_and_the_cluster_is_formed() {
         "step 82-flux-secrets done",
     ];
     let built = built();
-    let machine = Machine::on(&built.image("controlplane"));
+    let machine = Powered::on(&built.image("controlplane"));
     for moment in MOMENTS {
         let said = machine.run_until(moment, Duration::from_secs(600));
         assert!(!said.contains("nodeforge-firstboot: failed"), "{moment}:\n{said}");

@@ -3,17 +3,21 @@
 mod machine;
 mod node;
 mod person;
+mod power;
+mod proxy;
 mod publisher;
 mod repository;
 mod run;
 mod server;
 mod tools;
 
-pub(crate) use machine::Machine;
+pub(crate) use machine::{Arch, Machines};
 pub(crate) use node::{FIRSTBOOT, Node};
 pub(crate) use person::Person;
+pub(crate) use power::Powered;
+pub(crate) use proxy::Proxy;
 pub(crate) use publisher::{Gpg, Key, checksum, compress, disk, noise};
 pub(crate) use repository::{Repository, Style};
 pub(crate) use run::Run;
 pub(crate) use server::{Authority, Fault, Server};
-pub(crate) use tools::{partitions, tool};
+pub(crate) use tools::{partitions, python, tool};
