@@ -84,6 +84,11 @@ NODEFORGE_HOSTNAME=$name
 NODEFORGE_ROLE=$1
 export NODEFORGE_HOSTNAME NODEFORGE_ROLE
 shift
+# A build that could run no program of the image left packages to us; they come in their turn.
+if [ -e "$steps_dir/05-packages" ]; then
+	# shellcheck disable=SC2046 # steps are words
+	set -- $(printf '%s\n' 05-packages "$@" | sort)
+fi
 log "role=$NODEFORGE_ROLE hostname=$NODEFORGE_HOSTNAME machine-id=$(cat "$root/etc/machine-id")"
 
 for step; do

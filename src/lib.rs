@@ -18,7 +18,6 @@ pub mod image;
 pub mod inspect;
 pub mod interrupt;
 pub mod plan;
-#[cfg(target_os = "linux")]
 pub mod prepare;
 pub mod progress;
 pub mod sbom;

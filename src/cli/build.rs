@@ -56,6 +56,9 @@ pub(super) struct Build {
     no_cache: bool,
 
     #[command(flatten)]
+    sandbox: prepare::SandboxArgs,
+
+    #[command(flatten)]
     source: SourceArgs,
 
     /// Print the result as JSON
@@ -99,7 +102,7 @@ impl Build {
         let handouts = plan::handouts(&cluster, &secrets)?;
 
         let staging = Staging::new(output)?;
-        let prepared = prepare::obtain(&cluster, &self.source, self.no_cache, ui)?;
+        let prepared = self.sandbox.obtain(&cluster, &self.source, self.no_cache, ui)?;
 
         let template = stamp_one(&prepared.base, &template_plan, self.fsck)
             .context(|| "stamping the template".to_owned())?;

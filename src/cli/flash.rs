@@ -70,6 +70,9 @@ pub(super) struct Flash {
     output: Option<PathBuf>,
 
     #[command(flatten)]
+    sandbox: prepare::SandboxArgs,
+
+    #[command(flatten)]
     from: SourceArgs,
 }
 
@@ -122,7 +125,7 @@ impl Flash {
         let found = artifact::find(target, self.output.as_deref(), &endings);
         let path = match found {
             Ok(path) => path,
-            Err(error) => return stamped(target, &self.from, ui)?.ok_or(error),
+            Err(error) => return stamped(target, &self.sandbox, &self.from, ui)?.ok_or(error),
         };
         let file = artifact::disk_of(&path);
         let disk = if disk::probe(&file)?.is_compressed() {
@@ -177,7 +180,12 @@ impl Flash {
 }
 
 /// A node of the cluster file here, stamped in memory; `None` when there is no such node.
-fn stamped(target: &str, from: &SourceArgs, ui: &Ui) -> Result<Option<Image>> {
+fn stamped(
+    target: &str,
+    how: &prepare::SandboxArgs,
+    from: &SourceArgs,
+    ui: &Ui,
+) -> Result<Option<Image>> {
     let file = Path::new(CLUSTER_FILE);
     if !file.exists() {
         return Ok(None);
@@ -188,7 +196,7 @@ fn stamped(target: &str, from: &SourceArgs, ui: &Ui) -> Result<Option<Image>> {
     };
     let secrets = Secrets::load_or_create(&cluster)?;
     let changes = plan::node(&cluster, node, &secrets)?;
-    let prepared = prepare::obtain(&cluster, from, false, ui)?;
+    let prepared = how.obtain(&cluster, from, false, ui)?;
     ui.stage("stamping the node");
     let delta = stamp_one(&prepared.base, &changes, FsckPolicy::Auto)
         .context(|| format!("stamping `{target}`"))?;

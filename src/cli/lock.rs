@@ -34,6 +34,12 @@ impl Lock {
         let cache = Cache::open()?;
         let obtained = self.source.obtain(&cluster, &cache, self.update, ui)?;
         self.source.supply(&cluster, &cache, &obtained.path, self.update, ui)?;
+        if self.update {
+            let mut lock = LockFile::load(&path)?;
+            lock.packages_for = None;
+            lock.packages.clear();
+            lock.save(&path)?;
+        }
         ui.finish();
         let change = if LockFile::load(&path)? == before { "unchanged" } else { "written" };
         ui.note(&format!("`{}` is {change}", path.display()));

@@ -3,11 +3,13 @@ use std::fmt::Write as _;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::prepare::SandboxArgs;
 use super::ui::Ui;
 use super::{file_and_nodes, print_json, select};
-use crate::config::{self, Secrets};
+use crate::config::{self, Arch, Cluster, Secrets};
 use crate::error::{Error, Result};
 use crate::plan::{self, Change, Handout};
+use crate::prepare::{Outlook, Sandbox};
 
 /// Show every change that a build makes to the base and to each node
 #[derive(Debug, Args)]
@@ -19,6 +21,9 @@ pub(super) struct Plan {
     /// Show only what differs between the two nodes named
     #[arg(long)]
     diff: bool,
+
+    #[command(flatten)]
+    sandbox: SandboxArgs,
 
     /// Print the plan as JSON
     #[arg(long, conflicts_with = "diff")]
@@ -47,10 +52,11 @@ impl Plan {
         let prepare = plan::prepare(&cluster)?;
         let handouts = plan::handouts(&cluster, &secrets)?;
         if self.json {
-            return print_json(&as_json(&prepare, &plans, &handouts));
+            return print_json(&as_json(&prepare, self.kind(&cluster), &plans, &handouts));
         }
         let mut text = String::new();
         section(&mut text, "prepared base", &prepare);
+        self.tell_outlook(&cluster, &mut text);
         for (hostname, changes) in &plans {
             text.push('\n');
             section(&mut text, hostname, changes);
@@ -66,6 +72,32 @@ impl Plan {
             ui.note("note: secrets are made by the first build; those shown are examples");
         }
         Ok(())
+    }
+}
+
+impl Plan {
+    /// Where packages are installed: for a base that is not there yet and does not name its
+    /// processor, as if it were this machine's.
+    fn kind(&self, cluster: &Cluster) -> Sandbox {
+        let own = if cfg!(target_arch = "aarch64") { Arch::Arm64 } else { Arch::Amd64 };
+        self.sandbox.sandbox(cluster.base.arch().unwrap_or(own))
+    }
+
+    fn tell_outlook(&self, cluster: &Cluster, text: &mut String) {
+        let mut line = |line: &str| writeln!(text, "  {line}").expect("writing to a string");
+        line(self.kind(cluster).describe());
+        match self.sandbox.outlook(cluster) {
+            Ok(Outlook::Cached(key)) => line(&format!("in the cache as {}", &key[..12])),
+            Ok(Outlook::New) => line("to be made: nothing was prepared for this cluster yet"),
+            Ok(Outlook::Changed(reasons)) => {
+                line(&format!("to be made anew: {}", reasons.join(", ")));
+            }
+            Err(error) => {
+                let error = error.to_string();
+                let reason = error.lines().next().unwrap_or_default();
+                line(&format!("whether it must be made is not known yet: {reason}"));
+            }
+        }
     }
 }
 
@@ -99,12 +131,17 @@ fn difference(first: &str, one: &[Change], second: &str, other: &[Change]) -> St
     text
 }
 
-fn as_json(prepare: &[Change], plans: &[(&str, Vec<Change>)], handouts: &[Handout]) -> Value {
+fn as_json(
+    prepare: &[Change],
+    sandbox: Sandbox,
+    plans: &[(&str, Vec<Change>)],
+    handouts: &[Handout],
+) -> Value {
     let list = |changes: &[Change]| changes.iter().map(plan::to_json).collect::<Vec<_>>();
     let nodes: Vec<_> = plans
         .iter()
         .map(|(hostname, changes)| json!({ "hostname": hostname, "changes": list(changes) }))
         .collect();
     let handouts: Vec<_> = handouts.iter().map(plan::handout_to_json).collect();
-    json!({ "prepare": list(prepare), "nodes": nodes, "handouts": handouts })
+    json!({ "prepare": list(prepare), "sandbox": sandbox, "nodes": nodes, "handouts": handouts })
 }

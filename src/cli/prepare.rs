@@ -8,14 +8,16 @@ use super::output::print_json;
 use super::source::SourceArgs;
 use super::ui::Ui;
 use crate::config::{self, Arch, Checksum, Cluster};
+use crate::digest;
 use crate::disk::{self, Raw};
 use crate::emit::{InputRecord, PreparedBase};
 use crate::error::{Error, Result};
 use crate::image::{Architecture, Image};
-use crate::plan::Action;
-use crate::progress::Progress;
+use crate::plan::{Action, Change};
+use crate::prepare::{Outlook, Request, Sandbox};
+use crate::progress::{Progress, Silent};
 use crate::sbom::Download;
-use crate::source::{Cache, Package, Supplies};
+use crate::source::{Cache, Lock, Package, would_change};
 
 /// Prepare the base that all nodes share, and nothing else
 #[derive(Debug, Args)]
@@ -27,6 +29,9 @@ pub(super) struct Prepare {
     /// Prepare it anew even when the cache has it
     #[arg(long)]
     force: bool,
+
+    #[command(flatten)]
+    sandbox: SandboxArgs,
 
     #[command(flatten)]
     source: SourceArgs,
@@ -53,7 +58,7 @@ pub(super) struct Obtained {
 impl Prepare {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         let cluster = config::load(&self.file)?;
-        let prepared = obtain(&cluster, &self.source, self.force, ui)?;
+        let prepared = self.sandbox.obtain(&cluster, &self.source, self.force, ui)?;
         ui.finish();
         let path = prepared.base.path.display();
         if self.json {
@@ -69,41 +74,130 @@ impl Prepare {
     }
 }
 
-/// The cluster's prepared base, from the cache or made now; always made now when `anew`.
-pub(super) fn obtain(
-    cluster: &Cluster,
-    source: &SourceArgs,
-    anew: bool,
-    progress: &dyn Progress,
-) -> Result<Obtained> {
-    let cache = Cache::open()?;
-    let base = source.obtain(cluster, &cache, false, progress)?;
-    let supplies = source.supply(cluster, &cache, &base.path, false, progress)?;
-    let prepared = prepare_base(cluster, &supplies, &base.path, &cache, anew, progress)?;
-    let downloads = supplies.changes.iter().filter_map(|change| match &change.action {
-        Action::Download { url, checksum: Checksum::Sha256(sha256), path, .. } => {
-            Some(Download { path: path.clone(), url: url.clone(), sha256: sha256.clone() })
+/// How the base is prepared.
+#[derive(Debug, Args)]
+pub(super) struct SandboxArgs {
+    /// Where programs of the image run [default: the best that this machine allows]
+    #[arg(long, value_name = "KIND", value_enum)]
+    sandbox: Option<Sandbox>,
+
+    /// Open a shell in the sandbox when packages cannot be installed
+    #[arg(long)]
+    shell_on_failure: bool,
+}
+
+impl SandboxArgs {
+    /// The cluster's prepared base, from the cache or made now; always made now when `anew`.
+    pub(super) fn obtain(
+        &self,
+        cluster: &Cluster,
+        source: &SourceArgs,
+        anew: bool,
+        progress: &dyn Progress,
+    ) -> Result<Obtained> {
+        let cache = Cache::open()?;
+        let base = source.obtain(cluster, &cache, false, progress)?;
+        let supplies = source.supply(cluster, &cache, &base.path, false, progress)?;
+        let arch = arch_of(&base.path)?;
+
+        let path = Lock::path(&cluster.directory);
+        let mut lock = Lock::load(&path)?;
+        let purpose = purpose(&base.sha256, &supplies.changes)?;
+        let is_known = lock.packages_for.as_ref() == Some(&purpose);
+        let sandbox = self.sandbox(arch);
+        if source.locked && !is_known && sandbox != Sandbox::None {
+            return Err(would_change(&path, "it does not pin the packages of this base"));
         }
-        _ => None,
-    });
-    let downloads = downloads.collect();
-    let mut inputs =
-        vec![InputRecord { name: "base".into(), origin: base.origin, sha256: base.sha256 }];
-    inputs.extend(supplies.all.into_iter().map(|it| InputRecord {
-        name: "download".into(),
-        origin: it.url,
-        sha256: it.sha256,
-    }));
-    let disk = Arc::new(Raw::open(&prepared.image)?);
-    let arch = arch_of(&prepared.image)?;
-    Ok(Obtained {
-        base: PreparedBase { path: prepared.image, disk, sha256: prepared.sha256, arch },
-        key: prepared.key,
-        inputs,
-        packages: prepared.packages,
-        downloads,
-        was_cached: prepared.was_cached,
-    })
+        let request = Request {
+            cluster,
+            supplies: &supplies,
+            base: &base.path,
+            base_sha256: &base.sha256,
+            arch,
+            sandbox,
+            locked: if is_known { &lock.packages } else { &[] },
+            anew,
+            offline: source.offline,
+            shell_on_failure: self.shell_on_failure,
+        };
+        let prepared = request.prepare(&cache, progress)?;
+        if sandbox != Sandbox::None {
+            let before = lock.clone();
+            lock.packages_for = Some(purpose);
+            lock.packages =
+                prepared.packages.iter().filter(|it| it.sha256.is_some()).cloned().collect();
+            if lock != before {
+                lock.save(&path)?;
+            }
+        }
+
+        let downloads = supplies.changes.iter().filter_map(|change| match &change.action {
+            Action::Download { url, checksum: Checksum::Sha256(sha256), path, .. } => {
+                Some(Download { path: path.clone(), url: url.clone(), sha256: sha256.clone() })
+            }
+            _ => None,
+        });
+        let downloads = downloads.collect();
+        let disk = Arc::new(Raw::open(&prepared.image)?);
+        let mut inputs =
+            vec![InputRecord { name: "base".into(), origin: base.origin, sha256: base.sha256 }];
+        inputs.extend(supplies.all.into_iter().map(|it| InputRecord {
+            name: "download".into(),
+            origin: it.url,
+            sha256: it.sha256,
+        }));
+        Ok(Obtained {
+            base: PreparedBase { path: prepared.image, disk, sha256: prepared.sha256, arch },
+            key: prepared.key,
+            inputs,
+            packages: prepared.packages,
+            downloads,
+            was_cached: prepared.was_cached,
+        })
+    }
+
+    /// Where programs of images of `arch` run.
+    pub(super) fn sandbox(&self, arch: Arch) -> Sandbox {
+        self.sandbox.unwrap_or_else(|| Sandbox::choose(arch))
+    }
+
+    /// What preparing would do, as far as it can be told without fetching anything.
+    pub(super) fn outlook(&self, cluster: &Cluster) -> Result<Outlook> {
+        let cache = Cache::open()?;
+        let source = SourceArgs::only_looking();
+        let base = source.obtain(cluster, &cache, false, &Silent)?;
+        let supplies = source.supply(cluster, &cache, &base.path, false, &Silent)?;
+        let arch = arch_of(&base.path)?;
+        let request = Request {
+            cluster,
+            supplies: &supplies,
+            base: &base.path,
+            base_sha256: &base.sha256,
+            arch,
+            sandbox: self.sandbox(arch),
+            locked: &[],
+            anew: false,
+            offline: true,
+            shell_on_failure: false,
+        };
+        request.outlook(&cache)
+    }
+}
+
+/// What packages are installed for, in one hash that changes when the same may not do any more.
+fn purpose(base_sha256: &str, changes: &[Change]) -> Result<String> {
+    let relevant: Vec<_> = changes
+        .iter()
+        .map(|change| &change.action)
+        .filter(|action| match action {
+            Action::Package { .. } | Action::AptSource { .. } => true,
+            Action::File { path, .. } => path.starts_with("/etc/apt/"),
+            _ => false,
+        })
+        .collect();
+    let text = serde_json::to_vec(&(base_sha256, relevant))
+        .map_err(|error| Error::failure(error.to_string()))?;
+    Ok(digest::hex(&digest::sha256(&text)))
 }
 
 /// What an image's programs run on.
@@ -118,47 +212,4 @@ pub(super) fn arch_of(path: &Path) -> Result<Arch> {
         ))),
         None => Err(Error::input(format!("`{}` holds no programs", path.display()))),
     }
-}
-
-/// What preparing hands on.
-struct PreparedImage {
-    image: PathBuf,
-    key: String,
-    sha256: String,
-    packages: Vec<Package>,
-    was_cached: bool,
-}
-
-#[cfg(target_os = "linux")]
-fn prepare_base(
-    cluster: &Cluster,
-    supplies: &Supplies,
-    base: &Path,
-    cache: &Cache,
-    anew: bool,
-    progress: &dyn Progress,
-) -> Result<PreparedImage> {
-    use crate::prepare::{self, Sandbox};
-    let prepared =
-        prepare::prepare(cluster, supplies, base, cache, Sandbox::choose(), anew, progress)?;
-    Ok(PreparedImage {
-        image: prepared.image,
-        key: prepared.key,
-        sha256: prepared.sha256,
-        packages: prepared.packages,
-        was_cached: prepared.was_cached,
-    })
-}
-
-#[cfg(not(target_os = "linux"))]
-fn prepare_base(
-    _cluster: &Cluster,
-    _supplies: &Supplies,
-    _base: &Path,
-    _cache: &Cache,
-    _anew: bool,
-    _progress: &dyn Progress,
-) -> Result<PreparedImage> {
-    Err(Error::failure("a base can be prepared on Linux only: programs of the image run for it")
-        .hint("build on Linux; the artifacts can be inspected, changed and flashed here"))
 }

@@ -29,6 +29,11 @@ pub(super) struct SourceArgs {
 }
 
 impl SourceArgs {
+    /// Fetches nothing, and writes nothing.
+    pub(super) fn only_looking() -> Self {
+        Self { locked: true, offline: true, catalogue: None }
+    }
+
     pub(super) fn catalogue(&self) -> Result<Catalogue> {
         Catalogue::load(self.catalogue.as_deref())
     }

@@ -102,7 +102,7 @@ impl List {
     pub(super) fn finish(mut self) -> Vec<Change> {
         let mut seen = HashSet::new();
         self.0.reverse();
-        self.0.retain(|change| seen.insert(subject(&change.action)));
+        self.0.retain(|change| seen.insert(subject_of(&change.action)));
         self.0.reverse();
         self.0
     }
@@ -140,8 +140,14 @@ pub(super) fn content(
     renderer.render(name, text)
 }
 
+/// What a change is about, for people: `package containerd`.
+pub(crate) fn subject(action: &Action) -> String {
+    let (kind, name) = subject_of(action);
+    if kind == "path" { name } else { format!("{kind} {name}").trim_end().to_owned() }
+}
+
 /// What a change is about: of two about the same, the later alone counts.
-fn subject(action: &Action) -> (&'static str, String) {
+fn subject_of(action: &Action) -> (&'static str, String) {
     match action {
         Action::Grow { .. } => ("disk", String::new()),
         Action::AptSource { name, .. } => ("apt source", name.clone()),

@@ -13,6 +13,7 @@ mod show;
 
 pub use change::{Action, Change, Content, Origin, Owner, PackageState, UnitState, User};
 pub use handout::{Handout, handouts};
+pub(crate) use list::subject;
 pub use node::{node, template};
 pub use prepare::prepare;
 pub use show::{describe, describe_handout, handout_to_json, to_json};

@@ -11,10 +11,11 @@ use super::log::Log;
 use crate::error::{Context, Result};
 use crate::plan::PackageState;
 use crate::progress::Progress;
+use crate::source::Package;
 
 /// What every call gets. The image is thrown away when it fails, so nothing is synced on the way;
 /// services are nobody's to ask about; the image is as small as its publisher's.
-const OPTIONS: [&str; 13] = [
+const OPTIONS: [&str; 14] = [
     "Dpkg::Use-Pty=0",
     "Dpkg::Options::=--force-unsafe-io",
     "Dpkg::Options::=--force-confdef",
@@ -24,6 +25,7 @@ const OPTIONS: [&str; 13] = [
     "APT::Keep-Downloaded-Packages=1",
     "APT::Update::Error-Mode=any",
     "APT::Get::Assume-Yes=1",
+    "APT::Get::allow-downgrades=1",
     "Acquire::Languages=none",
     "Acquire::Retries=3",
     "Acquire::http::Timeout=30",
@@ -35,6 +37,15 @@ pub(super) const ARCHIVES: &str = "/var/cache/apt/archives";
 /// Where apt keeps its lists: likewise lent.
 pub(super) const LISTS: &str = "/var/lib/apt/lists";
 
+/// Where packages come from.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The repositories, looked at afresh.
+    Repositories,
+    /// These .deb files, which are all that is needed.
+    Files(Vec<String>),
+}
+
 /// apt in the root that this process is in.
 pub(super) struct Apt<'a> {
     pub(super) log: &'a mut Log,
@@ -43,13 +54,20 @@ pub(super) struct Apt<'a> {
 
 impl Apt<'_> {
     /// Brings packages into their states, with a fresh look at the repositories.
-    pub(super) fn apply(&mut self, wanted: &[(String, PackageState)]) -> Result<()> {
+    ///
+    /// `locked` are all packages that an earlier build installed; empty when there was none.
+    pub(super) fn apply(
+        &mut self,
+        wanted: &[(String, PackageState)],
+        source: &Source,
+        locked: &[Package],
+    ) -> Result<()> {
         let of = |state: PackageState| -> Vec<&str> {
             wanted.iter().filter(|it| it.1 == state).map(|it| it.0.as_str()).collect()
         };
         let (install, remove, hold) =
             (of(PackageState::Installed), of(PackageState::Removed), of(PackageState::Held));
-        if !install.is_empty() {
+        if !install.is_empty() && *source == Source::Repositories {
             self.progress.stage("reading package lists");
             self.get("update", &[])?;
         }
@@ -59,7 +77,17 @@ impl Apt<'_> {
         }
         if !install.is_empty() {
             self.progress.stage("installing packages");
-            self.get("install", &install)?;
+            let exact: Vec<String> = match source {
+                Source::Files(files) => files.clone(),
+                Source::Repositories => locked.iter().map(Package::exact).collect(),
+            };
+            let all: Vec<&str> = if exact.is_empty() {
+                install.clone()
+            } else {
+                exact.iter().map(String::as_str).collect()
+            };
+            self.get("install", &all)?;
+            self.mark_as_needed(locked, &install)?;
         }
         if !hold.is_empty() {
             let mut command = Command::new("apt-mark");
@@ -67,6 +95,20 @@ impl Apt<'_> {
             self.run(command, "`apt-mark hold`")?;
         }
         Ok(())
+    }
+
+    /// What was named only because it is locked is there for others' sake.
+    fn mark_as_needed(&mut self, locked: &[Package], install: &[&str]) -> Result<()> {
+        let is_asked_for = |package: &&Package| {
+            install.iter().any(|name| name.split(['=', ':', '/']).next() == Some(&package.name))
+        };
+        let others: Vec<_> = locked.iter().filter(|it| !is_asked_for(it)).collect();
+        if others.is_empty() {
+            return Ok(());
+        }
+        let mut command = Command::new("apt-mark");
+        command.arg("auto").args(others.iter().map(|it| &it.name));
+        self.run(command, "`apt-mark auto`")
     }
 
     fn get(&mut self, verb: &str, packages: &[&str]) -> Result<()> {

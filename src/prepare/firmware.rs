@@ -4,26 +4,15 @@
 
 use std::fs;
 use std::io::Read;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use super::clock;
+use super::partitions::FirmwarePart;
 use crate::disk::{Disk, Raw, Slice};
 use crate::error::{Context, Error, Result};
 use crate::fs::{Attributes, Fat, FileType, Namespace, Tree};
 use crate::image::extract;
-
-/// A FAT file system of a disk.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct FirmwarePart {
-    /// Where the image mounts it: `/boot/firmware`.
-    pub point: String,
-    /// Its bytes of the disk.
-    pub range: Range<u64>,
-}
 
 /// All of a disk's FAT file systems, unpacked.
 pub(super) struct Firmware<'a> {

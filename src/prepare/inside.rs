@@ -2,32 +2,29 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Seek as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::Sandbox;
-use super::apt::{ARCHIVES, Apt, LISTS, link_archives};
-use super::firmware::{Firmware, FirmwarePart};
+use super::apt::{ARCHIVES, Apt, LISTS, Source, link_archives};
+use super::firmware::Firmware;
 use super::generalise::generalise;
 use super::lent::Lent;
 use super::live::LiveTree;
 use super::log::Log;
-use super::mkfs::Place;
-use super::packages;
+use super::partitions::{FirmwarePart, Place};
 use super::root::Root;
 use super::sandbox::Chroot;
+use super::steps::{PRESET, first_boot, put, source_file};
+use super::{locked, packages, sandbox, shell};
 use crate::config::Checksum;
-use crate::error::{Context, Error, Result};
-use crate::fs::{Attributes, Tree};
-use crate::plan::{Action, Change, Content, Origin, Owner, PackageState, UnitState};
+use crate::error::{Context, Result};
+use crate::fs::Tree;
+use crate::plan::{Action, Change, PackageState};
 use crate::progress::Progress;
 use crate::source::Package;
 use crate::stamp;
-
-/// Written last: while it is there, apt's packages would find their units forbidden.
-pub(crate) const PRESET: &str = "/etc/systemd/system-preset/00-nodeforge.preset";
 
 /// A root file system to be prepared.
 #[derive(Debug, Serialize, Deserialize)]
@@ -46,6 +43,12 @@ pub(crate) struct PrepareJob {
     pub files: BTreeMap<String, PathBuf>,
     /// The .deb files of earlier builds.
     pub archives: PathBuf,
+    /// The packages to be installed, when an earlier build found them out already.
+    pub locked: Vec<Package>,
+    /// Whether all of them must come from `archives`.
+    pub offline: bool,
+    /// Whether a shell is opened in the root when packages cannot be installed.
+    pub shell_on_failure: bool,
     /// Where apt's output goes.
     pub log: PathBuf,
 }
@@ -58,18 +61,16 @@ impl PrepareJob {
         progress.stage("opening the root file system");
         let root = Root::open(self.sandbox, &self.base, &self.place, scratch)?;
         let firmware = Firmware::open(&self.place.disk, &self.firmware, scratch)?;
-        self.install(root.path(), &firmware, scratch, &mut log, progress)?;
+        let installed = self.install(root.path(), &firmware, scratch, &mut log, progress)?;
         progress.stage("applying the profile");
-        let mut files = self.open_files()?;
+        let files = self.open_files()?;
         let chroot = Chroot::enter(root.path(), &firmware.lent())?;
-        finish(&self.changes, &mut files)?;
-        let status = fs::read_to_string(packages::STATUS)
-            .context(|| "reading the image's list of packages")?;
+        finish(&self.changes, &files)?;
         chroot.leave()?;
         progress.stage("closing the root file system");
         root.close()?;
         firmware.close(&self.place.disk)?;
-        Ok(packages::installed(&status))
+        Ok(installed)
     }
 
     /// The files from elsewhere, while they can still be reached.
@@ -81,7 +82,7 @@ impl PrepareJob {
         self.files.iter().map(open).collect()
     }
 
-    /// Brings sources and packages into the root.
+    /// Brings sources and packages into the root; returns what is installed then.
     fn install(
         &self,
         root: &Path,
@@ -89,101 +90,95 @@ impl PrepareJob {
         scratch: &Path,
         log: &mut Log,
         progress: &dyn Progress,
-    ) -> Result<()> {
+    ) -> Result<Vec<Package>> {
         let (archives, lists) = (scratch.join("archives"), scratch.join("lists"));
         fs::create_dir_all(archives.join("partial"))?;
         fs::create_dir_all(lists.join("partial"))?;
         link_archives(&self.archives, &archives)?;
+        let files = locked::files(&self.locked, &archives)?;
+        let source = match files {
+            Some(files) if !self.locked.is_empty() => Source::Files(files),
+            _ if self.offline && self.wants_packages() => {
+                return Err(locked::not_cached(&self.locked));
+            }
+            _ => Source::Repositories,
+        };
         // Without name servers apt will say so itself, and many builds need none.
         let resolv_conf = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
 
         let mut lent = firmware.lent();
         lent.extend([(archives.as_path(), ARCHIVES), (lists.as_path(), LISTS)]);
         let chroot = Chroot::enter_to_run(root, &lent)?;
-        install(&self.changes, &resolv_conf, log, progress)?;
+        let before = read_installed()?;
+        let done = self.install_inside(&source, &resolv_conf, log, progress);
+        if done.is_err() && self.shell_on_failure {
+            shell::open(progress);
+        }
+        done?;
+        // What packages' scripts left running would hold on to the root.
+        sandbox::end_others();
+        let mut after = read_installed()?;
         chroot.leave()?;
-        link_archives(&archives, &self.archives)
+        locked::add_hashes(&mut after, &before, &archives)?;
+        locked::check(&after, &self.locked)?;
+        link_archives(&archives, &self.archives)?;
+        Ok(after)
     }
-}
 
-/// Brings sources and packages into the root this process is in.
-fn install(
-    changes: &[Change],
-    resolv_conf: &str,
-    log: &mut Log,
-    progress: &dyn Progress,
-) -> Result<()> {
-    let wanted: Vec<(String, PackageState)> = changes
-        .iter()
-        .filter_map(|change| match &change.action {
-            Action::Package { name, state } => Some((name.clone(), *state)),
-            _ => None,
+    fn wants_packages(&self) -> bool {
+        self.changes.iter().any(|change| {
+            matches!(&change.action, Action::Package { state: PackageState::Installed, .. })
         })
-        .collect();
-    let sources: Vec<Change> = changes.iter().filter_map(source_file).collect();
-    // Packages' own presets must decide while they are installed.
-    LiveTree.remove(Path::new(PRESET))?;
-    stamp::apply(&mut LiveTree, &sources)?;
-    if wanted.is_empty() {
-        return Ok(());
     }
-    let lent = Lent::install(resolv_conf)?;
-    Apt { log, progress }.apply(&wanted)?;
-    lent.give_back()
+
+    /// Brings sources and packages into the root this process is in.
+    fn install_inside(
+        &self,
+        source: &Source,
+        resolv_conf: &str,
+        log: &mut Log,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let wanted: Vec<(String, PackageState)> = self
+            .changes
+            .iter()
+            .filter_map(|change| match &change.action {
+                Action::Package { name, state } => Some((name.clone(), *state)),
+                _ => None,
+            })
+            .collect();
+        let sources: Vec<Change> = self.changes.iter().filter_map(source_file).collect();
+        // Packages' own presets must decide while they are installed.
+        LiveTree.remove(Path::new(PRESET))?;
+        stamp::apply(&mut LiveTree, &sources)?;
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let lent = Lent::install(resolv_conf)?;
+        Apt { log, progress }.apply(&wanted, source, &self.locked)?;
+        lent.give_back()
+    }
 }
 
-/// The file that an apt source, or what apt reads beside it, comes down to.
-fn source_file(change: &Change) -> Option<Change> {
-    let action = match &change.action {
-        Action::AptSource { name, text, .. } => Action::File {
-            path: format!("/etc/apt/sources.list.d/{name}.sources"),
-            content: Content::public(text.clone()),
-            mode: 0o644,
-            owner: Owner::root(),
-        },
-        Action::File { path, .. } if path.starts_with("/etc/apt/") => change.action.clone(),
-        _ => return None,
-    };
-    Some(Change { action, origin: change.origin.clone() })
+/// What is installed in the root this process is in.
+fn read_installed() -> Result<Vec<Package>> {
+    let status =
+        fs::read_to_string(packages::STATUS).context(|| "reading the image's list of packages")?;
+    Ok(packages::installed(&status))
 }
 
 /// Everything but packages, then what makes the root fit to be shared by many machines.
-fn finish(changes: &[Change], files: &mut BTreeMap<String, File>) -> Result<()> {
+fn finish(changes: &[Change], files: &BTreeMap<String, File>) -> Result<()> {
     for change in changes {
         match &change.action {
             Action::Package { .. } | Action::AptSource { .. } | Action::Grow { .. } => {}
             Action::Download { checksum: Checksum::Sha256(sha256), path, mode, .. } => {
-                put(files.get_mut(sha256), Path::new(path), *mode)?;
+                let file = files.get(sha256).map(File::try_clone).transpose()?;
+                put(&mut LiveTree, file, Path::new(path), *mode)?;
             }
             _ => stamp::apply(&mut LiveTree, std::slice::from_ref(change))?,
         }
     }
     stamp::apply(&mut LiveTree, &first_boot())?;
     generalise(&mut LiveTree)
-}
-
-/// Puts a file from elsewhere where it belongs.
-fn put(file: Option<&mut File>, path: &Path, mode: u32) -> Result<()> {
-    let put = || {
-        let file = file.ok_or_else(|| Error::failure("it was not fetched"))?;
-        file.rewind()?;
-        let size = file.metadata()?.len();
-        stamp::create_parents(&mut LiveTree, path)?;
-        LiveTree.write_from(path, file, size, Some(Attributes { mode, uid: 0, gid: 0 }))
-    };
-    put().context(|| format!("writing `{}`", path.display()))
-}
-
-/// A first boot runs `systemctl preset-all`, and Debian ships no `disable *`: without one, every
-/// unit that was left off on purpose would come on. And nobody is there to answer questions.
-pub(crate) fn first_boot() -> [Change; 2] {
-    let preset = Action::File {
-        path: PRESET.into(),
-        content: Content::public("disable *\n"),
-        mode: 0o644,
-        owner: Owner::root(),
-    };
-    let questions =
-        Action::Unit { name: "systemd-firstboot.service".into(), state: UnitState::Masked };
-    [preset, questions].map(|action| Change { action, origin: Origin::Nodeforge })
 }

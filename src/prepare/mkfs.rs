@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use super::partitions::Place;
 use crate::error::{Error, Result};
 use crate::tool::Tool;
 
@@ -31,17 +32,6 @@ pub(crate) struct Ext4 {
     pub bytes_per_inode: u64,
     /// Percent of the blocks that only root may use.
     pub reserved_percent: f64,
-}
-
-/// Where an ext4 goes.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Place {
-    /// A disk image.
-    pub disk: PathBuf,
-    /// First byte of the partition.
-    pub offset: u64,
-    /// Bytes of the partition.
-    pub size: u64,
 }
 
 impl Ext4 {

@@ -24,6 +24,7 @@ fn parse(stanza: &str) -> Option<Package> {
         name: field("Package")?.to_owned(),
         version: field("Version")?.to_owned(),
         architecture: field("Architecture")?.to_owned(),
+        sha256: None,
     })
 }
 

@@ -1,17 +1,37 @@
 //! The disk of a prepared base: its base's, grown.
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::Sandbox;
-use super::firmware::FirmwarePart;
-use super::mkfs::Place;
 use crate::disk::{self, Disk, Raw, Slice};
 use crate::error::{Context, Error, Result};
 use crate::fs::Kind;
 use crate::image::Image;
 use crate::table;
+
+/// Where an ext4 goes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Place {
+    /// A disk image.
+    pub disk: PathBuf,
+    /// First byte of the partition.
+    pub offset: u64,
+    /// Bytes of the partition.
+    pub size: u64,
+}
+
+/// A FAT file system of a disk.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct FirmwarePart {
+    /// Where the image mounts it: `/boot/firmware`.
+    pub point: String,
+    /// Its bytes of the disk.
+    pub range: Range<u64>,
+}
 
 /// The parts of a disk that its programs expect to see.
 pub(super) struct Parts {
@@ -41,7 +61,7 @@ pub(super) fn lay_out(
         .hint("raise `size` in [disk]"));
     }
     let to = Raw::create(image, size)?;
-    if sandbox == Sandbox::Loop {
+    if sandbox != Sandbox::Userns {
         disk::copy_file(base, &to)?;
     }
     let to: Arc<dyn Disk> = Arc::new(to);

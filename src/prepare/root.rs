@@ -3,7 +3,9 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 
 use super::mkfs::{Ext4, Place};
@@ -13,6 +15,10 @@ use crate::error::{Context, Error, Result};
 use crate::fs::{self as trees, Attributes, Namespace, Tree};
 use crate::image::{DeviceNode, Image, extract};
 use crate::tool::Tool;
+
+/// How long the last users of a mount may take to leave it.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// A root file system that can be worked in.
 pub(super) struct Root<'a> {
@@ -43,6 +49,7 @@ impl<'a> Root<'a> {
                 mount(place, &folder)?;
                 Way::Mounted
             }
+            Sandbox::None => return Err(Error::failure("in the sandbox `none` nothing runs")),
             Sandbox::Userns => {
                 let ext4 = Ext4::read(base, place.offset)?;
                 let devices = unpack(base, place.offset, &folder).context(|| {
@@ -131,9 +138,18 @@ fn unmount(place: &Place, folder: &Path) -> Result<()> {
 }
 
 fn unmount_folder(folder: &Path) -> Result<()> {
-    rustix::mount::unmount(folder, UnmountFlags::empty())
-        .map_err(std::io::Error::from)
-        .context(|| "unmounting the root file system")
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match rustix::mount::unmount(folder, UnmountFlags::empty()) {
+            // Who was killed may take a moment to be gone.
+            Err(Errno::BUSY) if Instant::now() < deadline => std::thread::sleep(PAUSE),
+            done => {
+                return done
+                    .map_err(std::io::Error::from)
+                    .context(|| "unmounting the root file system");
+            }
+        }
+    }
 }
 
 /// A user namespace cannot make devices; in the image they are two numbers like any others.

@@ -36,6 +36,31 @@ pub struct Package {
     pub version: String,
     /// `amd64`, `all`
     pub architecture: String,
+    /// SHA-256 of the .deb file, where preparing installed it: 64 hexadecimal digits.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub sha256: Option<String>,
+}
+
+impl Package {
+    /// `containerd:amd64=1.7.24~ds1-6+b4`, as apt-get takes it.
+    pub(crate) fn exact(&self) -> String {
+        match self.architecture.as_str() {
+            "all" => format!("{}={}", self.name, self.version),
+            architecture => format!("{}:{architecture}={}", self.name, self.version),
+        }
+    }
+
+    /// What apt calls its .deb file: characters that some file systems lack are escaped.
+    pub(crate) fn file_name(&self) -> String {
+        let version = self.version.replace(':', "%3a");
+        format!("{}_{version}_{}.deb", self.name, self.architecture)
+    }
+
+    /// Whether it is the same package in the same version.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        (&self.name, &self.version, &self.architecture)
+            == (&other.name, &other.version, &other.architecture)
+    }
 }
 
 impl About {

@@ -58,7 +58,7 @@ pub(super) fn root_menu(layout: &Layout) -> String {
          \tinitrd /initrd.img\n\
          }}\n",
         layout.root_uuid,
-        layout.root_id,
+        layout.root_id(),
         names(layout.arch).consoles
     )
 }
@@ -83,6 +83,7 @@ pub(super) fn fstab(layout: &Layout) -> String {
     format!(
         "PARTUUID={} / ext4 rw,discard,errors=remount-ro,x-systemd.growfs 0 1\n\
          PARTUUID={} /boot/efi vfat defaults,umask=077 0 2\n",
-        layout.root_id, layout.esp_id
+        layout.root_id(),
+        layout.firmware_id()
     )
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::about::Package;
 use crate::error::{Context as _, Error, Result};
 
 const NAME: &str = "nodeforge.lock";
@@ -17,6 +18,9 @@ const HEADER: &str = "# Written by nodeforge: what this cluster's inputs are. Ke
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Lock {
     version: u32,
+    /// What the packages below were installed for: a hash of base, repositories and wishes.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub packages_for: Option<String>,
     /// The base.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<LockedBase>,
@@ -26,6 +30,9 @@ pub struct Lock {
     /// Files from elsewhere.
     #[serde(rename = "artifact", skip_serializing_if = "Vec::is_empty", default)]
     pub artifacts: Vec<LockedArtifact>,
+    /// The packages that preparing installed.
+    #[serde(rename = "package", skip_serializing_if = "Vec::is_empty", default)]
+    pub packages: Vec<Package>,
     /// What later versions of nodeforge pin stays.
     #[serde(flatten)]
     rest: toml::Table,
@@ -91,6 +98,8 @@ impl Default for Lock {
             base: None,
             keys: Vec::new(),
             artifacts: Vec::new(),
+            packages_for: None,
+            packages: Vec::new(),
             rest: toml::Table::new(),
         }
     }

@@ -19,6 +19,8 @@ mod memo;
 mod obtain;
 mod openpgp;
 mod proxy;
+#[cfg(target_os = "linux")]
+mod raspberry_pi;
 mod remote;
 mod retry;
 mod supply;
@@ -27,11 +29,11 @@ mod unpack;
 pub use about::{About, Package};
 #[cfg(target_os = "linux")]
 pub use bootstrap::bootstrap;
-#[cfg(target_os = "linux")]
 pub(crate) use cache::Made;
 pub use cache::{Cache, CachedImage};
 pub use catalogue::{Catalogue, Entry};
 pub use keep::{Kept, Limits, Pruned};
 pub use lock::{Lock, LockedArtifact, LockedBase, LockedKey};
+pub(crate) use obtain::would_change;
 pub use obtain::{Obtained, Options, Source};
 pub use supply::{Supplies, Supply};

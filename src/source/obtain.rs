@@ -117,7 +117,8 @@ impl Source<'_> {
             Base::Path(path) => self.local(base, path),
             #[cfg(target_os = "linux")]
             Base::Bootstrap(bootstrap) => {
-                let image = super::bootstrap(bootstrap, self.cache, self.progress)?;
+                let image =
+                    super::bootstrap(bootstrap, self.cache, self.options.offline, self.progress)?;
                 let origin = format!(
                     "Debian {} {}, bootstrapped from packages",
                     bootstrap.suite,
@@ -419,7 +420,7 @@ fn fetched(request: String, image: CachedImage, from: &Provenance, was_cached: b
     }
 }
 
-pub(super) fn would_change(path: &Path, why: &str) -> Error {
+pub(crate) fn would_change(path: &Path, why: &str) -> Error {
     Error::input(format!("`{}` would change: {why}", path.display()))
         .hint("run it without `--locked`, or `nodeforge lock`, and look at the difference")
 }

@@ -9,6 +9,7 @@ mod units;
 use std::path::Path;
 
 pub(crate) use files::create_parents;
+pub(crate) use units::exists as has_unit;
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::fs::Tree;

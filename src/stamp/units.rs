@@ -26,6 +26,11 @@ pub(super) fn set(tree: &mut dyn Tree, unit: &str, state: UnitState) -> Result<(
     }
 }
 
+/// Whether the image has a unit, masked or not.
+pub(crate) fn exists(tree: &dyn Tree, unit: &str) -> Result<bool> {
+    Ok(find(tree, unit)?.is_some())
+}
+
 /// Makes the links of `unit` and of those its `Also=` names; `done` ends circles of them.
 fn enable(tree: &mut dyn Tree, unit: &str, done: &mut Vec<String>) -> Result<()> {
     if done.iter().any(|it| it == unit) {

@@ -1,6 +1,8 @@
 //! Stage 1: real packages into a real base, in every sandbox, and what is left behind.
 
 mod downloads;
+mod sandboxes;
+mod traces;
 
 use std::ffi::OsStr;
 use std::fs;

@@ -17,11 +17,12 @@ use rustix::fs::FlockOperation;
 use rustix::process::{Pid, Signal, WaitOptions};
 
 use super::protocol::Order;
-use super::{WORKER, namespaces};
+use super::{WORKER, ids, namespaces};
 use crate::error::{Context, Error, Result};
 
 /// Runs the order that standard input holds. The worker itself says how it went.
 pub(super) fn main() -> Result<ExitCode> {
+    ids::await_ids()?;
     // `end_all` below reaches every process but the first of its pid namespace.
     if std::process::id() != 1 {
         return Err(Error::failure("the sandbox is nodeforge's own and not a command"));

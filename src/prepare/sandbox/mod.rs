@@ -5,6 +5,8 @@
 //! As root these are plain namespaces; an ordinary user is made root of a user namespace.
 
 mod chroot;
+mod emulator;
+mod ids;
 mod keeper;
 mod mounts;
 mod namespaces;
@@ -26,6 +28,7 @@ use crate::interrupt;
 use crate::progress::Progress;
 use crate::tool;
 pub(crate) use chroot::Chroot;
+pub(crate) use emulator::Emulator;
 pub(crate) use namespaces::is_root;
 pub(crate) use protocol::Order;
 use protocol::{Failure, Message, Reporter};
@@ -39,7 +42,7 @@ const WORKER: &str = "worker";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Variables that reach the sandbox; all others are the host's business.
-const ENVIRONMENT: [&str; 9] = [
+const ENVIRONMENT: [&str; 10] = [
     "http_proxy",
     "https_proxy",
     "ftp_proxy",
@@ -49,6 +52,7 @@ const ENVIRONMENT: [&str; 9] = [
     "HTTPS_PROXY",
     "NO_PROXY",
     "SOURCE_DATE_EPOCH",
+    "TERM",
 ];
 
 /// What this process is to be in a sandbox; `None` for a nodeforge that a user started.
@@ -80,7 +84,7 @@ pub(crate) fn run<T: DeserializeOwned>(order: &Order, progress: &dyn Progress) -
     let line = serde_json::to_string(order).map_err(|error| {
         Error::failure(error.to_string()).context("writing the sandbox's order")
     })?;
-    let mut command = namespaces::command()?;
+    let mut command = namespaces::command(order.own_users)?;
     command
         .arg(program()?)
         .args([COMMAND, KEEPER])
@@ -92,12 +96,17 @@ pub(crate) fn run<T: DeserializeOwned>(order: &Order, progress: &dyn Progress) -
         // leave boot loaders alone.
         .env("container", "nodeforge")
         .envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
-        // The terminal's Ctrl-C is for us; the sandbox learns of it through the lifeline.
-        .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+    if !order.has_terminal {
+        // The terminal's Ctrl-C is for us; the sandbox learns of it through the lifeline.
+        command.process_group(0);
+    }
     let mut child = command.spawn().context(|| "starting `unshare`")?;
+    if order.own_users && is_root() {
+        ids::give(&mut child)?;
+    }
     let complaints = listen(child.stderr.take());
     let mut lifeline = child.stdin.take();
     if let Some(pipe) = &mut lifeline {
@@ -127,6 +136,9 @@ pub(crate) fn remove_folder(folder: &Path, progress: &dyn Progress) -> Result<()
                 job: Job::Nothing,
                 scratch: folder.to_owned(),
                 temporary: folder.to_owned(),
+                own_users: true,
+                emulator: None,
+                has_terminal: false,
             };
             run::<()>(&order, progress)
         }
@@ -134,6 +146,16 @@ pub(crate) fn remove_folder(folder: &Path, progress: &dyn Progress) -> Result<()
             Err(error).context(|| format!("removing `{}`", folder.display()))
         }
         _ => Ok(()),
+    }
+}
+
+/// Kills every process of the sandbox but its first and this one.
+pub(crate) fn end_others() {
+    use rustix::process::{Pid, Signal, getppid, kill_process_group};
+    // Outside of a sandbox it would be everybody else.
+    if getppid() == Some(Pid::INIT) {
+        // kill(-1), which spares both. None left is fine.
+        let _ = kill_process_group(Pid::INIT, Signal::KILL);
     }
 }
 
@@ -163,6 +185,8 @@ fn relay(stdout: Option<ChildStdout>, progress: &dyn Progress) -> Result<Option<
             Ok(Message::Stage(name)) => progress.stage(&name),
             Ok(Message::Doing(text)) => progress.message(&text),
             Ok(Message::Position(done, total)) => progress.position(done, total),
+            Ok(Message::Warning(text)) => progress.warn(&text),
+            Ok(Message::Finished) => progress.finish(),
             Ok(last) => return Ok(Some(last)),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Ok(None),
@@ -200,6 +224,9 @@ fn listen<R: Read + Send + 'static>(stream: Option<R>) -> std::thread::JoinHandl
 fn worker() -> ExitCode {
     let done = read_order().and_then(|order| {
         rustix::system::sethostname(b"localhost").map_err(io::Error::from)?;
+        if let Some(emulator) = &order.emulator {
+            emulator.register(&order.scratch.join("binfmt"))?;
+        }
         order.job.run(&order.scratch, &Reporter)
     });
     match done {

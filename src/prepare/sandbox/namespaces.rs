@@ -16,14 +16,17 @@ pub(crate) fn is_root() -> bool {
 
 /// `unshare` up to the program that is to run in new namespaces.
 ///
-/// An ordinary user becomes root of a user namespace, and their subordinate ids its users.
-pub(super) fn command() -> Result<Command> {
+/// An ordinary user becomes root of a user namespace, and their subordinate ids its users. With
+/// `own_users` root gets one as well, whose ids are still to be given.
+pub(super) fn command(own_users: bool) -> Result<Command> {
     tool::require("unshare", "util-linux")?;
     let mut command = Command::new("unshare");
     if !is_root() {
         tool::require("newuidmap", "uidmap")?;
         require_subordinate_ids()?;
         command.args(["--map-root-user", "--map-auto"]);
+    } else if own_users {
+        command.arg("--user");
     }
     command.args(ISOLATION);
     Ok(command)

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::Emulator;
 use crate::error::{Error, Kind, Problem};
 use crate::prepare::Job;
 use crate::progress::Progress;
@@ -21,6 +22,12 @@ pub(crate) struct Order {
     pub scratch: PathBuf,
     /// Removed as well when nodeforge itself is gone: nobody else will.
     pub temporary: PathBuf,
+    /// Whether root, too, gets a user namespace. Others always do.
+    pub own_users: bool,
+    /// Whether what runs inside may use the terminal.
+    pub has_terminal: bool,
+    /// What runs the image's programs, when the kernel does not.
+    pub emulator: Option<Emulator>,
 }
 
 /// News from the sandbox.
@@ -29,6 +36,8 @@ pub(super) enum Message {
     Stage(String),
     Doing(String),
     Position(u64, u64),
+    Warning(String),
+    Finished,
     /// The job is done; what it hands back.
     Done(serde_json::Value),
     /// The job failed.
@@ -88,7 +97,12 @@ impl Progress for Reporter {
     fn position(&self, done: u64, total: u64) {
         Self::send(&Message::Position(done, total));
     }
-    fn finish(&self) {}
+    fn warn(&self, text: &str) {
+        Self::send(&Message::Warning(text.to_owned()));
+    }
+    fn finish(&self) {
+        Self::send(&Message::Finished);
+    }
 }
 
 #[cfg(test)]

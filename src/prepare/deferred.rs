@@ -1,0 +1,142 @@
+//! Preparing where no program of the image can run: files are laid, packages are left to the
+//! first boot of each node.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::steps::{put, source_file};
+use super::{first_boot, generalise};
+use crate::config::{self, Checksum};
+use crate::disk::Raw;
+use crate::error::{Error, Result};
+use crate::fs::{FileType, Tree};
+use crate::image::Image;
+use crate::plan::{Action, Change, Content, Origin, Owner, PackageState, UnitState};
+use crate::source::Package;
+use crate::stamp;
+
+/// What the step installs.
+const LIST: &str = "/etc/nodeforge/packages";
+/// The step, which the runner of the first boot looks for.
+const STEP: &str = "/usr/lib/nodeforge/firstboot.d/05-packages";
+
+/// What is left to the first boot.
+#[derive(Default)]
+struct Deferred {
+    install: Vec<String>,
+    remove: Vec<String>,
+    hold: Vec<String>,
+    enable: Vec<String>,
+}
+
+/// Applies the changes to a disk, as far as they need no program; returns what is installed.
+pub(super) fn apply(
+    disk: &Path,
+    changes: &[Change],
+    files: &BTreeMap<String, PathBuf>,
+) -> Result<Vec<Package>> {
+    let disk = Arc::new(Raw::open_writable(disk)?);
+    let mut image = Image::open(disk, super::clock())?;
+    let mut deferred = Deferred::default();
+    for change in changes {
+        deferred.one(&mut image, change, files)?;
+    }
+    if !deferred.is_empty() {
+        stamp::apply(&mut image, &deferred.files()?)?;
+    }
+    stamp::apply(&mut image, &first_boot())?;
+    generalise(&mut image)?;
+    image.flush()?;
+    image.verify()?;
+    installed(&image)
+}
+
+impl Deferred {
+    fn one(
+        &mut self,
+        image: &mut Image,
+        change: &Change,
+        files: &BTreeMap<String, PathBuf>,
+    ) -> Result<()> {
+        match &change.action {
+            Action::Grow { .. } => {}
+            Action::Package { name, state } => {
+                let list = match state {
+                    PackageState::Installed => &mut self.install,
+                    PackageState::Removed => &mut self.remove,
+                    PackageState::Held => &mut self.hold,
+                };
+                list.push(name.clone());
+            }
+            Action::AptSource { .. } => {
+                stamp::apply(image, &source_file(change).into_iter().collect::<Vec<_>>())?;
+            }
+            Action::Download { checksum: Checksum::Sha256(sha256), path, mode, .. } => {
+                let file = files.get(sha256).map(File::open).transpose()?;
+                put(image, file, Path::new(path), *mode)?;
+            }
+            // A package may still bring it.
+            Action::Unit { name, state: UnitState::Enabled } if !stamp::has_unit(image, name)? => {
+                self.enable.push(name.clone());
+            }
+            _ => stamp::apply(image, std::slice::from_ref(change))?,
+        }
+        Ok(())
+    }
+
+    fn is_empty(&self) -> bool {
+        [&self.install, &self.remove, &self.hold, &self.enable].iter().all(|it| it.is_empty())
+    }
+
+    fn files(&self) -> Result<[Change; 2]> {
+        let mut text = String::from("# What the first boot does, because the build could not.\n");
+        for (key, words) in [
+            ("REMOVE", &self.remove),
+            ("INSTALL", &self.install),
+            ("HOLD", &self.hold),
+            ("ENABLE", &self.enable),
+        ] {
+            if let Some(word) = words.iter().find(|word| !word.bytes().all(is_plain)) {
+                return Err(Error::input(format!("`{word}` is no name of a package or unit")));
+            }
+            writeln!(text, "{key}='{}'", words.join(" ")).expect("writing to a string");
+        }
+        let step = config::firstboot("steps/05-packages").expect("compiled in");
+        let file = |path: &str, bytes: Vec<u8>, mode| Change {
+            action: Action::File {
+                path: path.into(),
+                content: Content::public(bytes),
+                mode,
+                owner: Owner::root(),
+            },
+            origin: Origin::Nodeforge,
+        };
+        Ok([file(LIST, text.into_bytes(), 0o644), file(STEP, step.to_vec(), 0o755)])
+    }
+}
+
+/// Of a Debian package's name, version and relation, or a unit's name.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"+-.:~=@_/^".contains(&byte)
+}
+
+/// What dpkg's database says is installed.
+fn installed(image: &Image) -> Result<Vec<Package>> {
+    let path = Path::new(super::STATUS);
+    let Some(metadata) = image.metadata(path)?.filter(|it| it.file_type == FileType::File) else {
+        return Ok(Vec::new());
+    };
+    let mut bytes =
+        vec![0; usize::try_from(metadata.size).map_err(|_| Error::failure("too large"))?];
+    let mut done = 0;
+    while done < bytes.len() {
+        match image.read_at(path, done as u64, &mut bytes[done..])? {
+            0 => break,
+            read => done += read,
+        }
+    }
+    Ok(super::installed(&String::from_utf8_lossy(&bytes)))
+}

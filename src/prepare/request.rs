@@ -1,0 +1,216 @@
+//! A prepared base: asked for, found in the cache, or made.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::inputs::Inputs;
+use super::{Sandbox, deferred, partitions};
+use crate::config::{Arch, Cluster};
+use crate::error::{Error, Result};
+use crate::plan::{Action, Change};
+use crate::progress::Progress;
+use crate::source::{About, Cache, Made, Package, Supplies};
+
+/// Where prepared bases are in the cache.
+const KIND: &str = "prepared";
+
+/// A prepared base that is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Whose it is.
+    pub cluster: &'a Cluster,
+    /// What all nodes share, in order. None may hold a secret: what is prepared stays in the
+    /// cache, readable by whoever can read that.
+    pub supplies: &'a Supplies,
+    /// A raw image.
+    pub base: &'a Path,
+    /// Its SHA-256: 64 hexadecimal digits.
+    pub base_sha256: &'a str,
+    /// What its programs run on.
+    pub arch: Arch,
+    /// How they are run.
+    pub sandbox: Sandbox,
+    /// What the lock file says of packages, when it was written for the same request.
+    pub locked: &'a [Package],
+    /// Whether even what the cache has is made.
+    pub anew: bool,
+    /// Whether nothing may be fetched.
+    pub offline: bool,
+    /// Whether a shell is opened in the sandbox when packages cannot be installed.
+    pub shell_on_failure: bool,
+}
+
+/// A prepared base.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// A raw image in the cache.
+    pub image: PathBuf,
+    /// The hash of everything that went in: 64 hexadecimal digits.
+    pub key: String,
+    /// SHA-256 of the image: 64 hexadecimal digits.
+    pub sha256: String,
+    /// What is installed in it, sorted.
+    pub packages: Vec<Package>,
+    /// Whether it was in the cache already.
+    pub was_cached: bool,
+}
+
+/// What preparing would do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outlook {
+    /// The cache has it, under this key.
+    Cached(String),
+    /// The cluster was never prepared here.
+    New,
+    /// It was, but of something else: what is not as it was.
+    Changed(Vec<String>),
+}
+
+impl Request<'_> {
+    /// Prepares the base, or finds it in the cache prepared like this before.
+    pub fn prepare(&self, cache: &Cache, progress: &dyn Progress) -> Result<Prepared> {
+        refuse_secrets(&self.supplies.changes)?;
+        let inputs = self.inputs()?;
+        let key = inputs.key()?;
+        let cached = cache.find(KIND, &key).map(|it| it.about);
+        // Everything else is in the key; what repositories had that day is not.
+        let is_as_locked = |about: &About| {
+            self.sandbox == Sandbox::None
+                || self.locked.iter().all(|it| about.packages.contains(it))
+        };
+        let was_cached = !self.anew && cached.as_ref().is_some_and(is_as_locked);
+        let image = cache.image(KIND, &key, !was_cached, progress, |folder, disk| {
+            progress.stage("growing the disk");
+            let size = new_size(&self.supplies.changes);
+            let parts = partitions::lay_out(self.base, disk, size, self.sandbox)?;
+            let packages = match self.sandbox {
+                Sandbox::None => {
+                    progress.stage("applying the profile");
+                    deferred::apply(disk, &self.supplies.changes, &self.files())?
+                }
+                _ => self.run(cache, &key, folder, parts, progress)?,
+            };
+            let from = serde_json::json!({
+                "cluster": self.cluster.name, "base": self.base_sha256, "inputs": inputs,
+            });
+            Ok(Made { from, sha256: None, packages })
+        })?;
+        Ok(Prepared {
+            image: image.path,
+            key,
+            sha256: image.about.sha256,
+            packages: image.about.packages,
+            was_cached,
+        })
+    }
+
+    /// What [`Self::prepare`] would do, and why.
+    pub fn outlook(&self, cache: &Cache) -> Result<Outlook> {
+        let inputs = self.inputs()?;
+        let key = inputs.key()?;
+        if cache.find(KIND, &key).is_some() {
+            return Ok(Outlook::Cached(key));
+        }
+        let of_this = |from: &serde_json::Value| -> Option<Inputs> {
+            (from.get("cluster")?.as_str()? == self.cluster.name)
+                .then(|| serde_json::from_value(from.get("inputs")?.clone()).ok())?
+        };
+        // The one used last comes first.
+        let last = cache
+            .list()?
+            .into_iter()
+            .filter(|image| image.kind == KIND)
+            .find_map(|image| of_this(&image.about?.from));
+        Ok(last.map_or(Outlook::New, |old| Outlook::Changed(inputs.changes_since(&old))))
+    }
+
+    fn inputs(&self) -> Result<Inputs> {
+        Inputs::new(self.base_sha256, &self.supplies.changes, self.sandbox)
+    }
+
+    fn files(&self) -> BTreeMap<String, PathBuf> {
+        self.supplies.all.iter().map(|it| (it.sha256.clone(), it.path.clone())).collect()
+    }
+
+    #[cfg(target_os = "linux")]
+    fn run(
+        &self,
+        cache: &Cache,
+        key: &str,
+        folder: &Path,
+        parts: partitions::Parts,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Package>> {
+        use super::sandbox::{self, Emulator};
+        let emulator = Emulator::find(self.arch)?;
+        if self.sandbox == Sandbox::Loop && !sandbox::is_root() {
+            return Err(Error::input("the sandbox `loop` is for root")
+                .hint("`--sandbox userns` needs no root"));
+        }
+        if self.sandbox == Sandbox::Loop && emulator.is_some() {
+            let arch = self.arch.name();
+            return Err(Error::input(format!(
+                "the sandbox `loop` cannot run programs for {arch} without changing the host"
+            ))
+            .hint("`--sandbox userns` can"));
+        }
+        let log = format!("prepare-{}-{}.log", self.cluster.name, &key[..12]);
+        let job = super::inside::PrepareJob {
+            sandbox: self.sandbox,
+            base: self.base.to_owned(),
+            place: parts.root,
+            firmware: parts.firmware,
+            changes: self.supplies.changes.clone(),
+            files: self.files(),
+            archives: cache.folder("debs")?,
+            locked: self.locked.to_vec(),
+            offline: self.offline,
+            shell_on_failure: self.shell_on_failure,
+            log: cache.folder("logs")?.join(log),
+        };
+        let order = sandbox::Order {
+            job: super::Job::Prepare(job),
+            scratch: folder.join("scratch"),
+            temporary: folder.to_owned(),
+            own_users: self.sandbox == Sandbox::Userns,
+            emulator,
+            has_terminal: self.shell_on_failure,
+        };
+        sandbox::run(&order, progress)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn run(
+        &self,
+        _cache: &Cache,
+        _key: &str,
+        _folder: &Path,
+        _parts: partitions::Parts,
+        _progress: &dyn Progress,
+    ) -> Result<Vec<Package>> {
+        Err(Error::input("programs of an image run on Linux only")
+            .hint("`--sandbox none` leaves packages to the first boot"))
+    }
+}
+
+fn new_size(changes: &[Change]) -> Option<u64> {
+    changes.iter().rev().find_map(|change| match change.action {
+        Action::Grow { size } => Some(size),
+        _ => None,
+    })
+}
+
+fn refuse_secrets(changes: &[Change]) -> Result<()> {
+    for change in changes {
+        if let Action::File { path, content, .. } = &change.action
+            && let Some(secret) = content.secrets.first()
+        {
+            return Err(Error::input(format!(
+                "`{path}` holds the secret `{secret}`, which the prepared base must not (asked for by {})",
+                change.origin
+            ))
+            .hint("let a role bring the file instead of the profile"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! Whatever becomes of a run, the host is as it was.
+
+use std::process::Command;
+
+use super::{Stand, image};
+use crate::support::{Gpg, Person, Repository, Style, noise, tool};
+
+/// Runs nodeforge in a pid namespace of its own, ends it by a signal after some time, and prints
+/// its exit code and what is left: processes, mounts, loop devices, files it was working at.
+const SCRIPT: &str = r#"
+nodeforge=$1 pause=$2 signal=$3
+shift 3
+mounts=$(grep -c . /proc/self/mountinfo)
+"$nodeforge" prepare "$@" >out 2>err &
+child=$!
+if [ "$signal" != none ]; then sleep "$pause"; kill -"$signal" $child 2>/dev/null; fi
+wait $child; code=$?
+tries=0
+# 1 is this shell, and the other is the one that counts.
+while [ "$(ls -d /proc/[0-9]* | wc -l)" -gt 2 ] && [ $tries -lt 200 ]; do
+	tries=$((tries + 1)); sleep 0.1
+done
+echo "code $code"
+for process in /proc/[0-9]*; do
+	case $process in /proc/1 | /proc/$$) continue ;; esac
+	[ -r $process/cmdline ] && tr '\0' ' ' <$process/cmdline
+done
+[ "$(grep -c . /proc/self/mountinfo)" = "$mounts" ] || cat /proc/self/mountinfo
+losetup --list --noheadings --output NAME,BACK-FILE | grep "$PWD"
+ls /proc/sys/fs/binfmt_misc 2>/dev/null | grep -i nodeforge
+find cache/nodeforge/prepared -mindepth 1 -maxdepth 1 -name '.*' -type d
+exit 0
+"#;
+
+fn run(stand: &Stand, pause: f64, signal: &str, arguments: &[&str]) -> Vec<String> {
+    let mut command = stand.person.command("unshare");
+    if !Person::i_am_root() {
+        // In a user namespace mounts of one's own are everybody's right.
+        command.args(["--map-root-user", "--map-auto"]);
+    }
+    let output = command
+        .args(["--pid", "--fork", "--mount-proc", "sh", "-c", SCRIPT, "sh"])
+        .arg(env!("CARGO_BIN_EXE_nodeforge"))
+        .args([&pause.to_string(), signal])
+        .args(arguments)
+        .env("XDG_CACHE_HOME", stand.path("cache"))
+        .current_dir(stand.folder.path())
+        .output()
+        .expect("unshare starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+}
+
+/// Users, groups and everything else in /etc.
+fn etc() -> String {
+    let mut command = Command::new("sh");
+    command.args(["-c", "find /etc -xdev -type f -print0 | sort -z | xargs -0 sha256sum"]);
+    String::from_utf8_lossy(&command.output().expect("sh starts").stdout).into_owned()
+}
+
+#[test]
+fn nothing_is_left_behind() {
+    let stand = Stand::new(Person::me());
+    let gpg = Gpg::new();
+    let key = gpg.key("ed25519");
+    let repository = Repository::new(Style::Flat);
+    repository.add_with("probe", "1.0", "sleep 1; (setsid sleep 1000 >/dev/null 2>&1 &)").add_with(
+        "broken",
+        "1.0",
+        "echo this is why; exit 1",
+    );
+    repository.publish(&gpg, &key, &stand.plain, "/r");
+    stand.plain.put("/key.asc", gpg.public(&key));
+    let profile = |package: &str| {
+        stand.profile(&format!(
+            "[packages]\ninstall = [\"{package}\"]\n[[apt_source]]\nname = \"own\"\nuris = [\"PLAIN/r\"]\n\
+             suites = [\"/\"]\nkey_url = \"PLAIN/key.asc\"\nfingerprint = \"{}\"\n",
+            key.fingerprint
+        ));
+    };
+    let before = etc();
+
+    profile("broken");
+    assert_eq!(run(&stand, 0.0, "none", &[]), ["code 1"]);
+    let said = std::fs::read_to_string(stand.path("err")).expect("written");
+    assert!(said.contains("this is why") && said.contains("the full log is `"), "{said}");
+
+    profile("probe");
+    assert_eq!(run(&stand, 0.0, "none", &["--json"]), ["code 0"]);
+    let said = std::fs::read_to_string(stand.path("out")).expect("written");
+    let good = image(&serde_json::from_str(&said).expect("JSON"));
+
+    let offline = ["--offline", "--locked", "--force"];
+    for sandbox in ["loop", "userns"] {
+        if sandbox == "loop" && !Person::i_am_root() {
+            continue;
+        }
+        let mut arguments = offline.to_vec();
+        arguments.extend(["--sandbox", sandbox]);
+        assert_eq!(run(&stand, 3.0, "INT", &arguments), ["code 130"], "{sandbox}");
+        for (index, byte) in noise(std::process::id().into(), 10).into_iter().enumerate() {
+            let pause = f64::from(byte) / 255.0 * 8.0;
+            let left = run(&stand, pause, "KILL", &arguments);
+            // What it was working at is swept by the next run at the latest, and costs no more
+            // than room; all else must be gone at once.
+            let left: Vec<_> =
+                left.into_iter().filter(|line| !line.starts_with("cache/nodeforge/")).collect();
+            let is_clean = left == ["code 137"] || left == ["code 0"];
+            assert!(is_clean, "{sandbox} {index} after {pause} s: {left:?}");
+        }
+    }
+    // The good one is there, or one just as good, and the next run sweeps.
+    assert_eq!(run(&stand, 0.0, "none", &["--offline", "--locked", "--force"]), ["code 0"]);
+    tool("e2fsck", ["-fn", &super::root(&good)]);
+    assert_eq!(etc(), before);
+}
