@@ -14,4 +14,5 @@ mod fusion;
 mod prepare;
 mod quickstart;
 mod rpi5;
+mod stamp;
 mod tools;

@@ -24,6 +24,7 @@ mod prepare;
 mod report;
 mod rm;
 mod source;
+mod stamp;
 mod table;
 mod time;
 mod ui;
@@ -69,6 +70,7 @@ enum Command {
     Plan(plan::Plan),
     Prepare(prepare::Prepare),
     Build(build::Build),
+    Stamp(stamp::Stamp),
     Flash(flash::Flash),
     Boot(boot::Boot),
     Fetch(fetch::Fetch),
@@ -105,6 +107,7 @@ impl Cli {
             Command::Plan(command) => command.run(&ui),
             Command::Prepare(command) => command.run(&ui),
             Command::Build(command) => command.run(&ui),
+            Command::Stamp(command) => command.run(&ui),
             Command::Flash(command) => command.run(&ui),
             Command::Boot(command) => command.run(&ui),
             Command::Fetch(command) => command.run(&ui),

@@ -19,9 +19,11 @@ mod size;
 mod suggest;
 mod types;
 
+pub use access::{authorized_keys, check_user_name};
 pub use cluster::load;
 #[cfg(test)]
 pub(crate) use cluster::parse;
+pub use hostname::check_hostname;
 pub use secret_spec::{SecretKind, SecretSpec};
 pub use secrets::Secrets;
 pub use types::*;

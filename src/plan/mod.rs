@@ -10,6 +10,7 @@ mod prepare;
 mod render;
 mod rules;
 mod show;
+mod single;
 
 pub use change::{Action, Change, Content, Origin, Owner, PackageState, UnitState, User};
 pub use handout::{Handout, handouts};
@@ -17,6 +18,7 @@ pub(crate) use list::subject;
 pub use node::{node, template};
 pub use prepare::prepare;
 pub use show::{describe, describe_handout, handout_to_json, to_json};
+pub use single::{Found, Single, single};
 
 #[cfg(test)]
 mod tests;
