@@ -136,6 +136,16 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
+/// What runs a command as root of namespaces that end with it.
+fn in_a_home_of_its_own() -> Command {
+    let mut command = Command::new("unshare");
+    if !Person::i_am_root() {
+        command.arg("--map-root-user");
+    }
+    command.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
+    command
+}
+
 /// Runs the stand-in on a root, and wants it to be content.
 #[track_caller]
 fn k3s_accepts(root: &Path, mode: &str) {

@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use super::super::support::K3S;
-use super::{HERE, built};
+use super::{HERE, built, in_a_home_of_its_own};
 
 #[test]
 fn nodes_find_their_addresses_register_them_and_follow_the_prefix() {
@@ -23,8 +23,7 @@ fn nodes_find_their_addresses_register_them_and_follow_the_prefix() {
     fs::copy(built.path("out/hand-made-clones.txt"), folder.path().join("hand-made-clones.txt"))
         .expect("copied");
     fs::copy(K3S, folder.path().join("k3s")).expect("copied");
-    let output = Command::new("unshare")
-        .args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
+    let output = in_a_home_of_its_own()
         .arg(format!("{HERE}/lab"))
         .arg(folder.path())
         .output()
