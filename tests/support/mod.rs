@@ -3,6 +3,7 @@
 mod machine;
 mod node;
 mod person;
+mod power;
 mod proxy;
 mod publisher;
 mod python;
@@ -14,6 +15,7 @@ mod tools;
 pub(crate) use machine::{Arch, Machines};
 pub(crate) use node::{FIRSTBOOT, Node};
 pub(crate) use person::Person;
+pub(crate) use power::Powered;
 pub(crate) use proxy::Proxy;
 pub(crate) use publisher::{Gpg, Key, checksum, compress, disk, noise};
 pub(crate) use python::python_tool;
