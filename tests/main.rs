@@ -7,6 +7,7 @@ mod support;
 mod artifacts;
 mod boots;
 mod cli;
+mod edge;
 mod fetch;
 mod firstboot;
 mod flash;

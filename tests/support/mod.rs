@@ -1,5 +1,6 @@
 //! What the tests share: running the binary as somebody, and comparing exactly what it says.
 
+mod kubernetes;
 mod machine;
 mod node;
 mod person;
@@ -12,6 +13,7 @@ mod run;
 mod server;
 mod tools;
 
+pub(crate) use kubernetes::{K3S, resources_are_known};
 pub(crate) use machine::{Arch, Machines};
 pub(crate) use node::{FIRSTBOOT, Node};
 pub(crate) use person::Person;
