@@ -23,7 +23,7 @@ pub(super) fn read(table: Table<'_>) -> Option<Access> {
     }
     let mut keys = Vec::new();
     for key in table.strings("ssh_authorized_keys") {
-        keys.extend(reader.accept(&key.span, read_keys(reader, key.value)).unwrap_or_default());
+        keys.extend(reader.accept(&key.span, read_keys(reader, &key)).unwrap_or_default());
     }
     // The same key from a file and from a line, say.
     let mut unique: Vec<String> = Vec::new();
@@ -57,14 +57,15 @@ fn is_user_name(name: &str) -> bool {
 }
 
 /// Keys of a line of `authorized_keys`, or of a file of such lines.
-fn read_keys(reader: &Reader, text: &str) -> Result<Vec<String>> {
+fn read_keys(reader: &Reader, key: &Spanned<&str>) -> Result<Vec<String>> {
+    let text = key.value;
     if KEY_TYPES.iter().any(|kind| text.starts_with(kind)) && text.contains(' ') {
         return parse_key(text.trim()).map(|key| vec![key]);
     }
     if text.contains("PRIVATE KEY") {
         return Err(private_key("this"));
     }
-    read_key_file(&reader.resolve(text))
+    read_key_file(&reader.resolve(key))
 }
 
 fn read_key_file(path: &Path) -> Result<Vec<String>> {
@@ -131,7 +132,7 @@ fn read_password_hash(table: &Table<'_>) -> Option<String> {
         }
         (Some(hash), None) => check_hash(reader, &hash),
         (None, Some(path)) => {
-            let text = file::read_text(&reader.resolve(path.value), file::MOST_KEY);
+            let text = file::read_text(&reader.resolve(&path), file::MOST_KEY);
             let text = reader.accept(&path.span, text)?;
             check_hash(reader, &Spanned::new(text.trim_end(), path.span))
         }

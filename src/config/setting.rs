@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::reader::{Reader, Span, Table, Value};
+use super::reader::{Reader, Span, Spanned, Table, Value};
 use super::{
     Setting, SettingSpec, SettingType, address, file, hostname, suggest, types::SecretText,
 };
@@ -106,11 +106,12 @@ fn read_value(reader: &Reader, value: &Value<'_>, kind: &SettingType) -> Option<
         _ => {}
     }
     let text = value.string()?;
-    let setting = parse_text(reader, text.value, kind);
+    let setting = parse_text(reader, &text, kind);
     reader.accept(&text.span, setting)
 }
 
-fn parse_text(reader: &Reader, text: &str, kind: &SettingType) -> Result<Setting> {
+fn parse_text(reader: &Reader, written: &Spanned<&str>, kind: &SettingType) -> Result<Setting> {
+    let text = written.value;
     match kind {
         SettingType::Cidr => address::network(text).map(Setting::Cidr),
         SettingType::Ip => address::host_address(text).map(Setting::Ip),
@@ -127,7 +128,7 @@ fn parse_text(reader: &Reader, text: &str, kind: &SettingType) -> Result<Setting
             }
         }
         SettingType::Path => {
-            let path = reader.resolve(text);
+            let path = reader.resolve(written);
             if path.try_exists().unwrap_or_default() {
                 return Ok(Setting::Path(path));
             }
@@ -160,7 +161,7 @@ fn read_secret(reader: &Reader, value: &Value<'_>) -> Option<Setting> {
     table.finish();
     let text = match (file, variable) {
         (Some(path), None) => {
-            let text = file::read_text(&reader.resolve(path.value), file::MOST_KEY);
+            let text = file::read_text(&reader.resolve(&path), file::MOST_KEY);
             reader.accept(&path.span, text)?
         }
         (None, Some(name)) => {
