@@ -157,7 +157,7 @@ fn stamp_one(base: &PreparedBase, changes: &[Change], fsck: FsckPolicy) -> Resul
     let overlay = Arc::new(Overlay::new(Arc::clone(&base.disk)));
     let disk: Arc<dyn Disk> = overlay.clone();
     let mut image = Image::open(disk, stamp::clock()?)?;
-    stamp::apply(&mut image, changes)?;
+    stamp::apply_to_image(&mut image, changes)?;
     image.verify()?;
     image.fsck(fsck)?;
     drop(image);

@@ -26,6 +26,7 @@ mod prepare;
 mod profile;
 mod report;
 mod rm;
+mod schema;
 mod secrets;
 mod source;
 mod table;
@@ -76,6 +77,7 @@ enum Command {
     Boot(boot::Boot),
     Fetch(fetch::Fetch),
     Profile(profile::ProfileCommand),
+    Schema(schema::Schema),
     Secrets(secrets::SecretsCommand),
     Lock(lock::Lock),
     Cache(cache::Cache),
@@ -113,6 +115,7 @@ impl Cli {
             Command::Boot(command) => command.run(&ui),
             Command::Fetch(command) => command.run(&ui),
             Command::Profile(command) => command.run(),
+            Command::Schema(command) => command.run(),
             Command::Secrets(command) => command.run(&ui),
             Command::Lock(command) => command.run(&ui),
             Command::Cache(command) => command.run(&ui),

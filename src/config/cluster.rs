@@ -6,8 +6,8 @@ use super::base::choice;
 use super::reader::{Reader, Span, Table, Value};
 use super::secrets::sealed::check_recipient;
 use super::{
-    Cluster, Format, HostKeys, Inputs, Locale, Output, Profile, Vm, VmNetwork, access, base, check,
-    files, hostname, node, origins, profile, setting, size,
+    Cluster, Format, HostKeys, Inputs, Locale, Output, Places, Profile, Vm, VmNetwork, access,
+    base, check, files, hostname, node, origins, profile, setting, size,
 };
 use crate::error::{Error, Result, Source};
 
@@ -82,6 +82,7 @@ fn read(root: Table<'_>, path: &Path) -> Option<Cluster> {
         }
         None => profile.base.clone(),
     };
+    let place = |span| reader.place(&span);
     Some(Cluster {
         file: path.to_owned(),
         directory: reader.directory.clone(),
@@ -101,6 +102,10 @@ fn read(root: Table<'_>, path: &Path) -> Option<Cluster> {
         nodes: nodes.into_iter().map(|node| node.node).collect(),
         origins: Vec::new(),
         sources: Vec::new(),
+        places: Places {
+            profile: place(profile_span),
+            settings: setting_places.into_iter().map(|(name, span)| (name, place(span))).collect(),
+        },
     })
 }
 

@@ -5,9 +5,14 @@ use super::reader::{Spanned, Table, Value};
 
 /// The condition of a table that may have one.
 pub(super) fn read(table: &Table<'_>) -> Option<Condition> {
-    let text = table.string("when")?;
+    read_key(table, "when")
+}
+
+/// The condition under a key of its own.
+pub(super) fn read_key(table: &Table<'_>, key: &'static str) -> Option<Condition> {
+    let text = table.string(key)?;
     if text.value.trim().is_empty() {
-        let hint = "for example `when = \"settings.backup == 'restic'\"`";
+        let hint = format!("for example `{key} = \"settings.backup == 'restic'\"`");
         table.reader.wrong_hint(&text.span, "an empty condition", hint);
         return None;
     }

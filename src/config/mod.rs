@@ -14,6 +14,7 @@ mod node;
 mod origins;
 mod profile;
 mod reader;
+pub mod schema;
 mod secret_spec;
 pub mod secrets;
 mod setting;

@@ -86,6 +86,7 @@ fn shorten(text: &str) -> String {
 /// A setting's value as a cluster file would have it; `…` for a secret.
 pub fn show(setting: &Setting) -> String {
     match setting {
+        Setting::Absent => "(none)".into(),
         Setting::Bool(switch) => switch.to_string(),
         Setting::Int(number) => number.to_string(),
         Setting::Secret(_) => "…".into(),

@@ -8,7 +8,8 @@ use super::{
 };
 use crate::error::{Error, Problem, Result};
 
-const TYPES: [&str; 10] =
+/// The types of settings, in the order of the documentation.
+pub(super) const TYPES: [&str; 10] =
     ["string", "bool", "int", "cidr", "ip", "ip-pool", "host", "path", "secret", "enum"];
 
 /// One `[settings.NAME]` of a profile.
@@ -50,6 +51,8 @@ pub(super) fn read_spec(table: Table<'_>) -> Option<SettingSpec> {
     let default = table.get("default").zip(kind.as_ref());
     let default = default.and_then(|(value, kind)| read_value(table.reader, &value, kind));
     let description = table.string("description").map(|text| text.value.to_owned());
+    let is_optional = table.get("optional").and_then(|value| value.boolean()).unwrap_or_default();
+    let default = default.or(is_optional.then_some(Setting::Absent));
     let may_overlap = table.get("overlap").and_then(|value| value.boolean()).unwrap_or_default();
     table.finish();
     let description = description.unwrap_or_default();

@@ -52,6 +52,17 @@ pub struct Cluster {
     pub origins: Vec<ValueOrigin>,
     /// The files, variables and arguments it was read from.
     pub sources: Vec<Arc<Source>>,
+    /// Where the file says what later checks may blame.
+    pub places: Places,
+}
+
+/// Places in a cluster file.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// The profile's name.
+    pub profile: Place,
+    /// Values of the settings it gives.
+    pub settings: BTreeMap<String, Place>,
 }
 
 impl Cluster {
@@ -174,6 +185,8 @@ pub enum Setting {
     Enum(String),
     /// A value that no log and no world-readable file may hold.
     Secret(SecretText),
+    /// An optional setting that the cluster file does not give: `none` in templates.
+    Absent,
 }
 
 /// Text that never reaches a log through a `{:?}`.
@@ -446,6 +459,10 @@ pub struct Profile {
     pub overlays: Vec<Overlay>,
     /// Downloads put into the prepared base.
     pub artifacts: Vec<Artifact>,
+    /// Further names that all nodes know before any DNS server does.
+    pub hosts: Vec<HostEntry>,
+    /// What makes no cluster of it.
+    pub rules: Vec<Rule>,
     /// Secrets that are made once for each cluster.
     pub secrets: Vec<SecretSpec>,
     /// Files for people.
@@ -454,6 +471,28 @@ pub struct Profile {
     pub roles: Vec<Role>,
     /// First-boot steps by name, of all roles; scripts.
     pub firstboot_steps: BTreeMap<String, Vec<u8>>,
+}
+
+/// Something that makes no cluster, found before anything is built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// When it is broken.
+    pub refuse: Condition,
+    /// What is wrong then; a template.
+    pub message: String,
+    /// What to do about it; a template.
+    pub hint: Option<String>,
+    /// The setting to blame.
+    pub setting: Option<String>,
+}
+
+/// A line of `/etc/hosts`; both parts are templates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostEntry {
+    /// A DNS name.
+    pub name: String,
+    /// An address.
+    pub address: String,
 }
 
 /// Packages by name.

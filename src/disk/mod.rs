@@ -38,6 +38,7 @@ pub use slice::Slice;
 
 use std::io;
 use std::ops::Range;
+use std::path::PathBuf;
 
 /// A disk image or block device. All offsets and sizes are in bytes.
 ///
@@ -74,6 +75,12 @@ pub trait Disk: Send + Sync {
     fn sector_size(&self) -> u32 {
         512
     }
+
+    /// The file or device that holds these very bytes, and the byte they start at there: what
+    /// messages point other programs at. `None` when they lie in no file as they are.
+    fn location(&self) -> Option<(PathBuf, u64)> {
+        None
+    }
 }
 
 /// `UnexpectedEof` when `length` bytes from `offset` are not all inside a disk of `size` bytes.
@@ -105,5 +112,8 @@ impl<D: Disk + ?Sized> Disk for std::sync::Arc<D> {
     }
     fn sector_size(&self) -> u32 {
         (**self).sector_size()
+    }
+    fn location(&self) -> Option<(PathBuf, u64)> {
+        (**self).location()
     }
 }

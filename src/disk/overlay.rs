@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::io;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 
 use super::clusters::cluster_buffer;
@@ -86,6 +87,11 @@ impl Disk for Overlay {
 
     fn sector_size(&self) -> u32 {
         self.base.sector_size()
+    }
+
+    /// The base's: what is wrong before anything was changed is wrong there.
+    fn location(&self) -> Option<(PathBuf, u64)> {
+        self.base.location()
     }
 
     fn is_writable(&self) -> bool {

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Seek};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, FileTypeExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
@@ -15,6 +15,8 @@ use crate::error::{Context, Error, Result};
 /// A raw image file or a block device.
 pub struct Raw {
     file: File,
+    /// Where it was found; `None` for a file that came without a name.
+    path: Option<PathBuf>,
     size: u64,
     sector_size: u32,
     writable: bool,
@@ -23,22 +25,26 @@ pub struct Raw {
 impl Raw {
     /// Opens an image or a device for reading.
     pub fn open(path: &Path) -> Result<Self> {
-        let open = || Self::from_file(File::open(path)?, false);
+        let open =
+            || -> Result<Self> { Ok(Self::from_file(File::open(path)?, false)?.named(path)) };
         open().context(|| format!("opening `{}`", path.display()))
     }
 
     /// Opens an image or a device for reading and writing.
     pub fn open_writable(path: &Path) -> Result<Self> {
-        let open = || Self::from_file(File::options().read(true).write(true).open(path)?, true);
+        let open = || -> Result<Self> {
+            let file = File::options().read(true).write(true).open(path)?;
+            Ok(Self::from_file(file, true)?.named(path))
+        };
         open().context(|| format!("opening `{}` for writing", path.display()))
     }
 
     /// Makes an image of `size` bytes, all of them holes, at a path where nothing is yet.
     pub fn create(path: &Path, size: u64) -> Result<Self> {
-        let create = || {
+        let create = || -> Result<Self> {
             let file = File::options().read(true).write(true).create_new(true).open(path)?;
             file.set_len(size)?;
-            Self::from_file(file, true)
+            Ok(Self::from_file(file, true)?.named(path))
         };
         create().context(|| format!("creating `{}`", path.display()))
     }
@@ -60,7 +66,11 @@ impl Raw {
         } else {
             return Err(Error::input("it is neither an image file nor a block device"));
         };
-        Ok(Self { file, size, sector_size, writable })
+        Ok(Self { file, path: None, size, sector_size, writable })
+    }
+
+    fn named(self, path: &Path) -> Self {
+        Self { path: Some(path.to_owned()), ..self }
     }
 
     /// The file or device below.
@@ -99,6 +109,10 @@ impl Disk for Raw {
 
     fn sector_size(&self) -> u32 {
         self.sector_size
+    }
+
+    fn location(&self) -> Option<(PathBuf, u64)> {
+        Some((self.path.clone()?, 0))
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 
 use super::clusters::cluster_buffer;
@@ -64,6 +65,11 @@ impl Disk for Shadow {
 
     fn sector_size(&self) -> u32 {
         self.base.sector_size()
+    }
+
+    /// The base's: what is wrong before anything was changed is wrong there.
+    fn location(&self) -> Option<(PathBuf, u64)> {
+        self.base.location()
     }
 
     fn is_writable(&self) -> bool {

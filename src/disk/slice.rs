@@ -2,6 +2,7 @@
 
 use std::io;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Disk;
@@ -44,6 +45,11 @@ impl Disk for Slice {
 
     fn sector_size(&self) -> u32 {
         self.disk.sector_size()
+    }
+
+    fn location(&self) -> Option<(PathBuf, u64)> {
+        let (path, start) = self.disk.location()?;
+        Some((path, start + self.range.start))
     }
 
     fn is_writable(&self) -> bool {

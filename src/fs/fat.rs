@@ -13,7 +13,7 @@ use hadris_storage::sync::BlockDevice;
 use hadris_storage::{BlockIndex, BlockSize};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use super::{Attributes, Entry, FileType, Metadata, Node, Planned, Space, Volume};
+use super::{Attributes, Entry, FileType, Metadata, Node, Planned, Space, Volume, repair};
 use crate::disk::Disk;
 use crate::error::{Context, Error, Result};
 
@@ -40,6 +40,7 @@ impl Fat {
     /// everything that is changed.
     pub fn open(disk: Arc<dyn Disk>, clock: i64) -> Result<Self> {
         let writable = disk.is_writable();
+        let command = repair::fsck_fat(&*disk);
         let options = MountOptions::new();
         let options = if writable { options } else { options.read_only() };
         let fs = FatFs::mount(Device(disk), options)
@@ -48,7 +49,7 @@ impl Fat {
             .with_cache(CacheOptions::new());
         if writable && fs.was_dirty() {
             return Err(Error::input("the FAT file system was not unmounted cleanly")
-                .hint("run `fsck.fat -a` on the partition first"));
+                .hint(format!("{command} first")));
         }
         let kind = fs.info().kind();
         let clock = DateTime::from_unix_seconds(clock)

@@ -3,11 +3,15 @@
 //! A [`Volume`] is one file system, seen by node; a [`Namespace`] mounts volumes into each other
 //! and is the [`Tree`] that everything else works on.
 
+mod acl;
 pub mod ext4;
 pub mod fat;
 mod namespace;
 mod probe;
+mod repair;
 mod resolve;
+#[cfg(test)]
+pub(crate) mod second_reader;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::fs::testing::{CLOCK, ext4_image, fat_image};
 use crate::fs::{Attributes, FileType, Namespace, Tree, open};
 
-const CASES: u64 = 300;
+const CASES: u64 = 1500;
 
 /// Nobody waits longer for a file system of some MiB.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,6 +1,7 @@
 //! A disk image as one tree of files, mounted as its own fstab says.
 
 mod describe;
+mod disk_id;
 #[cfg(target_os = "linux")]
 mod extract;
 #[cfg(all(test, target_os = "linux"))]

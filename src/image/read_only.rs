@@ -2,6 +2,7 @@
 
 use std::io;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::disk::Disk;
@@ -16,6 +17,10 @@ impl Disk for ReadOnly {
 
     fn sector_size(&self) -> u32 {
         self.0.sector_size()
+    }
+
+    fn location(&self) -> Option<(PathBuf, u64)> {
+        self.0.location()
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {

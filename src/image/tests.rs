@@ -13,6 +13,7 @@ use crate::disk::{CLUSTER, Delta, Disk, Overlay, Raw};
 use crate::error::Kind;
 use crate::fs::testing::{CLOCK, ROOT_DIRECTORY, ROOT_FILE};
 use crate::fs::{Attributes, FileType, Tree};
+use crate::table::{DiskId, PartitionTable};
 
 fn folder() -> TempDir {
     tempfile::tempdir().expect("a folder")
@@ -106,6 +107,43 @@ fn a_raspberry_pi_image_is_one_tree() {
     let debugfs = |request| tool(folder.path(), "debugfs", &["-R", request, &file_system]);
     assert!(debugfs("cat /etc/hostname").contains("node3"));
     assert!(debugfs("stat /etc/ssh/key").contains("Mode:  0600"));
+}
+
+#[test]
+fn a_new_disk_id_is_followed_by_all_that_name_it() {
+    let folder = folder();
+    let path = raspberry_pi(folder.path());
+    let (mut image, overlay) = open(&path);
+    let at = Path::new;
+    let entries = at("/boot/firmware/loader/entries");
+    for directory in entries.ancestors().skip(1).take(1).chain([entries]) {
+        image.create_dir(directory, ROOT_DIRECTORY).expect("made");
+    }
+    let entry = b"options root=PARTUUID=2A9B1C3D-02 other=2a9b1c3d-02 PARTUUID=2a9b1c3d-020\n\xff";
+    image.write(&entries.join("debian.conf"), entry, None).expect("written");
+    image.symlink(at("/etc/crypttab"), at("/etc/swaps")).expect("made");
+    image.write(at("/etc/swaps"), b"/dev/disk/by-partuuid/2a9b1c3d-01", None).expect("written");
+
+    image.set_disk_id(DiskId::Mbr(0x0102_0304)).expect("set");
+    assert_eq!(text(&image, "/boot/firmware/cmdline.txt"), "root=PARTUUID=01020304-02 rootwait\n");
+    assert!(!text(&image, "/etc/fstab").contains("2a9b1c3d"));
+    assert_eq!(text(&image, "/etc/swaps"), "/dev/disk/by-partuuid/01020304-01");
+    let entry = image.read(&entries.join("debian.conf"), 1000).expect("it reads");
+    let expected =
+        b"options root=PARTUUID=01020304-02 other=2a9b1c3d-02 PARTUUID=2a9b1c3d-020\n\xff";
+    assert_eq!(entry.as_deref(), Some(&expected[..]));
+    assert_eq!(image.table().map(PartitionTable::disk_id).as_deref(), Some("01020304"));
+    assert_eq!(image.root().partition.as_ref().expect("a partition").id, "01020304-02");
+    image.verify().expect("it is as written");
+
+    // The image is still one tree: its fstab finds what it names.
+    apply(&delta(image, overlay), &path);
+    let (mut image, _) = open(&path);
+    assert_eq!(image.mounts().len(), 2);
+    let error = image.set_disk_id(DiskId::Gpt(uuid::Uuid::nil())).expect_err("an MBR");
+    assert_eq!(error.to_string(), "an MBR's id has 8 hexadecimal digits");
+    let dump = tool(folder.path(), "sfdisk", &["-d", "disk.img"]);
+    assert!(dump.contains("label-id: 0x01020304"), "{dump}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::fmt;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::config::{Arch, Checksum};
 
@@ -180,13 +181,19 @@ pub enum Action {
         name: String,
         /// The cluster's domain, for the long name.
         domain: Option<String>,
-        /// Other nodes' names and addresses that must resolve without DNS.
+        /// Further names and addresses that must resolve without DNS: labels of the cluster's
+        /// domain, or long names.
         hosts: Vec<(IpNet, String)>,
     },
     /// `/etc/machine-id`.
     MachineId {
         /// 32 hexadecimal digits, or `uninitialized`: the first boot makes one.
         id: String,
+    },
+    /// The disk's own id, from which the names of an MBR's partitions are made.
+    DiskId {
+        /// GPT's GUID; the id on an MBR is its first 8 digits.
+        id: Uuid,
     },
     /// `/etc/localtime` and `/etc/timezone`.
     Timezone {

@@ -165,6 +165,7 @@ fn subject(action: &Action) -> (&'static str, String) {
         Action::ConfigTxt { line } => ("config.txt", line.clone()),
         Action::Hostname { .. } => ("host name", String::new()),
         Action::MachineId { .. } => ("machine id", String::new()),
+        Action::DiskId { .. } => ("disk id", String::new()),
         Action::Timezone { .. } => ("time zone", String::new()),
     }
 }

@@ -8,12 +8,15 @@ mod network;
 mod node;
 mod prepare;
 mod render;
+mod schema;
+mod rules;
 mod show;
 
 pub use change::{Action, Change, Content, Origin, Owner, PackageState, UnitState, User};
 pub use handout::{Handout, handouts};
 pub use node::{node, template};
 pub use prepare::prepare;
+pub use schema::schema;
 pub use show::{describe, describe_handout, handout_to_json, to_json};
 
 #[cfg(test)]

@@ -2,12 +2,13 @@
 
 use super::list::List;
 use super::render::{Renderer, Scope};
-use super::{Action, Change, Content, Origin, Owner, User, firstboot, network};
+use super::{Action, Change, Content, Origin, Owner, User, firstboot, network, rules};
 use crate::config::{Cluster, ExtraFile, HostKeys, Locale, Node, Secrets};
 use crate::error::{Error, Result};
 
 /// All changes that make the prepared base into `node`.
 pub fn node(cluster: &Cluster, node: &Node, secrets: &Secrets) -> Result<Vec<Change>> {
+    rules::check(cluster)?;
     let role = cluster.profile.roles.iter().find(|role| role.name == node.role);
     let role =
         role.ok_or_else(|| Error::input(format!("the profile has no role `{}`", node.role)))?;
@@ -17,11 +18,13 @@ pub fn node(cluster: &Cluster, node: &Node, secrets: &Secrets) -> Result<Vec<Cha
     let hostname = Action::Hostname {
         name: node.hostname.clone(),
         domain: cluster.domain.clone(),
-        hosts: peers(cluster, node),
+        hosts: hosts(cluster, node, &renderer)?,
     };
     list.push(&Origin::ClusterFile, hostname);
     let id = secrets.machine_id(&node.hostname);
     list.push(&Origin::Nodeforge, Action::MachineId { id });
+    let id = secrets.disk_id(&node.hostname);
+    list.push(&Origin::Nodeforge, Action::DiskId { id });
     if let Some(text) = network::unit(node, cluster.domain.as_deref()) {
         list.file(&Origin::ClusterFile, network::PATH, 0o644, text);
     }
@@ -96,12 +99,25 @@ fn locale(list: &mut List, locale: &Locale) {
     }
 }
 
-/// The other nodes' names and static addresses.
-fn peers(cluster: &Cluster, own: &Node) -> Vec<(ipnet::IpNet, String)> {
+/// The other nodes' names and static addresses, and the profile's own names.
+fn hosts(
+    cluster: &Cluster,
+    own: &Node,
+    renderer: &Renderer<'_>,
+) -> Result<Vec<(ipnet::IpNet, String)>> {
     let others = cluster.nodes.iter().filter(|node| node.hostname != own.hostname);
-    let pairs = others
-        .flat_map(|node| node.addresses.iter().map(|address| (*address, node.hostname.clone())));
-    pairs.collect()
+    let mut pairs: Vec<_> = others
+        .flat_map(|node| node.addresses.iter().map(|address| (*address, node.hostname.clone())))
+        .collect();
+    for entry in &cluster.profile.hosts {
+        let name = renderer.render_word("the `name` of a host", &entry.name)?;
+        let address = renderer.render_word("the `address` of a host", &entry.address)?;
+        let address: std::net::IpAddr = address.parse().map_err(|_| {
+            Error::input(format!("`{address}`, where `{name}` should be, is no address"))
+        })?;
+        pairs.push((address.into(), name));
+    }
+    Ok(pairs)
 }
 
 fn host_key(list: &mut List, node: &Node, secrets: &Secrets) -> Result<()> {

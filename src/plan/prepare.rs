@@ -4,12 +4,13 @@ use std::fmt::Write as _;
 
 use super::list::List;
 use super::render::{Renderer, Scope};
-use super::{Action, Change, Origin, PackageState};
+use super::{Action, Change, Origin, PackageState, rules};
 use crate::config::{AptSource, Artifact, Base, Checksum, Cluster, Package};
 use crate::error::Result;
 
 /// All changes of stage 1. Nothing of a single node and no secret is in them.
 pub fn prepare(cluster: &Cluster) -> Result<Vec<Change>> {
+    rules::check(cluster)?;
     let profile = &cluster.profile;
     let origin = Origin::Profile(profile.name.clone());
     let renderer = Renderer::new(cluster, Scope::Shared);
@@ -29,7 +30,8 @@ pub fn prepare(cluster: &Cluster) -> Result<Vec<Change>> {
     }
     for Package { name, when } in &profile.packages.install {
         if renderer.holds(when.as_ref())? {
-            list.push(&origin, package(name, PackageState::Installed));
+            let name = renderer.render_word(&format!("the package `{name}`"), name)?;
+            list.push(&origin, package(&name, PackageState::Installed));
         }
     }
     for name in &profile.packages.hold {

@@ -46,6 +46,7 @@ pub fn describe(change: &Change) -> String {
             format!("name the machine {name}{domain}{peers}")
         }
         Action::MachineId { id } => format!("set the machine id {id}"),
+        Action::DiskId { id } => format!("set the disk id {id} (on an MBR: its first 8 digits)"),
         Action::Timezone { name } => format!("set the time zone {name}"),
     };
     format!("{action} ({})", change.origin)
@@ -123,6 +124,7 @@ pub fn to_json(change: &Change) -> Value {
             ("hostname", json!({ "name": name, "domain": domain, "hosts": hosts }))
         }
         Action::MachineId { id } => ("machine-id", json!({ "id": id })),
+        Action::DiskId { id } => ("disk-id", json!({ "id": id.to_string() })),
         Action::Timezone { name } => ("timezone", json!({ "name": name })),
     };
     object["action"] = json!(name);

@@ -22,8 +22,9 @@ pub(super) fn set_hostname(
     files::write(tree, Path::new("/etc/hostname"), format!("{name}\n").as_bytes(), 0o644, &root)?;
 
     let names = |name: &str| match domain {
-        Some(domain) => format!("{name}.{domain} {name}"),
-        None => name.to_owned(),
+        // A long name is one already.
+        Some(domain) if !name.contains('.') => format!("{name}.{domain} {name}"),
+        _ => name.to_owned(),
     };
     let mut text = String::new();
     for line in read_text(tree, "/etc/hosts")?.lines() {

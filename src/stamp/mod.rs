@@ -12,7 +12,9 @@ pub(crate) use files::create_parents;
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::fs::Tree;
+use crate::image::Image;
 use crate::plan::{Action, Change};
+use crate::table::{DiskId, Scheme};
 
 /// What every stamped file's times are when nobody says otherwise: 2026-01-01.
 const DEFAULT_CLOCK: i64 = 1_767_225_600;
@@ -39,6 +41,26 @@ pub fn apply(tree: &mut dyn Tree, changes: &[Change]) -> Result<()> {
             .context(|| format!("{} (asked for by {})", title(&change.action), change.origin))?;
     }
     tree.flush()
+}
+
+/// Applies `changes` to a whole image: those of the disk itself come last, as they rewrite names
+/// of partitions in files.
+pub fn apply_to_image(image: &mut Image, changes: &[Change]) -> Result<()> {
+    let is_disk_id = |change: &&Change| matches!(change.action, Action::DiskId { .. });
+    let (disk, files): (Vec<&Change>, Vec<&Change>) = changes.iter().partition(is_disk_id);
+    let files: Vec<Change> = files.into_iter().cloned().collect();
+    apply(image, &files)?;
+    for change in disk {
+        let (Action::DiskId { id }, Some(table)) = (&change.action, image.table()) else {
+            continue;
+        };
+        let id = match table.scheme {
+            Scheme::Gpt { .. } => DiskId::Gpt(*id),
+            Scheme::Mbr { .. } => DiskId::Mbr(id.as_fields().0),
+        };
+        image.set_disk_id(id).context(|| title(&change.action))?;
+    }
+    image.flush()
 }
 
 fn apply_one(tree: &mut dyn Tree, action: &Action) -> Result<()> {
@@ -69,6 +91,7 @@ fn apply_one(tree: &mut dyn Tree, action: &Action) -> Result<()> {
         | Action::AptSource { .. }
         | Action::Package { .. }
         | Action::Download { .. } => Err(Error::failure("only the prepare stage can do this")),
+        Action::DiskId { .. } => Err(Error::failure("a tree has no disk")),
     }
 }
 
@@ -89,6 +112,7 @@ fn title(action: &Action) -> String {
         Action::KernelArgument { argument } => format!("kernel argument `{argument}`"),
         Action::Hostname { name, .. } => format!("host name `{name}`"),
         Action::MachineId { .. } => "machine id".into(),
+        Action::DiskId { .. } => "disk id".into(),
         Action::Timezone { name } => format!("time zone `{name}`"),
     }
 }

@@ -1,5 +1,6 @@
 //! What the tests share: running the binary as somebody, and comparing exactly what it says.
 
+mod node;
 mod person;
 mod publisher;
 mod repository;
@@ -7,6 +8,7 @@ mod run;
 mod server;
 mod tools;
 
+pub(crate) use node::{FIRSTBOOT, Node};
 pub(crate) use person::Person;
 pub(crate) use publisher::{Gpg, Key, checksum, compress, disk, noise};
 pub(crate) use repository::{Repository, Style};

@@ -6,6 +6,7 @@ mod handout;
 mod kernel;
 mod overlay;
 mod role;
+mod rule;
 mod secret;
 
 pub(crate) use folder::firstboot;
@@ -17,7 +18,9 @@ use std::path::PathBuf;
 use folder::Folder;
 
 use super::reader::{Reader, Spanned, Table};
-use super::{Kernel, Package, Packages, Profile, Units, base, condition, file, setting, suggest};
+use super::{
+    HostEntry, Kernel, Package, Packages, Profile, Units, base, condition, file, setting, suggest,
+};
 use crate::error::{Error, Result};
 
 /// How deep profiles may extend each other.
@@ -115,6 +118,11 @@ fn read(root: Table<'_>, folder: &Folder, name: &str, chain: &mut Vec<PathBuf>) 
     }
     profile.overlays.extend(overlay::read_all(&root, folder));
     profile.artifacts.extend(root.tables("artifact").into_iter().filter_map(apt::read_artifact));
+    for host in root.tables("host").into_iter().filter_map(read_host) {
+        profile.hosts.retain(|other| other.name != host.name);
+        profile.hosts.push(host);
+    }
+    rule::read_all(&root, &mut profile);
     role::read_all(&root, folder, &mut profile);
     secret::read_all(&root, &mut profile);
     handout::read_all(&root, folder, &mut profile);
@@ -134,6 +142,8 @@ fn empty(name: &str) -> Profile {
         units: Units::default(),
         overlays: Vec::new(),
         artifacts: Vec::new(),
+        hosts: Vec::new(),
+        rules: Vec::new(),
         secrets: Vec::new(),
         handouts: Vec::new(),
         roles: Vec::new(),
@@ -162,6 +172,16 @@ fn is_identifier(name: &str) -> bool {
         && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
 }
 
+/// `[[host]]`. What the templates make of it shows when they are rendered.
+fn read_host(table: Table<'_>) -> Option<HostEntry> {
+    let name = table.require("name", "name = \"{{ settings.api_name }}\"");
+    let name = name.and_then(|value| value.string());
+    let address = table.require("address", "address = \"{{ cluster.first.addresses[0].ip }}\"");
+    let address = address.and_then(|value| value.string());
+    table.finish();
+    Some(HostEntry { name: owned(name)?, address: owned(address)? })
+}
+
 fn read_packages(table: Table<'_>, packages: &mut Packages) {
     let hint = "for example `containerd` or `kubelet=1.34.0-1.1`";
     let wanted = table.get("install").and_then(|value| value.elements()).unwrap_or_default();
@@ -180,8 +200,13 @@ fn read_packages(table: Table<'_>, packages: &mut Packages) {
     table.finish();
 }
 
-/// It becomes an argument of apt-get. Source: Debian Policy 5.6.1.
+/// It becomes an argument of apt-get. Source: Debian Policy 5.6.1. A version may end in `*`, and be
+/// a template.
 fn is_package(name: &str) -> bool {
+    let name = match name.split_once("={{") {
+        Some((name, rest)) if rest.contains("}}") => name,
+        _ => name.trim_end_matches('*'),
+    };
     name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
         && name.bytes().all(|byte| {
             byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.' | b':' | b'=' | b'~')

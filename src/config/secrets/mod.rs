@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
+use uuid::Uuid;
 
 use super::{Cluster, HostKeys, SecretKind, SecretSpec, file, suggest};
 use crate::error::{Context as _, Error, Result};
@@ -138,14 +139,22 @@ impl Secrets {
     /// `/etc/machine-id` of a node: 32 hexadecimal digits, a version 4 UUID as systemd makes them.
     /// It follows from the seed, the cluster's name and the node's.
     pub fn machine_id(&self, hostname: &str) -> String {
+        self.derived_id("machine-id", hostname).simple().to_string()
+    }
+
+    /// The id of a node's disk: two of one cluster may meet in one machine. It follows as the
+    /// machine id does.
+    pub fn disk_id(&self, hostname: &str) -> Uuid {
+        self.derived_id("disk-id", hostname)
+    }
+
+    /// A version 4 UUID that nobody guesses who has not the seed.
+    fn derived_id(&self, purpose: &str, hostname: &str) -> Uuid {
         let mut mac = <Hmac<Sha256>>::new_from_slice(&self.seed).expect("HMAC takes any key");
-        mac.update(format!("machine-id/{}/{hostname}", self.cluster).as_bytes());
+        mac.update(format!("{purpose}/{}/{hostname}", self.cluster).as_bytes());
         let digest = mac.finalize().into_bytes();
-        let mut id = [0; 16];
-        id.copy_from_slice(&digest[..16]);
-        id[6] = id[6] & 0x0f | 0x40;
-        id[8] = id[8] & 0x3f | 0x80;
-        generate::hex(&id)
+        let bytes = *digest.first_chunk().expect("a digest has 32 bytes");
+        uuid::Builder::from_random_bytes(bytes).into_uuid()
     }
 
     /// A node's SSH host key; an error when `host_keys` is not `build`.

@@ -4,6 +4,7 @@
 
 use crate::disk::Disk;
 use crate::error::{Context, Error, Result};
+use crate::fs::repair;
 
 const SUPERBLOCK: u64 = 1024;
 const LOG_BLOCK_SIZE: usize = 0x18;
@@ -108,7 +109,7 @@ pub(super) fn check(disk: &dyn Disk) -> Result<()> {
                 Some(&(_, name, support)) => (name.to_owned(), support),
                 None => (format!("{bit:#x}"), unknown),
             };
-            check_feature(&name, support, disk.is_writable())?;
+            check_feature(disk, &name, support)?;
         }
     }
     if !disk.is_writable() {
@@ -116,7 +117,10 @@ pub(super) fn check(disk: &dyn Disk) -> Result<()> {
     }
     if word(INCOMPAT) & EXTENTS == 0 {
         return Err(Error::input("the file system is ext2 or ext3: it lacks the feature `extent`")
-            .hint("turn it on with `tune2fs -O extents`, then run `e2fsck -fp`"));
+            .hint(format!(
+                "turn it on with `tune2fs -O extents`, then {}",
+                repair::e2fsck(disk, "-fp")
+            )));
     }
     let block_size = 1024_u64 << word(LOG_BLOCK_SIZE).min(6);
     if word(RO_COMPAT) & METADATA_CSUM != 0 && !checksums_end_extent_blocks(block_size) {
@@ -138,7 +142,7 @@ pub(super) fn check(disk: &dyn Disk) -> Result<()> {
     } else {
         return Ok(());
     };
-    Err(Error::input(unclean).hint("run `e2fsck -fp` on the partition first"))
+    Err(Error::input(unclean).hint(format!("{} first", repair::e2fsck(disk, "-fp"))))
 }
 
 /// Whether the checksum of a block of extents is in its last four bytes. It follows the last
@@ -148,14 +152,17 @@ pub(super) fn checksums_end_extent_blocks(block_size: u64) -> bool {
     (block_size - 12) % 12 == 4
 }
 
-fn check_feature(name: &str, support: Support, writable: bool) -> Result<()> {
+fn check_feature(disk: &dyn Disk, name: &str, support: Support) -> Result<()> {
     match support {
         Written => Ok(()),
-        Read | ReadUntilTurnedOff if !writable => Ok(()),
+        Read | ReadUntilTurnedOff if !disk.is_writable() => Ok(()),
         ReadUntilTurnedOff => Err(Error::input(format!(
             "its feature `{name}` cannot be kept consistent by nodeforge"
         ))
-        .hint(format!("turn it off with `tune2fs -O ^{name}`, then run `e2fsck -fp`"))),
+        .hint(format!(
+            "turn it off with `tune2fs -O ^{name}`, then {}",
+            repair::e2fsck(disk, "-fp")
+        ))),
         Read => Err(Error::input(format!(
             "its feature `{name}` cannot be kept consistent by nodeforge"
         ))

@@ -1,6 +1,6 @@
 //! ext4, through the crate rust-fs-ext4.
 
-mod acl;
+mod content;
 mod device;
 mod error;
 mod extents;
@@ -22,7 +22,7 @@ use fs_ext4::{Superblock, file_io, xattr};
 
 use self::device::{Device, FixedRuntime};
 use self::error::{damaged, explain};
-use super::{Attributes, Entry, FileType, Metadata, Node, Planned, Space, Volume};
+use super::{Attributes, Entry, FileType, Metadata, Node, Planned, Space, Volume, acl};
 use crate::disk::Disk;
 use crate::error::{Context, Error, Result};
 
@@ -153,51 +153,6 @@ impl Ext4 {
         }
         Ok(length)
     }
-}
-
-impl Ext4 {
-    /// Where on the disk the content of regular files lies, in bytes and in no order: what a
-    /// checker of the file system's own structures has no need to read.
-    pub fn file_content(&self) -> Result<Vec<Range<u64>>> {
-        let fs = self.fs()?;
-        let block_size = u64::from(fs.sb.block_size());
-        let per_group = u64::from(fs.sb.inodes_per_group);
-        let mut content = Vec::new();
-        for (group, descriptor) in fs.groups.iter().enumerate() {
-            let unused = u64::from(descriptor.itable_unused).min(per_group);
-            let first = group as u64 * per_group + 1;
-            for number in first..first + per_group - unused {
-                let number = inode_number(number)?;
-                // The first ones are ext4's own: journal, resize inode.
-                if number < fs.sb.first_inode || number == orphan_file(&fs.sb) {
-                    continue;
-                }
-                let raw = fs.read_inode_raw(number).map_err(explain)?;
-                let Ok(inode) = Inode::parse(&raw) else { continue };
-                let is_plain = inode.is_file()
-                    && inode.links_count > 0
-                    && inode.has_extents()
-                    && !inode.has_inline_data();
-                // A damaged tree is the checker's to report: it gets to see all there is.
-                let extents = if is_plain { extents::collect(fs, &inode) } else { Ok(Vec::new()) };
-                content.extend(extents.unwrap_or_default().iter().map(|extent| {
-                    let start = extent.physical_block.saturating_mul(block_size);
-                    start..start.saturating_add(u64::from(extent.length) * block_size)
-                }));
-            }
-        }
-        Ok(content)
-    }
-}
-
-/// `s_orphan_file_inum`; 0 without the feature.
-fn orphan_file(superblock: &Superblock) -> u32 {
-    const OFFSET: usize = 0x280;
-    superblock
-        .raw
-        .get(OFFSET..)
-        .and_then(|rest| rest.first_chunk())
-        .map_or(0, |b| u32::from_le_bytes(*b))
 }
 
 fn mount(disk: &Arc<dyn Disk>, runtime: &Arc<FixedRuntime>) -> Result<Filesystem> {

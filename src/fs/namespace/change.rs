@@ -11,7 +11,7 @@ use super::{Namespace, Slot};
 use crate::error::{Error, Result};
 use crate::fs::resolve::Location;
 use crate::fs::written::Expected;
-use crate::fs::{Attributes, FileType, Node, Planned, Tree, Volume};
+use crate::fs::{Attributes, FileType, Node, Planned, Tree, Volume, acl};
 
 /// Who owns a new file when nobody says.
 const NEW_FILE: Attributes = Attributes { mode: 0o644, uid: 0, gid: 0 };
@@ -104,6 +104,7 @@ impl Namespace {
                 && new != old
             {
                 self.volumes[volume].set_attributes(node, new)?;
+                self.follow_mode(Location { volume, node }, &slot.place.path(), new.mode)?;
             }
             (node, attributes.unwrap_or(old))
         } else {
@@ -250,6 +251,21 @@ impl Namespace {
             return Err(Error::failure("the image is open for reading only"));
         }
         Ok((at, place.path(), volume.metadata(at.node)?.file_type))
+    }
+
+    /// Gives a file's ACL, where it has one, the mode that the file just got.
+    pub(super) fn follow_mode(&mut self, at: Location, path: &Path, mode: u32) -> Result<()> {
+        let within = self.path_within(at, path);
+        let volume = &mut self.volumes[at.volume];
+        let acl = volume.xattrs(at.node)?.into_iter().find(|(name, _)| name == acl::ACCESS);
+        let Some(value) = acl.and_then(|(_, value)| acl::with_mode(&value, mode)) else {
+            return Ok(());
+        };
+        volume.set_xattr(&within, acl::ACCESS, Some(&value))?;
+        let file_type = volume.metadata(at.node)?.file_type;
+        let expected = self.written.changed(path.to_owned(), at, file_type);
+        expected.xattrs.insert(acl::ACCESS.to_owned(), Some(value));
+        Ok(())
     }
 
     /// The part of a path without symlinks that is within the volume it ends on.

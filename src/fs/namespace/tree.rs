@@ -136,6 +136,7 @@ impl Tree for Namespace {
             let volume = &mut self.volumes[here.volume];
             volume.set_attributes(here.node, attributes)?;
             if volume.has_owners() {
+                self.follow_mode(here, &path, attributes.mode)?;
                 let expected = self.written.changed(path, here, file_type);
                 let mode = if file_type == FileType::Symlink { 0o777 } else { attributes.mode };
                 expected.attributes = Some(Attributes { mode, ..attributes });

@@ -57,6 +57,10 @@ impl<'a> Renderer<'a> {
         syntax.keep_trailing_newline(true).trim_blocks(true).lstrip_blocks(true);
         environment.set_syntax(syntax.build().expect("the default syntax, whitespace aside"));
         environment.set_fuel(Some(FUEL));
+        // For templates that know what a user must not forget.
+        environment.add_function("fail", |why: String| -> Result<Value, minijinja::Error> {
+            Err(minijinja::Error::new(ErrorKind::InvalidOperation, why))
+        });
         // Only so do errors know their place.
         environment.set_debug(true);
         let (used, common, nodes) = (Used::default(), OnceCell::new(), OnceCell::new());
@@ -84,7 +88,21 @@ impl<'a> Renderer<'a> {
 
     /// Whether something is wanted: always without a condition.
     pub(super) fn holds(&self, condition: Option<&Condition>) -> Result<bool> {
-        let Some(Condition { text, place }) = condition else { return Ok(true) };
+        let Some(condition) = condition else { return Ok(true) };
+        let value = self.evaluate(condition)?;
+        match self.used.names().first() {
+            None => Ok(value),
+            Some(secret) => {
+                let message = format!("a condition cannot depend on the secret `{secret}`");
+                let places = vec![condition.place.clone()];
+                let problem = Problem { places, ..Problem::new(message) };
+                Err(Error::from_problems(vec![problem]).expect_err("there is one"))
+            }
+        }
+    }
+
+    /// What a condition comes to, whatever it looks at.
+    pub(super) fn evaluate(&self, Condition { text, place }: &Condition) -> Result<bool> {
         let wrong = |message: String| {
             let problem = Problem { places: vec![place.clone()], ..Problem::new(message) };
             Error::from_problems(vec![problem]).expect_err("there is one")
@@ -105,9 +123,6 @@ impl<'a> Renderer<'a> {
             self.environment.compile_expression(text).map_err(|error| failed(&error))?;
         let context = self.context(expression.undeclared_variables(false).contains("nodes"));
         let value = expression.eval(context).map_err(|error| failed(&error))?;
-        if let Some(secret) = self.used.names().first() {
-            return Err(wrong(format!("a condition cannot depend on the secret `{secret}`")));
-        }
         if value.is_undefined() {
             return Err(undefined());
         }

@@ -57,6 +57,7 @@ fn whatever_is_undefined_is_an_error() {
             "{{ settings.six.host(-1) ~ settings.pods.host(99999) }}",
             "the template `test.j2` does not render: 10.244.64.0/18 has no address number 99999",
         ),
+        ("{{ fail('no edge') }}", "the template `test.j2` does not render: no edge"),
         (
             "{% for a in range(9999) %}{% for b in range(9999) %}{{ a }}{% endfor %}{% endfor %}",
             "the template `test.j2` takes too long",

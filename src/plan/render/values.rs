@@ -93,6 +93,7 @@ fn setting(setting: &Setting) -> Value {
         Setting::IpPool(first, last) => Value::from_object(Pool(*first, *last)),
         Setting::Path(path) => Value::from(path.display().to_string()),
         Setting::Secret(text) => Value::from(&text.0),
+        Setting::Absent => Value::from(()),
     }
 }
 

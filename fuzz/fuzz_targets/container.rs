@@ -1,0 +1,31 @@
+//! Image files: qcow2, VMDK, compressed ones, told apart and read.
+#![no_main]
+
+use std::io::Write as _;
+
+use libfuzzer_sys::fuzz_target;
+use nodeforge::disk::{Disk as _, Scratch, open_with};
+
+fuzz_target!(|bytes: &[u8]| {
+    let Ok(folder) = tempfile() else { return };
+    let path = folder.join("image");
+    let written = std::fs::File::create(&path).and_then(|mut file| file.write_all(bytes));
+    let scratch = Scratch { folder, limit: 16 << 20 };
+    let (Ok(()), Ok(disk)) = (written, open_with(&path, &scratch)) else { return };
+    let mut buffer = [0; 4096];
+    let mut at = 0;
+    for _ in 0..16 {
+        let Ok(Some(run)) = disk.next_data(at) else { break };
+        assert!(at <= run.start && run.start < run.end && run.end <= disk.size());
+        let length = usize::try_from(run.end - run.start).unwrap_or(4096).min(4096);
+        let _ = disk.read_at(&mut buffer[..length], run.start);
+        at = run.end;
+    }
+});
+
+/// One folder for this process: images lie in the page cache and are overwritten each time.
+fn tempfile() -> std::io::Result<std::path::PathBuf> {
+    let folder = std::env::temp_dir().join(format!("nodeforge-fuzz-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    Ok(folder)
+}

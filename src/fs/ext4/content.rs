@@ -1,0 +1,55 @@
+//! Where the content of files lies on the disk.
+
+use std::ops::Range;
+
+use fs_ext4::Superblock;
+use fs_ext4::inode::Inode;
+
+use super::error::explain;
+use super::{Ext4, extents, inode_number};
+use crate::error::Result;
+
+impl Ext4 {
+    /// Where on the disk the content of regular files lies, in bytes and in no order: what a
+    /// checker of the file system's own structures has no need to read.
+    pub fn file_content(&self) -> Result<Vec<Range<u64>>> {
+        let fs = self.fs()?;
+        let block_size = u64::from(fs.sb.block_size());
+        let per_group = u64::from(fs.sb.inodes_per_group);
+        let mut content = Vec::new();
+        for (group, descriptor) in fs.groups.iter().enumerate() {
+            let unused = u64::from(descriptor.itable_unused).min(per_group);
+            let first = group as u64 * per_group + 1;
+            for number in first..first + per_group - unused {
+                let number = inode_number(number)?;
+                // The first ones are ext4's own: journal, resize inode.
+                if number < fs.sb.first_inode || number == orphan_file(&fs.sb) {
+                    continue;
+                }
+                let raw = fs.read_inode_raw(number).map_err(explain)?;
+                let Ok(inode) = Inode::parse(&raw) else { continue };
+                let is_plain = inode.is_file()
+                    && inode.links_count > 0
+                    && inode.has_extents()
+                    && !inode.has_inline_data();
+                // A damaged tree is the checker's to report: it gets to see all there is.
+                let extents = if is_plain { extents::collect(fs, &inode) } else { Ok(Vec::new()) };
+                content.extend(extents.unwrap_or_default().iter().map(|extent| {
+                    let start = extent.physical_block.saturating_mul(block_size);
+                    start..start.saturating_add(u64::from(extent.length) * block_size)
+                }));
+            }
+        }
+        Ok(content)
+    }
+}
+
+/// `s_orphan_file_inum`; 0 without the feature.
+fn orphan_file(superblock: &Superblock) -> u32 {
+    const OFFSET: usize = 0x280;
+    superblock
+        .raw
+        .get(OFFSET..)
+        .and_then(|rest| rest.first_chunk())
+        .map_or(0, |b| u32::from_le_bytes(*b))
+}

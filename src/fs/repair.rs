@@ -1,0 +1,63 @@
+//! The commands that mend a file system, as they are typed.
+
+use std::path::Path;
+
+use crate::disk::Disk;
+
+/// What a user types to have e2fsck mend the file system that fills `disk`. An offset is part of
+/// the name it is given (e2fsck(8), "device").
+pub(super) fn e2fsck(disk: &dyn Disk, options: &str) -> String {
+    match disk.location() {
+        Some((path, 0)) => format!("run `e2fsck {options} {}`", quoted(&path, "")),
+        Some((path, at)) => {
+            format!("run `e2fsck {options} {}`", quoted(&path, &format!("?offset={at}")))
+        }
+        None => format!("make it a raw image, and run `e2fsck {options}` on the partition"),
+    }
+}
+
+/// The same for fsck.fat, which knows no offsets: a loop device does.
+pub(super) fn fsck_fat(disk: &dyn Disk) -> String {
+    match disk.location() {
+        Some((path, 0)) => format!("run `fsck.fat -a {}`", quoted(&path, "")),
+        Some((path, at)) => format!(
+            "run `fsck.fat -a` on what `losetup --find --show --offset {at} --sizelimit {} {}` \
+             prints, then `losetup --detach` it",
+            disk.size(),
+            quoted(&path, "")
+        ),
+        None => "make it a raw image, and run `fsck.fat -a` on the partition".to_owned(),
+    }
+}
+
+/// A word of a shell.
+fn quoted(path: &Path, suffix: &str) -> String {
+    let word = format!("{}{suffix}", path.display());
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:@%,=".contains(&byte);
+    if word.bytes().all(is_plain) {
+        return word;
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::disk::{Raw, Slice};
+
+    #[test]
+    fn commands_name_the_file_and_the_place() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("it's.img");
+        let disk: Arc<dyn Disk> = Arc::new(Raw::create(&path, 4096).expect("a disk"));
+        let part = Slice::new(Arc::clone(&disk), 1024..4096).expect("a part");
+        let name = path.display().to_string().replace('\'', r"'\''");
+        assert_eq!(e2fsck(&part, "-fp"), format!("run `e2fsck -fp '{name}?offset=1024'`"));
+        assert_eq!(fsck_fat(&*disk), format!("run `fsck.fat -a '{name}'`"));
+        assert!(fsck_fat(&part).contains("--offset 1024 --sizelimit 3072 "));
+        let memory = crate::disk::testing::Memory::new(vec![0; 512]);
+        assert!(e2fsck(&memory, "-f").starts_with("make it a raw image"));
+    }
+}

@@ -1,0 +1,4 @@
+//! The profile `rpi5-kubeadm`.
+
+mod csrs;
+mod steps;
