@@ -12,6 +12,9 @@ use rustix::io::Errno;
 use super::Disk;
 use crate::error::{Context, Error, Result};
 
+/// The least that can be read of a device, in bytes.
+const SECTOR: usize = 512;
+
 /// A raw image file or a block device.
 pub struct Raw {
     file: File,
@@ -56,7 +59,7 @@ impl Raw {
         let (size, sector_size) = if kind.is_file() {
             (metadata.len(), 512)
         } else if kind.is_block_device() {
-            let size = file.seek(io::SeekFrom::End(0))?;
+            let size = device_size(&mut file)?;
             if size == 0 {
                 return Err(Error::input("the device is empty, or does not tell its size"));
             }
@@ -77,6 +80,39 @@ impl Raw {
     pub fn file(&self) -> &File {
         &self.file
     }
+}
+
+/// A device's size in bytes; 0 when it is empty. Linux tells where its end is. A Mac does not, but
+/// its devices cannot be read past it.
+fn device_size(file: &mut File) -> io::Result<u64> {
+    let end = file.seek(io::SeekFrom::End(0))?;
+    if end > 0 {
+        return Ok(end);
+    }
+    let mut sector = [0; SECTOR];
+    let sectors = count_sectors(
+        |number| matches!(file.read_at(&mut sector, number * SECTOR as u64), Ok(read) if read > 0),
+    );
+    Ok(sectors * SECTOR as u64)
+}
+
+/// How many sectors there are, counted from 0 without a gap, when all one can do is try to read
+/// one.
+fn count_sectors(mut is_there: impl FnMut(u64) -> bool) -> u64 {
+    const MOST: u64 = 1 << 50;
+    let (mut some, mut too_many) = (0, 1);
+    while too_many <= MOST && is_there(too_many - 1) {
+        (some, too_many) = (too_many, too_many * 2);
+    }
+    while too_many - some > 1 {
+        let middle = some + (too_many - some) / 2;
+        if is_there(middle - 1) {
+            some = middle;
+        } else {
+            too_many = middle;
+        }
+    }
+    some
 }
 
 /// What the kernel says a drive's sectors are; partitions keep it with the drive they are on.
@@ -164,6 +200,19 @@ mod tests {
         assert!(run.end - run.start < 1 << 20, "{run:?}");
         assert_eq!(disk.next_data(run.end).unwrap(), None);
         assert_eq!(disk.next_data(u64::MAX).unwrap(), None);
+    }
+
+    #[test]
+    fn sectors_are_counted_by_trying() {
+        for size in [0, 1, 2, 3, 1000, 62_333_952, 1 << 40] {
+            let mut tries = 0;
+            let counted = count_sectors(|number| {
+                tries += 1;
+                number < size
+            });
+            assert_eq!(counted, size);
+            assert!(tries < 100, "{tries}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use ureq::http::{HeaderMap, StatusCode, header};
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body, ResponseExt as _};
 
+use super::proxy;
 use super::retry::Retry;
 use crate::error::{Context, Error, Result};
 use crate::interrupt;
@@ -71,10 +72,12 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new() -> Self {
+    /// `Input` when the environment names a proxy that is none.
+    pub(super) fn new() -> Result<Self> {
         let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
-        let agent = |https_only| {
-            Agent::config_builder()
+        let agent = |https_only, scheme| -> Result<Agent> {
+            Ok(Agent::config_builder()
+                .proxy(proxy::from_environment(scheme)?)
                 .user_agent(concat!("nodeforge/", env!("CARGO_PKG_VERSION")))
                 .accept_encoding("identity")
                 .https_only(https_only)
@@ -85,9 +88,9 @@ impl Client {
                 .timeout_per_read(Some(READ_TIMEOUT))
                 .tls_config(tls.clone())
                 .build()
-                .new_agent()
+                .new_agent())
         };
-        Self { secure: agent(true), any: agent(false) }
+        Ok(Self { secure: agent(true, "https")?, any: agent(false, "http")? })
     }
 
     /// Sends one request. Statuses that are no success are faults, except 416 on a range.

@@ -18,6 +18,7 @@ mod lock;
 mod memo;
 mod obtain;
 mod openpgp;
+mod proxy;
 mod remote;
 mod retry;
 mod supply;

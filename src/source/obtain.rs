@@ -184,7 +184,7 @@ impl Source<'_> {
                 .hint("without `--offline` it is fetched"));
         }
         self.progress.stage(&format!("looking for {}", what(base)));
-        let client = Client::new();
+        let client = Client::new()?;
         let inquiry = Inquiry {
             client: &client,
             catalogue: self.catalogue,

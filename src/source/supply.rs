@@ -147,7 +147,7 @@ impl Source<'_> {
         self.progress.stage(&format!("fetching the key of {name}"));
         let plain = if pinned.is_some() { Plain::Allowed } else { Plain::Refused };
         let fetch = || {
-            let bytes = Client::new().get(url, plain, openpgp::LIMIT, self.progress)?;
+            let bytes = Client::new()?.get(url, plain, openpgp::LIMIT, self.progress)?;
             let Some(pinned) = pinned else { return only_key(&bytes) };
             with_fingerprint(&bytes, pinned)
         };
@@ -192,7 +192,7 @@ impl Source<'_> {
                 key: &sha256,
             };
             let parts = self.cache.folder(PARTS)?;
-            download(&Client::new(), &wanted, &parts, place, self.progress).map(drop)
+            download(&Client::new()?, &wanted, &parts, place, self.progress).map(drop)
         })?;
         if sha256_of_file(&path)? != sha256 {
             // Whoever wants it next gets it anew.
@@ -211,7 +211,7 @@ impl Source<'_> {
     /// What a publisher's list says a file must be.
     fn listed(&self, list: &str, url: &str) -> Result<String> {
         self.progress.stage(&format!("reading {list}"));
-        let bytes = Client::new().get(list, Plain::Refused, CHECKSUMS_LIMIT, self.progress)?;
+        let bytes = Client::new()?.get(list, Plain::Refused, CHECKSUMS_LIMIT, self.progress)?;
         published(&text(list, bytes)?, list, url)?
             .sha256
             .ok_or_else(|| Error::failure(format!("`{list}` lists no SHA-256 of `{url}`")))

@@ -5,6 +5,7 @@ mod cache;
 mod faults;
 mod formats;
 mod lock;
+mod proxies;
 mod publishers;
 mod resume;
 mod trust;

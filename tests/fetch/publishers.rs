@@ -48,6 +48,10 @@ fn raspberry_pi_os_is_signed() {
         let path = format!("{IMAGES}raspios_lite_arm64-{folder}/");
         stand.server.put_file(&format!("{path}{name}"), &named);
         let sum = format!("{}  {name}\n", checksum("sha256sum", &named));
+        fs::write(stand.path("sum.sha256"), &sum).expect("written");
+        let check =
+            format!("cd '{}' && sha256sum --check sum.sha256", stand.folder.path().display());
+        tool("sh", ["-c", &check]);
         stand.server.put(&format!("{path}{name}.sha256"), sum);
         let signature = gpg.sign(&key, &named, false);
         fs::write(stand.path("signature"), &signature).expect("written");

@@ -2,6 +2,7 @@
 
 mod node;
 mod person;
+mod proxy;
 mod publisher;
 mod repository;
 mod run;
@@ -10,6 +11,7 @@ mod tools;
 
 pub(crate) use node::{FIRSTBOOT, Node};
 pub(crate) use person::Person;
+pub(crate) use proxy::Proxy;
 pub(crate) use publisher::{Gpg, Key, checksum, compress, disk, noise};
 pub(crate) use repository::{Repository, Style};
 pub(crate) use run::Run;

@@ -76,7 +76,7 @@ impl Entry {
         if self.releases.is_empty() {
             return Err(Error::input(format!("`{}` has no dated releases", self.name)));
         }
-        let client = Client::new();
+        let client = Client::new()?;
         let found = self.read_page(&client, &self.releases[0], &Values::new(), progress)?;
         // Whoever wants one is led on from the first page.
         let first = self.releases[0].pattern.capture_names().flatten().last().unwrap_or_default();
