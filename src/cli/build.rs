@@ -124,7 +124,7 @@ impl Build {
         artifacts.extend(write_handouts(&handouts, &staging)?);
 
         ui.stage("publishing");
-        let manifest = manifest(&cluster, &prepared, &stamped, &artifacts, output)?;
+        let manifest = manifest(&cluster, &prepared, &stamped, &artifacts, output);
         let mut names: Vec<&str> = artifacts.iter().map(|it| it.name.as_str()).collect();
         // What others stand on goes first: at no moment does a child lack its parent.
         names.sort_by_key(|name| artifacts.iter().any(|it| it.name == *name && it.node.is_some()));
@@ -201,7 +201,7 @@ fn manifest(
     stamped: &[Stamped<'_>],
     artifacts: &[Artifact],
     output: &Path,
-) -> Result<Manifest> {
+) -> Manifest {
     let name = |name: &str| name.rsplit('/').next().unwrap_or(name).to_owned();
     // Files by their names, which is all that reproduces elsewhere; overrides by theirs.
     let sources = cluster.sources.iter().map(|source| InputRecord {
@@ -235,7 +235,7 @@ fn manifest(
     };
     manifest.artifacts.sort();
     manifest.merge_previous(output);
-    Ok(manifest)
+    manifest
 }
 
 fn print_table(

@@ -90,16 +90,26 @@ pub(super) fn plan_all(cluster: &Cluster) -> Result<()> {
 }
 
 /// What templates usually tell nodes apart by: all but names and numbers.
-fn shape(node: &Node) -> (&str, bool, Vec<bool>, Vec<bool>, Vec<bool>, Vec<(&str, &[u8])>) {
+#[derive(PartialEq, Eq, Hash)]
+struct Shape<'a> {
+    role: &'a str,
+    is_first: bool,
+    /// Whether each is of IPv4.
+    families: [Vec<bool>; 3],
+    files: Vec<(&'a str, &'a [u8])>,
+}
+
+fn shape(node: &Node) -> Shape<'_> {
     let files = node.files.iter().map(|file| (file.path.as_str(), file.bytes.as_slice()));
-    (
-        &node.role,
-        node.is_first,
-        node.addresses.iter().map(|it| it.addr().is_ipv4()).collect(),
-        node.gateway.iter().map(IpAddr::is_ipv4).collect(),
-        node.dns.iter().map(IpAddr::is_ipv4).collect(),
-        files.collect(),
-    )
+    let addresses = node.addresses.iter().map(|it| it.addr().is_ipv4()).collect();
+    let [gateway, dns] =
+        [&node.gateway, &node.dns].map(|them| them.iter().map(IpAddr::is_ipv4).collect());
+    Shape {
+        role: &node.role,
+        is_first: node.is_first,
+        families: [addresses, gateway, dns],
+        files: files.collect(),
+    }
 }
 
 fn as_json(cluster: &Cluster, base: &str, formats: &[&str]) -> serde_json::Value {

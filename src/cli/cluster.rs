@@ -15,7 +15,7 @@ pub(super) struct ClusterArgs {
     #[arg(short, long = "file", value_name = "FILE")]
     files: Vec<PathBuf>,
 
-    /// A value in place of the cluster file's: settings.pod_subnet=10.244.0.0/16
+    /// A value in place of the cluster file's: `disk.size=8G`
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
 }

@@ -8,8 +8,8 @@ mod network;
 mod node;
 mod prepare;
 mod render;
-mod schema;
 mod rules;
+mod schema;
 mod show;
 
 pub use change::{Action, Change, Content, Origin, Owner, PackageState, UnitState, User};

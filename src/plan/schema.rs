@@ -4,7 +4,8 @@ use serde_json::{Map, Value, json};
 
 /// Of what `plan --json` prints.
 pub fn schema() -> Value {
-    let (text, mode) = (json!({ "type": "string" }), json!({ "type": "string", "pattern": "^[0-7]{4}$" }));
+    let (text, mode) =
+        (json!({ "type": "string" }), json!({ "type": "string", "pattern": "^[0-7]{4}$" }));
     let (whole, switch) = (json!({ "type": "integer" }), json!({ "type": "boolean" }));
     let texts = json!({ "type": "array", "items": text });
     let perhaps = json!({ "type": ["string", "null"] });
@@ -23,7 +24,10 @@ pub fn schema() -> Value {
             &[("name", &text), ("text", &text), ("key_url", &text), ("fingerprint", &perhaps)],
         ),
         action("package", &[("name", &text), ("state", &packages)]),
-        action("download", &join(&path, &[("url", &text), ("sha256?", &text), ("sha256_url?", &text)])),
+        action(
+            "download",
+            &join(&path, &[("url", &text), ("sha256?", &text), ("sha256_url?", &text)]),
+        ),
         action("file", &join(&join(&path, &owned), &content)),
         action("directory", &join(&path, &owned)),
         action("symlink", &[("path", &text), ("target", &text)]),
@@ -48,8 +52,7 @@ pub fn schema() -> Value {
     let node = object(&[("hostname", &text), ("changes", &changes)]);
     let nodes = json!({ "type": "array", "items": node });
     let handouts = json!({ "type": "array", "items": object(&join(&path, &content)) });
-    let mut schema =
-        object(&[("prepare", &changes), ("nodes", &nodes), ("handouts", &handouts)]);
+    let mut schema = object(&[("prepare", &changes), ("nodes", &nodes), ("handouts", &handouts)]);
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
     schema["title"] = "nodeforge plan --json".into();
     schema["$defs"] = json!({ "change": { "oneOf": actions } });

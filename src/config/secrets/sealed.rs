@@ -15,6 +15,9 @@ use crate::error::{Context as _, Error, Result};
 /// The file name of an encrypted store.
 pub(super) const FILE: &str = "nodeforge.secrets.age";
 
+/// What a sealed text is opened with.
+type Key = Box<dyn Identity + Send + Sync>;
+
 /// Whether a text is the public key of somebody: `age1…`.
 pub(crate) fn check_recipient(text: &str) -> Result<()> {
     if text.starts_with("AGE-SECRET-KEY-") {
@@ -70,7 +73,7 @@ pub(super) fn open(sealed: &str, most: u64) -> Result<String> {
 }
 
 /// The user's age keys, and where they were looked for.
-fn identities() -> Result<(Vec<Box<dyn Identity + Send + Sync>>, Vec<String>)> {
+fn identities() -> Result<(Vec<Key>, Vec<String>)> {
     let mut places = Vec::new();
     let mut identities = Vec::new();
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
@@ -96,7 +99,7 @@ fn identities() -> Result<(Vec<Box<dyn Identity + Send + Sync>>, Vec<String>)> {
     Ok((identities, places))
 }
 
-fn parse(text: &str, shown: &str) -> Result<Vec<Box<dyn Identity + Send + Sync>>> {
+fn parse(text: &str, shown: &str) -> Result<Vec<Key>> {
     // age's own words could quote the key.
     IdentityFile::from_buffer(BufReader::new(text.as_bytes()))
         .ok()
