@@ -13,5 +13,6 @@ mod layers;
 mod prepare;
 mod quickstart;
 mod rpi5;
+mod schema;
 mod secrets;
 mod tools;
