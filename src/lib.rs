@@ -21,8 +21,11 @@ pub mod plan;
 #[cfg(target_os = "linux")]
 pub mod prepare;
 pub mod progress;
+pub mod sbom;
 pub mod source;
 pub mod stamp;
 pub mod table;
+mod threads;
 pub mod tool;
 pub mod transfer;
+pub mod vm;

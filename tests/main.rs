@@ -4,6 +4,7 @@
 
 mod support;
 
+mod artifacts;
 mod boots;
 mod cli;
 mod fetch;

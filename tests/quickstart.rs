@@ -230,11 +230,12 @@ fn nothing_but_artifacts_is_left() {
             "manifest.json",
             "quickstart-base.qcow2",
             "quickstart-template.vmwarevm",
+            "sbom.spdx.json",
         ]
         .map(str::to_owned)
         .into();
         for node in NODES {
-            expected.extend(["img", "qcow2", "vmwarevm"].map(|it| format!("{node}.{it}")));
+            expected.extend(["bmap", "img", "qcow2", "vmwarevm"].map(|it| format!("{node}.{it}")));
         }
         assert_eq!(names, expected);
     }

@@ -1,4 +1,4 @@
-//! The schemas, judged by PyPI's check-jsonschema, and compared with what the reader itself takes.
+//! The schemas, judged by `check-jsonschema`, and compared with what the reader itself takes.
 
 use std::collections::BTreeSet;
 use std::fs;

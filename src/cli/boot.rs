@@ -7,6 +7,7 @@ use regex::Regex;
 use super::artifact;
 use super::ui::Ui;
 use crate::boot::{Accelerator, Ending, Expectation, Machine};
+use crate::edit;
 use crate::error::{Error, Result};
 
 /// Boot a node or an image in QEMU; nothing it writes is kept
@@ -54,6 +55,7 @@ impl Boot {
         // In the order in which QEMU reads them best.
         let endings = ["img", "qcow2", "vmdk", "vmwarevm"];
         let image = artifact::find(&self.target, self.output.as_deref(), &endings)?;
+        edit::finish(&artifact::disk_of(&image))?;
         let arch = super::prepare::arch_of(&artifact::disk_of(&image))?;
         ui.note(&format!("booting {}", image.display()));
         let machine = Machine {

@@ -12,19 +12,21 @@ use super::cluster::ClusterArgs;
 use super::output::print_json;
 use super::source::SourceArgs;
 use super::table::table;
+use super::time::rfc3339;
 use super::ui::{Ui, bytes, seconds};
 use super::{file_and_nodes, prepare, select};
 use crate::config::{Cluster, Format, HostKeys, Node, Secrets};
 use crate::digest;
 use crate::disk::{CLUSTER, Delta, Disk, Overlay};
 use crate::emit::{
-    Artifact, Emission, FileRecord, InputRecord, Manifest, NodeDisk, NodeRecord, PreparedBase,
-    Staging, parallel, write_handouts, write_synced,
+    Artifact, ArtifactRecord, Emission, FileRecord, InputRecord, Manifest, NodeDisk, NodeRecord,
+    PreparedBase, Staging, parallel, write_handouts, write_synced,
 };
 use crate::error::{Context, Error, Result};
 use crate::image::{FsckPolicy, Image};
 use crate::plan::{self, Action, Change};
 use crate::progress::Progress as _;
+use crate::sbom::{self, Subject};
 use crate::stamp;
 
 /// Build every node's artifacts
@@ -67,6 +69,9 @@ pub(super) struct Build {
 
 /// What ssh(1) checks the nodes by: `UserKnownHostsFile`.
 const KNOWN_HOSTS: &str = "known_hosts";
+
+/// What the image is made of.
+const SBOM: &str = "sbom.spdx.json";
 
 /// A node with what a stamp made of it.
 struct Stamped<'a> {
@@ -124,12 +129,16 @@ impl Build {
         artifacts.extend(write_handouts(&handouts, &staging)?);
 
         ui.stage("publishing");
-        let manifest = manifest(&cluster, &prepared, &stamped, &artifacts, output);
+        let sbom = describe(&cluster, &prepared)?;
+        write_synced(&staging.path(SBOM), sbom.as_bytes())?;
+        let mut files: Vec<_> = artifacts.iter().flat_map(|it| it.files.clone()).collect();
+        files.push(ArtifactRecord::of_bytes(SBOM, sbom.as_bytes()));
+        let manifest = manifest(&cluster, &prepared, &stamped, files, output);
         let mut names: Vec<&str> = artifacts.iter().map(|it| it.name.as_str()).collect();
         // What others stand on goes first: at no moment does a child lack its parent.
         names.sort_by_key(|name| artifacts.iter().any(|it| it.name == *name && it.node.is_some()));
         manifest.write(&staging.path(""))?;
-        names.extend([Manifest::SUMS, Manifest::NAME]);
+        names.extend([SBOM, Manifest::SUMS, Manifest::NAME]);
         if cluster.host_keys == HostKeys::Build {
             write_synced(&staging.path(KNOWN_HOSTS), known_hosts(&cluster, &secrets)?.as_bytes())?;
             names.push(KNOWN_HOSTS);
@@ -153,7 +162,11 @@ fn parse_format(name: &str) -> Result<Format, String> {
 }
 
 /// What a node's disk differs in after its plan was carried out.
-fn stamp_one(base: &PreparedBase, changes: &[Change], fsck: FsckPolicy) -> Result<Delta> {
+pub(super) fn stamp_one(
+    base: &PreparedBase,
+    changes: &[Change],
+    fsck: FsckPolicy,
+) -> Result<Delta> {
     let overlay = Arc::new(Overlay::new(Arc::clone(&base.disk)));
     let disk: Arc<dyn Disk> = overlay.clone();
     let mut image = Image::open(disk, stamp::clock()?)?;
@@ -164,6 +177,19 @@ fn stamp_one(base: &PreparedBase, changes: &[Change], fsck: FsckPolicy) -> Resul
     let overlay = Arc::into_inner(overlay)
         .ok_or_else(|| Error::failure("the image is still in use after it was closed"))?;
     Ok(overlay.into_delta()?)
+}
+
+/// The SBOM of what all nodes share: a stamp brings no software.
+fn describe(cluster: &Cluster, prepared: &prepare::Obtained) -> Result<String> {
+    let image = Image::open(Arc::clone(&prepared.base.disk), 0)?;
+    let subject = Subject {
+        name: &cluster.name,
+        sha256: &prepared.base.sha256,
+        created: &rfc3339(stamp::clock()?),
+        downloads: &prepared.downloads,
+    };
+    let document = sbom::describe(&image, &subject).context(|| "listing what is installed")?;
+    Ok(format!("{document:#}\n"))
 }
 
 /// A line for every node, under all names and addresses that are known of it.
@@ -199,7 +225,7 @@ fn manifest(
     cluster: &Cluster,
     prepared: &prepare::Obtained,
     stamped: &[Stamped<'_>],
-    artifacts: &[Artifact],
+    artifacts: Vec<ArtifactRecord>,
     output: &Path,
 ) -> Manifest {
     let name = |name: &str| name.rsplit('/').next().unwrap_or(name).to_owned();
@@ -231,7 +257,7 @@ fn manifest(
                 files: it.files.clone(),
             })
             .collect(),
-        artifacts: artifacts.iter().flat_map(|it| it.files.clone()).collect(),
+        artifacts,
     };
     manifest.artifacts.sort();
     manifest.merge_previous(output);

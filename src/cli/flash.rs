@@ -1,27 +1,35 @@
 use std::fmt::Write as _;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
 use serde::Serialize;
 
-use super::artifact;
-use super::print_json;
+use super::build::stamp_one;
+use super::source::SourceArgs;
 use super::table::table;
 use super::ui::{Ui, bytes, seconds};
-use crate::disk::{self, Disk};
+use super::{CLUSTER_FILE, artifact, prepare, print_json};
+use crate::config::{self, Secrets};
+use crate::disk::{self, Disk, Overlay};
+use crate::edit;
 use crate::error::{Context, Error, Result};
 use crate::flash::{self, Contents, Device, OpenTarget, Permitted, Request, Summary};
+use crate::image::FsckPolicy;
+use crate::plan;
 use crate::progress::Progress as _;
 
 /// Write a node or an image to a card, a stick or a drive
+///
+/// A node that was not built is stamped in memory and written from its prepared base.
 ///
 /// All of the device is lost. What must not be: the disks this system runs from, anything mounted
 /// or otherwise in use, is refused.
 #[derive(Debug, Args)]
 pub(super) struct Flash {
-    /// A node that was built, or an image
+    /// A node, or an image
     #[arg(value_name = "NODE|IMAGE", required_unless_present = "list")]
     target: Option<String>,
 
@@ -60,6 +68,18 @@ pub(super) struct Flash {
     /// Where the node's artifacts are [default: the cluster file's folder, or `out`]
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
+
+    #[command(flatten)]
+    from: SourceArgs,
+}
+
+/// What is written.
+struct Image {
+    /// As messages call it.
+    name: String,
+    disk: Arc<dyn Disk>,
+    /// The file that is read meanwhile.
+    path: PathBuf,
 }
 
 /// A device in the list.
@@ -75,45 +95,54 @@ impl Flash {
         let (Some(target), Some(device)) = (&self.target, &self.device) else {
             return self.list();
         };
-        let image = self.find_image(target)?;
-        let source = disk::open_forward(&artifact::disk_of(&image))?;
-        let permitted = self.check(&image, &*source, device)?;
+        let image = self.find_image(target, ui)?;
+        let permitted = self.check(&image, device)?;
         match &permitted {
             Permitted::Device(found) => {
                 let question = describe(found, &flash::contents(found));
                 if self.dry_run {
-                    print(&format!("{question}would be replaced by {}\n", say(&image, &*source)))?;
+                    print(&format!("{question}would be replaced by {}\n", say(&image)))?;
                     return Ok(());
                 }
                 if !self.yes {
-                    ask(&question, &image, &*source, found)?;
+                    ask(&question, &image, found)?;
                 }
             }
             Permitted::File if self.dry_run => {
-                let text = format!("{} would become {}\n", device.display(), say(&image, &*source));
-                return print(&text);
+                return print(&format!("{} would become {}\n", device.display(), say(&image)));
             }
             Permitted::File => {}
         }
-        self.write(&*source, &permitted, device, ui)
+        self.write(&*image.disk, &permitted, device, ui)
     }
 
-    /// The node's artifact that is written fastest.
-    fn find_image(&self, target: &str) -> Result<PathBuf> {
+    /// The node's artifact that is written fastest, or the node itself.
+    fn find_image(&self, target: &str, ui: &Ui) -> Result<Image> {
         let endings = ["img", "qcow2", "vmdk", "vmwarevm", "img.zst", "img.xz"];
-        artifact::find(target, self.output.as_deref(), &endings)
+        let found = artifact::find(target, self.output.as_deref(), &endings);
+        let path = match found {
+            Ok(path) => path,
+            Err(error) => return stamped(target, &self.from, ui)?.ok_or(error),
+        };
+        let file = artifact::disk_of(&path);
+        let disk = if disk::probe(&file)?.is_compressed() {
+            disk::open_forward(&file)?
+        } else {
+            edit::open_to_read(&file)?
+        };
+        Ok(Image { name: path.display().to_string(), disk, path })
     }
 
-    fn check(&self, image: &Path, source: &dyn Disk, device: &Path) -> Result<Permitted> {
+    fn check(&self, image: &Image, device: &Path) -> Result<Permitted> {
         let output = artifact::folder(self.output.as_deref())?;
-        let mut needed = vec![("the image", image)];
+        let mut needed = vec![("the image", image.path.as_path())];
         if output.exists() {
             needed.push(("the output folder", &output));
         }
         let request = Request {
             name: device,
-            size: source.size(),
-            sector_size: flash::table_sector_size(source)?,
+            size: image.disk.size(),
+            sector_size: flash::table_sector_size(&*image.disk)?,
             needed: &needed,
         };
         flash::check(&request, flash::find(device)?, self.to_file)
@@ -145,6 +174,26 @@ impl Flash {
         let rows: Vec<_> = listed.iter().map(row).collect();
         print(&table(&["DEVICE", "SIZE", "VIA", "MODEL", "SERIAL", "IN USE", "HOLDS"], &[1], &rows))
     }
+}
+
+/// A node of the cluster file here, stamped in memory; `None` when there is no such node.
+fn stamped(target: &str, from: &SourceArgs, ui: &Ui) -> Result<Option<Image>> {
+    let file = Path::new(CLUSTER_FILE);
+    if !file.exists() {
+        return Ok(None);
+    }
+    let cluster = config::load(file)?;
+    let Some(node) = cluster.nodes.iter().find(|it| it.hostname == target) else {
+        return Ok(None);
+    };
+    let secrets = Secrets::load_or_create(&cluster)?;
+    let changes = plan::node(&cluster, node, &secrets)?;
+    let prepared = prepare::obtain(&cluster, from, false, ui)?;
+    ui.stage("stamping the node");
+    let delta = stamp_one(&prepared.base, &changes, FsckPolicy::Auto)
+        .context(|| format!("stamping `{target}`"))?;
+    let disk = Arc::new(Overlay::with_delta(Arc::clone(&prepared.base.disk), delta));
+    Ok(Some(Image { name: target.to_owned(), disk, path: prepared.base.path }))
 }
 
 fn row(listed: &Listed) -> Vec<String> {
@@ -183,12 +232,12 @@ fn describe(device: &Device, contents: &Contents) -> String {
     text
 }
 
-fn say(image: &Path, source: &dyn Disk) -> String {
-    format!("{} ({})", image.display(), bytes(source.size()))
+fn say(image: &Image) -> String {
+    format!("{} ({})", image.name, bytes(image.disk.size()))
 }
 
 /// Asks whoever sits at the terminal; anything but a yes is a no.
-fn ask(question: &str, image: &Path, source: &dyn Disk, device: &Device) -> Result<()> {
+fn ask(question: &str, image: &Image, device: &Device) -> Result<()> {
     let name = device.path.display();
     if !io::stdin().is_terminal() {
         return Err(Error::input(format!(
@@ -196,10 +245,7 @@ fn ask(question: &str, image: &Path, source: &dyn Disk, device: &Device) -> Resu
         ))
         .hint("`--yes` goes ahead without asking; `--dry-run` shows what would be lost"));
     }
-    anstream::eprint!(
-        "{question}All of it will be lost. Write {} to {name}? [y/N] ",
-        say(image, source)
-    );
+    anstream::eprint!("{question}All of it will be lost. Write {} to {name}? [y/N] ", say(image));
     io::stderr().flush()?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;

@@ -32,6 +32,7 @@ mod source;
 mod table;
 mod time;
 mod ui;
+mod vm;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -87,6 +88,7 @@ enum Command {
     Cp(cp::Cp),
     Rm(rm::Rm),
     Diff(diff::Diff),
+    Vm(vm::Vm),
     Completions(completions::Completions),
     Man(man::Man),
 }
@@ -125,6 +127,7 @@ impl Cli {
             Command::Cp(command) => command.run(&ui),
             Command::Rm(command) => command.run(&ui),
             Command::Diff(command) => return command.run(),
+            Command::Vm(command) => command.run(&ui),
             Command::Completions(command) => command.run(),
             Command::Man(command) => command.run(),
         }

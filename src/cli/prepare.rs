@@ -7,12 +7,14 @@ use super::cluster::ClusterArgs;
 use super::output::print_json;
 use super::source::SourceArgs;
 use super::ui::Ui;
-use crate::config::{Arch, Cluster};
+use crate::config::{Arch, Checksum, Cluster};
 use crate::disk::{self, Raw};
 use crate::emit::{InputRecord, PreparedBase};
 use crate::error::{Error, Result};
 use crate::image::{Architecture, Image};
+use crate::plan::Action;
 use crate::progress::Progress;
+use crate::sbom::Download;
 use crate::source::{Cache, Package, Supplies};
 
 /// Prepare the base that all nodes share, and nothing else
@@ -45,6 +47,8 @@ pub(super) struct Obtained {
     /// The base below it, and what else came from elsewhere.
     pub(super) inputs: Vec<InputRecord>,
     pub(super) packages: Vec<Package>,
+    /// Files that went into it from elsewhere.
+    pub(super) downloads: Vec<Download>,
     /// Whether an earlier run had made it.
     pub(super) was_cached: bool,
 }
@@ -79,6 +83,13 @@ pub(super) fn obtain(
     let base = source.obtain(cluster, &cache, false, progress)?;
     let supplies = source.supply(cluster, &cache, &base.path, false, progress)?;
     let prepared = prepare_base(cluster, &supplies, &base.path, &cache, anew, progress)?;
+    let downloads = supplies.changes.iter().filter_map(|change| match &change.action {
+        Action::Download { url, checksum: Checksum::Sha256(sha256), path, .. } => {
+            Some(Download { path: path.clone(), url: url.clone(), sha256: sha256.clone() })
+        }
+        _ => None,
+    });
+    let downloads = downloads.collect();
     let mut inputs =
         vec![InputRecord { name: "base".into(), origin: base.origin, sha256: base.sha256 }];
     inputs.extend(supplies.all.into_iter().map(|it| InputRecord {
@@ -93,6 +104,7 @@ pub(super) fn obtain(
         key: prepared.key,
         inputs,
         packages: prepared.packages,
+        downloads,
         was_cached: prepared.was_cached,
     })
 }

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::prepare::arch_of;
 use crate::config::{Base, Cluster};
+use crate::edit;
 use crate::error::Result;
 use crate::plan;
 use crate::progress::Progress;
@@ -40,6 +41,11 @@ impl SourceArgs {
         update: bool,
         progress: &dyn Progress,
     ) -> Result<Obtained> {
+        if let Base::Path(path) = &cluster.base
+            && path.exists()
+        {
+            edit::finish(path)?;
+        }
         let catalogue = self.catalogue()?;
         self.source(cache, &catalogue, &cluster.directory, update, progress)
             .obtain_locked(&cluster.base)

@@ -6,8 +6,8 @@ use super::base::choice;
 use super::reader::{Reader, Span, Table, Value};
 use super::secrets::sealed::check_recipient;
 use super::{
-    Cluster, Format, HostKeys, Inputs, Locale, Output, Places, Profile, Vm, VmNetwork, access,
-    base, check, files, hostname, node, origins, profile, setting, size,
+    Cluster, Format, HostKeys, Inputs, Locale, Output, Places, Profile, Qcow2, Vm, VmNetwork,
+    access, base, check, files, hostname, node, origins, profile, setting, size,
 };
 use crate::error::{Error, Result, Source};
 
@@ -249,8 +249,26 @@ fn read_memory(value: &Value<'_>) -> Option<u32> {
 }
 
 fn read_network(value: &Value<'_>) -> Option<VmNetwork> {
-    let all = [VmNetwork::Nat, VmNetwork::Bridged, VmNetwork::HostOnly];
-    choice(value, &all.map(|network| (network.name(), network)))
+    let number = value.string()?.value.strip_prefix("vmnet").map(str::parse::<u8>);
+    match number {
+        // As many as VMware's network editor has.
+        Some(Ok(number)) if number < 20 => Some(VmNetwork::Custom(number)),
+        Some(_) => {
+            let message = format!("{} must be from vmnet0 to vmnet19", value.title());
+            value.reader().wrong(&value.span(), message);
+            None
+        }
+        None => choice(
+            value,
+            &[
+                ("nat", VmNetwork::Nat),
+                ("bridged", VmNetwork::Bridged),
+                ("hostonly", VmNetwork::HostOnly),
+                // Found above; here for the hint.
+                ("vmnet2", VmNetwork::Custom(2)),
+            ],
+        ),
+    }
 }
 
 fn number(table: &Table<'_>, key: &'static str, least: u32, most: u32) -> Option<u32> {
@@ -265,7 +283,11 @@ fn number(table: &Table<'_>, key: &'static str, least: u32, most: u32) -> Option
 }
 
 fn read_output(reader: &Reader, table: Option<Table<'_>>) -> Output {
-    let mut output = Output { directory: reader.directory.join("out"), formats: vec![Format::Raw] };
+    let mut output = Output {
+        directory: reader.directory.join("out"),
+        formats: vec![Format::Raw],
+        qcow2: Qcow2::default(),
+    };
     let Some(table) = table else { return output };
     if let Some(directory) = table.string("directory") {
         output.directory = reader.resolve(&directory);
@@ -283,6 +305,10 @@ fn read_output(reader: &Reader, table: Option<Table<'_>>) -> Output {
                 output.formats.push(format);
             }
         }
+    }
+    if let Some(value) = table.get("qcow2") {
+        let choices = [("overlay", Qcow2::Overlay), ("standalone", Qcow2::Standalone)];
+        output.qcow2 = choice(&value, &choices).unwrap_or_default();
     }
     table.finish();
     output

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Arch, Format, SecretKind, VmNetwork, setting};
+use super::{Arch, Format, SecretKind, setting};
 
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 
@@ -50,7 +50,6 @@ pub fn cluster() -> Value {
             ("locale", text("C.UTF-8")),
         ],
     );
-    let networks = [VmNetwork::Nat, VmNetwork::Bridged, VmNetwork::HostOnly].map(VmNetwork::name);
     let vm = table(
         &[],
         [
@@ -59,13 +58,26 @@ pub fn cluster() -> Value {
                 json!({ "type": ["integer", "string"], "description": "MiB, or a size: 2G" }),
             ),
             ("cpus", whole("Virtual processors", 1, 256)),
-            ("network", choice("What the network card is plugged into", &networks)),
+            (
+                "network",
+                json!({
+                    "type": "string",
+                    "pattern": "^(nat|bridged|hostonly|vmnet1?[0-9])$",
+                    "description": "What the network card is plugged into",
+                }),
+            ),
             ("hardware_version", whole("VMware's virtual hardware", 18, 22)),
         ],
     );
     let formats = choice("A format of artifact", &Format::ALL.map(Format::name));
-    let output =
-        table(&[], [("directory", text("Where artifacts go")), ("formats", list(formats))]);
+    let output = table(
+        &[],
+        [
+            ("directory", text("Where artifacts go")),
+            ("formats", list(formats)),
+            ("qcow2", choice("What a qcow2 is made of", &["overlay", "standalone"])),
+        ],
+    );
     let settings = json!({ "type": "object", "description": "The profile's own settings" });
     let secrets =
         table(&[], [("recipients", texts("For whom the store of secrets is encrypted: age1…"))]);

@@ -14,9 +14,9 @@ pub(super) const TYPES: [&str; 10] =
 
 /// One `[settings.NAME]` of a profile.
 pub(super) fn read_spec(table: Table<'_>) -> Option<SettingSpec> {
+    let choices = table.plain_strings("values");
     let kind = table.require("type", "type = \"string\"").and_then(|value| {
         let name = value.string()?;
-        let choices = table.plain_strings("values");
         let kind = match name.value {
             "string" => SettingType::String,
             "bool" => SettingType::Bool,

@@ -331,15 +331,18 @@ pub enum VmNetwork {
     Bridged,
     /// The machines see each other and the Mac only.
     HostOnly,
+    /// A network of the user's own, by its number: 2 is `vmnet2`.
+    Custom(u8),
 }
 
-impl VmNetwork {
-    /// `nat`, `bridged` or `hostonly`: in the cluster file and in VMware's `connectionType`.
-    pub fn name(self) -> &'static str {
+/// `nat`, `bridged`, `hostonly` or `vmnet2`, as in the cluster file.
+impl fmt::Display for VmNetwork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Nat => "nat",
-            Self::Bridged => "bridged",
-            Self::HostOnly => "hostonly",
+            Self::Nat => f.write_str("nat"),
+            Self::Bridged => f.write_str("bridged"),
+            Self::HostOnly => f.write_str("hostonly"),
+            Self::Custom(number) => write!(f, "vmnet{number}"),
         }
     }
 }
@@ -351,6 +354,18 @@ pub struct Output {
     pub directory: PathBuf,
     /// In the order of the file, none twice.
     pub formats: Vec<Format>,
+    /// What a node's qcow2 holds.
+    pub qcow2: Qcow2,
+}
+
+/// What a node's qcow2 holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Qcow2 {
+    /// The node's delta, over one file that all nodes share.
+    #[default]
+    Overlay,
+    /// The whole disk.
+    Standalone,
 }
 
 /// A format of artifact.

@@ -302,6 +302,11 @@ impl Found {
     }
 }
 
+/// Whether there is a journal, or what is left of one.
+pub(super) fn exists(image: &Path) -> bool {
+    path_of(image).symlink_metadata().is_ok()
+}
+
 /// Carries over what an interrupted edit has left. The image must be locked.
 pub(super) fn finish(image: &Path, raw: &Raw) -> Result<()> {
     let Some(found) = find(image, raw.size())? else { return Ok(()) };

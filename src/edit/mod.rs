@@ -55,6 +55,20 @@ pub fn open_to_read(path: &Path) -> Result<Arc<dyn Disk>> {
     journal::look_through(path, disk)
 }
 
+/// Carries over what an interrupted edit of an image has left to do, for those who know no journal.
+pub fn finish(path: &Path) -> Result<()> {
+    if disk::probe(path)? != Format::Raw {
+        return Ok(());
+    }
+    let path = path.canonicalize().context(|| format!("opening `{}`", path.display()))?;
+    if !journal::exists(&path) {
+        return Ok(());
+    }
+    let raw = disk::open_writable(&path)?;
+    let _claim = lock::claim(&path, raw.file())?;
+    journal::finish(&path, &raw)
+}
+
 impl Edit {
     /// Opens an image or a block device, and keeps every other nodeforge from changing it meanwhile.
     /// What an interrupted edit has left to do is done first.

@@ -1,17 +1,12 @@
-//! `.img.xz` and `.img.zst`: the node's disk streamed through a compressor.
+//! `.img.xz` and `.img.zst`: the node's disk in pieces, each packed on its own, on all processors.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter};
 use std::path::Path;
-use std::thread::available_parallelism;
 
-use liblzma::stream::MtStreamBuilder;
-use liblzma::write::XzEncoder;
-
-use super::PreparedBase;
+use super::{PreparedBase, seekable, xz};
 use crate::disk::{Delta, Disk, Overlay};
 use crate::error::Result;
-use crate::interrupt;
 
 /// How a raw image is compressed.
 #[derive(Clone, Copy, Debug)]
@@ -32,12 +27,6 @@ impl Codec {
     }
 }
 
-/// Bytes of an xz block. It is fixed, so that the bits do not depend on the number of threads, and
-/// what decompressing on several cores is possible by.
-const XZ_BLOCK: u64 = 16 << 20;
-const XZ_LEVEL: u32 = 6;
-const ZSTD_LEVEL: i32 = 9;
-
 pub(super) fn write(
     path: &Path,
     prepared: &PreparedBase,
@@ -45,50 +34,46 @@ pub(super) fn write(
     codec: Codec,
 ) -> Result<()> {
     let disk = Overlay::with_delta(prepared.disk.clone(), delta.clone());
-    let out = BufWriter::new(File::create_new(path)?);
-    let out = match codec {
-        Codec::Xz => {
-            let stream = MtStreamBuilder::new()
-                .preset(XZ_LEVEL)
-                .block_size(XZ_BLOCK)
-                .threads(available_parallelism().map_or(1, |n| n.get().try_into().unwrap_or(1)))
-                .check(liblzma::stream::Check::Crc64)
-                .encoder()
-                .map_err(io::Error::other)?;
-            let mut encoder = XzEncoder::new_stream(out, stream);
-            copy(&disk, &mut encoder)?;
-            encoder.finish()?
-        }
-        Codec::Zstd => {
-            let mut encoder = zstd::Encoder::new(out, ZSTD_LEVEL)?;
-            encoder.include_checksum(true)?;
-            encoder.set_pledged_src_size(Some(disk.size()))?;
-            encoder.include_contentsize(true)?;
-            copy(&disk, &mut encoder)?;
-            encoder.finish()?
-        }
-    };
+    let mut out = BufWriter::with_capacity(1 << 20, File::create_new(path)?);
+    match codec {
+        Codec::Xz => xz::write(&mut out, &disk)?,
+        Codec::Zstd => seekable::write(&mut out, &disk)?,
+    }
     out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
     Ok(())
 }
 
-/// Streams all bytes of a disk; holes are not read.
-fn copy(disk: &dyn Disk, out: &mut dyn Write) -> Result<()> {
-    const CHUNK: u64 = 1 << 20;
-    let mut buffer = vec![0; usize::try_from(CHUNK).expect("a MiB fits in memory")];
-    let mut at = 0;
-    while at < disk.size() {
-        interrupt::check()?;
-        let data = disk.next_data(at)?.unwrap_or(disk.size()..disk.size());
-        let (end, is_hole) = if at < data.start { (data.start, true) } else { (data.end, false) };
-        let part = &mut buffer[..usize::try_from((end - at).min(CHUNK)).expect("at most a MiB")];
-        if is_hole {
-            part.fill(0);
-        } else {
-            disk.read_at(part, at)?;
-        }
-        out.write_all(part)?;
-        at += part.len() as u64;
+/// A disk in pieces of equal length, but for the last.
+pub(super) struct Pieces<'a> {
+    pub(super) disk: &'a dyn Disk,
+    /// Bytes.
+    pub(super) length: u64,
+}
+
+impl Pieces<'_> {
+    pub(super) fn count(&self) -> usize {
+        usize::try_from(self.disk.size().div_ceil(self.length)).expect("pieces are large")
     }
-    Ok(())
+
+    /// The bytes of a piece; `None` for a whole piece of zeros that need not be read to be known:
+    /// most of a disk is that.
+    pub(super) fn read(&self, number: usize) -> Result<Option<Vec<u8>>> {
+        let start = number as u64 * self.length;
+        let length = self.length.min(self.disk.size() - start);
+        let is_hole = self.disk.next_data(start)?.is_none_or(|it| it.start >= start + length);
+        if is_hole && length == self.length {
+            return Ok(None);
+        }
+        let mut bytes = self.zeros();
+        bytes.truncate(usize::try_from(length).expect("at most a piece"));
+        if !is_hole {
+            self.disk.read_at(&mut bytes, start)?;
+        }
+        Ok(Some(bytes))
+    }
+
+    /// What a piece that is not read holds.
+    pub(super) fn zeros(&self) -> Vec<u8> {
+        vec![0; usize::try_from(self.length).expect("pieces fit in memory")]
+    }
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest;
 use crate::error::{Context, Result};
 use crate::source::Package;
 
@@ -77,6 +78,18 @@ pub struct ArtifactRecord {
     pub sha256: String,
 }
 
+impl ArtifactRecord {
+    /// A small file that all nodes share.
+    pub fn of_bytes(path: &str, bytes: &[u8]) -> Self {
+        Self {
+            path: path.to_owned(),
+            node: None,
+            size: bytes.len() as u64,
+            sha256: digest::hex(&digest::sha256(bytes)),
+        }
+    }
+}
+
 impl Manifest {
     /// The file's name in the output folder.
     pub const NAME: &str = "manifest.json";
@@ -106,6 +119,20 @@ impl Manifest {
             !known.contains(&node.hostname)
                 && artifacts.iter().any(|it| it.node.as_deref() == Some(node.hostname.as_str()))
         }));
+    }
+
+    /// The manifest of an output folder, without everything under some of its names; `None` where
+    /// there is none that can be read.
+    pub fn without(output: &Path, names: &[&str]) -> Option<Self> {
+        let text = fs::read(output.join(Self::NAME)).ok()?;
+        let mut manifest: Self = serde_json::from_slice(&text).ok()?;
+        let is_named = |path: &str| path.split('/').next().is_some_and(|top| names.contains(&top));
+        manifest.artifacts.retain(|it| !is_named(&it.path));
+        let artifacts = &manifest.artifacts;
+        manifest.nodes.retain(|node| {
+            artifacts.iter().any(|it| it.node.as_deref() == Some(node.hostname.as_str()))
+        });
+        Some(manifest)
     }
 
     /// Writes `manifest.json` and `SHA256SUMS` into a folder.

@@ -1,14 +1,19 @@
 //! Artifacts: every format from the same prepared base and the same deltas.
 
+mod bmap;
 mod compressed;
 mod handout;
 mod manifest;
+mod ova;
+mod ovf;
 mod pool;
 mod qcow2;
 mod raw;
+mod seekable;
 mod staging;
 mod vmdk;
 mod vmware;
+mod xz;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -22,10 +27,10 @@ pub use manifest::{ArtifactRecord, FileRecord, InputRecord, Manifest, NodeRecord
 pub use pool::parallel;
 pub use staging::Staging;
 
-use crate::config::{Arch, Cluster, Format};
+use crate::config::{Arch, Cluster, Format, Qcow2};
 use crate::digest::sha256_of_file;
 use crate::disk::{Delta, Disk};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use crate::progress::Progress;
 
 /// The prepared base, as artifacts are made from it.
@@ -81,11 +86,20 @@ pub struct Emission<'a> {
 enum Task<'a> {
     Raw(&'a NodeDisk<'a>),
     Compressed(&'a NodeDisk<'a>, compressed::Codec),
+    Bmap(&'a NodeDisk<'a>),
     Qcow2Base,
     Qcow2(&'a NodeDisk<'a>),
+    Qcow2Whole(&'a NodeDisk<'a>),
     Vmdk(&'a NodeDisk<'a>),
     Template,
     Clone(&'a NodeDisk<'a>, String),
+    Ova,
+}
+
+impl Task<'_> {
+    fn is_packed(&self) -> bool {
+        matches!(self, Self::Compressed(..) | Self::Ova)
+    }
 }
 
 impl Emission<'_> {
@@ -96,17 +110,23 @@ impl Emission<'_> {
         jobs: usize,
         progress: &dyn Progress,
     ) -> Result<Vec<Artifact>> {
-        let tasks = self.tasks()?;
+        let tasks = self.tasks();
+        let (packed, rest): (Vec<_>, Vec<_>) = tasks.into_iter().partition(Task::is_packed);
+        let total = (packed.len() + rest.len()) as u64;
         let done = AtomicU64::new(0);
-        progress.position(0, tasks.len() as u64);
-        parallel(jobs, &tasks, |task| {
+        progress.position(0, total);
+        let make = |task: &Task<'_>| {
             let artifact = self.make(task, staging)?;
-            progress.position(done.fetch_add(1, Ordering::Relaxed) + 1, tasks.len() as u64);
+            progress.position(done.fetch_add(1, Ordering::Relaxed) + 1, total);
             Ok(artifact)
-        })
+        };
+        // What is compressed takes all processors by itself, and memory on each.
+        let mut artifacts = parallel(1, &packed, make)?;
+        artifacts.extend(parallel(jobs, &rest, make)?);
+        Ok(artifacts)
     }
 
-    fn tasks(&self) -> Result<Vec<Task<'_>>> {
+    fn tasks(&self) -> Vec<Task<'_>> {
         let mut tasks = Vec::new();
         for format in self.formats {
             let nodes = self.nodes.iter();
@@ -117,6 +137,9 @@ impl Emission<'_> {
                 }
                 Format::RawZst => {
                     tasks.extend(nodes.map(|it| Task::Compressed(it, compressed::Codec::Zstd)));
+                }
+                Format::Qcow2 if self.cluster.output.qcow2 == Qcow2::Standalone => {
+                    tasks.extend(nodes.map(Task::Qcow2Whole));
                 }
                 Format::Qcow2 => {
                     tasks.push(Task::Qcow2Base);
@@ -133,19 +156,19 @@ impl Emission<'_> {
                         tasks.extend(node.map(|node| Task::Clone(node, mac)));
                     }
                 }
-                Format::Ova => {
-                    return Err(Error::failure("nodeforge cannot write OVA yet")
-                        .hint("take `ova` out of `formats`; `vmwarevm` is what Fusion opens"));
-                }
+                Format::Ova => tasks.push(Task::Ova),
             }
+        }
+        let is_raw = |it: &Format| matches!(it, Format::Raw | Format::RawXz | Format::RawZst);
+        if self.formats.iter().any(is_raw) {
+            tasks.extend(self.nodes.iter().map(Task::Bmap));
         }
         // The longest first: short ones then fill the gaps at the end.
         tasks.sort_by_key(|task| match task {
-            Task::Compressed(..) => 0,
-            Task::Raw(_) | Task::Vmdk(_) | Task::Template | Task::Qcow2Base => 1,
-            Task::Qcow2(_) | Task::Clone(..) => 2,
+            Task::Qcow2(_) | Task::Clone(..) => 1,
+            _ => 0,
         });
-        Ok(tasks)
+        tasks
     }
 
     fn make(&self, task: &Task<'_>, staging: &Staging) -> Result<Artifact> {
@@ -157,10 +180,14 @@ impl Emission<'_> {
                 (format!("{}.img.{}", node.hostname, codec.extension()), Some(node))
             }
             Task::Qcow2Base => (qcow2::base_name(cluster), None),
-            Task::Qcow2(node) => (format!("{}.qcow2", node.hostname), Some(node)),
+            Task::Bmap(node) => (format!("{}.bmap", node.hostname), Some(node)),
+            Task::Qcow2(node) | Task::Qcow2Whole(node) => {
+                (format!("{}.qcow2", node.hostname), Some(node))
+            }
             Task::Vmdk(node) => (format!("{}.vmdk", node.hostname), Some(node)),
             Task::Template => (vmware::template_name(cluster), None),
             Task::Clone(node, _) => (format!("{}.vmwarevm", node.hostname), Some(node)),
+            Task::Ova => (format!("{cluster}.ova"), None),
         };
         let path = staging.path(&name);
         let make = || match task {
@@ -168,11 +195,14 @@ impl Emission<'_> {
             Task::Compressed(node, codec) => {
                 compressed::write(&path, self.prepared, node.delta, *codec)
             }
+            Task::Bmap(node) => bmap::write(&path, self.prepared, node.delta),
             Task::Qcow2Base => qcow2::write_base(&path, self.prepared),
             Task::Qcow2(node) => qcow2::write_node(&path, self.prepared, cluster, node.delta),
+            Task::Qcow2Whole(node) => qcow2::write_standalone(&path, self.prepared, node.delta),
             Task::Vmdk(node) => vmdk::write(&path, self, node.delta),
             Task::Template => vmware::write_template(&path, self),
             Task::Clone(node, mac) => vmware::write_clone(&path, self, node, mac),
+            Task::Ova => ova::write(&path, self),
         };
         make().context(|| format!("making `{name}`"))?;
 

@@ -1,4 +1,4 @@
-//! `.qcow2`: the base once for all nodes, and a thin overlay on it for each.
+//! `.qcow2`: the base once for all nodes, and a thin overlay on it for each; or each node's whole disk.
 
 use std::fs::File;
 use std::io::{self, BufWriter};
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::PreparedBase;
 use crate::disk::qcow2::{self, Backing};
-use crate::disk::{Clusters, Delta, Occupied};
+use crate::disk::{Clusters, Delta, Occupied, Overlay};
 use crate::error::Result;
 
 /// The file that all nodes' overlays stand on, found beside them.
@@ -26,6 +26,12 @@ pub(super) fn write_node(
 ) -> Result<()> {
     let name = base_name(cluster);
     write(path, prepared, delta, Some(Backing { name: &name, format: "qcow2" }))
+}
+
+/// A node's whole disk, which needs no other file.
+pub(super) fn write_standalone(path: &Path, prepared: &PreparedBase, delta: &Delta) -> Result<()> {
+    let disk = Overlay::with_delta(prepared.disk.clone(), delta.clone());
+    write(path, prepared, &Occupied::find(&disk)?, None)
 }
 
 fn write(

@@ -1,7 +1,7 @@
 //! `.vmdk`: whole disks, and children that hold what differs from their parent.
 
 use std::fs::File;
-use std::io::{self, BufWriter};
+use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
@@ -39,6 +39,23 @@ pub(super) fn write_child(
     let base = base_id(emission.prepared);
     let parent = Parent { cid: base.short(), hint };
     write_disk(path, emission, child_id(base, delta), Some(parent), delta)
+}
+
+/// The template's whole disk, packed for an OVA.
+pub(super) fn write_packed(file: &File, name: &str, emission: &Emission<'_>) -> Result<()> {
+    let prepared = emission.prepared;
+    let disk = Overlay::with_delta(prepared.disk.clone(), emission.template.clone());
+    let image = Image {
+        size: prepared.disk.size(),
+        content_id: child_id(base_id(prepared), emission.template),
+        parent: None,
+        file_name: name,
+        hardware_version: emission.cluster.vm.hardware_version,
+    };
+    let mut out = BufWriter::with_capacity(1 << 20, file);
+    vmdk::write_stream(&mut out, &image, &Occupied::find(&disk)?)?;
+    out.flush()?;
+    Ok(())
 }
 
 fn write_disk(

@@ -16,6 +16,7 @@ pub(crate) mod second_reader;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod used;
 mod volume;
 mod written;
 
@@ -23,6 +24,8 @@ pub use ext4::Ext4;
 pub use fat::Fat;
 pub use namespace::{Mount, Namespace};
 pub use probe::{Kind, probe};
+pub use used::in_use;
+pub(crate) use used::join;
 pub use volume::{Node, Planned, Space, Volume};
 pub use written::{ContentHash, Expected};
 

@@ -26,7 +26,10 @@ pub fn schema() -> Value {
         action("package", &[("name", &text), ("state", &packages)]),
         action(
             "download",
-            &join(&path, &[("url", &text), ("sha256?", &text), ("sha256_url?", &text)]),
+            &join(
+                &path,
+                &[("url", &text), ("sha256?", &text), ("sha256_url?", &text), ("arch?", &text)],
+            ),
         ),
         action("file", &join(&join(&path, &owned), &content)),
         action("directory", &join(&path, &owned)),
@@ -46,6 +49,7 @@ pub fn schema() -> Value {
         action("config-txt", &[("line", &text)]),
         action("hostname", &[("name", &text), ("domain", &perhaps), ("hosts", &hosts)]),
         action("machine-id", &[("id", &text)]),
+        action("disk-id", &[("id", &text)]),
         action("timezone", &[("name", &text)]),
     ];
     let changes = json!({ "type": "array", "items": { "$ref": "#/$defs/change" } });

@@ -1,5 +1,6 @@
 //! What the tests share: running the binary as somebody, and comparing exactly what it says.
 
+mod machine;
 mod node;
 mod person;
 mod proxy;
@@ -9,6 +10,7 @@ mod run;
 mod server;
 mod tools;
 
+pub(crate) use machine::{Arch, Machines};
 pub(crate) use node::{FIRSTBOOT, Node};
 pub(crate) use person::Person;
 pub(crate) use proxy::Proxy;
@@ -16,4 +18,4 @@ pub(crate) use publisher::{Gpg, Key, checksum, compress, disk, noise};
 pub(crate) use repository::{Repository, Style};
 pub(crate) use run::Run;
 pub(crate) use server::{Authority, Fault, Server};
-pub(crate) use tools::{partitions, tool};
+pub(crate) use tools::{partitions, python, tool};

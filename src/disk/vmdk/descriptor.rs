@@ -31,8 +31,8 @@ impl ContentId {
     }
 }
 
-/// The descriptor of `image`, padded to its sectors.
-pub(super) fn render(image: &Image<'_>) -> io::Result<Vec<u8>> {
+/// The descriptor of `image`, padded to its sectors. `kind` is its `createType`.
+pub(super) fn render(image: &Image<'_>, kind: &str) -> io::Result<Vec<u8>> {
     let sectors = image.size / SECTOR;
     let cid = image.content_id.short();
     let parent_cid = image.parent.map_or(NO_PARENT, |parent| parent.cid);
@@ -51,7 +51,7 @@ version=1
 encoding="UTF-8"
 CID={cid:08x}
 parentCID={parent_cid:08x}
-createType="monolithicSparse"
+createType="{kind}"
 {hint}
 # Extent description
 RW {sectors} SPARSE "{name}"

@@ -6,6 +6,7 @@
 mod descriptor;
 mod read;
 mod sparse;
+mod stream;
 mod write;
 
 #[cfg(test)]
@@ -13,6 +14,7 @@ mod tests;
 
 pub use descriptor::ContentId;
 pub(super) use read::{is_vmdk, open_chain};
+pub use stream::write_stream;
 pub use write::{Image, Parent, write};
 
 /// The unit of every offset, in bytes.

@@ -3,7 +3,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
-use super::{ContentId, Image, Parent, write};
+use super::{ContentId, Image, Parent, write, write_stream};
 use crate::disk::clusters::cluster_buffer;
 use crate::disk::testing::{contents, tool, try_tool};
 use crate::disk::{CLUSTER, Delta, open};
@@ -288,4 +288,38 @@ proptest! {
             prop_assert!(sound, "{}", report);
         }
     }
+}
+
+/// As open-vmdk lays it out: tables first, grains in order and whole sectors, an end marker.
+#[test]
+fn a_packed_disk_is_read_by_qemu_and_by_us() {
+    let folder = tempfile::tempdir().unwrap();
+    let size = 40 << 20;
+    let mut noise = delta([(0, 1), (7, 2), (511, 3), (639, 4)]);
+    let random: Vec<u8> =
+        (0_u32..).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).take(65_536).collect();
+    noise.insert(9, random.into_boxed_slice());
+    let path = folder.path().join("packed.vmdk");
+    let mut file = fs::File::create(&path).unwrap();
+    write_stream(&mut file, &image(size, None), &noise).unwrap();
+
+    let bytes = fs::read(&path).unwrap();
+    let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+    assert_eq!((number(4), number(8), number(56), number(48)), (3, 0x3_0001, 21, 0));
+    // Two tables of 512 grains behind one sector of directory.
+    assert_eq!((number(64), number(21 * 512), number(21 * 512 + 4)), (30, 22, 26));
+    assert_eq!(number(22 * 512), 30);
+    assert!(bytes[bytes.len() - 512..].iter().all(|byte| *byte == 0));
+    let places: Vec<_> =
+        (0..1024).map(|grain| number(22 * 512 + grain * 4)).filter(|it| *it > 0).collect();
+    assert!(places.is_sorted() && places.len() == 5);
+    let end = places[4] + (12 + number(places[4] * 512 + 8)).div_ceil(512);
+    assert_eq!(bytes.len(), (end + 1) * 512);
+
+    let mut expected = vec![0; usize::try_from(size).unwrap()];
+    apply(&mut expected, &noise);
+    assert!(contents(&*open(&path).unwrap()) == expected);
+    fs::write(folder.path().join("expected.raw"), &expected).unwrap();
+    let (same, said) = compare(folder.path(), "packed.vmdk");
+    assert!(same, "{said}");
 }

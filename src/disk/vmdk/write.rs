@@ -36,21 +36,21 @@ pub struct Parent<'a> {
 const REDUNDANT: u64 = DESCRIPTOR.end;
 
 /// Where the rest goes, in sectors of the file.
-struct Layout {
+pub(super) struct Layout {
     /// Grain tables, all of which are there, used or not.
-    tables: u64,
+    pub(super) tables: u64,
     /// Sectors of a grain directory: 4 bytes a table.
-    directory: u64,
+    pub(super) directory: u64,
 }
 
 impl Layout {
-    fn new(size: u64) -> Self {
+    pub(super) fn new(size: u64) -> Self {
         let tables = (size / CLUSTER).div_ceil(TABLE_ENTRIES.into());
         Self { tables, directory: (tables * 4).div_ceil(SECTOR) }
     }
 
     /// Sectors of a directory with its tables.
-    fn copy(&self) -> u64 {
+    pub(super) fn copy(&self) -> u64 {
         self.directory + self.tables * TABLE_SECTORS
     }
 
@@ -71,21 +71,24 @@ impl Layout {
 /// data. The same input gives the same bytes. `InvalidInput` for a size VMDK cannot have, for
 /// clusters outside it, and for names it cannot quote.
 pub fn write(out: &mut impl Write, image: &Image<'_>, clusters: &impl Clusters) -> io::Result<()> {
-    if image.size == 0 || !image.size.is_multiple_of(CLUSTER) {
-        let size = image.size;
-        return Err(invalid(format!("a VMDK of {size} bytes is not made of whole 64 KiB grains")));
-    }
+    check_size(image)?;
     let layout = Layout::new(image.size);
     let grains = count(clusters, image.size)?;
-    // Grain tables count sectors in 32 bits.
-    if image.size / SECTOR > u64::from(u32::MAX)
-        || layout.grains() + grains * GRAIN > u64::from(u32::MAX)
-    {
-        return Err(invalid("a VMDK must be smaller than 2 TiB".to_owned()));
+    if layout.grains() + grains * GRAIN > u64::from(u32::MAX) {
+        return Err(too_large());
     }
 
-    out.write_all(&header(image.size, &layout))?;
-    out.write_all(&descriptor::render(image)?)?;
+    let header = Header {
+        version: 1,
+        flags: NEWLINE_TEST | REDUNDANT_DIRECTORY,
+        size: image.size,
+        redundant: REDUNDANT,
+        directory: layout.primary(),
+        grains: layout.grains(),
+        compression: 0,
+    };
+    out.write_all(&header.bytes())?;
+    out.write_all(&descriptor::render(image, "monolithicSparse")?)?;
     write_directory(out, &layout, REDUNDANT, clusters)?;
     write_directory(out, &layout, layout.primary(), clusters)?;
     let gap = layout.grains() - layout.primary() - layout.copy();
@@ -99,25 +102,55 @@ pub fn write(out: &mut impl Write, image: &Image<'_>, clusters: &impl Clusters) 
     Ok(())
 }
 
-/// `SparseExtentHeader`, one sector.
-fn header(size: u64, layout: &Layout) -> Vec<u8> {
-    let mut header = Vec::new();
-    header.extend(b"KDMV");
-    header.extend(1u32.to_le_bytes()); // version
-    header.extend(3u32.to_le_bytes()); // newline test is valid, redundant directory is used
-    header.extend((size / SECTOR).to_le_bytes());
-    header.extend(GRAIN.to_le_bytes());
-    header.extend(DESCRIPTOR.start.to_le_bytes());
-    header.extend((DESCRIPTOR.end - DESCRIPTOR.start).to_le_bytes());
-    header.extend(TABLE_ENTRIES.to_le_bytes());
-    header.extend(REDUNDANT.to_le_bytes());
-    header.extend(layout.primary().to_le_bytes());
-    header.extend(layout.grains().to_le_bytes());
-    header.push(0); // shut down cleanly
-    header.extend(b"\n \r\n"); // shows whether a transfer as text has mangled the file
-    header.extend(0u16.to_le_bytes()); // not compressed
-    header.resize(512, 0);
-    header
+/// What every writer relies on.
+pub(super) fn check_size(image: &Image<'_>) -> io::Result<()> {
+    let size = image.size;
+    if size == 0 || !size.is_multiple_of(CLUSTER) {
+        return Err(invalid(format!("a VMDK of {size} bytes is not made of whole 64 KiB grains")));
+    }
+    // Grain tables count sectors in 32 bits.
+    if size / SECTOR > u64::from(u32::MAX) { Err(too_large()) } else { Ok(()) }
+}
+
+/// Bits of [`Header::flags`].
+pub(super) const NEWLINE_TEST: u32 = 1;
+const REDUNDANT_DIRECTORY: u32 = 1 << 1;
+
+/// `SparseExtentHeader`, as far as disks of ours differ in it.
+pub(super) struct Header {
+    pub(super) version: u32,
+    pub(super) flags: u32,
+    /// Of the disk, in bytes.
+    pub(super) size: u64,
+    /// The sectors of both grain directories, and of the first grain.
+    pub(super) redundant: u64,
+    pub(super) directory: u64,
+    pub(super) grains: u64,
+    /// 0, or 1 for RFC 1951.
+    pub(super) compression: u16,
+}
+
+impl Header {
+    /// One sector.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        let mut header = Vec::new();
+        header.extend(b"KDMV");
+        header.extend(self.version.to_le_bytes());
+        header.extend(self.flags.to_le_bytes());
+        header.extend((self.size / SECTOR).to_le_bytes());
+        header.extend(GRAIN.to_le_bytes());
+        header.extend(DESCRIPTOR.start.to_le_bytes());
+        header.extend((DESCRIPTOR.end - DESCRIPTOR.start).to_le_bytes());
+        header.extend(TABLE_ENTRIES.to_le_bytes());
+        header.extend(self.redundant.to_le_bytes());
+        header.extend(self.directory.to_le_bytes());
+        header.extend(self.grains.to_le_bytes());
+        header.push(0); // shut down cleanly
+        header.extend(b"\n \r\n"); // shows whether a transfer as text has mangled the file
+        header.extend(self.compression.to_le_bytes());
+        header.resize(512, 0);
+        header
+    }
 }
 
 /// A grain directory at sector `start`, and its grain tables after it.
@@ -149,7 +182,10 @@ fn write_directory(
 }
 
 /// Writes 4-byte entries and fills the last sector with zeros.
-fn write_entries(out: &mut impl Write, entries: impl Iterator<Item = u64>) -> io::Result<()> {
+pub(super) fn write_entries(
+    out: &mut impl Write,
+    entries: impl Iterator<Item = u64>,
+) -> io::Result<()> {
     let mut bytes = Vec::new();
     for entry in entries {
         bytes.extend(u32::try_from(entry).expect("checked to be below 2 TiB").to_le_bytes());
@@ -158,6 +194,10 @@ fn write_entries(out: &mut impl Write, entries: impl Iterator<Item = u64>) -> io
     out.write_all(&bytes)
 }
 
-fn invalid(message: String) -> io::Error {
+pub(super) fn too_large() -> io::Error {
+    invalid("a VMDK must be smaller than 2 TiB".to_owned())
+}
+
+pub(super) fn invalid(message: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, message)
 }

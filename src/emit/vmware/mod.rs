@@ -15,6 +15,7 @@ use vmx::Vmx;
 
 use super::manifest::write_synced;
 use super::{Emission, NodeDisk, vmdk};
+use crate::digest;
 use crate::error::Result;
 
 /// The disk that a bundle's machine runs on.
@@ -65,7 +66,22 @@ fn write_machine(
     name: &str,
     mac: Option<&str>,
 ) -> Result<()> {
-    let vmx =
-        Vmx { display_name: name, arch: emission.prepared.arch, vm: &emission.cluster.vm, mac };
+    let vmx = Vmx {
+        display_name: name,
+        arch: emission.prepared.arch,
+        vm: &emission.cluster.vm,
+        mac,
+        // A node's own, from its names; what is cloned by hand must not share the template's.
+        uuid: mac.map(|_| uuid(&emission.cluster.name, name)),
+    };
     write_synced(&bundle.join(format!("{name}.vmx")), vmx.render().as_bytes())
+}
+
+/// A UUID of version 8 (RFC 9562), the same after every build.
+fn uuid(cluster: &str, name: &str) -> [u8; 16] {
+    let digest = digest::sha256(format!("nodeforge uuid\0{cluster}\0{name}").as_bytes());
+    let mut uuid: [u8; 16] = *digest.first_chunk().expect("a SHA-256 has 32 bytes");
+    uuid[6] = uuid[6] & 0x0f | 0x80;
+    uuid[8] = uuid[8] & 0x3f | 0x80;
+    uuid
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::DISK;
-use crate::config::{Arch, Vm};
+use crate::config::{Arch, Vm, VmNetwork};
 
 /// One machine's hardware.
 pub(super) struct Vmx<'a> {
@@ -15,6 +15,8 @@ pub(super) struct Vmx<'a> {
     pub(super) vm: &'a Vm,
     /// A static address; `None` lets VMware make one up, for a template.
     pub(super) mac: Option<&'a str>,
+    /// What the machine's firmware says it is; `None` lets VMware make one up.
+    pub(super) uuid: Option<[u8; 16]>,
 }
 
 impl Vmx<'_> {
@@ -47,7 +49,12 @@ impl Vmx<'_> {
         set("nvme0:0.fileName", DISK);
         set("ethernet0.present", "TRUE");
         set("ethernet0.virtualDev", "vmxnet3");
-        set("ethernet0.connectionType", self.vm.network.name());
+        if let VmNetwork::Custom(_) = self.vm.network {
+            set("ethernet0.connectionType", "custom");
+            set("ethernet0.vnet", &self.vm.network.to_string());
+        } else {
+            set("ethernet0.connectionType", &self.vm.network.to_string());
+        }
         match self.mac {
             Some(mac) => {
                 set("ethernet0.addressType", "static");
@@ -62,10 +69,26 @@ impl Vmx<'_> {
         set("floppy0.present", "FALSE");
         set("tools.syncTime", "TRUE");
         set("tools.upgrade.policy", "manual");
-        set("uuid.action", "create");
+        match self.uuid {
+            // Wherever the bundle is moved to, it is the same machine.
+            Some(uuid) => {
+                set("uuid.bios", &spaced(uuid));
+                set("uuid.action", "keep");
+            }
+            None => set("uuid.action", "create"),
+        }
         set("msg.autoAnswer", "TRUE");
         text
     }
+}
+
+/// `56 4d 00 11 22 33 44 55-66 77 88 99 aa bb cc dd`, as VMware writes UUIDs.
+fn spaced(uuid: [u8; 16]) -> String {
+    let half = |bytes: &[u8]| {
+        let bytes: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        bytes.join(" ")
+    };
+    format!("{}-{}", half(&uuid[..8]), half(&uuid[8..]))
 }
 
 /// VMware's own escapes: a pipe and the byte in hexadecimal digits.
@@ -86,6 +109,12 @@ fn escape(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_uuid_is_written_as_vmware_does() {
+        let uuid = std::array::from_fn(|at| u8::try_from(at * 17).expect("a byte"));
+        assert_eq!(spaced(uuid), "00 11 22 33 44 55 66 77-88 99 aa bb cc dd ee ff");
+    }
 
     #[test]
     fn values_cannot_break_out_of_their_quotes() {

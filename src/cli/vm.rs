@@ -1,0 +1,224 @@
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use super::artifact;
+use super::output::{print, print_json};
+use super::table::table;
+use super::ui::Ui;
+use crate::emit::{Manifest, Staging};
+use crate::error::{Context, Error, Result};
+use crate::vm::{Bundle, Shield, Vmrun};
+
+/// Drive the machines that were built for VMware
+#[derive(Debug, Args)]
+pub(super) struct Vm {
+    #[command(subcommand)]
+    action: Action,
+
+    /// Where the machines are [default: the cluster file's folder, or `out`]
+    #[arg(short, long, value_name = "DIR", global = true)]
+    output: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List the machines, what they were cloned from, and which of them run
+    List {
+        /// Print the list as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Turn machines on
+    Start {
+        /// Machines [default: all linked clones]
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+
+        /// Open a window for each
+        #[arg(long)]
+        gui: bool,
+    },
+    /// Shut machines down
+    Stop {
+        /// Machines [default: all that run]
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+
+        /// Pull the plug: for guests without VMware's tools
+        #[arg(long)]
+        hard: bool,
+    },
+    /// Delete machines with everything on their disks
+    ///
+    /// A clone's template stays as it is. A template goes only when no clone of it is left.
+    Delete {
+        /// Machines
+        #[arg(value_name = "NAME", required = true)]
+        names: Vec<String>,
+
+        /// Go ahead without asking
+        #[arg(short, long)]
+        yes: bool,
+    },
+}
+
+/// A machine in the list.
+#[derive(Serialize)]
+struct Listed {
+    name: String,
+    vmx: PathBuf,
+    /// The template's name; none for a machine that is no clone.
+    template: Option<String>,
+    running: bool,
+}
+
+impl Vm {
+    pub(super) fn run(&self, ui: &Ui) -> Result<()> {
+        let vmrun = Vmrun::find()?;
+        let output = artifact::folder(self.output.as_deref())?;
+        let all = Bundle::all(&output)?;
+        let running = vmrun.running()?;
+        let runs = |machine: &Bundle| running.contains(&machine.vmx);
+        match &self.action {
+            Action::List { json } => list(&all, runs, *json),
+            Action::Start { names, gui } => {
+                let clones = all.iter().filter(|it| it.template.is_some());
+                let chosen =
+                    if names.is_empty() { clones.collect() } else { Bundle::select(&all, names)? };
+                for machine in chosen.into_iter().filter(|it| !runs(it)) {
+                    let context = || format!("starting `{}`", machine.name);
+                    vmrun.start(&machine.vmx, *gui).context(context)?;
+                    ui.note(&format!("{} runs", machine.name));
+                }
+                Ok(())
+            }
+            Action::Stop { names, hard } => {
+                let chosen = if names.is_empty() {
+                    all.iter().collect()
+                } else {
+                    Bundle::select(&all, names)?
+                };
+                for machine in chosen.into_iter().filter(|it| runs(it)) {
+                    vmrun
+                        .stop(&machine.vmx, *hard)
+                        .context(|| format!("stopping `{}`", machine.name))
+                        .map_err(|error| match hard {
+                            true => error,
+                            false => error.hint("`--hard` does not ask the guest"),
+                        })?;
+                    ui.note(&format!("{} is off", machine.name));
+                }
+                Ok(())
+            }
+            Action::Delete { names, yes } => {
+                let chosen = Bundle::select(&all, names)?;
+                check(&chosen, &all, runs)?;
+                if !yes {
+                    ask(names)?;
+                }
+                let staging = Staging::new(&output)?;
+                delete(chosen, &vmrun, &staging, ui)
+            }
+        }
+    }
+}
+
+fn list(all: &[Bundle], runs: impl Fn(&Bundle) -> bool, json: bool) -> Result<()> {
+    let listed: Vec<_> = all
+        .iter()
+        .map(|machine| Listed {
+            name: machine.name.clone(),
+            vmx: machine.vmx.clone(),
+            template: machine
+                .template
+                .as_ref()
+                .map(|it| it.file_stem().unwrap_or_default().to_string_lossy().into_owned()),
+            running: runs(machine),
+        })
+        .collect();
+    if json {
+        return print_json(&listed);
+    }
+    let rows: Vec<_> = listed
+        .into_iter()
+        .map(|it| {
+            let state = if it.running { "running" } else { "off" };
+            vec![it.name, state.to_owned(), it.template.unwrap_or_else(|| "-".to_owned())]
+        })
+        .collect();
+    print(&table(&["NAME", "STATE", "TEMPLATE"], &[], &rows))
+}
+
+/// Refuses what would take others' disks away, before anything is deleted.
+fn check(chosen: &[&Bundle], all: &[Bundle], runs: impl Fn(&Bundle) -> bool) -> Result<()> {
+    for machine in chosen {
+        if runs(machine) {
+            let name = &machine.name;
+            return Err(Error::input(format!("`{name}` is running"))
+                .hint(format!("`nodeforge vm stop {name}` shuts it down")));
+        }
+        let clones = machine.clones(all);
+        let left: Vec<_> =
+            clones.iter().filter(|it| !chosen.contains(it)).map(|it| it.name.as_str()).collect();
+        if !left.is_empty() {
+            return Err(Error::input(format!(
+                "`{}` is the template of {}, which would lose their disks",
+                machine.name,
+                left.join(", ")
+            ))
+            .hint("delete the clones as well, or first"));
+        }
+    }
+    Ok(())
+}
+
+/// Asks whoever sits at the terminal; anything but a yes is a no.
+fn ask(names: &[String]) -> Result<()> {
+    let names = names.join(", ");
+    if !io::stdin().is_terminal() {
+        return Err(Error::input(format!(
+            "nobody can be asked whether {names} may be deleted: standard input is no terminal"
+        ))
+        .hint("`--yes` goes ahead without asking"));
+    }
+    anstream::eprint!("All that is on their disks will be lost. Delete {names}? [y/N] ");
+    io::stderr().flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
+        return Ok(());
+    }
+    Err(Error::failure("nothing was deleted"))
+}
+
+/// Clones first: a template that goes with them has none left then.
+fn delete(mut chosen: Vec<&Bundle>, vmrun: &Vmrun, staging: &Staging, ui: &Ui) -> Result<()> {
+    chosen.sort_by_key(|it| it.template.is_none());
+    for machine in chosen {
+        let name = &machine.name;
+        let template = machine.template.as_ref().filter(|it| it.is_dir());
+        let shield = template.map(|it| Shield::over(it, &staging.path("template"))).transpose()?;
+        let deleted = vmrun.delete(&machine.vmx).context(|| format!("deleting `{name}`"));
+        if let Some(shield) = shield
+            && shield.lift()? > 0
+        {
+            ui.note("`vmrun` took files of the template away as well; they were put back");
+        }
+        deleted?;
+        if machine.folder.exists() {
+            std::fs::remove_dir_all(&machine.folder)
+                .context(|| format!("removing `{}`", machine.folder.display()))?;
+        }
+        // What is gone must not be missed by `sha256sum --check`.
+        let folder = format!("{name}.vmwarevm");
+        if let Some(manifest) = Manifest::without(staging.output(), &[&folder]) {
+            manifest.write(&staging.path(""))?;
+            staging.publish([Manifest::SUMS, Manifest::NAME])?;
+        }
+        ui.note(&format!("{name} is deleted"));
+    }
+    Ok(())
+}

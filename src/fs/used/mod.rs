@@ -1,0 +1,113 @@
+//! Which bytes of a file system mean something, zeros or not: what must be written to a medium
+//! that holds other things, even where the image has holes.
+
+mod ext4;
+mod fat;
+
+use std::io;
+use std::ops::Range;
+
+use super::Kind;
+use crate::disk::Disk;
+
+/// The bytes in use by a file system, in ascending ranges. All of them where the kind, or one of
+/// its features, is not known.
+///
+/// Of a damaged file system, the answer may be wrong; it is never out of the disk's bounds.
+pub fn in_use(disk: &dyn Disk, kind: Kind) -> io::Result<Vec<Range<u64>>> {
+    let found = match kind {
+        Kind::Ext4 => ext4::in_use(disk)?,
+        Kind::Fat => fat::in_use(disk)?,
+        _ => None,
+    };
+    let whole = 0..disk.size();
+    let Some(ranges) = found else { return Ok(vec![whole]) };
+    let inside = ranges.into_iter().map(|it| it.start.min(whole.end)..it.end.min(whole.end));
+    Ok(join(inside.collect()))
+}
+
+/// Ranges in ascending order, with those in one that touch.
+pub(crate) fn join(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    ranges.retain(|it| !it.is_empty());
+    ranges.sort_by_key(|it| it.start);
+    let mut joined: Vec<Range<u64>> = Vec::new();
+    for range in ranges {
+        match joined.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => joined.push(range),
+        }
+    }
+    joined
+}
+
+/// A little-endian number of `size` bytes.
+fn number(bytes: &[u8], at: usize, size: usize) -> u64 {
+    bytes[at..at + size].iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::path::Path;
+
+    use super::*;
+    use crate::disk::Raw;
+    use crate::disk::testing::tool;
+    use crate::fs::probe;
+
+    fn empty(path: &Path, size: u64) {
+        File::create(path).expect("a file").set_len(size).expect("a size");
+    }
+
+    fn count(path: &Path) -> u64 {
+        let disk = Raw::open(path).expect("opened");
+        let ranges = in_use(&disk, probe(&disk).expect("probed")).expect("read");
+        ranges.iter().map(|it| it.end - it.start).sum()
+    }
+
+    /// dumpe2fs counts free blocks; what else there is must be in use, but for inodes never used.
+    #[test]
+    fn ext4_counts_what_dumpe2fs_does() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("ext4");
+        for (size, options) in [(64 << 20, ""), (40 << 20, "^metadata_csum,^uninit_bg,^64bit")] {
+            empty(&path, size);
+            let image = path.to_str().expect("a plain name");
+            tool(folder.path(), "mkfs.ext4", &["-q", "-F", "-b", "4096", "-O", options, image]);
+            let said = tool(folder.path(), "dumpe2fs", &["-h", image]);
+            let field = |name: &str| -> u64 {
+                let line = said.lines().find_map(|line| line.strip_prefix(name)).expect("said");
+                line.trim().parse().expect("a number")
+            };
+            let blocks = field("Block count:") - field("Free blocks:");
+            let tables = field("Inode count:") * field("Inode size:");
+            let used = count(&path);
+            assert!(used <= blocks * 4096, "{used} of {blocks} blocks");
+            assert!(used + tables >= blocks * 4096, "{used} of {blocks} blocks");
+            if options.contains("metadata") {
+                assert_eq!(used, blocks * 4096);
+            }
+        }
+    }
+
+    #[test]
+    fn fat_counts_its_tables_and_files() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("fat");
+        for (bits, size) in [("16", 32 << 20), ("32", 64 << 20)] {
+            empty(&path, size);
+            let image = path.to_str().expect("a plain name");
+            tool(folder.path(), "mkfs.fat", &["-F", bits, "-s", "1", image]);
+            let before = count(&path);
+            assert!(before < 2 << 20, "{before}");
+            std::fs::write(folder.path().join("zeros"), vec![0; 1 << 20]).expect("written");
+            tool(folder.path(), "mcopy", &["-i", image, "zeros", "::/zeros"]);
+            assert_eq!(count(&path), before + (1 << 20));
+        }
+    }
+
+    #[test]
+    fn ranges_are_joined() {
+        assert_eq!(join(vec![5..7, 0..2, 2..3, 6..6, 6..9]), [0..3, 5..9]);
+    }
+}

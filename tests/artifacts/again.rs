@@ -1,0 +1,130 @@
+//! The same again: builds with other numbers of jobs, builds that are killed, and many nodes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::support::{Arch, Machines, checksum, tool};
+
+#[test]
+fn every_artifact_is_the_same_whatever_the_number_of_jobs() {
+    let output = r#"formats = ["raw", "raw.xz", "raw.zst", "qcow2", "vmdk", "vmwarevm", "ova"]"#;
+    let machines = Machines::new(Arch::Arm64, &["server1", "agent1"], output);
+    let sums = |jobs: &str| {
+        let folder = format!("jobs-{jobs}");
+        let _ = machines.run(["build", "--jobs", jobs, "-o", &folder]).succeeds();
+        let files = files(&machines.path(&folder));
+        fs::remove_dir_all(machines.path(&folder)).expect("removed");
+        files
+    };
+    let one = sums("1");
+    assert!(one.len() > 20, "{one:?}");
+    assert_eq!(sums("7"), one);
+}
+
+/// Every file under a folder, with its checksum.
+fn files(folder: &Path) -> BTreeMap<String, String> {
+    let list = tool("find", [folder.as_os_str(), OsStr::new("-type"), OsStr::new("f")]);
+    list.lines()
+        .map(|path| {
+            let name = Path::new(path).strip_prefix(folder).expect("under it");
+            (name.display().to_string(), checksum("sha256sum", Path::new(path)))
+        })
+        .collect()
+}
+
+#[test]
+fn a_killed_build_leaves_old_artifacts_or_new_ones() {
+    let output = r#"formats = ["raw", "raw.zst", "vmwarevm"]"#;
+    let machines = Machines::new(Arch::Amd64, &["server1"], output);
+    let text = fs::read_to_string(machines.path("cluster.toml")).expect("there");
+    // Two versions, and what each of their artifacts is.
+    let mut known: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut longest = Duration::ZERO;
+    for version in ["a", "b"] {
+        let file = format!("{text}[[files]]\npath = \"/etc/motd\"\ncontent = \"{version}\\n\"\n");
+        fs::write(machines.path(&format!("{version}.toml")), file).expect("written");
+        let run = || {
+            let started = Instant::now();
+            let file = format!("{version}.toml");
+            let _ = machines.run(["build", &file, "-o", version]).succeeds();
+            started.elapsed()
+        };
+        // The first one prepares the base.
+        run();
+        longest = run();
+        for (name, sum) in files(&machines.path(version)) {
+            known.entry(name).or_default().insert(sum);
+        }
+    }
+
+    for round in 0..8_u32 {
+        let file = if round % 2 == 0 { "a.toml" } else { "b.toml" };
+        let mut run = machines.run(["build", file]);
+        let mut child = run
+            .command()
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("nodeforge starts");
+        // Most of the time goes by before anything is published; the end is what matters.
+        sleep(longest * (6 + round % 4) / 9);
+        child.kill().expect("killed");
+        child.wait().expect("gone");
+        if !machines.path("out").exists() {
+            continue;
+        }
+        for (name, sum) in files(&machines.path("out")) {
+            if !name.starts_with(".nodeforge-") {
+                let sums = known.get(&name).unwrap_or_else(|| panic!("what is {name}?"));
+                assert!(sums.contains(&sum), "round {round}: {name} is neither old nor new");
+            }
+        }
+    }
+    // The next one that is left alone clears up.
+    let _ = machines.run(["build", "a.toml"]).succeeds();
+    assert_eq!(files(&machines.path("out")), files(&machines.path("a")));
+}
+
+/// In a debug build on a busy machine; what it takes in earnest is in README.
+#[test]
+fn a_hundred_clones_take_seconds_and_little_memory() {
+    let machines =
+        Machines::new(Arch::Arm64, &["server1", "agent[1-100]"], "formats = [\"vmwarevm\"]");
+    let _ = machines.run(["prepare"]).succeeds();
+    let started = Instant::now();
+    let program = env!("CARGO_BIN_EXE_nodeforge");
+    let said = machines.path("memory");
+    let output = std::process::Command::new("/usr/bin/time")
+        .args(["--format=%M", "--output"])
+        .arg(&said)
+        .args([program, "build"])
+        .current_dir(machines.folder.path())
+        .env("XDG_CACHE_HOME", machines.path("cache"))
+        .output()
+        .expect("time starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let elapsed = started.elapsed();
+    assert!(elapsed < Duration::from_secs(120), "{elapsed:?}");
+    let kibibytes: u64 = fs::read_to_string(said).expect("there").trim().parse().expect("KiB");
+    assert!(kibibytes < 256 << 10, "{kibibytes} KiB");
+
+    // All different, each with an address and an identity of its own.
+    let mut seen = BTreeSet::new();
+    let mut count = 0;
+    for number in 1..=100 {
+        let name = format!("agent{number}.vmwarevm/agent{number}.vmx");
+        let text = fs::read_to_string(machines.artifact(&name)).expect("there");
+        for key in ["ethernet0.address = ", "uuid.bios = ", "displayName = "] {
+            seen.insert(text.lines().find(|it| it.starts_with(key)).expect(key).to_owned());
+            count += 1;
+        }
+        let disk = machines.artifact(&format!("agent{number}.vmwarevm/disk.vmdk"));
+        assert!(fs::metadata(disk).expect("there").len() < 8 << 20);
+    }
+    assert_eq!(seen.len(), count);
+}

@@ -1,0 +1,70 @@
+//! A node written without an image of it on any disk.
+
+use std::fs;
+use std::thread::sleep;
+use std::time::Instant;
+
+use crate::support::{Arch, Machines, checksum, partitions, tool};
+
+#[test]
+fn a_node_that_was_not_built_is_streamed() {
+    let machines = Machines::new(Arch::Arm64, &["server1", "agent1"], "formats = [\"raw\"]");
+    for node in ["server1", "agent1"] {
+        let medium = format!("{node}.medium");
+        let finished = machines.run(["flash", "--to-file", node, &medium]).succeeds();
+        assert!(finished.stderr_text().contains("read back and found right"));
+    }
+    assert!(!machines.path("out").exists());
+    let _ = machines.run(["build"]).succeeds();
+    for node in ["server1", "agent1"] {
+        let built = machines.artifact(&format!("{node}.img"));
+        let medium = machines.path(&format!("{node}.medium"));
+        assert_eq!(checksum("sha256sum", &medium), checksum("sha256sum", &built), "{node}");
+    }
+}
+
+#[test]
+fn what_is_neither_node_nor_image_is_refused() {
+    let machines = Machines::new(Arch::Amd64, &["server1"], "formats = [\"raw\"]");
+    let out = machines.path("out");
+    let _ = machines.run(["flash", "--to-file", "server2", "medium"]).exits(2).stderr(&format!(
+        "error: no image of `server2` in `{}`\n\
+         hint: `nodeforge build` makes it; `-o` says where it is\n",
+        out.display()
+    ));
+}
+
+/// What an interrupted edit of an image has left to do belongs to the image.
+#[test]
+fn nobody_sees_an_image_half_edited() {
+    let machines = Machines::new(Arch::Amd64, &["server1"], "formats = [\"raw\"]");
+    let (image, before) = (machines.path("base.img"), machines.path("before.img"));
+    fs::copy(&image, &before).expect("copied");
+    // Some MiB, so that carrying them over takes its time.
+    let text = "a line of what is to be there\n".repeat(70_000);
+    fs::write(machines.path("hello"), &text).expect("written");
+    let edit = || machines.run(["cp", "hello", "base.img:/etc/hello"]);
+    let started = Instant::now();
+    let _ = edit().succeeds();
+    let longest = started.elapsed();
+
+    for round in 0..8_u32 {
+        let _ = fs::remove_file(machines.path(".base.img.nodeforge-edit"));
+        fs::copy(&before, &image).expect("copied");
+        let mut run = edit();
+        let mut child = run.command().spawn().expect("nodeforge starts");
+        sleep(longest * (9 + round) / 16);
+        child.kill().expect("killed");
+        child.wait().expect("gone");
+
+        let _ = machines.run(["flash", "--to-file", "./base.img", "medium"]).succeeds();
+        let medium = machines.path("medium");
+        let (_, root) = partitions(&medium).into_iter().find(|(it, _)| *it == 1).expect("it");
+        tool("e2fsck", ["-fn", &format!("{}?offset={}", medium.display(), root.start)]);
+        let names = machines.run(["ls", "medium:/etc"]).succeeds().stdout_text();
+        if names.lines().any(|name| name == "hello") {
+            let found = machines.run(["cat", "medium:/etc/hello"]).succeeds().stdout_text();
+            assert!(found == text, "round {round}");
+        }
+    }
+}

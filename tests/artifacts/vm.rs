@@ -1,0 +1,163 @@
+//! `nodeforge vm` with a stand-in for VMware's `vmrun`: it writes down what it is called with.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
+use crate::support::{Arch, Machines, Run, tool};
+
+/// A cluster's bundles, and the stand-in beside them.
+struct Vmware {
+    machines: Machines,
+}
+
+impl Vmware {
+    /// `deletes` is what `vmrun deleteVM "$vmx"` does.
+    fn new(deletes: &str) -> Self {
+        let machines =
+            Machines::new(Arch::Arm64, &["server1", "agent[1-2]"], "formats = [\"vmwarevm\"]");
+        let _ = machines.run(["build"]).succeeds();
+        let bin = machines.path("bin");
+        fs::create_dir(&bin).expect("made");
+        let script = format!(
+            "#!/bin/sh\necho \"$*\" >>{calls}\nvmx=$4\ncase $3 in\n\
+             list) echo Total running VMs: 7; cat {running} ;;\n\
+             start) echo \"$vmx\" >>{running} ;;\n\
+             stop) [ \"$5\" = hard ] || {{ echo Error: VMware Tools are not running; exit 255; }}\n\
+             \x20 grep -vxF \"$vmx\" {running} >{running}.new; mv {running}.new {running} ;;\n\
+             deleteVM) {deletes} ;;\nesac\n",
+            calls = machines.path("calls").display(),
+            running = machines.path("running").display(),
+        );
+        fs::write(bin.join("vmrun"), script).expect("written");
+        fs::set_permissions(bin.join("vmrun"), fs::Permissions::from_mode(0o755)).expect("set");
+        fs::write(machines.path("running"), "").expect("written");
+        Self { machines }
+    }
+
+    fn run<const N: usize>(&self, arguments: [&str; N]) -> Run {
+        let path = format!("{}:/usr/bin:/bin", self.machines.path("bin").display());
+        self.machines.run(["vm"].into_iter().chain(arguments)).env("PATH", path)
+    }
+
+    fn vmx(&self, name: &str) -> PathBuf {
+        let output = self.machines.path("out").canonicalize().expect("there");
+        output.join(format!("{name}.vmwarevm/{name}.vmx"))
+    }
+
+    /// What `vmrun` was called with since the last look, but for lists.
+    fn calls(&self) -> Vec<String> {
+        let path = self.machines.path("calls");
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        fs::write(path, "").expect("written");
+        let calls = text.lines().filter(|it| *it != "-T ws list");
+        calls.map(str::to_owned).collect()
+    }
+
+    /// The template's files with their bytes.
+    fn template(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let folder = fs::read_dir(self.machines.artifact("small-template.vmwarevm"));
+        let files = folder.expect("there").map(|it| it.expect("readable").path());
+        files.map(|path| (path.clone(), fs::read(path).expect("readable"))).collect()
+    }
+
+    fn sums_are_right(&self) {
+        let script = "cd \"$1\" && sha256sum --check --strict --quiet SHA256SUMS";
+        let output = self.machines.path("out");
+        tool("sh", ["-c", script, "sh", output.to_str().expect("plain")]);
+    }
+}
+
+#[test]
+fn without_vmrun_it_says_where_that_is_from() {
+    let machines = Machines::new(Arch::Amd64, &["server1"], "formats = [\"vmwarevm\"]");
+    let run = machines.run(["vm", "list"]).env("PATH", "/usr/bin:/bin");
+    let _ = run.exits(1).stdout("").stderr(
+        "error: `vmrun` is not installed\n\
+         hint: it comes with VMware Fusion and VMware Workstation\n",
+    );
+}
+
+#[test]
+fn machines_are_listed_started_and_stopped() {
+    let vmware = Vmware::new("exit 1");
+    let _ = vmware.run(["start"]).succeeds().stdout("");
+    let start = |name: &str| format!("-T ws start {} nogui", vmware.vmx(name).display());
+    assert_eq!(vmware.calls(), ["agent1", "agent2", "server1"].map(start));
+    // Those that run are left alone.
+    let _ = vmware.run(["start", "agent2"]).succeeds().stderr("");
+    assert_eq!(vmware.calls(), Vec::<String>::new());
+
+    let _ = vmware.run(["stop", "agent2"]).exits(1).stderr(&format!(
+        "error: stopping `agent2`\n  cause: `{}` failed\n  \
+         cause: Error: VMware Tools are not running\n\
+         hint: `--hard` does not ask the guest\n",
+        vmware.machines.path("bin/vmrun").display()
+    ));
+    let _ = vmware.run(["stop", "--hard", "agent2"]).succeeds().stderr("agent2 is off\n");
+    let stop = |how: &str| format!("-T ws stop {} {how}", vmware.vmx("agent2").display());
+    assert_eq!(vmware.calls(), [stop("soft"), stop("hard")]);
+
+    let _ = vmware.run(["list"]).succeeds().stdout(
+        "NAME            STATE    TEMPLATE\n\
+         agent1          running  small-template\n\
+         agent2          off      small-template\n\
+         server1         running  small-template\n\
+         small-template  off      -\n",
+    );
+    let json = vmware.run(["list", "--json"]).succeeds().stdout_text();
+    let listed: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(listed[1]["vmx"], vmware.vmx("agent2").display().to_string());
+    assert_eq!((&listed[1]["running"], &listed[3]["template"]), (&false.into(), &().into()));
+
+    let _ = vmware.run(["start", "agent9"]).exits(2).stderr(
+        "error: there is no machine `agent9`\n\
+         hint: there are agent1, agent2, server1, small-template\n",
+    );
+}
+
+#[test]
+fn a_clone_goes_and_its_template_stays() {
+    // The worst that can be thought of: it takes the parent's disk, and everything beside it.
+    for deletes in ["rm -r \"${vmx%/*}\"", "rm -r \"${vmx%/*}\" \"${vmx%/*/*}\"/small-template.*"] {
+        let vmware = Vmware::new(deletes);
+        let before = vmware.template();
+        let _ = vmware.run(["delete", "agent1"]).exits(2).stderr(
+            "error: nobody can be asked whether agent1 may be deleted: standard input is no terminal\n\
+             hint: `--yes` goes ahead without asking\n",
+        );
+        assert_eq!(vmware.calls(), Vec::<String>::new());
+
+        let said = vmware.run(["delete", "--yes", "agent1"]).succeeds().stderr_text();
+        assert!(said.ends_with("agent1 is deleted\n"), "{said}");
+        assert_eq!(said.contains("were put back"), deletes.contains("small-template"), "{said}");
+        assert_eq!(vmware.calls(), [format!("-T ws deleteVM {}", vmware.vmx("agent1").display())]);
+        assert!(!vmware.vmx("agent1").parent().expect("a folder").exists());
+        assert!(vmware.template() == before);
+        vmware.sums_are_right();
+        let left = fs::read_dir(vmware.machines.path("out")).expect("there");
+        assert!(left.flatten().all(|it| !it.file_name().to_string_lossy().starts_with('.')));
+    }
+}
+
+#[test]
+fn a_template_goes_only_after_its_clones() {
+    let vmware = Vmware::new("rm -r \"${vmx%/*}\"");
+    let _ = vmware.run(["delete", "--yes", "small-template", "agent1"]).exits(2).stderr(
+        "error: `small-template` is the template of agent2, server1, which would lose their disks\n\
+         hint: delete the clones as well, or first\n",
+    );
+    let _ = vmware.run(["start", "agent1"]).succeeds();
+    let _ = vmware
+        .run(["delete", "--yes", "agent1"])
+        .exits(2)
+        .stderr("error: `agent1` is running\nhint: `nodeforge vm stop agent1` shuts it down\n");
+    let _ = vmware.run(["stop", "--hard"]).succeeds();
+    let _ = vmware.calls();
+    let all = ["delete", "--yes", "small-template", "agent1", "agent2", "server1"];
+    let _ = vmware.run(all).succeeds();
+    let delete = |name: &str| format!("-T ws deleteVM {}", vmware.vmx(name).display());
+    assert_eq!(vmware.calls(), ["agent1", "agent2", "server1", "small-template"].map(delete));
+    vmware.sums_are_right();
+}
