@@ -10,6 +10,7 @@ mod cli;
 mod fetch;
 mod firstboot;
 mod flash;
+mod fusion;
 mod layers;
 mod prepare;
 mod quickstart;

@@ -73,10 +73,13 @@ const KNOWN_HOSTS: &str = "known_hosts";
 /// What the image is made of.
 const SBOM: &str = "sbom.spdx.json";
 
+/// So many nodes are stamped before their artifacts are written: deltas wait for that in memory.
+const GROUP: usize = 16;
+
 /// A node with what a stamp made of it.
 struct Stamped<'a> {
     node: &'a Node,
-    delta: Delta,
+    delta_bytes: u64,
     files: Vec<FileRecord>,
     elapsed: Duration,
 }
@@ -102,30 +105,39 @@ impl Build {
         let staging = Staging::new(output)?;
         let prepared = prepare::obtain(&cluster, &self.source, self.no_cache, ui)?;
 
-        ui.stage("stamping nodes");
-        let stamped = parallel(jobs, &plans, |(node, changes)| {
-            let started = Instant::now();
-            let delta = stamp_one(&prepared.base, changes, self.fsck)
-                .context(|| format!("stamping `{}`", node.hostname))?;
-            let files = file_records(changes);
-            Ok(Stamped { node, delta, files, elapsed: started.elapsed() })
-        })?;
         let template = stamp_one(&prepared.base, &template_plan, self.fsck)
             .context(|| "stamping the template".to_owned())?;
 
-        ui.stage("writing artifacts");
-        let disks: Vec<NodeDisk<'_>> = stamped
-            .iter()
-            .map(|it| NodeDisk { hostname: &it.node.hostname, delta: &it.delta })
-            .collect();
-        let emission = Emission {
-            cluster: &cluster,
-            prepared: &prepared.base,
-            template: &template,
-            nodes: &disks,
-            formats,
-        };
-        let mut artifacts = emission.run(&staging, jobs, ui)?;
+        let (mut stamped, mut artifacts) = (Vec::new(), Vec::new());
+        let groups = plans.len().div_ceil(GROUP);
+        for (index, group) in plans.chunks(GROUP).enumerate() {
+            let part =
+                if groups > 1 { format!(", {} of {groups}", index + 1) } else { String::new() };
+            ui.stage(&format!("stamping nodes{part}"));
+            let made = parallel(jobs, group, |(node, changes)| {
+                let started = Instant::now();
+                let delta = stamp_one(&prepared.base, changes, self.fsck)
+                    .context(|| format!("stamping `{}`", node.hostname))?;
+                let (files, delta_bytes) = (file_records(changes), delta.len() as u64 * CLUSTER);
+                Ok((Stamped { node, delta_bytes, files, elapsed: started.elapsed() }, delta))
+            })?;
+
+            ui.stage(&format!("writing artifacts{part}"));
+            let disks: Vec<NodeDisk<'_>> = made
+                .iter()
+                .map(|(it, delta)| NodeDisk { hostname: &it.node.hostname, delta })
+                .collect();
+            let emission = Emission {
+                cluster: &cluster,
+                prepared: &prepared.base,
+                template: &template,
+                nodes: &disks,
+                formats,
+                shared: index == 0,
+            };
+            artifacts.extend(emission.run(&staging, jobs, ui)?);
+            stamped.extend(made.into_iter().map(|(it, _)| it));
+        }
         artifacts.extend(write_handouts(&handouts, &staging)?);
 
         ui.stage("publishing");
@@ -253,7 +265,7 @@ fn manifest(
             .map(|it| NodeRecord {
                 hostname: it.node.hostname.clone(),
                 role: it.node.role.clone(),
-                delta_bytes: it.delta.len() as u64 * CLUSTER,
+                delta_bytes: it.delta_bytes,
                 files: it.files.clone(),
             })
             .collect(),

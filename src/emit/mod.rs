@@ -80,6 +80,8 @@ pub struct Emission<'a> {
     pub nodes: &'a [NodeDisk<'a>],
     /// What is made of each.
     pub formats: &'a [Format],
+    /// Whether what the nodes share is made as well.
+    pub shared: bool,
 }
 
 /// One artifact still to be made.
@@ -142,12 +144,12 @@ impl Emission<'_> {
                     tasks.extend(nodes.map(Task::Qcow2Whole));
                 }
                 Format::Qcow2 => {
-                    tasks.push(Task::Qcow2Base);
+                    tasks.extend(self.shared.then_some(Task::Qcow2Base));
                     tasks.extend(nodes.map(Task::Qcow2));
                 }
                 Format::Vmdk => tasks.extend(nodes.map(Task::Vmdk)),
                 Format::Vmwarevm => {
-                    tasks.push(Task::Template);
+                    tasks.extend(self.shared.then_some(Task::Template));
                     // Over all nodes of the cluster file, whichever are built: a node keeps its own.
                     let all = self.cluster.nodes.iter().map(|it| it.hostname.as_str());
                     let macs = vmware::mac_addresses(&self.cluster.name, all.clone());
@@ -156,7 +158,7 @@ impl Emission<'_> {
                         tasks.extend(node.map(|node| Task::Clone(node, mac)));
                     }
                 }
-                Format::Ova => tasks.push(Task::Ova),
+                Format::Ova => tasks.extend(self.shared.then_some(Task::Ova)),
             }
         }
         let is_raw = |it: &Format| matches!(it, Format::Raw | Format::RawXz | Format::RawZst);

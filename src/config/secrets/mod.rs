@@ -335,6 +335,13 @@ impl Secrets {
         let name = &spec.name;
         if let SecretKind::File { path } = &spec.kind {
             let path = cluster.resolve(path);
+            // Only who asks for it needs it: what it is for may be switched off.
+            if !path.exists() {
+                return Ok(Secret::Missing(format!(
+                    "the secret `{name}` is a file of yours, and there is no `{}`",
+                    path.display()
+                )));
+            }
             return file::read_text(&path, file::MOST_KEY)
                 .map(Secret::Text)
                 .context(|| format!("the secret `{name}` cannot be read"))

@@ -14,6 +14,8 @@ use crate::error::{Error, Result};
 pub enum Secret {
     /// A token, a password, a key: secret as a whole.
     Text(String),
+    /// A file that the user has not written, and what to say to who asks for it.
+    Missing(String),
     /// A certificate authority.
     Ca(Ca),
     /// A private key and its public half.

@@ -28,9 +28,13 @@ pub(super) fn all(profile: &Profile, secrets: &Secrets, reach: &Reach<'_>, used:
 
 fn one(spec: &SecretSpec, secret: &Arc<Secret>, reach: &Reach<'_>, used: &Used) -> Guarded {
     let refusal = reach.refusal(spec);
-    if let Secret::Text(text) = secret.as_ref() {
-        let value = refusal.map_or_else(|| Ok(Value::from(text)), Err);
-        return Guarded { value, is_secret: true };
+    let whole = match secret.as_ref() {
+        Secret::Text(text) => Some(Ok(Value::from(text))),
+        Secret::Missing(why) => Some(Err(why.clone())),
+        _ => None,
+    };
+    if let Some(value) = whole {
+        return Guarded { value: refusal.map_or(value, Err), is_secret: true };
     }
     let own = match reach {
         Reach::Node(node) => Some(node.hostname.clone()),

@@ -59,6 +59,10 @@ fn whatever_is_undefined_is_an_error() {
         ),
         ("{{ fail('no edge') }}", "the template `test.j2` does not render: no edge"),
         (
+            "{{ fail('no pool without ' ~ node.role) }}",
+            "the template `test.j2` does not render: no pool without agent",
+        ),
+        (
             "{% for a in range(9999) %}{% for b in range(9999) %}{{ a }}{% endfor %}{% endfor %}",
             "the template `test.j2` takes too long",
         ),

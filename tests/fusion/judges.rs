@@ -1,0 +1,213 @@
+//! Manifests and the router's files, before programs that others wrote.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::super::support::{Run, python_tool, tool};
+use super::{HERE, built, cluster, names, plan};
+
+const MANIFESTS: &str = "var/lib/rancher/k3s/server/manifests";
+
+/// Wants every object to be one that Kubernetes 1.34, or the definition of its kind, knows.
+#[track_caller]
+fn judge(files: &[PathBuf]) {
+    let mut command: Vec<PathBuf> = vec![format!("{HERE}/resources.py").into()];
+    command.extend(files.iter().cloned());
+    let built_in = tool("python3", command);
+    let validate = python_tool("kubernetes-validate==1.34.1", "kubernetes-validate");
+    let mut arguments = vec!["-k", "1.34", "--strict", "--quiet"];
+    arguments.extend(built_in.lines());
+    tool(validate.to_str().expect("UTF-8"), arguments);
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    names(folder).iter().map(|name| folder.join(name)).collect()
+}
+
+#[test]
+fn the_first_server_deploys_what_others_accept() {
+    let built = built();
+    let temporary = tempfile::tempdir().expect("a folder");
+    let root = built.root_of("server1.vmwarevm", "server1", temporary.path());
+    assert_eq!(
+        names(&root.join(MANIFESTS)),
+        [
+            "api.yaml",
+            "bgp-secrets.yaml",
+            "bgp.yaml",
+            "calico-installation.yaml",
+            "calico.yaml",
+            "coredns-custom.yaml",
+            "external-dns.yaml",
+            "metallb.yaml",
+        ]
+    );
+    judge(&files(&root.join(MANIFESTS)));
+    // What waits for the prefix.
+    let gua = root.join("usr/share/nodeforge/gua");
+    assert_eq!(names(&gua), ["bgp-configuration.yaml", "metallb-pool.yaml"]);
+    for file in files(&gua) {
+        let text = fs::read_to_string(&file).expect("there");
+        fs::write(&file, text.replace("@GUA_POOL@", "2001:db8:0:1:ff01::/112")).expect("written");
+    }
+    judge(&files(&gua));
+    // Further servers deploy only that.
+    let other = built.root_of("server2.vmwarevm", "server2", temporary.path());
+    assert!(!other.join(MANIFESTS).exists());
+    assert_eq!(names(&other.join("usr/share/nodeforge/gua")), names(&gua));
+}
+
+/// The public files of one node's plan.
+fn planned(folder: &Path, node: &str) -> BTreeMap<String, Option<String>> {
+    let plan = plan(folder);
+    let nodes = plan["nodes"].as_array().expect("nodes");
+    let node = nodes.iter().find(|it| it["hostname"] == node).expect("it is planned");
+    let changes = node["changes"].as_array().expect("changes");
+    let files = changes.iter().filter(|change| change["action"] == "file");
+    let entry = |change: &serde_json::Value| {
+        let path = change["path"].as_str().expect("a path").to_owned();
+        (path, change["content"].as_str().map(str::to_owned))
+    };
+    files.map(entry).collect()
+}
+
+#[test]
+fn every_part_has_its_switch() {
+    let all = [
+        ("calico = false", "calico.yaml calico-installation.yaml bgp.yaml bgp-secrets.yaml"),
+        ("bgp = false\nha = \"dns\"", "bgp.yaml bgp-secrets.yaml api.yaml"),
+        ("metallb = false\nha = \"none\"", "metallb.yaml api.yaml"),
+        ("ha = \"dns\"", "api.yaml"),
+        ("external_dns = false", "external-dns.yaml"),
+        ("coredns_custom = false", "coredns-custom.yaml"),
+    ];
+    let manifests = |settings: &str| -> Vec<String> {
+        let folder = cluster(&settings.lines().collect::<Vec<_>>());
+        let files = planned(folder.path(), "server1").into_keys();
+        let prefix = format!("/{MANIFESTS}/");
+        files.filter_map(|path| path.strip_prefix(&prefix).map(str::to_owned)).collect()
+    };
+    let whole = manifests("");
+    for (setting, gone) in all {
+        let gone: Vec<&str> = gone.split(' ').collect();
+        let mut expected = whole.clone();
+        expected.retain(|name| !gone.contains(&name.as_str()));
+        // Without addresses that change, the configuration is no template.
+        if setting.contains("metallb = false") {
+            expected.push("bgp-configuration.yaml".into());
+            expected.sort();
+        }
+        assert_eq!(manifests(setting), expected, "{setting}");
+    }
+}
+
+#[test]
+fn a_tunnel_is_deployed_with_its_credentials() {
+    let folder =
+        cluster(&["cloudflared = true", "cloudflared_tunnel = \"6ff42ae2\"", "ha = \"dns\""]);
+    let missing = Run::new(["plan"]).folder(folder.path()).fails().stderr_text();
+    assert!(missing.contains("cloudflared.json"), "{missing}");
+    let secret = "{\n  \"AccountTag\": \"a\",\n  \"TunnelSecret\": \"hush\"\n}\n";
+    let path = folder.path().join("cloudflared.json");
+    fs::write(&path, secret).expect("written");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("set");
+    let files = planned(folder.path(), "server1");
+    let content = &files[&format!("/{MANIFESTS}/cloudflared.yaml")];
+    assert_eq!(*content, None, "it is secret");
+}
+
+#[test]
+fn values_that_do_not_go_together_are_refused() {
+    let folder = cluster(&["metallb = false"]);
+    let said = Run::new(["plan"]).folder(folder.path()).exits(2).stderr_text();
+    assert!(said.contains("`ha = \"metallb\"` needs `metallb` and `bgp`"), "{said}");
+}
+
+#[test]
+fn the_router_takes_what_is_handed_out() {
+    let built = built();
+    let router = built.path("out/router");
+    assert_eq!(
+        names(&router),
+        [
+            "frr-password.conf",
+            "frr.conf",
+            "k8s.example.net.zone",
+            "named.conf",
+            "named.keys",
+            "radvd.conf"
+        ]
+    );
+    for (name, mode) in [("frr.conf", 0o644), ("frr-password.conf", 0o600), ("named.keys", 0o600)] {
+        let found = fs::metadata(router.join(name)).expect("there").permissions().mode() & 0o777;
+        assert_eq!(found, mode, "{name}");
+    }
+    // FRR parses both files together, as it would when one includes the other.
+    let both = built.path("frr-both.conf");
+    let text = built.read("out/router/frr.conf") + &built.read("out/router/frr-password.conf");
+    fs::write(&both, text).expect("written");
+    tool("vtysh", [OsStr::new("-C"), OsStr::new("-f"), both.as_os_str()]);
+
+    let zone = router.join("k8s.example.net.zone");
+    let said = tool("named-checkzone", [OsStr::new("k8s.example.net"), zone.as_os_str()]);
+    assert!(said.ends_with("OK\n"), "{said}");
+    let include = built.path("named.conf");
+    let text =
+        format!("include \"{0}/named.keys\";\ninclude \"{0}/named.conf\";\n", router.display());
+    fs::write(&include, text).expect("written");
+    tool("named-checkconf", [include.as_os_str()]);
+    let radvd = router.join("radvd.conf");
+    tool("radvd", [OsStr::new("--configtest"), OsStr::new("-C"), radvd.as_os_str()]);
+}
+
+#[test]
+fn the_plan_shows_the_router_snippet_and_keeps_its_keys() {
+    let built = built();
+    let shown = Run::new(["plan"]).folder(built.folder.path()).succeeds().stdout_text();
+    for line in [
+        "bgp listen range fd77:3be9:5d2e:1::/64 peer-group k3s",
+        "zone \"k8s.example.net\" {",
+        "ns\tIN\tAAAA\tfd77:3be9:5d2e:1::1",
+    ] {
+        assert!(shown.contains(line), "{line}\n{shown}");
+    }
+    assert!(!shown.contains("k3s password "), "{shown}");
+}
+
+#[test]
+fn systemd_takes_the_units() {
+    let built = built();
+    let temporary = tempfile::tempdir().expect("a folder");
+    let root = built.root_of("server1.vmwarevm", "server1", temporary.path());
+    fs::create_dir_all(root.join("usr/local/bin")).expect("a folder");
+    fs::copy(format!("{HERE}/k3s"), root.join("usr/local/bin/k3s")).expect("copied");
+    // What they are ordered around is this machine's.
+    for unit in ["nodeforge-dns", "nodeforge-prefix", "nodeforge-addresses", "k3s", "k3s-agent"] {
+        let source = root.join(format!("etc/systemd/system/{unit}.service"));
+        let text = fs::read_to_string(&source).expect("there");
+        let text =
+            text.replace("=/usr/lib/nodeforge", &format!("={}/usr/lib/nodeforge", root.display()));
+        let text = text.replace("=/usr/local", &format!("={}/usr/local", root.display()));
+        fs::write(&source, text).expect("written");
+    }
+    let units = names(&root.join("etc/systemd/system"))
+        .into_iter()
+        .filter(|name| name.starts_with("nodeforge-") || name.starts_with("k3s"))
+        .map(|name| root.join("etc/systemd/system").join(name));
+    let units: Vec<_> = units.filter(|path| path.is_file()).collect();
+    assert!(units.len() >= 7, "{units:?}");
+    let output = Command::new("systemd-analyze")
+        .args(["verify", "--man=no"])
+        .args(&units)
+        .output()
+        .expect("systemd-analyze starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    // It knows this machine's units as well, and has its own opinion of them.
+    let ours: Vec<_> =
+        said.lines().filter(|line| line.contains("nodeforge-") || line.contains("k3s")).collect();
+    assert!(ours.is_empty(), "{said}");
+}

@@ -1,0 +1,151 @@
+//! fusion-k3s: three servers and two agents as linked clones, and what is in them.
+//!
+//! k3s itself is not to be had; `tests/fusion/k3s` stands in for it and judges what it is given.
+
+mod boots;
+mod judges;
+mod network;
+mod nodes;
+mod services;
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use super::support::{Person, Run, tool};
+
+const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fusion");
+const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/fusion-k3s/cluster.toml");
+const NODES: [&str; 5] = ["server1", "server2", "server3", "agent1", "agent2"];
+
+/// fusion-k3s with the stand-in baked, and with what that needs to run.
+const PROFILE: &str = "description = \"fusion-k3s without k3s\"
+extends = \"fusion-k3s\"
+overlays = [\"k3s-stand-in\"]
+
+[packages]
+install = [\"openssl\", \"python3-yaml\"]
+";
+
+/// The example with its artifacts.
+pub(crate) struct Built {
+    pub(crate) folder: tempfile::TempDir,
+}
+
+impl Built {
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
+        self.folder.path().join(path)
+    }
+
+    fn read(&self, path: &str) -> String {
+        let path = self.path(path);
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    /// Copies what the first boot and the services use of an artifact's root into `name`.
+    fn root_of(&self, artifact: &str, name: &str, into: &Path) -> PathBuf {
+        let root = into.join(name);
+        for (folder, parent) in [
+            ("/etc", ""),
+            ("/usr/bin/k8s-firstboot.sh", "usr/bin"),
+            ("/usr/lib/nodeforge", "usr/lib"),
+            ("/usr/share/nodeforge", "usr/share"),
+            ("/var/lib/rancher", "var/lib"),
+        ] {
+            let parent = root.join(parent);
+            fs::create_dir_all(&parent).expect("a folder");
+            let source = format!("{}:{folder}", self.path("out").join(artifact).display());
+            // Not every node has all of them.
+            let mut ls = Command::new(env!("CARGO_BIN_EXE_nodeforge"));
+            if ls.args(["ls", &source]).output().expect("nodeforge starts").status.success() {
+                let target = format!("{}/", parent.display());
+                Run::new(["cp", "-r", &source, &target]).succeeds();
+            }
+        }
+        fs::create_dir_all(root.join("home/admin")).expect("a folder");
+        root
+    }
+}
+
+/// Built once for all tests.
+pub(crate) fn built() -> &'static Built {
+    static BUILT: OnceLock<Built> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let built = Built { folder: cluster(&[]) };
+        Run::new(["build"]).folder(built.folder.path()).succeeds();
+        built
+    })
+}
+
+/// The example's cluster on a base that can be made here, with further lines of `[settings]`.
+fn cluster(settings: &[&str]) -> tempfile::TempDir {
+    let folder = Person::me().folder();
+    let path = |name: &str| folder.path().join(name);
+    let text = fs::read_to_string(EXAMPLE).expect("the example is there");
+    let settings = format!(
+        "[settings]\noffline = false\nk3s_sha256_amd64 = \"{}\"\nrouter_interface = \"lan0\"\n{}",
+        "0".repeat(64),
+        settings.join("\n") + "\n"
+    );
+    let given = |key: &str| settings.contains(&format!("\n{key} = "));
+    let text: String = text
+        .lines()
+        .filter(|line| !line.split_once(" = ").is_some_and(|(key, _)| given(key)))
+        .map(|line| match line {
+            "[settings]" => settings.clone(),
+            "profile = \"fusion-k3s\"" => "profile = \"./profile\"\n".to_owned(),
+            "image = \"debian-13-generic-arm64\"" => {
+                "bootstrap = { suite = \"trixie\", arch = \"amd64\", layout = \"uefi\" }\n"
+                    .to_owned()
+            }
+            "size = \"16G\"" => "size = \"4G\"\n".to_owned(),
+            line => format!("{line}\n"),
+        })
+        .collect();
+    fs::write(path("cluster.toml"), text).expect("written");
+    let key = Path::new(EXAMPLE).with_file_name("demo.pub");
+    fs::copy(key, path("demo.pub")).expect("copied");
+    let bin = path("profile/overlays/k3s-stand-in/usr/local/bin");
+    fs::create_dir_all(&bin).expect("a folder");
+    fs::copy(format!("{HERE}/k3s"), bin.join("k3s")).expect("copied");
+    // Who watches the console sees what it does.
+    let unit = path("profile/overlays/k3s-stand-in/etc/systemd/system/nodeforge-prefix.service.d");
+    fs::create_dir_all(&unit).expect("a folder");
+    fs::write(unit.join("console.conf"), "[Service]\nStandardOutput=journal+console\n")
+        .expect("written");
+    fs::write(path("profile/profile.toml"), PROFILE).expect("written");
+    folder
+}
+
+/// The plan of a cluster as JSON.
+fn plan(folder: &Path) -> serde_json::Value {
+    let stdout = Run::new(["plan", "--json"]).folder(folder).succeeds().stdout_text();
+    serde_json::from_str(&stdout).expect("JSON")
+}
+
+/// The names of files in a folder, sorted.
+fn names(folder: &Path) -> Vec<String> {
+    let entries =
+        fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+/// Runs the stand-in on a root, and wants it to be content.
+#[track_caller]
+fn k3s_accepts(root: &Path, mode: &str) {
+    tool(
+        "env",
+        [
+            OsStr::new(&format!("NODEFORGE_ROOT={}", root.display())),
+            OsStr::new(&format!("{HERE}/k3s")),
+            OsStr::new("check"),
+            OsStr::new(mode),
+        ],
+    );
+}

@@ -1,0 +1,35 @@
+//! Nodes at home: real router advertisements, a real name server, real updates.
+
+use std::fs;
+use std::process::Command;
+
+use super::{HERE, built};
+
+#[test]
+fn nodes_find_their_addresses_register_them_and_follow_the_prefix() {
+    let built = built();
+    let folder = tempfile::tempdir().expect("a folder");
+    for (artifact, name) in [
+        ("server1.vmwarevm", "server1"),
+        ("agent2.vmwarevm", "agent2"),
+        ("fusion-template.vmwarevm", "agent9"),
+    ] {
+        built.root_of(artifact, name, folder.path());
+    }
+    let copied =
+        Command::new("cp").arg("-r").arg(built.path("out/router")).arg(folder.path()).status();
+    assert!(copied.expect("cp starts").success());
+    fs::copy(built.path("out/hand-made-clones.txt"), folder.path().join("hand-made-clones.txt"))
+        .expect("copied");
+    fs::copy(format!("{HERE}/k3s"), folder.path().join("k3s")).expect("copied");
+    let output = Command::new("unshare")
+        .args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
+        .arg(format!("{HERE}/lab"))
+        .arg(folder.path())
+        .output()
+        .expect("unshare starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\n{errors}");
+    println!("{said}");
+}
