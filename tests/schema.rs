@@ -144,7 +144,8 @@ fn the_schemas_have_the_keys_that_the_reader_takes() {
     let cluster: [Probe; 14] = [
         ("", "?"),
         ("/properties/cluster", "[cluster]\n?"),
-        ("/properties/base", "[base]\n?"),
+        // What goes with an address is known where there is one.
+        ("/properties/base", "[base]\nurl = \"https://example.org/x\"\n?"),
         ("/properties/base/properties/bootstrap", "[base.bootstrap]\n?"),
         ("/properties/disk", "[disk]\n?"),
         ("/properties/access", "[access]\n?"),
