@@ -59,13 +59,10 @@ fn the_configurations_are_these() {
             .into_owned()
     };
     let server = |what: &str, way: &str, own: &str| {
-        let names: String = HOMES
-            .iter()
-            .zip(5..)
-            .map(|(name, host)| {
-                format!("- {name}\n- \"192.168.178.{host}\"\n- \"fda8:a1db:5685::{host}\"\n")
-            })
-            .collect();
+        let names = HOMES.iter().zip(5..).map(|(name, host)| {
+            format!("- {name}\n- \"192.168.178.{host}\"\n- \"fda8:a1db:5685::{host}\"\n")
+        });
+        let names = names.collect::<Vec<_>>().concat();
         format!(
             "# {what}.\n{way}\ntoken: \"K10HASH::server:PASSWORD\"\nagent-token: \"PASSWORD\"\n\
              node-ip: {own}\ncluster-cidr: 10.42.0.0/16,fd01::/48\n\
