@@ -24,7 +24,7 @@ pub(super) fn read(table: Table<'_>) -> Option<Access> {
     }
     let mut keys = Vec::new();
     for key in table.strings("ssh_authorized_keys") {
-        keys.extend(reader.accept(&key.span, read_keys(reader, key.value)).unwrap_or_default());
+        keys.extend(reader.accept(&key.span, read_keys(reader, &key)).unwrap_or_default());
     }
     // The same key from a file and from a line, say.
     let mut unique: Vec<String> = Vec::new();
@@ -67,21 +67,21 @@ pub fn check_user_name(name: &str) -> Result<()> {
 
 /// Keys of a line of `authorized_keys`, or of a file of such lines; `Input` when they are none.
 pub fn authorized_keys(text: &str) -> Result<Vec<String>> {
-    keys(text, |path| path.into())
+    keys(text, || text.into())
 }
 
-fn read_keys(reader: &Reader, text: &str) -> Result<Vec<String>> {
-    keys(text, |path| reader.resolve(path))
+fn read_keys(reader: &Reader, key: &Spanned<&str>) -> Result<Vec<String>> {
+    keys(key.value, || reader.resolve(key))
 }
 
-fn keys(text: &str, resolve: impl Fn(&str) -> PathBuf) -> Result<Vec<String>> {
+fn keys(text: &str, path: impl FnOnce() -> PathBuf) -> Result<Vec<String>> {
     if KEY_TYPES.iter().any(|kind| text.starts_with(kind)) && text.contains(' ') {
         return parse_key(text.trim()).map(|key| vec![key]);
     }
     if text.contains("PRIVATE KEY") {
         return Err(private_key("this"));
     }
-    read_key_file(&resolve(text))
+    read_key_file(&path())
 }
 
 fn read_key_file(path: &Path) -> Result<Vec<String>> {
@@ -148,7 +148,7 @@ fn read_password_hash(table: &Table<'_>) -> Option<String> {
         }
         (Some(hash), None) => check_hash(reader, &hash),
         (None, Some(path)) => {
-            let text = file::read_text(&reader.resolve(path.value), file::MOST_KEY);
+            let text = file::read_text(&reader.resolve(&path), file::MOST_KEY);
             let text = reader.accept(&path.span, text)?;
             check_hash(reader, &Spanned::new(text.trim_end(), path.span))
         }

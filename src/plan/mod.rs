@@ -9,6 +9,7 @@ mod node;
 mod prepare;
 mod render;
 mod rules;
+mod schema;
 mod show;
 mod single;
 
@@ -17,6 +18,7 @@ pub use handout::{Handout, handouts};
 pub(crate) use list::subject;
 pub use node::{node, template};
 pub use prepare::prepare;
+pub use schema::schema;
 pub use show::{describe, describe_handout, handout_to_json, to_json};
 pub use single::{Found, Single, single};
 
