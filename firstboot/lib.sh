@@ -15,7 +15,7 @@ done_file=$root/var/lib/k8s-firstboot-done
 log() {
 	printf 'nodeforge-firstboot: %s\n' "$*"
 	if [ -n "${NODEFORGE_CONSOLE:-}" ]; then
-		printf 'nodeforge-firstboot: %s\n' "$*" 2>/dev/null >"$NODEFORGE_CONSOLE" || :
+		printf 'nodeforge-firstboot: %s\n' "$*" 2>/dev/null >>"$NODEFORGE_CONSOLE" || :
 	fi
 }
 

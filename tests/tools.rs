@@ -20,51 +20,51 @@ const SIZE: u64 = 48;
 const ROLES: &str = "server[0-9]+ server 10-identity\nagent[0-9]+ agent 10-identity 20-report\n";
 
 /// A folder with a copy of the image the tests share.
-struct Fixture {
+pub(crate) struct Fixture {
     folder: tempfile::TempDir,
 }
 
 impl Fixture {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let fixture = Self { folder: tempfile::tempdir().expect("a folder") };
         fs::copy(original(), fixture.path("node.img")).expect("a copy");
         fixture
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn write(&self, name: &str, content: &str) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, content: &str) -> PathBuf {
         let path = self.path(name);
         fs::create_dir_all(path.parent().expect("inside the folder")).expect("a folder");
         fs::write(&path, content).expect("a file");
         path
     }
 
-    fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Run {
+    pub(crate) fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Run {
         Run::new(arguments).folder(self.folder.path())
     }
 
-    fn json<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Value {
+    pub(crate) fn json<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Value {
         let said = self.run(arguments).succeeds().stdout_text();
         serde_json::from_str(&said).expect("JSON")
     }
 
     /// The root file system as a file of its own.
-    fn root(&self, image: &str) -> PathBuf {
+    pub(crate) fn root(&self, image: &str) -> PathBuf {
         let part = self.path(&format!("{image}.root"));
         extract(&self.path(image), ROOT, &part);
         part
     }
 
     /// What debugfs says to a command about the root file system.
-    fn debugfs(&self, command: &str) -> String {
+    pub(crate) fn debugfs(&self, command: &str) -> String {
         tool("debugfs", ["-R".as_ref(), command.as_ref(), self.root("node.img").as_os_str()])
     }
 
     /// Both file systems are sound to the judges, and nothing is left beside the image.
-    fn judge(&self, image: &str) {
+    pub(crate) fn judge(&self, image: &str) {
         tool("e2fsck", ["-fn".as_ref(), self.root(image).as_os_str()]);
         let esp = self.path("esp");
         extract(&self.path(image), ESP, &esp);

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use super::cluster::ClusterArgs;
 use super::output::print_json;
 use super::source::SourceArgs;
 use super::table::table;
 use super::time::rfc3339;
 use super::ui::{Ui, bytes, seconds};
 use super::{file_and_nodes, prepare, select};
-use crate::config::{self, Cluster, Format, HostKeys, Node, Secrets};
+use crate::config::{Cluster, Format, HostKeys, Node, Secrets};
 use crate::digest;
 use crate::disk::{CLUSTER, Delta, Disk, Overlay};
 use crate::emit::{
@@ -59,6 +60,9 @@ pub(super) struct Build {
     sandbox: prepare::SandboxArgs,
 
     #[command(flatten)]
+    cluster: ClusterArgs,
+
+    #[command(flatten)]
     source: SourceArgs,
 
     /// Print the result as JSON
@@ -86,7 +90,7 @@ struct Stamped<'a> {
 impl Build {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         let (file, names) = file_and_nodes(&self.arguments);
-        let cluster = config::load(&file)?;
+        let cluster = self.cluster.load(file)?;
         let nodes = select(&cluster, names)?;
         let output = self.output.as_ref().unwrap_or(&cluster.output.directory);
         let formats = if self.format.is_empty() { &cluster.output.formats } else { &self.format };
@@ -144,7 +148,7 @@ impl Build {
         write_synced(&staging.path(SBOM), sbom.as_bytes())?;
         let mut files: Vec<_> = artifacts.iter().flat_map(|it| it.files.clone()).collect();
         files.push(ArtifactRecord::of_bytes(SBOM, sbom.as_bytes()));
-        let manifest = manifest(&cluster, &file, &prepared, &stamped, files, output)?;
+        let manifest = manifest(&cluster, &prepared, &stamped, files, output);
         let mut names: Vec<&str> = artifacts.iter().map(|it| it.name.as_str()).collect();
         // What others stand on goes first: at no moment does a child lack its parent.
         names.sort_by_key(|name| artifacts.iter().any(|it| it.name == *name && it.node.is_some()));
@@ -234,18 +238,19 @@ fn file_records(changes: &[Change]) -> Vec<FileRecord> {
 
 fn manifest(
     cluster: &Cluster,
-    file: &Path,
     prepared: &prepare::Obtained,
     stamped: &[Stamped<'_>],
     artifacts: Vec<ArtifactRecord>,
     output: &Path,
-) -> Result<Manifest> {
-    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let mut inputs = vec![InputRecord {
-        name: "cluster file".into(),
-        origin: name(file),
-        sha256: digest::sha256_of_file(file)?,
-    }];
+) -> Manifest {
+    let name = |name: &str| name.rsplit('/').next().unwrap_or(name).to_owned();
+    // Files by their names, which is all that reproduces elsewhere; overrides by theirs.
+    let sources = cluster.sources.iter().map(|source| InputRecord {
+        name: if source.name.starts_with(['-', '$']) { "override" } else { "cluster file" }.into(),
+        origin: name(&source.name),
+        sha256: digest::hex(&digest::sha256(source.text.as_bytes())),
+    });
+    let mut inputs: Vec<InputRecord> = sources.collect();
     inputs.extend(prepared.inputs.iter().cloned());
     inputs.push(InputRecord {
         name: "prepared base".into(),
@@ -271,7 +276,7 @@ fn manifest(
     };
     manifest.artifacts.sort();
     manifest.merge_previous(output);
-    Ok(manifest)
+    manifest
 }
 
 fn print_table(

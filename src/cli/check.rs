@@ -1,22 +1,29 @@
+use std::collections::HashSet;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Args;
 
+use super::cluster::ClusterArgs;
+use super::print_json;
 use super::table::table;
 use super::ui::Ui;
-use super::{CLUSTER_FILE, print_json};
-use crate::config::{self, Base, Cluster, Secrets};
+use crate::config::{Base, Cluster, Node, Secrets};
 use crate::error::Result;
 use crate::plan;
 
 /// Check a cluster file, and say what it describes
 ///
-/// Everything is checked offline, down to rendering every template for every node.
+/// Everything is checked offline, down to rendering every template. With `-v` it also says where
+/// each value comes from.
 #[derive(Debug, Args)]
 pub(super) struct Check {
     /// The cluster file
-    #[arg(default_value = CLUSTER_FILE)]
-    file: PathBuf,
+    #[arg(help = "The cluster file [default: cluster.toml]")]
+    file: Option<PathBuf>,
+
+    #[command(flatten)]
+    cluster: ClusterArgs,
 
     /// Print the result as JSON
     #[arg(long)]
@@ -25,7 +32,7 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
-        let cluster = config::load(&self.file)?;
+        let cluster = self.cluster.load(self.file.clone())?;
         plan_all(&cluster)?;
 
         let base = describe_base(&cluster.base);
@@ -55,6 +62,10 @@ impl Check {
             "the profile is {}: {}",
             cluster.profile.name, cluster.profile.description
         ));
+        let origins = cluster.origins.iter();
+        let origins = origins.map(|it| vec![it.key.clone(), it.value.clone(), it.from.clone()]);
+        let origins: Vec<_> = origins.collect();
+        ui.detail(table(&["KEY", "VALUE", "FROM"], &[], &origins).trim_end());
         Ok(())
     }
 }
@@ -65,11 +76,40 @@ pub(super) fn plan_all(cluster: &Cluster) -> Result<()> {
     let secrets = Secrets::load_or_pretend(cluster)?;
     plan::prepare(cluster)?;
     plan::template(cluster)?;
+    // Templates can tell nodes apart by more than their shape, but hardly anybody has thousands of
+    // nodes without a pattern; and a build renders for every node before it makes anything.
+    const FEW: usize = 100;
+    let mut seen = HashSet::new();
     for node in &cluster.nodes {
-        plan::node(cluster, node, &secrets)?;
+        if cluster.nodes.len() <= FEW || seen.insert(shape(node)) {
+            plan::node(cluster, node, &secrets)?;
+        }
     }
     plan::handouts(cluster, &secrets)?;
     Ok(())
+}
+
+/// What templates usually tell nodes apart by: all but names and numbers.
+#[derive(PartialEq, Eq, Hash)]
+struct Shape<'a> {
+    role: &'a str,
+    is_first: bool,
+    /// Whether each is of IPv4.
+    families: [Vec<bool>; 3],
+    files: Vec<(&'a str, &'a [u8])>,
+}
+
+fn shape(node: &Node) -> Shape<'_> {
+    let files = node.files.iter().map(|file| (file.path.as_str(), file.bytes.as_slice()));
+    let addresses = node.addresses.iter().map(|it| it.addr().is_ipv4()).collect();
+    let [gateway, dns] =
+        [&node.gateway, &node.dns].map(|them| them.iter().map(IpAddr::is_ipv4).collect());
+    Shape {
+        role: &node.role,
+        is_first: node.is_first,
+        families: [addresses, gateway, dns],
+        files: files.collect(),
+    }
 }
 
 fn as_json(cluster: &Cluster, base: &str, formats: &[&str]) -> serde_json::Value {
@@ -86,7 +126,17 @@ fn as_json(cluster: &Cluster, base: &str, formats: &[&str]) -> serde_json::Value
             })
         })
         .collect();
-    serde_json::json!({ "cluster": cluster.name, "profile": cluster.profile.name, "nodes": nodes })
+    let values: Vec<_> = cluster
+        .origins
+        .iter()
+        .map(|it| serde_json::json!({ "key": it.key, "value": it.value, "from": it.from }))
+        .collect();
+    serde_json::json!({
+        "cluster": cluster.name,
+        "profile": cluster.profile.name,
+        "nodes": nodes,
+        "values": values,
+    })
 }
 
 /// A base in a few words.

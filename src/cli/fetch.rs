@@ -1,13 +1,13 @@
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
+use super::cluster::ClusterArgs;
+use super::looks_like_file;
 use super::output::{print, print_json};
 use super::source::SourceArgs;
 use super::table::{pairs, table};
 use super::ui::Ui;
-use super::{CLUSTER_FILE, looks_like_file};
-use crate::config;
 use crate::error::{Error, Result};
 use crate::progress::Progress as _;
 use crate::source::{Cache, Obtained, Supply};
@@ -22,6 +22,9 @@ pub(super) struct Fetch {
     /// Show the images of the catalogue, or the releases of one
     #[arg(long)]
     list: bool,
+
+    #[command(flatten)]
+    cluster: ClusterArgs,
 
     #[command(flatten)]
     source: SourceArgs,
@@ -55,8 +58,7 @@ impl Fetch {
                 Ok((self.source.obtain_named(name, &cache, ui)?, Vec::new()))
             }
             file => {
-                let file = file.map_or_else(|| PathBuf::from(CLUSTER_FILE), PathBuf::from);
-                let cluster = config::load(Path::new(&file))?;
+                let cluster = self.cluster.load(file.map(PathBuf::from))?;
                 let obtained = self.source.obtain(&cluster, &cache, false, ui)?;
                 let supplies = self.source.supply(&cluster, &cache, &obtained.path, false, ui)?;
                 Ok((obtained, supplies.all))

@@ -2,11 +2,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::CLUSTER_FILE;
+use super::cluster::ClusterArgs;
 use super::source::SourceArgs;
 use super::table::pairs;
 use super::ui::Ui;
-use crate::config;
 use crate::error::Result;
 use crate::progress::Progress as _;
 use crate::source::{Cache, Lock as LockFile};
@@ -15,8 +14,11 @@ use crate::source::{Cache, Lock as LockFile};
 #[derive(Debug, Args)]
 pub(super) struct Lock {
     /// The cluster file
-    #[arg(default_value = CLUSTER_FILE)]
-    file: PathBuf,
+    #[arg(help = "The cluster file [default: cluster.toml]")]
+    file: Option<PathBuf>,
+
+    #[command(flatten)]
+    cluster: ClusterArgs,
 
     /// Move on to the newest of everything
     #[arg(long, conflicts_with = "locked")]
@@ -28,7 +30,7 @@ pub(super) struct Lock {
 
 impl Lock {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
-        let cluster = config::load(&self.file)?;
+        let cluster = self.cluster.load(self.file.clone())?;
         let path = LockFile::path(&cluster.directory);
         let before = LockFile::load(&path)?;
         let cache = Cache::open()?;

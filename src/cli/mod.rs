@@ -6,7 +6,9 @@ mod build;
 mod cache;
 mod cat;
 mod check;
+mod cluster;
 mod completions;
+mod content_diff;
 mod cp;
 mod diff;
 mod edit;
@@ -21,9 +23,13 @@ mod output;
 mod place;
 mod plan;
 mod prepare;
+mod profile;
 mod report;
 mod rm;
+mod schema;
+mod secrets;
 mod source;
+mod stamp;
 mod table;
 mod time;
 mod ui;
@@ -69,9 +75,13 @@ enum Command {
     Plan(plan::Plan),
     Prepare(prepare::Prepare),
     Build(build::Build),
+    Stamp(stamp::Stamp),
     Flash(flash::Flash),
     Boot(boot::Boot),
     Fetch(fetch::Fetch),
+    Profile(profile::ProfileCommand),
+    Schema(schema::Schema),
+    Secrets(secrets::SecretsCommand),
     Lock(lock::Lock),
     Cache(cache::Cache),
     Inspect(inspect::Inspect),
@@ -105,9 +115,13 @@ impl Cli {
             Command::Plan(command) => command.run(&ui),
             Command::Prepare(command) => command.run(&ui),
             Command::Build(command) => command.run(&ui),
+            Command::Stamp(command) => command.run(&ui),
             Command::Flash(command) => command.run(&ui),
             Command::Boot(command) => command.run(&ui),
             Command::Fetch(command) => command.run(&ui),
+            Command::Profile(command) => command.run(),
+            Command::Schema(command) => command.run(),
+            Command::Secrets(command) => command.run(&ui),
             Command::Lock(command) => command.run(&ui),
             Command::Cache(command) => command.run(&ui),
             Command::Inspect(command) => command.run(&ui),
@@ -129,10 +143,10 @@ const CLUSTER_FILE: &str = "cluster.toml";
 
 /// Sorts positional arguments `[FILE] [NODE…]` into the cluster file and the nodes: the first is a
 /// file when it looks like one.
-fn file_and_nodes(arguments: &[String]) -> (PathBuf, &[String]) {
+fn file_and_nodes(arguments: &[String]) -> (Option<PathBuf>, &[String]) {
     match arguments {
-        [first, nodes @ ..] if looks_like_file(first) => (PathBuf::from(first), nodes),
-        nodes => (PathBuf::from(CLUSTER_FILE), nodes),
+        [first, nodes @ ..] if looks_like_file(first) => (Some(PathBuf::from(first)), nodes),
+        nodes => (None, nodes),
     }
 }
 

@@ -1,15 +1,23 @@
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::cluster::ClusterArgs;
+use super::content_diff::content_diff;
 use super::prepare::SandboxArgs;
+use super::source::SourceArgs;
 use super::ui::Ui;
 use super::{file_and_nodes, print_json, select};
-use crate::config::{self, Arch, Cluster, Secrets};
+use crate::config::{Arch, Cluster, Secrets};
+use crate::disk;
 use crate::error::{Error, Result};
+use crate::image::{Image, ReadOnly};
 use crate::plan::{self, Change, Handout};
 use crate::prepare::{Outlook, Sandbox};
+use crate::progress::Progress as _;
+use crate::source::Cache;
 
 /// Show every change that a build makes to the base and to each node
 #[derive(Debug, Args)]
@@ -17,6 +25,13 @@ pub(super) struct Plan {
     /// The cluster file [default: cluster.toml], then nodes [default: all]
     #[arg(value_name = "[FILE] [NODE]...")]
     arguments: Vec<String>,
+
+    #[command(flatten)]
+    cluster: ClusterArgs,
+
+    /// Show how the text of each file differs from the base, which is fetched when it must be
+    #[arg(long, conflicts_with = "diff")]
+    diff_base: bool,
 
     /// Show only what differs between the two nodes named
     #[arg(long)]
@@ -26,14 +41,24 @@ pub(super) struct Plan {
     sandbox: SandboxArgs,
 
     /// Print the plan as JSON
-    #[arg(long, conflicts_with = "diff")]
+    #[arg(long, conflicts_with_all = ["diff", "diff_base"])]
     json: bool,
+
+    #[command(flatten)]
+    source: SourceArgs,
 }
 
 impl Plan {
+    /// The base, to read in.
+    fn open_base(&self, cluster: &Cluster, ui: &Ui) -> Result<Image> {
+        let obtained = self.source.obtain(cluster, &Cache::open()?, false, ui)?;
+        ui.finish();
+        Image::open(Arc::new(ReadOnly(disk::open(&obtained.path)?)), 0)
+    }
+
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         let (file, names) = file_and_nodes(&self.arguments);
-        let cluster = config::load(&file)?;
+        let cluster = self.cluster.load(file)?;
         let nodes = select(&cluster, names)?;
         let secrets = Secrets::load_or_pretend(&cluster)?;
         let plans = nodes
@@ -54,12 +79,14 @@ impl Plan {
         if self.json {
             return print_json(&as_json(&prepare, self.kind(&cluster), &plans, &handouts));
         }
+        let base = if self.diff_base { Some(self.open_base(&cluster, ui)?) } else { None };
+        let base = base.as_ref();
         let mut text = String::new();
-        section(&mut text, "prepared base", &prepare);
+        section(&mut text, "prepared base", &prepare, base, &[])?;
         self.tell_outlook(&cluster, &mut text);
         for (hostname, changes) in &plans {
             text.push('\n');
-            section(&mut text, hostname, changes);
+            section(&mut text, hostname, changes, base, &prepare)?;
         }
         if !handouts.is_empty() {
             text.push_str("\nhandouts\n");
@@ -101,11 +128,23 @@ impl Plan {
     }
 }
 
-fn section(text: &mut String, title: &str, changes: &[Change]) {
+/// The changes under their title; with how files differ from those of `base`, over which `below`
+/// has been applied, when there is one.
+fn section(
+    text: &mut String,
+    title: &str,
+    changes: &[Change],
+    base: Option<&Image>,
+    below: &[Change],
+) -> Result<()> {
     writeln!(text, "{title}").expect("writing to a string");
     for change in changes {
         writeln!(text, "  {}", plan::describe(change)).expect("writing to a string");
+        if let Some(base) = base {
+            text.push_str(&content_diff(base, below, &change.action)?);
+        }
     }
+    Ok(())
 }
 
 /// A handout with what is in it, unless that is secret.

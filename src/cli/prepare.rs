@@ -3,11 +3,11 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::CLUSTER_FILE;
+use super::cluster::ClusterArgs;
 use super::output::print_json;
 use super::source::SourceArgs;
 use super::ui::Ui;
-use crate::config::{self, Arch, Checksum, Cluster};
+use crate::config::{Arch, Checksum, Cluster};
 use crate::digest;
 use crate::disk::{self, Raw};
 use crate::emit::{InputRecord, PreparedBase};
@@ -23,8 +23,11 @@ use crate::source::{Cache, Lock, Package, would_change};
 #[derive(Debug, Args)]
 pub(super) struct Prepare {
     /// The cluster file
-    #[arg(default_value = CLUSTER_FILE)]
-    file: PathBuf,
+    #[arg(help = "The cluster file [default: cluster.toml]")]
+    file: Option<PathBuf>,
+
+    #[command(flatten)]
+    cluster: ClusterArgs,
 
     /// Prepare it anew even when the cache has it
     #[arg(long)]
@@ -57,7 +60,7 @@ pub(super) struct Obtained {
 
 impl Prepare {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
-        let cluster = config::load(&self.file)?;
+        let cluster = self.cluster.load(self.file.clone())?;
         let prepared = self.sandbox.obtain(&cluster, &self.source, self.force, ui)?;
         ui.finish();
         let path = prepared.base.path.display();

@@ -1,6 +1,6 @@
 //! `[access]`: who logs in, and how.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::reader::{Reader, Spanned, Table};
 use super::{Access, file};
@@ -12,18 +12,19 @@ const KEY_TYPES: [&str; 4] = ["ssh-", "ecdsa-", "sk-ssh-", "sk-ecdsa-"];
 /// SHA-512 and SHA-256. Source: crypt(5).
 const SAFE_HASHES: [&str; 8] = ["$y$", "$gy$", "$7$", "$2a$", "$2b$", "$2y$", "$6$", "$5$"];
 
+const USER_NAME_HINT: &str =
+    "a login name is a letter and then letters, digits, `-` or `_`, all in lower case";
+
 pub(super) fn read(table: Table<'_>) -> Option<Access> {
     let reader = table.reader;
     let user = table.require("user", "user = \"admin\"").and_then(|value| value.string());
     for name in user.iter().filter(|name| !is_user_name(name.value)) {
         let message = format!("`{}` is no login name", name.value);
-        let hint =
-            "a login name is a letter and then letters, digits, `-` or `_`, all in lower case";
-        reader.wrong_hint(&name.span, message, hint);
+        reader.wrong_hint(&name.span, message, USER_NAME_HINT);
     }
     let mut keys = Vec::new();
     for key in table.strings("ssh_authorized_keys") {
-        keys.extend(reader.accept(&key.span, read_keys(reader, key.value)).unwrap_or_default());
+        keys.extend(reader.accept(&key.span, read_keys(reader, &key)).unwrap_or_default());
     }
     // The same key from a file and from a line, say.
     let mut unique: Vec<String> = Vec::new();
@@ -56,15 +57,31 @@ fn is_user_name(name: &str) -> bool {
         && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
 }
 
-/// Keys of a line of `authorized_keys`, or of a file of such lines.
-fn read_keys(reader: &Reader, text: &str) -> Result<Vec<String>> {
+/// `Input` when `name` cannot be a login name.
+pub fn check_user_name(name: &str) -> Result<()> {
+    if is_user_name(name) {
+        return Ok(());
+    }
+    Err(Error::input(format!("`{name}` is no login name")).hint(USER_NAME_HINT))
+}
+
+/// Keys of a line of `authorized_keys`, or of a file of such lines; `Input` when they are none.
+pub fn authorized_keys(text: &str) -> Result<Vec<String>> {
+    keys(text, || text.into())
+}
+
+fn read_keys(reader: &Reader, key: &Spanned<&str>) -> Result<Vec<String>> {
+    keys(key.value, || reader.resolve(key))
+}
+
+fn keys(text: &str, path: impl FnOnce() -> PathBuf) -> Result<Vec<String>> {
     if KEY_TYPES.iter().any(|kind| text.starts_with(kind)) && text.contains(' ') {
         return parse_key(text.trim()).map(|key| vec![key]);
     }
     if text.contains("PRIVATE KEY") {
         return Err(private_key("this"));
     }
-    read_key_file(&reader.resolve(text))
+    read_key_file(&path())
 }
 
 fn read_key_file(path: &Path) -> Result<Vec<String>> {
@@ -131,7 +148,7 @@ fn read_password_hash(table: &Table<'_>) -> Option<String> {
         }
         (Some(hash), None) => check_hash(reader, &hash),
         (None, Some(path)) => {
-            let text = file::read_text(&reader.resolve(path.value), file::MOST_KEY);
+            let text = file::read_text(&reader.resolve(&path), file::MOST_KEY);
             let text = reader.accept(&path.span, text)?;
             check_hash(reader, &Spanned::new(text.trim_end(), path.span))
         }

@@ -33,7 +33,7 @@ pub(super) fn read(value: &Value<'_>) -> Option<Base> {
     let base = if let Some(image) = &image {
         image.string().map(|name| Base::Catalogue(name.value.to_owned()))
     } else if let Some(path) = &path {
-        path.string().map(|path| Base::Path(reader.resolve(path.value)))
+        path.string().map(|path| Base::Path(reader.resolve(&path)))
     } else if let Some(bootstrap) = &bootstrap {
         bootstrap.table("`bootstrap`").and_then(read_bootstrap).map(Base::Bootstrap)
     } else {

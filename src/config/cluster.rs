@@ -1,44 +1,45 @@
 //! `cluster.toml`: one file for all nodes.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::base::choice;
 use super::reader::{Reader, Span, Table, Value};
+use super::secrets::sealed::check_recipient;
 use super::{
-    Cluster, Format, HostKeys, Locale, Output, Places, Profile, Qcow2, Vm, VmNetwork, access, base,
-    check, file, files, hostname, node, profile, setting, size,
+    Cluster, Format, HostKeys, Inputs, Locale, Output, Places, Profile, Qcow2, Vm, VmNetwork,
+    access, base, check, files, hostname, node, origins, profile, setting, size,
 };
-use crate::error::{Context as _, Error, Place, Result};
+use crate::error::{Error, Result, Source};
 
 /// The smallest disk a Linux system fits on, in bytes.
 const SMALLEST_DISK: u64 = 512 << 20;
 /// The largest disk MBR partitions and VMDK files reach, in bytes.
 const LARGEST_DISK: u64 = 2 << 40;
 
-/// Reads a cluster file with its profile, and checks all of it. Every problem is reported.
-pub fn load(path: &Path) -> Result<Cluster> {
-    if !path.exists() {
-        return Err(Error::input(format!("there is no cluster file `{}`", path.display()))
-            .hint("`nodeforge init` writes one"));
-    }
-    let text = file::read_text(path, file::MOST_TOML)?;
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let directory = std::path::absolute(directory)
-        .context(|| format!("cannot tell where `{}` is", directory.display()))?;
-    parse(path, text, directory)
-}
-
-/// Reads the text of the cluster file `path` in `directory`.
-pub(crate) fn parse(path: &Path, text: String, directory: PathBuf) -> Result<Cluster> {
-    let reader = Reader::new(path.display().to_string(), text, directory);
+/// Reads the cluster that `sources` describe, each with its folder; `path` names the first.
+pub(super) fn parse_layers(path: &Path, sources: Vec<(Source, PathBuf)>) -> Result<Cluster> {
+    let reader = Reader::layered(sources);
     let entries = reader.parse()?;
     let cluster = read(Table::root(&reader, &entries), path);
     reader.finish()?;
-    cluster.ok_or_else(|| Error::input(format!("`{}` cannot be read", path.display())))
+    let mut cluster =
+        cluster.ok_or_else(|| Error::input(format!("`{}` cannot be read", path.display())))?;
+    cluster.origins = origins::given(&reader, &entries);
+    let defaults = origins::defaults(&cluster);
+    cluster.origins.extend(defaults);
+    cluster.sources = reader.sources();
+    Ok(cluster)
+}
+
+/// Reads a cluster file with its profile, and checks all of it. Every problem is reported.
+pub fn load(path: &Path) -> Result<Cluster> {
+    Inputs { files: vec![path.to_owned()], sets: Vec::new() }.load()
+}
+
+/// Reads the text of the cluster file `path` in `directory`.
+#[cfg(test)]
+pub(crate) fn parse(path: &Path, text: String, directory: PathBuf) -> Result<Cluster> {
+    parse_layers(path, vec![(Source { name: path.display().to_string(), text }, directory)])
 }
 
 fn read(root: Table<'_>, path: &Path) -> Option<Cluster> {
@@ -55,6 +56,7 @@ fn read(root: Table<'_>, path: &Path) -> Option<Cluster> {
         table.finish();
         keys
     });
+    let secret_recipients = root.table("secrets").map(read_recipients).unwrap_or_default();
     let locale = root.table("locale").map(read_locale).unwrap_or_default();
     let settings = root.table("settings");
     let files = files::read_all(&root);
@@ -80,7 +82,7 @@ fn read(root: Table<'_>, path: &Path) -> Option<Cluster> {
         }
         None => profile.base.clone(),
     };
-    let place = |span| Place { source: Arc::clone(&reader.source), span, note: None };
+    let place = |span| reader.place(&span);
     Some(Cluster {
         file: path.to_owned(),
         directory: reader.directory.clone(),
@@ -91,12 +93,15 @@ fn read(root: Table<'_>, path: &Path) -> Option<Cluster> {
         disk_size: disk_size.flatten(),
         access: access?,
         host_keys: host_keys.flatten().flatten().unwrap_or(HostKeys::Build),
+        secret_recipients,
         locale,
         settings,
         files,
         vm,
         output,
         nodes: nodes.into_iter().map(|node| node.node).collect(),
+        origins: Vec::new(),
+        sources: Vec::new(),
         places: Places {
             profile: place(profile_span),
             settings: setting_places.into_iter().map(|(name, span)| (name, place(span))).collect(),
@@ -134,7 +139,7 @@ fn read_header(table: Table<'_>) -> Header {
         table.require("profile", "profile = \"quickstart\"").and_then(|value| value.string());
     let profile_span = profile_name.as_ref().map_or(table.span(), |name| name.span.clone());
     let profile =
-        profile_name.and_then(|name| reader.accept(&name.span, profile::load(reader, name.value)));
+        profile_name.and_then(|name| reader.accept(&name.span, profile::load(reader, &name)));
     table.finish();
     Header { name, domain, profile, profile_span }
 }
@@ -167,6 +172,21 @@ fn read_disk(table: Table<'_>) -> Option<u64> {
     let hint = "from 512M to 2T";
     reader.wrong_hint(&size.span, format!("a disk of `{}` {fault}", size.value), hint);
     None
+}
+
+fn read_recipients(table: Table<'_>) -> Vec<String> {
+    let recipients = table.strings("recipients");
+    for recipient in &recipients {
+        match check_recipient(recipient.value) {
+            Err(error) if recipient.value.starts_with("AGE-SECRET-KEY-") => {
+                let hint = "a recipient is public: `age-keygen -y KEYFILE` prints it";
+                table.reader.wrong_secret(&recipient.span, error.to_string(), hint);
+            }
+            checked => _ = table.reader.accept(&recipient.span, checked),
+        }
+    }
+    table.finish();
+    recipients.into_iter().map(|recipient| recipient.value.to_owned()).collect()
 }
 
 fn read_locale(table: Table<'_>) -> Locale {
@@ -270,7 +290,7 @@ fn read_output(reader: &Reader, table: Option<Table<'_>>) -> Output {
     };
     let Some(table) = table else { return output };
     if let Some(directory) = table.string("directory") {
-        output.directory = reader.resolve(directory.value);
+        output.directory = reader.resolve(&directory);
     }
     if let Some(value) = table.get("formats") {
         let formats = value.elements().unwrap_or_default();

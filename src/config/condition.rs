@@ -2,7 +2,6 @@
 
 use super::Condition;
 use super::reader::{Spanned, Table, Value};
-use crate::error::Place;
 
 /// The condition of a table that may have one.
 pub(super) fn read(table: &Table<'_>) -> Option<Condition> {
@@ -17,8 +16,7 @@ pub(super) fn read_key(table: &Table<'_>, key: &'static str) -> Option<Condition
         table.reader.wrong_hint(&text.span, "an empty condition", hint);
         return None;
     }
-    let source = table.reader.source.clone();
-    let place = Place { source, span: text.span, note: None };
+    let place = table.reader.place(&text.span);
     Some(Condition { text: text.value.to_owned(), place })
 }
 

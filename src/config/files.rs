@@ -2,10 +2,10 @@
 
 use super::reader::{Reader, Spanned, Table};
 use super::{ExtraFile, condition, file};
-use crate::error::{Place, Result};
+use crate::error::Result;
 
 /// Reads the file that a `source` names: its bytes, and what to call it in errors.
-pub(super) type Load<'a> = dyn Fn(&str) -> Result<(Vec<u8>, String)> + 'a;
+pub(super) type Load<'a> = dyn Fn(&Spanned<&str>) -> Result<(Vec<u8>, String)> + 'a;
 
 /// What stands in a file.
 pub(super) struct Body {
@@ -19,7 +19,7 @@ pub(super) fn read_all(table: &Table<'_>) -> Vec<ExtraFile> {
     let reader = table.reader;
     read_with(table, &|source| {
         let bytes = file::read(&reader.resolve(source), file::MOST_CONTENT)?;
-        Ok((bytes, source.to_owned()))
+        Ok((bytes, source.value.to_owned()))
     })
 }
 
@@ -42,8 +42,8 @@ fn read(table: Table<'_>, load: &Load<'_>) -> Option<ExtraFile> {
     let body = read_body(&table, path.as_deref(), load);
     table.finish();
     let Body { bytes, is_template, template_name } = body?;
-    let place = Place { source: reader.source.clone(), span, note: None };
-    let (path, mode, (user, group), place) = (path?, mode?, owner?, Some(place));
+    let place = Some(reader.place(&span));
+    let (path, mode, (user, group)) = (path?, mode?, owner?);
     Some(ExtraFile { path, bytes, is_template, template_name, mode, user, group, when, place })
 }
 
@@ -58,7 +58,7 @@ pub(super) fn read_body(table: &Table<'_>, path: Option<&str>, load: &Load<'_>) 
             Some(Body { bytes, is_template: true, template_name })
         }
         (None, Some(source)) => {
-            let (bytes, template_name) = reader.accept(&source.span, load(source.value))?;
+            let (bytes, template_name) = reader.accept(&source.span, load(&source))?;
             let is_template = source.value.strip_suffix(".j2").is_some();
             if is_template && std::str::from_utf8(&bytes).is_err() {
                 reader.wrong(&source.span, format!("`{}` is not UTF-8 text", source.value));

@@ -5,6 +5,12 @@ use crate::error::{Error, Result};
 /// The most nodes one cluster file may describe.
 pub(super) const MOST_NODES: usize = 10_000;
 
+/// `Input` when `name` cannot be a host name.
+pub fn check_hostname(name: &str) -> Result<()> {
+    let fault = label_fault(name);
+    fault.map_or(Ok(()), |why| Err(Error::input(format!("`{name}` is no host name: {why}"))))
+}
+
 /// Why `name` is no DNS label (RFC 1123, lower case); `None` when it is one.
 pub(super) fn label_fault(name: &str) -> Option<String> {
     let fault = if name.is_empty() {

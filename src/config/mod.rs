@@ -9,9 +9,12 @@ mod condition;
 mod file;
 mod files;
 mod hostname;
+mod inputs;
 mod node;
+mod origins;
 mod profile;
 mod reader;
+pub mod schema;
 mod secret_spec;
 pub mod secrets;
 mod setting;
@@ -19,15 +22,19 @@ mod size;
 mod suggest;
 mod types;
 
+pub use access::{authorized_keys, check_user_name};
 pub use cluster::load;
 #[cfg(test)]
 pub(crate) use cluster::parse;
+pub use hostname::check_hostname;
+pub use inputs::Inputs;
+pub use origins::{ValueOrigin, show};
 pub use secret_spec::{SecretKind, SecretSpec};
 pub use secrets::Secrets;
 pub use types::*;
 
 pub(crate) use profile::firstboot;
-pub use profile::{shipped_profiles, starting_file};
+pub use profile::{load_profile, shipped_profiles, starting_file};
 pub(crate) use size::parse as parse_size;
 pub(crate) use suggest::closest;
 

@@ -2,20 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use super::reader::{Reader, Span, Table, Value};
+use super::reader::{Reader, Span, Spanned, Table, Value};
 use super::{
     Setting, SettingSpec, SettingType, address, file, hostname, suggest, types::SecretText,
 };
 use crate::error::{Error, Problem, Result};
 
-const TYPES: [&str; 10] =
+/// The types of settings, in the order of the documentation.
+pub(super) const TYPES: [&str; 10] =
     ["string", "bool", "int", "cidr", "ip", "ip-pool", "host", "path", "secret", "enum"];
 
 /// One `[settings.NAME]` of a profile.
 pub(super) fn read_spec(table: Table<'_>) -> Option<SettingSpec> {
+    let choices = table.plain_strings("values");
     let kind = table.require("type", "type = \"string\"").and_then(|value| {
         let name = value.string()?;
-        let choices = table.plain_strings("values");
         let kind = match name.value {
             "string" => SettingType::String,
             "bool" => SettingType::Bool,
@@ -108,11 +109,12 @@ fn read_value(reader: &Reader, value: &Value<'_>, kind: &SettingType) -> Option<
         _ => {}
     }
     let text = value.string()?;
-    let setting = parse_text(reader, text.value, kind);
+    let setting = parse_text(reader, &text, kind);
     reader.accept(&text.span, setting)
 }
 
-fn parse_text(reader: &Reader, text: &str, kind: &SettingType) -> Result<Setting> {
+fn parse_text(reader: &Reader, written: &Spanned<&str>, kind: &SettingType) -> Result<Setting> {
+    let text = written.value;
     match kind {
         SettingType::Cidr => address::network(text).map(Setting::Cidr),
         SettingType::Ip => address::host_address(text).map(Setting::Ip),
@@ -129,7 +131,7 @@ fn parse_text(reader: &Reader, text: &str, kind: &SettingType) -> Result<Setting
             }
         }
         SettingType::Path => {
-            let path = reader.resolve(text);
+            let path = reader.resolve(written);
             if path.try_exists().unwrap_or_default() {
                 return Ok(Setting::Path(path));
             }
@@ -162,7 +164,7 @@ fn read_secret(reader: &Reader, value: &Value<'_>) -> Option<Setting> {
     table.finish();
     let text = match (file, variable) {
         (Some(path), None) => {
-            let text = file::read_text(&reader.resolve(path.value), file::MOST_KEY);
+            let text = file::read_text(&reader.resolve(&path), file::MOST_KEY);
             reader.accept(&path.span, text)?
         }
         (None, Some(name)) => {

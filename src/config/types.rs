@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
-use super::{SecretSpec, file};
-use crate::error::Place;
+use super::{SecretSpec, ValueOrigin, file};
+use crate::error::{Place, Source};
 
 /// A cluster file with its profile, all checked.
 #[derive(Clone, Debug)]
@@ -33,6 +34,8 @@ pub struct Cluster {
     pub access: Access,
     /// Where SSH host keys are made.
     pub host_keys: HostKeys,
+    /// For whom the store of secrets is encrypted, as age names them: `age1…`. None: it is not.
+    pub secret_recipients: Vec<String>,
     /// Time zone, keyboard, language.
     pub locale: Locale,
     /// The profile's settings, with the cluster file's values.
@@ -45,6 +48,10 @@ pub struct Cluster {
     pub output: Output,
     /// All nodes in the order of the file, patterns expanded.
     pub nodes: Vec<Node>,
+    /// Where each value came from.
+    pub origins: Vec<ValueOrigin>,
+    /// The files, variables and arguments it was read from.
+    pub sources: Vec<Arc<Source>>,
     /// Where the file says what later checks may blame.
     pub places: Places,
 }
@@ -215,6 +222,23 @@ pub enum SettingType {
     Secret,
     /// `enum`, with the values it may have
     Enum(Vec<String>),
+}
+
+impl fmt::Display for SettingType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::String => "string",
+            Self::Bool => "bool",
+            Self::Int => "int",
+            Self::Cidr => "cidr",
+            Self::Ip => "ip",
+            Self::IpPool => "ip-pool",
+            Self::Host => "host",
+            Self::Path => "path",
+            Self::Secret => "secret",
+            Self::Enum(choices) => return f.write_str(&choices.join("|")),
+        })
+    }
 }
 
 /// A setting as its profile declares it.
@@ -630,6 +654,16 @@ pub enum RoleKind {
     ControlPlane,
     /// They need a control plane to join.
     Worker,
+}
+
+impl RoleKind {
+    /// What a profile calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ControlPlane => "control-plane",
+            Self::Worker => "worker",
+        }
+    }
 }
 
 /// Which of a role's nodes form the cluster that others join; one at most may.

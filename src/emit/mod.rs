@@ -1,5 +1,6 @@
 //! Artifacts: every format from the same prepared base and the same deltas.
 
+mod alone;
 mod bmap;
 mod compressed;
 mod handout;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+pub use alone::{Alone, write_alone};
 pub use handout::write_handouts;
 pub use manifest::{ArtifactRecord, FileRecord, InputRecord, Manifest, NodeRecord, write_synced};
 pub use pool::parallel;

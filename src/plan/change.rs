@@ -30,6 +30,8 @@ pub enum Origin {
     Role(String),
     /// The cluster file.
     ClusterFile,
+    /// What was typed.
+    CommandLine,
 }
 
 /// A file's bytes, and whether they may be shown.
@@ -236,6 +238,7 @@ impl fmt::Display for Origin {
             Self::Overlay(name) => write!(f, "overlay {name}"),
             Self::Role(name) => write!(f, "role {name}"),
             Self::ClusterFile => f.write_str("cluster file"),
+            Self::CommandLine => f.write_str("command line"),
         }
     }
 }

@@ -9,14 +9,18 @@ mod node;
 mod prepare;
 mod render;
 mod rules;
+mod schema;
 mod show;
+mod single;
 
 pub use change::{Action, Change, Content, Origin, Owner, PackageState, UnitState, User};
 pub use handout::{Handout, handouts};
 pub(crate) use list::subject;
 pub use node::{node, template};
 pub use prepare::prepare;
+pub use schema::schema;
 pub use show::{describe, describe_handout, handout_to_json, to_json};
+pub use single::{Found, Single, single};
 
 #[cfg(test)]
 mod tests;

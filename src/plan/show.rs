@@ -134,6 +134,7 @@ pub fn to_json(change: &Change) -> Value {
         Origin::Overlay(name) => json!({ "kind": "overlay", "name": name }),
         Origin::Role(name) => json!({ "kind": "role", "name": name }),
         Origin::ClusterFile => json!({ "kind": "cluster-file" }),
+        Origin::CommandLine => json!({ "kind": "command-line" }),
     };
     object
 }

@@ -2,16 +2,13 @@
 //!
 //! Like all tests that boot, it wants the machine to itself.
 
-use std::process::Command;
-
-use super::{HERE, built};
+use super::{HERE, built, in_a_home_of_its_own};
 
 #[test]
 fn clones_boot_register_join_and_follow_the_prefix() {
     let built = built();
     let scratch = tempfile::tempdir().expect("a folder");
-    let output = Command::new("unshare")
-        .args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
+    let output = in_a_home_of_its_own()
         .arg(format!("{HERE}/vms"))
         .arg(env!("CARGO_BIN_EXE_nodeforge"))
         .arg(built.path("out"))

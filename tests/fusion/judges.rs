@@ -7,22 +7,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::super::support::{Run, python_tool, tool};
-use super::{HERE, built, cluster, names, plan};
+use super::super::support::{K3S, Run, resources_are_known, tool};
+use super::{built, cluster, names, plan};
 
 const MANIFESTS: &str = "var/lib/rancher/k3s/server/manifests";
-
-/// Wants every object to be one that Kubernetes 1.34, or the definition of its kind, knows.
-#[track_caller]
-fn judge(files: &[PathBuf]) {
-    let mut command: Vec<PathBuf> = vec![format!("{HERE}/resources.py").into()];
-    command.extend(files.iter().cloned());
-    let built_in = tool("python3", command);
-    let validate = python_tool("kubernetes-validate==1.34.1", "kubernetes-validate");
-    let mut arguments = vec!["-k", "1.34", "--strict", "--quiet"];
-    arguments.extend(built_in.lines());
-    tool(validate.to_str().expect("UTF-8"), arguments);
-}
 
 fn files(folder: &Path) -> Vec<PathBuf> {
     names(folder).iter().map(|name| folder.join(name)).collect()
@@ -46,7 +34,7 @@ fn the_first_server_deploys_what_others_accept() {
             "metallb.yaml",
         ]
     );
-    judge(&files(&root.join(MANIFESTS)));
+    resources_are_known(&files(&root.join(MANIFESTS)));
     // What waits for the prefix.
     let gua = root.join("usr/share/nodeforge/gua");
     assert_eq!(names(&gua), ["bgp-configuration.yaml", "metallb-pool.yaml"]);
@@ -54,7 +42,7 @@ fn the_first_server_deploys_what_others_accept() {
         let text = fs::read_to_string(&file).expect("there");
         fs::write(&file, text.replace("@GUA_POOL@", "2001:db8:0:1:ff01::/112")).expect("written");
     }
-    judge(&files(&gua));
+    resources_are_known(&files(&gua));
     // Further servers deploy only that.
     let other = built.root_of("server2.vmwarevm", "server2", temporary.path());
     assert!(!other.join(MANIFESTS).exists());
@@ -184,7 +172,7 @@ fn systemd_takes_the_units() {
     let temporary = tempfile::tempdir().expect("a folder");
     let root = built.root_of("server1.vmwarevm", "server1", temporary.path());
     fs::create_dir_all(root.join("usr/local/bin")).expect("a folder");
-    fs::copy(format!("{HERE}/k3s"), root.join("usr/local/bin/k3s")).expect("copied");
+    fs::copy(K3S, root.join("usr/local/bin/k3s")).expect("copied");
     // What they are ordered around is this machine's.
     for unit in ["nodeforge-dns", "nodeforge-prefix", "nodeforge-addresses", "k3s", "k3s-agent"] {
         let source = root.join(format!("etc/systemd/system/{unit}.service"));

@@ -1,6 +1,6 @@
 //! fusion-k3s: three servers and two agents as linked clones, and what is in them.
 //!
-//! k3s itself is not to be had; `tests/fusion/k3s` stands in for it and judges what it is given.
+//! k3s itself is not to be had; `tests/support/k3s` stands in for it and judges what it is given.
 
 mod boots;
 mod judges;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use super::support::{Person, Run, tool};
+use super::support::{K3S, Person, Run, tool};
 
 const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fusion");
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/fusion-k3s/cluster.toml");
@@ -109,7 +109,7 @@ fn cluster(settings: &[&str]) -> tempfile::TempDir {
     fs::copy(key, path("demo.pub")).expect("copied");
     let bin = path("profile/overlays/k3s-stand-in/usr/local/bin");
     fs::create_dir_all(&bin).expect("a folder");
-    fs::copy(format!("{HERE}/k3s"), bin.join("k3s")).expect("copied");
+    fs::copy(K3S, bin.join("k3s")).expect("copied");
     // Who watches the console sees what it does.
     let unit = path("profile/overlays/k3s-stand-in/etc/systemd/system/nodeforge-prefix.service.d");
     fs::create_dir_all(&unit).expect("a folder");
@@ -136,6 +136,16 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
+/// What runs a command as root of namespaces that end with it.
+fn in_a_home_of_its_own() -> Command {
+    let mut command = Command::new("unshare");
+    if !Person::i_am_root() {
+        command.arg("--map-root-user");
+    }
+    command.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
+    command
+}
+
 /// Runs the stand-in on a root, and wants it to be content.
 #[track_caller]
 fn k3s_accepts(root: &Path, mode: &str) {
@@ -143,7 +153,7 @@ fn k3s_accepts(root: &Path, mode: &str) {
         "env",
         [
             OsStr::new(&format!("NODEFORGE_ROOT={}", root.display())),
-            OsStr::new(&format!("{HERE}/k3s")),
+            OsStr::new(K3S),
             OsStr::new("check"),
             OsStr::new(mode),
         ],

@@ -3,7 +3,8 @@
 use std::fs;
 use std::process::Command;
 
-use super::{HERE, built};
+use super::super::support::K3S;
+use super::{HERE, built, in_a_home_of_its_own};
 
 #[test]
 fn nodes_find_their_addresses_register_them_and_follow_the_prefix() {
@@ -21,9 +22,8 @@ fn nodes_find_their_addresses_register_them_and_follow_the_prefix() {
     assert!(copied.expect("cp starts").success());
     fs::copy(built.path("out/hand-made-clones.txt"), folder.path().join("hand-made-clones.txt"))
         .expect("copied");
-    fs::copy(format!("{HERE}/k3s"), folder.path().join("k3s")).expect("copied");
-    let output = Command::new("unshare")
-        .args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
+    fs::copy(K3S, folder.path().join("k3s")).expect("copied");
+    let output = in_a_home_of_its_own()
         .arg(format!("{HERE}/lab"))
         .arg(folder.path())
         .output()

@@ -1,4 +1,8 @@
 //! The profile `rpi5-kubeadm`.
 
+mod boots;
+mod built;
 mod csrs;
+mod images;
+mod refusals;
 mod steps;

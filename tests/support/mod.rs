@@ -1,8 +1,10 @@
 //! What the tests share: running the binary as somebody, and comparing exactly what it says.
 
+mod kubernetes;
 mod machine;
 mod node;
 mod person;
+mod power;
 mod proxy;
 mod publisher;
 mod python;
@@ -11,9 +13,11 @@ mod run;
 mod server;
 mod tools;
 
+pub(crate) use kubernetes::{K3S, resources_are_known};
 pub(crate) use machine::{Arch, Machines};
 pub(crate) use node::{FIRSTBOOT, Node};
 pub(crate) use person::Person;
+pub(crate) use power::Powered;
 pub(crate) use proxy::Proxy;
 pub(crate) use publisher::{Gpg, Key, checksum, compress, disk, noise};
 pub(crate) use python::python_tool;

@@ -89,6 +89,39 @@ impl Repository {
         self
     }
 
+    /// Adds a package of files: where each goes, what is in it, its mode. `depends` as in a control
+    /// file.
+    pub(crate) fn add_files(
+        &self,
+        name: &str,
+        version: &str,
+        depends: &str,
+        files: &[(&str, &str, &str)],
+    ) -> &Self {
+        let tree = tempfile::tempdir().expect("a folder");
+        let depends =
+            if depends.is_empty() { String::new() } else { format!("Depends: {depends}\n") };
+        let control = format!(
+            "Package: {name}\nVersion: {version}\nArchitecture: all\nSection: misc\nPriority: optional\n\
+             {depends}Maintainer: Publisher <packages@example.org>\nDescription: made by a test\n"
+        );
+        let control = ("DEBIAN/control", control.as_str(), "644");
+        for (path, text, mode) in files.iter().chain([&control]) {
+            let path = tree.path().join(path.trim_start_matches('/'));
+            fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+            fs::write(&path, text).expect("written");
+            tool("chmod", [mode.as_ref(), path.as_os_str()]);
+        }
+        tool("chmod", ["755".as_ref(), tree.path().as_os_str()]);
+        // An epoch is no part of a file's name.
+        let (_, without) = version.split_once(':').unwrap_or(("", version));
+        let file = format!("{name}_{without}_all.deb");
+        let file = self.folder.path().join(self.style.packages()).join(file);
+        let arguments = ["--root-owner-group".as_ref(), "--build".as_ref()];
+        tool("dpkg-deb", arguments.into_iter().chain([tree.path().as_os_str(), file.as_os_str()]));
+        self
+    }
+
     /// Writes and signs its index, and serves all of it below `prefix`.
     pub(crate) fn publish(&self, gpg: &Gpg, key: &Key, server: &Server, prefix: &str) {
         let (index, release) = self.style.index();

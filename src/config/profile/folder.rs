@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use include_dir::{Dir, include_dir};
 
 use crate::config::file;
-use crate::config::reader::Reader;
+use crate::config::reader::{Reader, Spanned};
 use crate::error::{Context as _, Error, Result};
 
 static PROFILES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/profiles");
@@ -111,12 +111,16 @@ impl Folder {
     }
 
     /// A file that a `source` in the profile names, and what to call it in errors.
-    pub(super) fn load_source(&self, reader: &Reader, source: &str) -> Result<(Vec<u8>, String)> {
+    pub(super) fn load_source(
+        &self,
+        reader: &Reader,
+        source: &Spanned<&str>,
+    ) -> Result<(Vec<u8>, String)> {
         let bytes = match self {
-            Self::Shipped(_) => self.read(source, file::MOST_CONTENT)?,
+            Self::Shipped(_) => self.read(source.value, file::MOST_CONTENT)?,
             Self::Disk(_) => Some(file::read(&reader.resolve(source), file::MOST_CONTENT)?),
         };
-        let shown = self.shown(source);
+        let shown = self.shown(source.value);
         let bytes = bytes.ok_or_else(|| Error::input(format!("there is no `{shown}`")))?;
         Ok((bytes, shown))
     }

@@ -1,9 +1,8 @@
 //! `[[handout]]`: files for people.
 
 use super::folder::Folder;
-use crate::config::reader::Table;
+use crate::config::reader::{Spanned, Table};
 use crate::config::{Handout, Profile, condition, files};
-use crate::error::Place;
 
 pub(super) fn read_all(root: &Table<'_>, folder: &Folder, profile: &mut Profile) {
     for handout in root.tables("handout").into_iter().filter_map(|it| read(it, folder)) {
@@ -18,7 +17,7 @@ fn read(table: Table<'_>, folder: &Folder) -> Option<Handout> {
     let path = table.require("path", "path = \"wireguard/laptop.conf\"");
     let path = path.and_then(|value| value.string());
     let when = condition::read(&table);
-    let load = |source: &str| folder.load_source(reader, source);
+    let load = |source: &Spanned<&str>| folder.load_source(reader, source);
     let body = files::read_body(&table, path.as_ref().map(|path| path.value), &load);
     if let Some(path) = &path
         && let Some(fault) = Handout::path_fault(path.value)
@@ -29,7 +28,7 @@ fn read(table: Table<'_>, folder: &Folder) -> Option<Handout> {
     table.finish();
     let files::Body { bytes, is_template, template_name } = body?;
     let path = path?;
-    let place = Place { source: reader.source.clone(), span: path.span, note: None };
+    let place = reader.place(&path.span);
     let path = path.value.to_owned();
     Some(Handout { path, bytes, is_template, template_name, when, place })
 }

@@ -27,14 +27,25 @@ use crate::error::{Error, Result};
 const DEEPEST: usize = 8;
 
 /// The profile a file names: shipped, or a path to a folder.
-pub(super) fn load(reader: &Reader, name: &str) -> Result<Profile> {
+pub(super) fn load(reader: &Reader, name: &Spanned<&str>) -> Result<Profile> {
     load_named(reader, name, &mut Vec::new())
 }
 
-fn load_named(reader: &Reader, name: &str, chain: &mut Vec<PathBuf>) -> Result<Profile> {
+/// The profile of a name or path as the command line has it.
+pub fn load_profile(name: &str) -> Result<Profile> {
+    let reader = Reader::new(String::new(), String::new(), PathBuf::from("."));
+    load(&reader, &Spanned::new(name, 0..0))
+}
+
+fn load_named(
+    reader: &Reader,
+    written: &Spanned<&str>,
+    chain: &mut Vec<PathBuf>,
+) -> Result<Profile> {
+    let name = written.value;
     let is_path = name.contains('/') || name.starts_with(['.', '~']);
     let folder = if is_path {
-        Folder::Disk(reader.resolve(name))
+        Folder::Disk(reader.resolve(written))
     } else {
         Folder::shipped_profile(name).ok_or_else(|| unknown(reader, name))?
     };
@@ -77,7 +88,7 @@ fn read(root: Table<'_>, folder: &Folder, name: &str, chain: &mut Vec<PathBuf>) 
     let reader = root.reader;
     let parent = match root.string("extends") {
         Some(parent) => {
-            let profile = load_named(reader, parent.value, chain);
+            let profile = load_named(reader, &parent, chain);
             Some(reader.accept(&parent.span, profile)?)
         }
         None => None,

@@ -1,6 +1,7 @@
 //! One TOML file being read. What is wrong with it is collected, not returned: a user mends all
 //! mistakes in one go.
 
+mod layer;
 mod table;
 mod value;
 
@@ -15,7 +16,8 @@ use std::sync::Arc;
 use toml::de::DeTable;
 
 use crate::config::file;
-use crate::error::{Error, Problem, Result, Source};
+use crate::error::{Error, Place, Problem, Result, Source};
+use layer::Layer;
 
 /// Bytes of a file.
 pub(super) type Span = Range<usize>;
@@ -33,34 +35,82 @@ impl<T> Spanned<T> {
     }
 }
 
-/// A file and what is wrong with it.
+/// A file, or several laid over each other, and what is wrong with them.
 pub(super) struct Reader {
-    /// The text, shared with every error that points into it.
+    /// All text, shared with every error that points into it. Places in it become places of the
+    /// layers when errors leave.
     pub(super) source: Arc<Source>,
-    /// What relative paths in the file start from.
+    /// What relative paths in the first file start from.
     pub(super) directory: PathBuf,
+    layers: Vec<Layer>,
     problems: RefCell<Vec<Problem>>,
 }
 
 impl Reader {
     pub(super) fn new(name: String, text: String, directory: PathBuf) -> Self {
-        let source = Arc::new(Source { name, text });
-        Self { source, directory, problems: RefCell::default() }
+        Self::layered(vec![(Source { name, text }, directory)])
     }
 
-    /// The file's tables. What is no TOML at all is reported and nothing else is then: half a
-    /// file would only bring forth errors about what is missing from it. Keys given twice are
-    /// the exception, since all else can be understood.
-    pub(super) fn parse(&self) -> Result<DeTable<'_>> {
-        let (root, errors) = DeTable::parse_recoverable(&self.source.text);
-        let only_duplicates = errors.iter().all(|error| error.message() == "duplicate key");
-        for error in errors {
-            let end = self.source.text.len();
-            let span = error.span().unwrap_or(end..end);
-            let problem = Problem::new(syntax_message(error.message(), self.slice(&span)));
-            self.report(problem.at(&self.source, span));
+    /// Several files, each with its folder; what a later one says counts.
+    pub(super) fn layered(sources: Vec<(Source, PathBuf)>) -> Self {
+        let name = sources.first().map(|(source, _)| source.name.clone()).unwrap_or_default();
+        let directory = sources.first().map(|(_, directory)| directory.clone());
+        let mut text = String::new();
+        let mut layers = Vec::new();
+        for (source, directory) in sources {
+            let layer = Layer::new(text.len(), source, directory);
+            text.push_str(&layer.source.text);
+            // So that a layer's end is not the next one's beginning.
+            text.push('\n');
+            layers.push(layer);
         }
-        if only_duplicates { Ok(root.into_inner()) } else { Err(self.error()) }
+        let source = match layers.as_slice() {
+            [only] => Arc::clone(&only.source),
+            _ => Arc::new(Source { name, text }),
+        };
+        let directory = directory.unwrap_or_default();
+        Self { source, directory, layers, problems: RefCell::default() }
+    }
+
+    /// The files' tables, laid over each other. What is no TOML at all is reported and nothing
+    /// else is then: half a file would only bring forth errors about what is missing from it. Keys
+    /// given twice are the exception, since all else can be understood.
+    pub(super) fn parse(&self) -> Result<DeTable<'_>> {
+        let mut merged: Option<DeTable<'_>> = None;
+        let mut is_readable = true;
+        for layer in &self.layers {
+            let (root, errors) = DeTable::parse_recoverable(&layer.text);
+            is_readable &= errors.iter().all(|error| error.message() == "duplicate key");
+            for error in errors {
+                let end = layer.text.len();
+                let span = error.span().unwrap_or(end..end);
+                let problem = Problem::new(syntax_message(error.message(), self.slice(&span)));
+                self.report(problem.at(&self.source, span));
+            }
+            let root = root.into_inner();
+            merged = Some(match merged {
+                Some(below) => layer::merge(below, root),
+                None => root,
+            });
+        }
+        if is_readable { Ok(merged.unwrap_or_default()) } else { Err(self.error()) }
+    }
+
+    /// The files.
+    pub(super) fn sources(&self) -> Vec<Arc<Source>> {
+        self.layers.iter().map(|layer| Arc::clone(&layer.source)).collect()
+    }
+
+    /// Where bytes stand in their own file.
+    pub(super) fn place(&self, span: &Span) -> Place {
+        let layer = self.layer(span);
+        let (start, end) = (span.start - layer.start, span.end - layer.start);
+        Place { source: Arc::clone(&layer.source), span: start..end, note: None }
+    }
+
+    fn layer(&self, span: &Span) -> &Layer {
+        let layers = self.layers.iter().rev();
+        layers.into_iter().find(|layer| layer.start <= span.start).unwrap_or(&self.layers[0])
     }
 
     pub(super) fn report(&self, problem: Problem) {
@@ -84,11 +134,12 @@ impl Reader {
 
     /// Reports something wrong with these bytes, which may be a secret and are not shown.
     pub(super) fn wrong_secret(&self, span: &Span, message: impl Into<String>, hint: &str) {
-        let text = &self.source.text;
         let hidden = "*".repeat(self.slice(span).chars().count());
+        let Place { source, span, .. } = self.place(span);
+        let text = &source.text;
         let masked = format!("{}{hidden}{}", &text[..span.start], &text[span.end..]);
         let shown = span.start..span.start + hidden.len();
-        let source = Arc::new(Source { name: self.source.name.clone(), text: masked });
+        let source = Arc::new(Source { name: source.name.clone(), text: masked });
         self.report(Problem::new(message).at(&source, shown).hint(hint));
     }
 
@@ -121,6 +172,11 @@ impl Reader {
             let place = problem.places.first();
             place.map(|place| (place.source.name != self.source.name, place.span.start))
         });
+        let is_own = |place: &&mut Place| Arc::ptr_eq(&place.source, &self.source);
+        for place in problems.iter_mut().flat_map(|it| &mut it.places).filter(is_own) {
+            let Place { source, span, .. } = self.place(&place.span);
+            (place.source, place.span) = (source, span);
+        }
         Error::from_problems(problems)
     }
 
@@ -131,14 +187,15 @@ impl Reader {
         }
     }
 
-    fn slice(&self, span: &Span) -> &str {
+    /// What these bytes say.
+    pub(super) fn slice(&self, span: &Span) -> &str {
         self.source.text.get(span.clone()).unwrap_or_default()
     }
 
-    /// A path as the file means it: `~` is the user's home, relative ones start at the file's
-    /// folder.
-    pub(super) fn resolve(&self, path: &str) -> PathBuf {
-        file::resolve(&self.directory, Path::new(path))
+    /// A path as the file that names it means it: `~` is the user's home, relative ones start at
+    /// the file's folder.
+    pub(super) fn resolve(&self, path: &Spanned<&str>) -> PathBuf {
+        file::resolve(&self.layer(&path.span).directory, Path::new(path.value))
     }
 }
 

@@ -103,9 +103,13 @@ impl<'a> Value<'a> {
         }
         match (self.inner.get_ref(), wanted) {
             (DeValue::String(_), "an array") => Some(format!("in brackets: `[{written}]`")),
-            (DeValue::Integer(_) | DeValue::Boolean(_), "a string") => {
-                Some(format!("in quotes: `\"{written}\"`"))
-            }
+            (
+                DeValue::Integer(_)
+                | DeValue::Float(_)
+                | DeValue::Boolean(_)
+                | DeValue::Datetime(_),
+                "a string",
+            ) => Some(format!("in quotes: `\"{written}\"`")),
             (DeValue::String(text), "true or false") if matches!(&**text, "true" | "false") => {
                 Some(format!("without quotes: `{text}`"))
             }

@@ -103,6 +103,13 @@ fn date(days: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}")
 }
 
+/// How many days ago a date was; `None` when it is none, or to come.
+pub(super) fn days_since(text: &str) -> Option<u64> {
+    let today = days_since_1970();
+    // A century is more than any store's age.
+    (0..36_525).find(|ago| today.checked_sub(*ago).is_some_and(|day| date(day) == text))
+}
+
 /// Year, month and day so many days after 1970-01-01: Howard Hinnant's `civil_from_days`.
 /// Source: <https://howardhinnant.github.io/date_algorithms.html>.
 pub(super) fn civil(days: u64) -> (i32, u8, u8) {

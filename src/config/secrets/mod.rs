@@ -2,6 +2,7 @@
 
 mod generate;
 mod keys;
+pub(crate) mod sealed;
 mod secret;
 mod store;
 mod wireguard;
@@ -14,9 +15,10 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use uuid::Uuid;
 
-use super::{Cluster, HostKeys, SecretKind, SecretSpec, file};
+use super::{Cluster, HostKeys, SecretKind, SecretSpec, file, suggest};
 use crate::error::{Context as _, Error, Result};
 use generate::Made;
+use store::Store;
 
 pub use keys::{Ca, KeyPair};
 pub use secret::Secret;
@@ -24,6 +26,24 @@ pub use wireguard::WireGuard;
 
 /// The store's file name.
 const FILE: &str = "nodeforge.secrets";
+
+/// What the names of host keys begin with.
+const HOST_KEY: &str = "ssh_host_key/";
+/// The name of what machine ids follow from.
+const SEED: &str = "seed";
+
+/// What is told of a stored secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// `join_token`, `ssh_host_key/server1`, `seed`.
+    pub name: String,
+    /// As in a profile, or `seed`.
+    pub kind: String,
+    /// The day it was made: `2026-11-21`, UTC.
+    pub created: String,
+    /// Days since then; `None` when the store has no date there.
+    pub age_days: Option<u64>,
+}
 
 /// A host's SSH key.
 #[derive(Clone, PartialEq, Eq)]
@@ -68,22 +88,26 @@ pub struct Secrets {
 impl Secrets {
     /// Where the cluster's store is.
     pub fn path(cluster: &Cluster) -> PathBuf {
-        cluster.directory.join(FILE)
+        Self::store(cluster).path()
+    }
+
+    fn store(cluster: &Cluster) -> Store<'_> {
+        Store { folder: &cluster.directory, recipients: &cluster.secret_recipients }
     }
 
     /// Reads the store and makes what the cluster needs and it lacks. What is there is never made
     /// anew. Two nodeforges at once wait for each other.
     pub fn load_or_create(cluster: &Cluster) -> Result<Self> {
-        let path = Self::path(cluster);
+        let store = Self::store(cluster);
         let _lock = store::lock(&cluster.directory)?;
-        let found = store::read(&path)?;
+        let found = store.read()?;
         let is_new = found.is_none();
-        let mut secrets = Self::or_new(found, cluster, &path)?;
+        let mut secrets = Self::or_new(found, cluster, &store.path())?;
         let is_changed = secrets.make_missing(cluster)?;
         // Before it is written: what cannot be used must not be kept either.
         secrets.make_ready(cluster)?;
-        if is_changed || is_new {
-            store::write(&path, &secrets, is_new)?;
+        if is_changed || is_new || store.is_to_be_sealed() {
+            store.write(&secrets)?;
         }
         secrets.is_stored = true;
         Ok(secrets)
@@ -92,10 +116,10 @@ impl Secrets {
     /// Reads the store, and makes what it lacks in memory only: for commands that change nothing.
     /// What was made so is different each time; [`Secrets::is_stored`] tells.
     pub fn load_or_pretend(cluster: &Cluster) -> Result<Self> {
-        let path = Self::path(cluster);
-        let found = store::read(&path)?;
+        let store = Self::store(cluster);
+        let found = store.read()?;
         let is_new = found.is_none();
-        let mut secrets = Self::or_new(found, cluster, &path)?;
+        let mut secrets = Self::or_new(found, cluster, &store.path())?;
         let is_changed = secrets.make_missing_named(cluster)?;
         secrets.make_ready(cluster)?;
         let lacks_host_key = secrets.lacking_host_key(cluster).next().is_some();
@@ -145,13 +169,88 @@ impl Secrets {
         self.ready.get(name)
     }
 
-    /// The names of all that is stored, with the day each was made: for `secrets show`.
-    pub fn ages(&self) -> Vec<(String, &str)> {
-        let seed = [("seed".to_owned(), self.seed_created.as_str())];
-        let named = self.named.iter().map(|(name, it)| (name.clone(), it.created.as_str()));
+    /// All that is stored, without the values: the seed, the profile's, the nodes' host keys.
+    pub fn entries(&self) -> Vec<Entry> {
+        let entry = |name: String, kind: &str, created: &str| {
+            let age_days = generate::days_since(created);
+            Entry { name, kind: kind.to_owned(), created: created.to_owned(), age_days }
+        };
+        let seed = entry(SEED.to_owned(), "seed", &self.seed_created);
+        let named = self.named.iter();
+        let named = named.map(|(name, it)| entry(name.clone(), &it.value.kind, &it.created));
         let keys = self.host_keys.iter();
-        let keys = keys.map(|(host, it)| (format!("ssh_host_key/{host}"), it.created.as_str()));
-        seed.into_iter().chain(named).chain(keys).collect()
+        let keys = keys.map(|(host, it)| entry(host_key_name(host), "ssh-host-key", &it.created));
+        std::iter::once(seed).chain(named).chain(keys).collect()
+    }
+
+    /// The value of one that is stored, or of one part: `ca.cert`. `None` when there is none.
+    pub fn reveal(&self, name: &str) -> Option<String> {
+        if let Some(host) = name.strip_prefix(HOST_KEY) {
+            return self.host_keys.get(host).map(|it| it.value.private.clone());
+        }
+        if name == SEED {
+            return Some(generate::hex(&self.seed));
+        }
+        let (name, part) = name.split_once('.').unwrap_or((name, ""));
+        let Named { kind, made } = &self.named.get(name)?.value;
+        match (kind.as_str(), part) {
+            (_, "") | ("ca", "key") | ("keypair", "private") => Some(made.value.clone()),
+            ("ca", "cert") | ("keypair" | "ssh-host-key", "public") => made.public.clone(),
+            ("ca", part) => match self.ready.get(name)?.as_ref() {
+                Secret::Ca(ca) if part == "hash" => Some(ca.hash.clone()),
+                Secret::Ca(ca) if part == "file_hash" => Some(ca.file_hash.clone()),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Makes secrets anew and stores them; nothing is changed when one of the names is unknown.
+    /// Their kinds are returned.
+    pub fn rotate(cluster: &Cluster, names: &[String]) -> Result<Vec<Entry>> {
+        let store = Self::store(cluster);
+        let _lock = store::lock(&cluster.directory)?;
+        let Some(found) = store.read()? else {
+            return Err(
+                Error::input("the cluster has no secrets yet").hint("the first build makes them")
+            );
+        };
+        let mut secrets = Self::or_new(Some(found), cluster, &store.path())?;
+        for name in names {
+            secrets.make_anew(cluster, name)?;
+        }
+        secrets.make_ready(cluster)?;
+        store.write(&secrets)?;
+        let entries = secrets.entries().into_iter();
+        Ok(entries.filter(|entry| names.contains(&entry.name)).collect())
+    }
+
+    fn make_anew(&mut self, cluster: &Cluster, name: &str) -> Result<()> {
+        let created = generate::today();
+        if name == SEED {
+            self.seed = generate::random()?;
+            self.seed_created = created;
+            return Ok(());
+        }
+        let host = name.strip_prefix(HOST_KEY).filter(|host| self.host_keys.contains_key(*host));
+        if let Some(host) = host {
+            let value = generate::ssh_host_key(host)?;
+            self.host_keys.insert(host.to_owned(), Stored { value, created });
+            return Ok(());
+        }
+        let Some(spec) = cluster.profile.secrets.iter().find(|spec| spec.name == name) else {
+            let names: Vec<String> = self.entries().into_iter().map(|entry| entry.name).collect();
+            let hint = suggest::closest(name, names.iter().map(String::as_str))
+                .unwrap_or_else(|| "`nodeforge secrets show` lists them".into());
+            return Err(Error::input(format!("there is no secret `{name}`")).hint(hint));
+        };
+        if let SecretKind::File { path } = &spec.kind {
+            return Err(Error::input(format!("the secret `{name}` is your own file"))
+                .hint(format!("write `{}` anew", cluster.resolve(path).display())));
+        }
+        let value = Named { kind: spec.kind.name().to_owned(), made: Secret::make(&spec.kind)? };
+        self.named.insert(name.to_owned(), Stored { value, created });
+        Ok(())
     }
 
     fn or_new(found: Option<Self>, cluster: &Cluster, path: &Path) -> Result<Self> {
@@ -265,6 +364,11 @@ impl Secrets {
         Secret::from_made(&spec.kind, &stored.made, hostnames)
             .context(|| format!("the secret `{name}` in `{shown}` is damaged"))
     }
+}
+
+/// `ssh_host_key/server1`
+fn host_key_name(hostname: &str) -> String {
+    format!("{HOST_KEY}{hostname}")
 }
 
 #[cfg(test)]

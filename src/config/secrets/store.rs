@@ -5,14 +5,14 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::Deserialize;
 
 use super::generate::Made;
-use super::{Named, Secrets, SshHostKey, Stored, generate};
+use super::{Named, Secrets, SshHostKey, Stored, generate, sealed};
 use crate::config::file;
 use crate::error::{Context as _, Error, Kind, Result};
 
@@ -73,8 +73,72 @@ pub(super) fn lock(folder: &Path) -> Result<Option<File>> {
     }
 }
 
-/// The store; `None` when there is none.
-pub(super) fn read(path: &Path) -> Result<Option<Secrets>> {
+/// Where a cluster's secrets are, and for whom they are encrypted there.
+pub(super) struct Store<'a> {
+    /// The folder.
+    pub(super) folder: &'a Path,
+    /// Recipients of age; none keeps the store as it is, readable by its owner only.
+    pub(super) recipients: &'a [String],
+}
+
+impl Store<'_> {
+    /// The file that is there; else the one that will be.
+    pub(super) fn path(&self) -> PathBuf {
+        let (plain, sealed) = (self.folder.join(super::FILE), self.folder.join(sealed::FILE));
+        let is_sealed = if plain.exists() == sealed.exists() {
+            !self.recipients.is_empty()
+        } else {
+            sealed.exists()
+        };
+        if is_sealed { sealed } else { plain }
+    }
+
+    /// Whether what is there is not encrypted, and should be.
+    pub(super) fn is_to_be_sealed(&self) -> bool {
+        !self.recipients.is_empty() && self.folder.join(super::FILE).exists()
+    }
+
+    /// What is stored; `None` when nothing is.
+    pub(super) fn read(&self) -> Result<Option<Secrets>> {
+        let (plain, sealed) = (self.folder.join(super::FILE), self.folder.join(sealed::FILE));
+        if plain.exists() && sealed.exists() {
+            let message = format!("both `{}` and `{}`", plain.display(), sealed.display());
+            return Err(Error::input(message)
+                .hint("find out which one the nodes were built with, and move the other away"));
+        }
+        if !sealed.exists() {
+            return read_plain(&plain);
+        }
+        let shown = sealed.display();
+        let sealed = file::read_text(&sealed, MOST)?;
+        let text = sealed::open(&sealed, MOST).context(|| format!("`{shown}` stays closed"))?;
+        understand(&text, &shown.to_string()).map(Some)
+    }
+
+    /// Replaces the store whole: power loss leaves the old or the new one. A new one never
+    /// replaces one that somebody else made meanwhile.
+    pub(super) fn write(&self, secrets: &Secrets) -> Result<()> {
+        let (plain, sealed) = (self.folder.join(super::FILE), self.folder.join(sealed::FILE));
+        let text = text(secrets);
+        if self.recipients.is_empty() {
+            if sealed.exists() {
+                let message = format!("nobody is named to encrypt `{}` for", sealed.display());
+                return Err(Error::input(message)
+                    .hint("in the cluster file: `[secrets]` with `recipients = [\"age1…\"]`"));
+            }
+            return write(&plain, &text, !plain.exists());
+        }
+        write(&sealed, &sealed::seal(&text, self.recipients)?, !sealed.exists())?;
+        match fs::remove_file(&plain) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).context(|| format!("cannot remove `{}`", plain.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn read_plain(path: &Path) -> Result<Option<Secrets>> {
     let shown = path.display();
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
@@ -88,8 +152,11 @@ pub(super) fn read(path: &Path) -> Result<Option<Secrets>> {
         ))
         .hint(format!("`chmod 600 {shown}`; and if others did, rotate them")));
     }
-    let text = file::read_text(path, MOST)?;
-    parse(&text).map(Some).map_err(|error| {
+    understand(&file::read_text(path, MOST)?, &shown.to_string()).map(Some)
+}
+
+fn understand(text: &str, shown: &str) -> Result<Secrets> {
+    parse(text).map_err(|error| {
         // Never made anew: the nodes that run have what it held.
         error
             .context(format!("`{shown}` is damaged"))
@@ -126,9 +193,7 @@ fn parse(text: &str) -> Result<Secrets> {
     })
 }
 
-/// Replaces the store whole: power loss leaves the old or the new one. A new one never replaces
-/// one that somebody else made meanwhile.
-pub(super) fn write(path: &Path, secrets: &Secrets, is_new: bool) -> Result<()> {
+fn write(path: &Path, text: &str, is_new: bool) -> Result<()> {
     let shown = path.display();
     // A link into a vault stays one.
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
@@ -136,7 +201,7 @@ pub(super) fn write(path: &Path, secrets: &Secrets, is_new: bool) -> Result<()> 
     let write = || -> std::io::Result<()> {
         // tempfile makes it 0600.
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(text(secrets).as_bytes())?;
+        file.write_all(text.as_bytes())?;
         file.as_file().sync_all()?;
         let persisted = if is_new { file.persist_noclobber(&path) } else { file.persist(&path) };
         persisted?;

@@ -4,7 +4,8 @@
     resources.py FILE...
 
 The trees below are the parts in use of the definitions of the Tigera operator and Calico 3.31,
-MetalLB 0.15 and k3s 1.34's Helm controller. A type stands for a value, a list for a list of its one
+MetalLB 0.15, cert-manager 1.19 and k3s 1.34's Helm controller, and of the values that charts take:
+Traefik 41.3 (values.schema.json), MetalLB 0.15 and cert-manager 1.19. A type stands for a value, a list for a list of its one
 element, a set for one of its words. Built-in kinds are for kubernetes-validate: they are listed, a
 FILE a line.
 """
@@ -23,6 +24,15 @@ def address(value):
     return isinstance(value, str) and bool(ipaddress.ip_address(value))
 
 
+def pool(value):
+    first, _, last = value.partition("-")
+    return network(value) if not last else ipaddress.ip_address(first) <= ipaddress.ip_address(last)
+
+
+SELECTOR = {
+    "matchLabels": dict,
+    "matchExpressions": [{"key": str, "operator": {"In", "NotIn", "Exists", "DoesNotExist"}}],
+}
 KINDS = {
     "operator.tigera.io/v1 Installation": {
         "calicoNetwork": {
@@ -53,11 +63,46 @@ KINDS = {
         "peerIP": address, "asNumber": int, "filters": [str],
         "password": {"secretKeyRef": {"name": str, "key": str}},
     },
-    "metallb.io/v1beta1 IPAddressPool": {"addresses": [network]},
+    "metallb.io/v1beta1 IPAddressPool": {"addresses": [pool]},
+    "metallb.io/v1beta1 L2Advertisement": {"ipAddressPools": [str], "nodeSelectors": [SELECTOR]},
+    "cert-manager.io/v1 ClusterIssuer": {
+        "acme": {
+            "server": str, "email": str, "privateKeySecretRef": {"name": str},
+            "solvers": [{"http01": {"ingress": {"ingressClassName": str}}}],
+        },
+    },
+    "helm.cattle.io/v1 HelmChartConfig": {"valuesContent": str},
     "helm.cattle.io/v1 HelmChart": {
         "repo": str, "chart": str, "version": str, "targetNamespace": str, "createNamespace": bool,
         "bootstrap": bool, "valuesContent": str,
     },
+}
+
+SWITCH = {"enabled": bool}
+CHARTS = {
+    "traefik": {
+        "deployment": {"kind": {"Deployment", "DaemonSet"}},
+        "hostNetwork": bool,
+        "nodeSelector": dict,
+        "tolerations": [{"key": str, "operator": {"Exists", "Equal"}}],
+        "ingressClass": {"enabled": bool, "isDefaultClass": bool, "name": str},
+        "providers": {
+            "kubernetesIngress": {"ingressClass": str, "publishedService": SWITCH},
+            "kubernetesCRD": {"ingressClass": str},
+        },
+        "service": {
+            "enabled": bool,
+            "annotations": {"metallb.io/loadBalancerIPs": str},
+            "spec": {
+                "ipFamilyPolicy": {"SingleStack", "PreferDualStack", "RequireDualStack"},
+                "externalTrafficPolicy": {"Local", "Cluster"},
+            },
+        },
+        "ports": {"web": {"port": int}, "websecure": {"port": int}},
+        "updateStrategy": {"rollingUpdate": {"maxUnavailable": int, "maxSurge": int}},
+    },
+    "metallb": {"speaker": {"enabled": bool, "frr": SWITCH}, "frrk8s": SWITCH},
+    "cert-manager": {"crds": SWITCH},
 }
 
 
@@ -89,7 +134,12 @@ for file in sys.argv[1:]:
             assert set(document) <= {"apiVersion", "kind", "metadata", "spec"}, file
             judge(f"{file}: {kind}", document["spec"], KINDS[kind])
             if "valuesContent" in document["spec"]:
-                assert isinstance(yaml.safe_load(document["spec"]["valuesContent"]), dict)
+                values = yaml.safe_load(document["spec"]["valuesContent"])
+                assert isinstance(values, dict)
+                # A configuration is for the chart of its name.
+                chart = document["spec"].get("chart", document["metadata"]["name"])
+                if chart in CHARTS:
+                    judge(f"{file}: values of {chart}", values, CHARTS[chart])
         else:
             is_built_in = True
     if is_built_in:

@@ -1,0 +1,37 @@
+//! What commands that read a cluster file have in common.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::CLUSTER_FILE;
+use crate::config::{Cluster, Inputs};
+use crate::error::{Error, Result};
+
+/// What a cluster is described by.
+#[derive(Debug, Args)]
+pub(super) struct ClusterArgs {
+    /// A cluster file; of several, laid over each other, a later one counts
+    #[arg(short, long = "file", value_name = "FILE")]
+    files: Vec<PathBuf>,
+
+    /// A value in place of the cluster file's: `disk.size=8G`
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+}
+
+impl ClusterArgs {
+    /// The cluster; `file` is what stands on the command line without `-f`.
+    pub(super) fn load(&self, file: Option<PathBuf>) -> Result<Cluster> {
+        let files = match (file, self.files.as_slice()) {
+            (Some(_), [_, ..]) => {
+                return Err(Error::input("cluster files both with and without `-f`")
+                    .hint("name all of them with `-f`"));
+            }
+            (Some(file), []) => vec![file],
+            (None, []) => vec![PathBuf::from(CLUSTER_FILE)],
+            (None, files) => files.to_vec(),
+        };
+        Inputs { files, sets: self.sets.clone() }.load()
+    }
+}

@@ -1,0 +1,35 @@
+use clap::{Args, ValueEnum};
+
+use super::output::print_json;
+use crate::config::schema;
+use crate::error::Result;
+use crate::plan;
+
+/// Print a JSON schema, by which editors complete and check
+#[derive(Debug, Args)]
+pub(super) struct Schema {
+    /// Of what
+    #[arg(value_enum, default_value_t)]
+    of: Of,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Of {
+    /// cluster.toml
+    #[default]
+    Cluster,
+    /// profile.toml
+    Profile,
+    /// What `plan --json` prints
+    Plan,
+}
+
+impl Schema {
+    pub(super) fn run(&self) -> Result<()> {
+        print_json(&match self.of {
+            Of::Cluster => schema::cluster(),
+            Of::Profile => schema::profile(),
+            Of::Plan => plan::schema(),
+        })
+    }
+}

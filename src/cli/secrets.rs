@@ -1,0 +1,188 @@
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::cluster::ClusterArgs;
+use super::looks_like_file;
+use super::output::{print, print_json};
+use super::table::table;
+use super::ui::Ui;
+use crate::config::secrets::Entry;
+use crate::config::{Cluster, Secrets};
+use crate::error::{Error, Result};
+
+/// List a cluster's secrets, or make some of them anew
+#[derive(Debug, Args)]
+pub(super) struct SecretsCommand {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Show(Show),
+    Rotate(Rotate),
+}
+
+/// List the names, kinds and ages of the secrets; never their values
+#[derive(Debug, Args)]
+struct Show {
+    /// The cluster file [default: cluster.toml], then names [default: all]
+    #[arg(value_name = "[FILE] [NAME]...")]
+    arguments: Vec<String>,
+
+    #[command(flatten)]
+    cluster: ClusterArgs,
+
+    /// Print the value of the one secret named, or of a part of it: `kubernetes_ca.cert`
+    #[arg(long)]
+    reveal: bool,
+
+    /// Print the list as JSON
+    #[arg(long, conflicts_with = "reveal")]
+    json: bool,
+}
+
+/// Make secrets anew, and say what that means for nodes that run
+#[derive(Debug, Args)]
+struct Rotate {
+    /// The cluster file [default: cluster.toml], then the names of the secrets
+    #[arg(value_name = "[FILE] NAME...", required = true)]
+    arguments: Vec<String>,
+
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
+
+impl SecretsCommand {
+    pub(super) fn run(&self, ui: &Ui) -> Result<()> {
+        match &self.command {
+            Command::Show(command) => command.run(ui),
+            Command::Rotate(command) => command.run(ui),
+        }
+    }
+}
+
+impl Show {
+    fn run(&self, ui: &Ui) -> Result<()> {
+        let (file, names) = split(&self.arguments);
+        let cluster = self.cluster.load(file)?;
+        let secrets = Secrets::load_or_pretend(&cluster)?;
+        // What is not stored yet is made up, and telling of it would mislead.
+        let entries = if secrets.is_stored() || Secrets::path(&cluster).exists() {
+            secrets.entries()
+        } else {
+            ui.note("the first build makes the secrets; there are none yet");
+            Vec::new()
+        };
+        if self.reveal {
+            let [name] = names else {
+                return Err(Error::input("`--reveal` takes one name")
+                    .hint("for example `nodeforge secrets show --reveal join_token`"));
+            };
+            let value = if entries.is_empty() { None } else { secrets.reveal(name) };
+            let value = value.ok_or_else(|| unknown(name))?;
+            return print(&format!("{}\n", value.trim_end_matches('\n')));
+        }
+        if let Some(name) = names.iter().find(|name| entries.iter().all(|it| it.name != **name)) {
+            return Err(unknown(name));
+        }
+        let is_wanted = |entry: &&Entry| names.is_empty() || names.contains(&entry.name);
+        let entries: Vec<&Entry> = entries.iter().filter(is_wanted).collect();
+        if self.json {
+            let entry = |it: &&Entry| {
+                json!({
+                    "name": it.name, "kind": it.kind, "created": it.created,
+                    "age_days": it.age_days, "roles": roles(&cluster, &it.name),
+                })
+            };
+            return print_json(&entries.iter().map(entry).collect::<Vec<_>>());
+        }
+        let row = |it: &&Entry| {
+            let age = match it.age_days {
+                None => String::new(),
+                Some(0) => "today".into(),
+                Some(1) => "1 day".into(),
+                Some(days) => format!("{days} days"),
+            };
+            let roles = roles(&cluster, &it.name).join(" ");
+            vec![it.name.clone(), it.kind.clone(), it.created.clone(), age, roles]
+        };
+        let rows: Vec<_> = entries.iter().map(row).collect();
+        print(&table(&["NAME", "KIND", "MADE", "AGE", "ROLES"], &[3], &rows))
+    }
+}
+
+impl Rotate {
+    fn run(&self, ui: &Ui) -> Result<()> {
+        let (file, names) = split(&self.arguments);
+        if names.is_empty() {
+            return Err(
+                Error::input("no secret is named").hint("`nodeforge secrets show` lists them")
+            );
+        }
+        let cluster = self.cluster.load(file)?;
+        for entry in Secrets::rotate(&cluster, names)? {
+            print(&format!("{} is new. {}\n", entry.name, consequence(&entry)))?;
+        }
+        ui.note(&format!("wrote {}", Secrets::path(&cluster).display()));
+        Ok(())
+    }
+}
+
+/// Names of secrets can have dots in them, files always do: the first is a file when there is one.
+fn split(arguments: &[String]) -> (Option<PathBuf>, &[String]) {
+    match arguments {
+        [first, names @ ..] if first.ends_with(".toml") && looks_like_file(first) => {
+            (Some(PathBuf::from(first)), names)
+        }
+        names => (None, names),
+    }
+}
+
+/// The roles whose nodes may hold the private part; all when there are none.
+fn roles(cluster: &Cluster, name: &str) -> Vec<String> {
+    let spec = cluster.profile.secrets.iter().find(|spec| spec.name == name);
+    spec.map(|spec| spec.roles.clone()).unwrap_or_default()
+}
+
+/// What to do about nodes that run with the old one.
+fn consequence(entry: &Entry) -> String {
+    let Entry { name, .. } = entry;
+    let reveal = format!("$(nodeforge secrets show --reveal {name})");
+    match entry.kind.as_str() {
+        "kubeadm-token" => format!(
+            "Nodes that have joined need nothing. Before a new image joins a running cluster, make \
+             it known on a control plane:\n  kubeadm token create {reveal} --ttl 24h"
+        ),
+        "ca" => "Nothing that the old one signed is trusted any more: build all nodes anew, or \
+                 follow\n  https://kubernetes.io/docs/tasks/tls/manual-rotation-of-ca-certificates/"
+            .into(),
+        "keypair" => "What the old one signed is not valid any more, such as tokens of service \
+                      accounts: build anew all nodes that hold it, at once"
+            .into(),
+        "wireguard" => "Nodes and peers with old and new keys do not understand each other: build \
+                        all nodes anew, and give the peers their new handouts"
+            .into(),
+        "seed" => "Every node gets another machine id when it is built anew, and with it another \
+                   DHCP lease"
+            .into(),
+        "ssh-host-key" => {
+            let host = name.strip_prefix("ssh_host_key/").unwrap_or(name);
+            format!(
+                "The node gets it when it is built anew, and `known_hosts` with it. Who knows the \
+                 old one:\n  ssh-keygen -R {host}"
+            )
+        }
+        _ => format!(
+            "Nodes that run keep the old one until they are built anew, or until you give it to \
+             them:\n  {reveal}\nThe token of a k3s server is changed there with `k3s token rotate`"
+        ),
+    }
+}
+
+fn unknown(name: &str) -> Error {
+    Error::input(format!("there is no secret `{name}`"))
+        .hint("`nodeforge secrets show` lists them; parts are `ca.cert`, `ca.key`, `pair.public`")
+}

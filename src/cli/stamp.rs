@@ -1,0 +1,160 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::place::disk_of;
+use super::ui::{Ui, bytes};
+use crate::config;
+use crate::disk::{Disk, Overlay};
+use crate::edit;
+use crate::emit;
+use crate::error::{Context, Error, Result};
+use crate::fs::Tree;
+use crate::image::{FsckPolicy, Image};
+use crate::inspect::users;
+use crate::plan::{self, Found, Single, User};
+use crate::progress::Progress as _;
+use crate::stamp;
+
+/// Make one node's image from any image, without a cluster file
+///
+/// IMAGE is a base as its publisher ships it, or a template or node that `build` made, in any format.
+/// It is not changed: OUT becomes a whole image of its own, with its own host name, machine id and SSH
+/// host keys (the last two on its first boot).
+#[derive(Debug, Args)]
+pub(super) struct Stamp {
+    /// The image to start from
+    image: PathBuf,
+
+    /// The node's host name
+    #[arg(long, value_name = "NAME")]
+    hostname: String,
+
+    /// The node's role, one of those in the image's own table
+    #[arg(long)]
+    role: Option<String>,
+
+    /// Who may log in; made when missing [default: the image's user number 1000]
+    #[arg(long)]
+    user: Option<String>,
+
+    /// A public key of that user's, or a file of them; may be given several times
+    #[arg(long = "ssh-key", value_name = "KEY|FILE")]
+    ssh_keys: Vec<String>,
+
+    /// Let that user use sudo without a password
+    #[arg(long)]
+    passwordless_sudo: bool,
+
+    /// A file of this machine, and where it goes in the image; may be given several times
+    #[arg(long = "file", value_name = "SRC:DST", value_parser = parse_file)]
+    files: Vec<(PathBuf, String)>,
+
+    /// The image to write: .img, .img.xz, .img.zst, .qcow2 or .vmdk
+    #[arg(short, long, value_name = "OUT")]
+    output: PathBuf,
+
+    /// Whether e2fsck must be content with the result
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
+    fsck: FsckPolicy,
+}
+
+impl Stamp {
+    pub(super) fn run(&self, ui: &Ui) -> Result<()> {
+        config::check_hostname(&self.hostname)?;
+        let format = emit::Alone::of(&self.output)?;
+        if self
+            .output
+            .canonicalize()
+            .is_ok_and(|out| self.image.canonicalize().is_ok_and(|it| it == out))
+        {
+            return Err(Error::input("the image is not changed: OUT must be another file"));
+        }
+        let files = self.files.iter().map(read_file).collect::<Result<Vec<_>>>()?;
+
+        ui.stage("stamping");
+        let base = edit::open_to_read(&disk_of(&self.image))?;
+        let overlay: Arc<dyn Disk> = Arc::new(Overlay::new(base));
+        let mut image = Image::open(Arc::clone(&overlay), stamp::clock()?)?;
+        let node = Single {
+            hostname: self.hostname.clone(),
+            role: self.role.clone(),
+            user: self.user(&image)?,
+            files,
+        };
+        let changes = plan::single(&node, &look(&image)?)?;
+        stamp::apply_to_image(&mut image, &changes)?;
+        image.verify()?;
+        image.fsck(self.fsck)?;
+        drop(image);
+
+        ui.stage("writing the image");
+        let written = emit::write_alone(format, &self.output, &*overlay)?;
+        ui.finish();
+        ui.note(&format!(
+            "`{}` is `{}`: {} on disk",
+            self.output.display(),
+            self.hostname,
+            bytes(written)
+        ));
+        Ok(())
+    }
+
+    /// Who may log in, if anybody was named or given a key.
+    fn user(&self, image: &Image) -> Result<Option<User>> {
+        let keys = self.ssh_keys.iter().map(|key| config::authorized_keys(key));
+        let ssh_authorized_keys: Vec<String> = keys.collect::<Result<Vec<_>>>()?.concat();
+        let name = match &self.user {
+            Some(name) => {
+                config::check_user_name(name)?;
+                name.clone()
+            }
+            None if ssh_authorized_keys.is_empty() && !self.passwordless_sudo => return Ok(None),
+            None => {
+                const FIRST: u32 = 1000;
+                let users = users(image)?;
+                let first = users.into_iter().find(|(_, user)| user.uid == FIRST);
+                let hint = "name one with `--user`; it is made when missing";
+                first.map(|(name, _)| name).ok_or_else(|| {
+                    Error::input("the image has no user number 1000 to log in as").hint(hint)
+                })?
+            }
+        };
+        let (password_hash, passwordless_sudo) = (None, self.passwordless_sudo);
+        Ok(Some(User { name, ssh_authorized_keys, password_hash, passwordless_sudo }))
+    }
+}
+
+/// What the image is.
+fn look(image: &Image) -> Result<Found> {
+    const ROLES_LIMIT: u64 = 1 << 20;
+    let has = |path: &str| Ok::<_, Error>(image.resolve(Path::new(path))?.is_some());
+    let roles = image.read(Path::new("/etc/nodeforge/roles"), ROLES_LIMIT)?;
+    Ok(Found {
+        roles: roles.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+        cloud_init: has("/etc/cloud")?,
+        wizard: has("/usr/lib/systemd/system/userconfig.service")?,
+        ssh: has("/usr/lib/systemd/system/ssh.service")?,
+    })
+}
+
+fn parse_file(text: &str) -> Result<(PathBuf, String), String> {
+    match text.rsplit_once(":/") {
+        Some((source, target)) if !source.is_empty() && !target.is_empty() => {
+            Ok((source.into(), format!("/{target}")))
+        }
+        _ => Err("a file is written SRC:/PATH/IN/THE/IMAGE".into()),
+    }
+}
+
+/// A file's place in the image, its bytes and its permission bits.
+fn read_file((source, target): &(PathBuf, String)) -> Result<(String, Vec<u8>, u32)> {
+    let context = || format!("reading `{}`", source.display());
+    let bytes =
+        fs::read(source).map_err(|error| Error::input(error.to_string())).context(context)?;
+    let mode = fs::metadata(source).context(context)?.permissions().mode() & 0o7777;
+    Ok((target.clone(), bytes, mode))
+}

@@ -1,0 +1,99 @@
+//! Which file, variable or default each value of a cluster came from.
+
+use toml::de::{DeTable, DeValue};
+
+use super::reader::{Reader, Span};
+use super::{Cluster, Setting};
+use crate::error::Place;
+
+/// A value of the cluster, and where it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValueOrigin {
+    /// `settings.pod_subnet`
+    pub key: String,
+    /// The value as it is written, shortened to one line.
+    pub value: String,
+    /// `home.toml:12`, `--set`, `$NODEFORGE__DISK__SIZE`, `default of the profile quickstart`.
+    pub from: String,
+}
+
+/// The values that files, environment and command line give, sorted by key.
+pub(super) fn given(reader: &Reader, root: &DeTable<'_>) -> Vec<ValueOrigin> {
+    let mut values = Vec::new();
+    walk(reader, "", root, &mut values);
+    values.sort_by(|one, other| one.key.cmp(&other.key));
+    values
+}
+
+/// The settings that keep the profile's default.
+pub(super) fn defaults(cluster: &Cluster) -> Vec<ValueOrigin> {
+    let from = format!("default of the profile {}", cluster.profile.name);
+    let is_given = |key: &str| cluster.origins.iter().any(|origin| origin.key == key);
+    let settings = cluster.settings.iter();
+    let settings = settings.map(|(name, setting)| (format!("settings.{name}"), setting));
+    settings
+        .filter(|(key, _)| !is_given(key))
+        .map(|(key, setting)| ValueOrigin { key, value: show(setting), from: from.clone() })
+        .collect()
+}
+
+fn walk(reader: &Reader, prefix: &str, table: &DeTable<'_>, values: &mut Vec<ValueOrigin>) {
+    for (name, value) in table {
+        let name = name.get_ref();
+        let key = if prefix.is_empty() { name.to_string() } else { format!("{prefix}.{name}") };
+        let (span, shown) = match value.get_ref() {
+            DeValue::Table(inner) if !is_secret(inner) => {
+                walk(reader, &key, inner, values);
+                continue;
+            }
+            // A list of tables stands in as many places as it has elements.
+            DeValue::Array(tables) if tables.iter().all(|it| it.get_ref().is_table()) => {
+                let Some(first) = tables.iter().next() else { continue };
+                (first.span(), format!("{} of [[{key}]]", tables.len()))
+            }
+            _ if name == "password_hash" => (value.span(), "…".to_owned()),
+            _ => (value.span(), shorten(reader.slice(&value.span()))),
+        };
+        values.push(ValueOrigin { key, value: shown, from: place(reader, &span) });
+    }
+}
+
+/// `{ file = "…" }` and `{ env = "…" }` are values, and not tables of some.
+fn is_secret(table: &DeTable<'_>) -> bool {
+    table.len() == 1
+        && table.iter().all(|(key, _)| matches!(key.get_ref().as_ref(), "file" | "env"))
+}
+
+fn place(reader: &Reader, span: &Span) -> String {
+    let Place { source, span, .. } = reader.place(span);
+    if source.name.starts_with(['-', '$']) {
+        return source.name.clone();
+    }
+    let before = source.text.get(..span.start).unwrap_or_default();
+    format!("{}:{}", source.name, before.matches('\n').count() + 1)
+}
+
+fn shorten(text: &str) -> String {
+    const MOST: usize = 60;
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.chars().count() <= MOST {
+        return line;
+    }
+    let start: String = line.chars().take(MOST).collect();
+    format!("{start}…")
+}
+
+/// A setting's value as a cluster file would have it; `…` for a secret.
+pub fn show(setting: &Setting) -> String {
+    match setting {
+        Setting::Absent => "(none)".into(),
+        Setting::Bool(switch) => switch.to_string(),
+        Setting::Int(number) => number.to_string(),
+        Setting::Secret(_) => "…".into(),
+        Setting::String(text) | Setting::Host(text) | Setting::Enum(text) => format!("{text:?}"),
+        Setting::Cidr(net) => format!("\"{net}\""),
+        Setting::Ip(address) => format!("\"{address}\""),
+        Setting::IpPool(first, last) => format!("\"{first}-{last}\""),
+        Setting::Path(path) => format!("\"{}\"", path.display()),
+    }
+}

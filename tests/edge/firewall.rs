@@ -1,0 +1,32 @@
+//! The edge's firewall, loaded by the kernel and scanned from outside and through the tunnel.
+
+use std::process::Command;
+
+use super::{HERE, built};
+
+#[test]
+fn only_what_the_edge_is_for_is_open() {
+    let temporary = tempfile::tempdir().expect("a folder");
+    let rules = built().root_of("edge", temporary.path()).join("etc/nodeforge/edge.nft");
+    let output = Command::new("unshare")
+        .args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
+        .arg(format!("{HERE}/scan"))
+        .arg(rules)
+        .output()
+        .expect("unshare starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\n{errors}");
+    println!("{said}");
+    assert_eq!(
+        said,
+        "outside 203.0.113.10 tcp 22 80 443 udp 56527
+outside 2001:db8:0:1::10 tcp 22 80 443 udp 56527
+tunnel 192.168.178.201 tcp 22 80 443 2379 6443 9100 10250 30080 udp 53 8472 56527
+tunnel fda8:a1db:5685::201 tcp 22 80 443 2379 6443 9100 10250 udp 53 8472 56527
+outside to a pod's node port: closed
+pod to outside: open
+kube-proxy's table: still there
+"
+    );
+}

@@ -1,0 +1,134 @@
+//! edge-k3s: four nodes from one build, what is in them, and two of them on a network.
+//!
+//! k3s itself is not to be had: the stand-in judges what it is given.
+
+mod boots;
+mod firewall;
+mod judges;
+mod nodes;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use super::support::{K3S, Person, Run};
+
+const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/edge");
+const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/edge-k3s");
+const HOMES: [&str; 3] = ["k3s-node1", "k3s-node2", "k3s-node3"];
+const NODES: [&str; 4] = ["k3s-node1", "k3s-node2", "k3s-node3", "edge"];
+
+/// edge-k3s with the stand-in baked, and with what that and the guests' own judges need.
+const PROFILE: &str = "description = \"edge-k3s without k3s\"
+extends = \"edge-k3s\"
+overlays = [\"k3s-stand-in\"]
+
+[packages]
+install = [\"iputils-ping\", \"openssl\", \"python3-yaml\"]
+";
+
+/// On the first boot's heels, in the two guests: their own judge.
+const JUDGE: &str = "
+[[node.files]]
+path = \"/etc/systemd/system/k8s-firstboot.service.d/90-judge.conf\"
+content = \"[Service]\\nExecStartPost=/usr/local/lib/judge\\n\"
+
+[[node.files]]
+path = \"/usr/local/lib/judge\"
+source = \"guest\"
+mode = \"0755\"
+
+# There is no time server.
+[[node.files]]
+path = \"/var/lib/nodeforge/firstboot/15-clock.done\"
+content = \"\"
+";
+
+/// Home's own way to the edge's public addresses; the line and the provider are one wire here.
+const LINE: &str = "
+[[node.files]]
+path = \"/etc/systemd/network/10-nodeforge.network.d/line.conf\"
+content = \"[Network]\\nAddress=203.0.113.66/24\\nAddress=2001:db8:0:1::66/64\\n\"
+";
+
+/// The example with its artifacts.
+struct Built {
+    folder: tempfile::TempDir,
+}
+
+impl Built {
+    fn path(&self, path: &str) -> PathBuf {
+        self.folder.path().join(path)
+    }
+
+    /// Copies what the tests read of a node's root into a folder.
+    fn root_of(&self, node: &str, into: &Path) -> PathBuf {
+        let root = into.join(node);
+        for (folder, parent) in
+            [("/etc", ""), ("/usr/lib/nodeforge", "usr/lib"), ("/var/lib/rancher", "var/lib")]
+        {
+            let parent = root.join(parent);
+            fs::create_dir_all(&parent).expect("a folder");
+            let source = format!("{}:{folder}", self.path(&format!("out/{node}.qcow2")).display());
+            // Not every node has all of them.
+            let mut ls = Command::new(env!("CARGO_BIN_EXE_nodeforge"));
+            if ls.args(["ls", &source]).output().expect("nodeforge starts").status.success() {
+                Run::new(["cp", "-r", &source, &format!("{}/", parent.display())]).succeeds();
+            }
+        }
+        root
+    }
+}
+
+/// Built once for all tests.
+fn built() -> &'static Built {
+    static BUILT: OnceLock<Built> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let built = Built { folder: cluster("") };
+        Run::new(["build", "--format", "qcow2"]).folder(built.folder.path()).succeeds();
+        built
+    })
+}
+
+/// The example's cluster with the stand-in, and with further lines of `[settings]`.
+fn cluster(settings: &str) -> tempfile::TempDir {
+    let folder = Person::me().folder();
+    let path = |name: &str| folder.path().join(name);
+    let mut text = fs::read_to_string(format!("{EXAMPLE}/cluster.toml")).expect("there");
+    let first = "gateway = [\"192.168.178.1\"]\ndns = [\"192.168.178.1\"]\n";
+    for (from, to) in [
+        ("profile = \"edge-k3s\"\n", "profile = \"./profile\"\n"),
+        ("size = \"8G\"\n", "size = \"3G\"\n"),
+        ("[settings]\n", &format!("[settings]\noffline = false\n{settings}\n")),
+        (first, &format!("{first}{JUDGE}{LINE}")),
+        (
+            "hostname = \"edge\"\n",
+            &format!(
+                "hostname = \"edge\"\naddresses = [\"203.0.113.10/24\", \"2001:db8:0:1::10/64\"]\n{JUDGE}"
+            ),
+        ),
+    ] {
+        assert!(text.contains(from), "{from}");
+        text = text.replacen(from, to, 1);
+    }
+    fs::write(path("cluster.toml"), text).expect("written");
+    fs::copy(format!("{EXAMPLE}/demo.pub"), path("demo.pub")).expect("copied");
+    fs::copy(format!("{HERE}/guest"), path("guest")).expect("copied");
+    let bin = path("profile/overlays/k3s-stand-in/usr/local/bin");
+    fs::create_dir_all(&bin).expect("a folder");
+    fs::copy(K3S, bin.join("k3s")).expect("copied");
+    fs::write(path("profile/profile.toml"), PROFILE).expect("written");
+    folder
+}
+
+/// The names of files in a folder, sorted.
+fn names(folder: &Path) -> Vec<String> {
+    let entries =
+        fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}

@@ -1,0 +1,181 @@
+//! A cluster of three, built with one command. What Kubernetes' publishers would serve comes from
+//! loopback: signed repositories and downloads of programs that stand in for theirs. The base is
+//! Debian's, of the machine that tests.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use super::super::support::{Authority, Gpg, Key, Repository, Run, Server, Style, checksum, tool};
+
+const KUBEADM: &str = include_str!("programs/kubeadm");
+const KUBECTL: &str = include_str!("programs/kubectl");
+const HELM: &str = include_str!("programs/helm");
+pub(crate) const AGE_KEY: &str =
+    "AGE-SECRET-KEY-1QQPQZQ0NEARLYREALBUTNOT0QQPQZQ0NEARLYREALBUTNOT0QQPQZQ0N";
+pub(crate) const GIT_TOKEN: &str = "github_pat_11NOTREAL0NOTREAL0NOTREAL0";
+pub(crate) const NODES: [&str; 3] = ["controlplane", "controlplane1", "node0"];
+
+pub(crate) struct Built {
+    pub(crate) folder: tempfile::TempDir,
+}
+
+impl Built {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn image(&self, node: &str) -> PathBuf {
+        self.path(&format!("out/{node}.img"))
+    }
+
+    /// A file of an image, as nodeforge reads it.
+    pub(crate) fn cat(&self, node: &str, path: &str) -> String {
+        let place = format!("{}:{path}", self.image(node).display());
+        Run::new(["cat", &place]).succeeds().stdout_text()
+    }
+}
+
+/// Built once for all tests.
+pub(crate) fn built() -> &'static Built {
+    static BUILT: OnceLock<Built> = OnceLock::new();
+    BUILT.get_or_init(build)
+}
+
+fn service(command: &str) -> String {
+    format!("[Service]\nExecStart={command}\n[Install]\nWantedBy=multi-user.target\n")
+}
+
+fn publish(server: &Server, gpg: &Gpg, key: &Key) {
+    let kubernetes = Repository::new(Style::Flat);
+    let idle = service("/usr/bin/sleep infinity");
+    let api = service("/usr/bin/kubeadm serve");
+    for version in ["1.34.2-1.1", "1.35.0-1.1"] {
+        kubernetes
+            .add_files(
+                "kubelet",
+                version,
+                "",
+                &[("/usr/lib/systemd/system/kubelet.service", &idle, "644")],
+            )
+            .add_files("kubectl", version, "", &[("/usr/bin/kubectl", KUBECTL, "755")])
+            .add_files(
+                "kubeadm",
+                version,
+                "python3-minimal, python3, python3-yaml, cri-tools",
+                &[
+                    ("/usr/bin/kubeadm", KUBEADM, "755"),
+                    ("/usr/lib/systemd/system/kube-apiserver-stand-in.service", &api, "644"),
+                ],
+            );
+    }
+    let crictl = "#!/bin/sh\nexec systemctl --quiet is-active crio.service\n";
+    kubernetes.add_files("cri-tools", "1.34.0-1.1", "", &[("/usr/bin/crictl", crictl, "755")]);
+    kubernetes.publish(gpg, key, server, "/kubernetes");
+    server.put("/kubernetes/Release.key", gpg.public(key));
+
+    let runtime = Repository::new(Style::Flat);
+    let skopeo = "#!/bin/sh\necho \"skopeo-stand-in: $*\" >/dev/console\n";
+    runtime
+        .add_files(
+            "cri-o",
+            "1.34.2-1.1",
+            "",
+            &[("/usr/lib/systemd/system/crio.service", &idle, "644")],
+        )
+        // Newer than Debian's own.
+        .add_files("skopeo", "99:1.0", "", &[("/usr/bin/skopeo", skopeo, "755")]);
+    runtime.publish(gpg, key, server, "/cri-o");
+    server.put("/cri-o/Release.key", gpg.public(key));
+}
+
+/// An archive of files, compressed with `option`.
+fn archive(folder: &std::path::Path, option: &str, files: &[(&str, &str)]) -> Vec<u8> {
+    let tree = folder.join("tree");
+    for (path, text) in files {
+        let path = tree.join(path);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        fs::write(path, text).expect("written");
+    }
+    let file = folder.join("archive");
+    let names = files.iter().map(|(path, _)| path.split('/').next().expect("a name"));
+    let mut arguments = vec![option.to_owned(), file.display().to_string()];
+    arguments.extend(["-C".to_owned(), tree.display().to_string()]);
+    arguments.extend(names.map(str::to_owned));
+    tool("tar", arguments);
+    fs::read(file).expect("readable")
+}
+
+fn build() -> Built {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let gpg = Gpg::new();
+    let key = gpg.key("ed25519");
+    let authority = Authority::new();
+    let (plain, secure) = (Server::http(), Server::https(&authority));
+    publish(&plain, &gpg, &key);
+    let put = |name: &str, bytes: &[u8]| {
+        secure.put(name, bytes);
+        fs::write(path("summed"), bytes).expect("written");
+        checksum("sha256sum", &path("summed"))
+    };
+    let helm = archive(folder.path(), "-czf", &[("linux-amd64/helm", HELM)]);
+    let sum = put("/helm/helm-v3.19.2-linux-amd64.tar.gz", &helm);
+    let sums = format!("{sum}  helm-v3.19.2-linux-amd64.tar.gz\n");
+    secure.put("/helm/helm-v3.19.2-linux-amd64.tar.gz.sha256sum", sums);
+    let gateway = put("/gateway/v1.3.0/standard-install.yaml", b"kind: CustomResourceDefinition\n");
+    let cilium = put("/cilium.tgz", b"a chart");
+    let flux = put("/flux-operator.tgz", b"another chart");
+    let list = r#"[{"RepoTags":["registry.k8s.io/pause:3.10.1","quay.io/cilium/cilium:v1.18.4"]}]"#;
+    let images = put("/images.tar", &archive(folder.path(), "-cf", &[("manifest.json", list)]));
+
+    let source = |name: &str| {
+        format!(
+            "[[apt_source]]\nname = \"{name}\"\nuris = [\"{}\"]\nsuites = [\"/\"]\nkey_url = \"{}\"\n\
+             fingerprint = \"{}\"\n",
+            plain.url(&format!("/{name}")),
+            plain.url(&format!("/{name}/Release.key")),
+            key.fingerprint
+        )
+    };
+    fs::create_dir(path("own")).expect("made");
+    let profile = format!(
+        "description = \"a test\"\nextends = \"rpi5-kubeadm\"\n{}{}",
+        source("kubernetes"),
+        source("cri-o")
+    );
+    fs::write(path("own/profile.toml"), profile).expect("written");
+    fs::write(path("keys.txt"), format!("# created: today\n{AGE_KEY}\n")).expect("written");
+    fs::write(path("git-token"), GIT_TOKEN).expect("written");
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/rpi5-kubeadm");
+    fs::copy(format!("{example}/demo.pub"), path("demo.pub")).expect("copied");
+    let settings = format!(
+        "[settings]\nage_key = {{ file = \"keys.txt\" }}\nflux_private = true\n\
+         flux_git_token = {{ file = \"git-token\" }}\noffline = true\n\
+         helm_mirror = \"{0}/helm\"\ngateway_api_mirror = \"{0}/gateway\"\n\
+         gateway_api_sha256 = \"{gateway}\"\ncilium_chart = \"{0}/cilium.tgz\"\n\
+         cilium_chart_sha256 = \"{cilium}\"\nflux_operator_chart = \"{0}/flux-operator.tgz\"\n\
+         flux_operator_chart_sha256 = \"{flux}\"\nimages = \"{0}/images.tar\"\n\
+         images_sha256 = \"{images}\"\n",
+        secure.url("")
+    );
+    // Nobody tells these machines the time.
+    let unit = "[[files]]\npath = \"/etc/systemd/system/k8s-firstboot.service.d/test.conf\"\n\
+                content = \"[Service]\\nEnvironment=NODEFORGE_CLOCK_WAIT=1 NODEFORGE_API_WAIT=20\\n\"\n";
+    let cluster = fs::read_to_string(format!("{example}/cluster.toml")).expect("readable");
+    let cluster = cluster
+        .replace("profile = \"rpi5-kubeadm\"", "profile = \"./own\"")
+        .replace("sops = false\n", "")
+        .replace("[settings]\n", &settings)
+        .replace("size = \"8G\"", "size = \"3G\"")
+        .replace(
+            "[disk]\n",
+            &format!("[base]\nbootstrap = {{ suite = \"trixie\", arch = \"amd64\", layout = \"uefi\" }}\n{unit}[disk]\n"),
+        );
+    fs::write(path("cluster.toml"), cluster).expect("written");
+    Run::new(["build"])
+        .folder(folder.path())
+        .env("SSL_CERT_FILE", authority.certificate())
+        .succeeds();
+    Built { folder }
+}

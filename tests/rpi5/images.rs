@@ -1,0 +1,162 @@
+//! What is in the images, judged by openssl, Python's YAML and kubeadm's rules.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Command;
+
+use super::super::support::{Run, tool};
+use super::built::{AGE_KEY, Built, GIT_TOKEN, NODES, built};
+
+const AUTHORITIES: [&str; 3] = ["ca", "front-proxy-ca", "etcd/ca"];
+
+/// Writes a file of an image where tools can read it.
+fn taken(built: &Built, node: &str, path: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(file.path(), built.cat(node, path)).expect("written");
+    file
+}
+
+#[test]
+fn kubeadm_takes_its_configuration() {
+    let kubeadm = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rpi5/programs/kubeadm");
+    for (node, name) in [
+        ("controlplane", "kubeadm-init"),
+        ("controlplane1", "kubeadm-join"),
+        ("node0", "kubeadm-join"),
+    ] {
+        let file = taken(built(), node, &format!("/root/kubeadm/{name}.yaml"));
+        let path = file.path().display().to_string();
+        assert_eq!(tool("python3", [kubeadm, "config", "validate", "--config", &path]), "ok\n");
+    }
+}
+
+#[test]
+fn every_other_file_of_yaml_is_one() {
+    for path in [
+        "/etc/nodeforge/cilium/values.yaml",
+        "/etc/nodeforge/cilium/lan.yaml",
+        "/etc/nodeforge/flux-instance.yaml",
+    ] {
+        let file = taken(built(), "controlplane", path);
+        let script = "import sys, yaml; print(len(list(yaml.safe_load_all(open(sys.argv[1])))))";
+        tool("python3", ["-c".as_ref(), script.as_ref(), file.path().as_os_str()]);
+    }
+    let flux = built().cat("controlplane", "/etc/nodeforge/flux-instance.yaml");
+    assert!(flux.contains("provider: sops") && flux.contains("pullSecret: flux-git"), "{flux}");
+}
+
+#[test]
+fn authorities_are_the_same_on_all_control_planes_and_pinned_by_whoever_joins() {
+    let built = built();
+    for name in AUTHORITIES {
+        let path = format!("/etc/nodeforge/pki/{name}.crt");
+        let certificate = taken(built, "controlplane", &path);
+        let certificate = certificate.path().as_os_str();
+        tool(
+            "openssl",
+            [
+                "verify".as_ref(),
+                "-x509_strict".as_ref(),
+                "-CAfile".as_ref(),
+                certificate,
+                certificate,
+            ],
+        );
+        let key = taken(built, "controlplane1", &format!("/etc/nodeforge/pki/{name}.key"));
+        let of_key = tool(
+            "openssl",
+            ["pkey".as_ref(), "-pubout".as_ref(), "-in".as_ref(), key.path().as_os_str()],
+        );
+        let of_certificate = tool(
+            "openssl",
+            ["x509".as_ref(), "-noout".as_ref(), "-pubkey".as_ref(), "-in".as_ref(), certificate],
+        );
+        assert_eq!(of_key, of_certificate, "{name}");
+    }
+    let authority = taken(built, "controlplane", "/etc/nodeforge/pki/ca.crt");
+    let script =
+        "openssl x509 -noout -pubkey -in \"$0\" | openssl pkey -pubin -outform DER | sha256sum";
+    let hash = tool("sh", ["-c".as_ref(), script.as_ref(), authority.path().as_os_str()]);
+    let hash = hash.split_whitespace().next().expect("a hash");
+    for node in ["controlplane1", "node0"] {
+        let join = built.cat(node, "/root/kubeadm/kubeadm-join.yaml");
+        assert!(join.contains(&format!("caCertHashes: [\"sha256:{hash}\"]")), "{join}");
+    }
+    for node in NODES {
+        let hosts = built.cat(node, "/etc/hosts");
+        assert!(hosts.contains("192.168.1.10 k8s-api.home.arpa\n"), "{hosts}");
+    }
+}
+
+#[test]
+fn packages_are_of_their_version_and_held() {
+    let status = built().cat("node0", "/var/lib/dpkg/status");
+    for name in ["kubeadm", "kubectl", "kubelet"] {
+        let stanza = status.split("\n\n").find(|it| it.starts_with(&format!("Package: {name}\n")));
+        let stanza = stanza.expect("installed");
+        assert!(stanza.contains("\nStatus: hold ok installed\n"), "{stanza}");
+        assert!(stanza.contains("\nVersion: 1.34.2-1.1\n"), "{stanza}");
+    }
+}
+
+/// The private values of the store, each as a line that would be found in a file.
+fn secrets(built: &Built) -> Vec<(String, String)> {
+    let text = fs::read_to_string(built.path("nodeforge.secrets")).expect("readable");
+    let store: toml::Table = text.parse().expect("TOML");
+    let mut found = vec![
+        ("age key".to_owned(), AGE_KEY.to_owned()),
+        ("git token".to_owned(), GIT_TOKEN.to_owned()),
+        ("seed".to_owned(), store["seed"]["value"].as_str().expect("text").to_owned()),
+    ];
+    let mut add = |name: String, value: &str| {
+        // Of a PEM file, the line in the middle: those around it look alike in every key.
+        let lines: Vec<_> = value.lines().filter(|line| !line.starts_with("-----")).collect();
+        found.push((name, lines[lines.len() / 2].to_owned()));
+    };
+    for (name, secret) in store["secrets"].as_table().expect("a table") {
+        add(name.clone(), secret["value"].as_str().expect("text"));
+    }
+    for (host, key) in store["ssh_host_keys"].as_table().expect("a table") {
+        add(format!("host key of {host}"), key["private"].as_str().expect("text"));
+    }
+    assert!(found.len() >= 11 && found.iter().all(|(_, text)| text.len() >= 16), "{}", found.len());
+    found
+}
+
+/// The secrets whose bytes are somewhere in an image, free space included.
+fn found_in(built: &Built, image: &std::path::Path) -> BTreeSet<String> {
+    let found = secrets(built).into_iter().filter(|(_, text)| {
+        let status = Command::new("grep").args(["-qaF", "-e", text]).arg(image).status();
+        status.expect("grep starts").success()
+    });
+    found.map(|(name, _)| name).collect()
+}
+
+#[test]
+fn a_worker_holds_its_token_and_its_own_host_key_and_no_other_secret() {
+    let built = built();
+    let own = ["host key of node0", "kubeadm_token"].map(str::to_owned);
+    assert_eq!(found_in(built, &built.image("node0")), own.into());
+    let replica = found_in(built, &built.image("controlplane1"));
+    assert!(replica.contains("ca") && replica.contains("service_account"), "{replica:?}");
+    assert!(!replica.contains("age key") && !replica.contains("git token"), "{replica:?}");
+    let first = found_in(built, &built.image("controlplane"));
+    assert!(first.contains("age key") && first.contains("git token"), "{first:?}");
+    assert!(!first.contains("seed"), "{first:?}");
+    // No file that only control planes have is there at all.
+    let worker = built.image("node0");
+    for path in ["/etc/nodeforge/pki", "/root/keys.txt", "/etc/kubernetes/pki"] {
+        Run::new(["ls", &format!("{}:{path}", worker.display())]).fails();
+    }
+}
+
+#[test]
+fn the_prepared_base_holds_no_secret() {
+    let built = built();
+    // All that went in is in the cache: nothing is asked for.
+    let said = Run::new(["prepare", "--json", "--offline"]).folder(built.folder.path()).succeeds();
+    let said: serde_json::Value = serde_json::from_str(&said.stdout_text()).expect("JSON");
+    let image = std::path::Path::new(said["path"].as_str().expect("a path"));
+    let image = if image.is_dir() { image.join("disk.img") } else { image.to_owned() };
+    assert_eq!(found_in(built, &image), BTreeSet::new());
+}

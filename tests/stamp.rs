@@ -1,0 +1,89 @@
+//! `nodeforge stamp`: one node from any image, without a cluster file.
+
+use std::fs;
+
+use super::support::tool;
+use super::tools::Fixture;
+
+const KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJqRRKt7qZ+7PAkXhbpA1tWiPCsw4oM/WAAYKXuoXMQS me@laptop";
+
+#[test]
+fn every_format_holds_the_same_node() {
+    let fixture = Fixture::new();
+    let before = fs::read(fixture.path("node.img")).expect("the image");
+    fixture.write("motd", "hello\n");
+    for name in ["a.img", "a.img.xz", "a.img.zst", "a.qcow2", "a.vmdk"] {
+        let arguments = ["stamp", "node.img", "--hostname", "server7", "--role", "agent"];
+        let more =
+            ["--ssh-key", KEY, "--passwordless-sudo", "--file", "motd:/etc/motd", "-o", name];
+        fixture.run(arguments.into_iter().chain(more)).succeeds();
+        let cat = |path: &str| {
+            let place = format!("{name}:{path}");
+            fixture.run(["cat", &place]).succeeds().stdout_text()
+        };
+        assert_eq!(cat("/etc/hostname"), "server7\n");
+        assert_eq!(cat("/etc/machine-id"), "uninitialized\n");
+        assert_eq!(cat("/etc/motd"), "hello\n");
+        assert_eq!(cat("/home/pi/.ssh/authorized_keys"), format!("{KEY}\n"));
+        let roles = cat("/etc/nodeforge/roles");
+        assert_eq!(roles.lines().next(), Some("server7 agent 10-identity 20-report"));
+        assert_eq!(fixture.json(["inspect", "--json", name])["nodeforge"]["role"], "agent");
+    }
+    assert!(fs::read(fixture.path("node.img")).expect("the image") == before, "the base changed");
+    fixture.judge("a.img");
+    for (format, name) in [("qcow2", "a.qcow2"), ("vmdk", "a.vmdk")] {
+        let (image, raw) = (fixture.path(name), fixture.path("a.img"));
+        let (image, raw) = (image.to_str().expect("UTF-8"), raw.to_str().expect("UTF-8"));
+        tool("qemu-img", ["compare", "-f", format, "-F", "raw", image, raw]);
+    }
+}
+
+#[test]
+fn the_same_words_give_the_same_bits() {
+    let fixture = Fixture::new();
+    for name in ["a.img", "b.img"] {
+        fixture.run(["stamp", "node.img", "--hostname", "db", "-o", name]).succeeds();
+    }
+    let read = |name: &str| fs::read(fixture.path(name)).expect("an image");
+    assert!(read("a.img") == read("b.img"));
+}
+
+#[test]
+fn mistakes_are_said_and_leave_nothing() {
+    let fixture = Fixture::new();
+    let cases: [(&[&str], &str); 6] = [
+        (
+            &["--hostname", "DB", "-o", "a.img"],
+            "error: `DB` is no host name: `D` is a capital letter\n",
+        ),
+        (
+            &["--hostname", "db", "-o", "a.iso"],
+            "error: `a.iso` does not say which format it shall have\n\
+             hint: let it end in .img, .img.xz, .img.zst, .qcow2 or .vmdk\n",
+        ),
+        (
+            &["--hostname", "db", "-o", "node.img"],
+            "error: the image is not changed: OUT must be another file\n",
+        ),
+        (
+            &["--hostname", "db", "--role", "boss", "-o", "a.img"],
+            "stamping\nerror: the image has no role `boss`\nhint: its roles are agent, server\n",
+        ),
+        (
+            &["--hostname", "db", "--user", "Me", "-o", "a.img"],
+            "stamping\nerror: `Me` is no login name\nhint: a login name is a letter and then letters, digits, \
+             `-` or `_`, all in lower case\n",
+        ),
+        (
+            &["--hostname", "db", "--file", "gone:/etc/x", "-o", "a.img"],
+            "error: reading `gone`: No such file or directory (os error 2)\n",
+        ),
+    ];
+    for (arguments, expected) in cases {
+        let run = fixture.run(["stamp", "node.img"].iter().chain(arguments));
+        assert_eq!(run.exits(2).stderr_text(), expected);
+        assert!(!fixture.path("a.img").exists());
+    }
+    fixture.judge("node.img");
+}

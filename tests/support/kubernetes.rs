@@ -1,0 +1,20 @@
+use std::path::PathBuf;
+
+use super::{python_tool, tool};
+
+/// Stands in for k3s, and judges what it is given.
+pub(crate) const K3S: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/k3s");
+
+/// Wants every object in the files to be one that Kubernetes 1.34, or the definition of its kind,
+/// knows.
+#[track_caller]
+pub(crate) fn resources_are_known(files: &[PathBuf]) {
+    let judge = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/resources.py");
+    let mut command = vec![PathBuf::from(judge)];
+    command.extend(files.iter().cloned());
+    let built_in = tool("python3", command);
+    let validate = python_tool("kubernetes-validate==1.34.1", "kubernetes-validate");
+    let mut arguments = vec!["-k", "1.34", "--strict", "--quiet"];
+    arguments.extend(built_in.lines());
+    tool(validate.to_str().expect("UTF-8"), arguments);
+}
