@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, fcntl_lock, flock};
 use rustix::io::Errno;
@@ -16,13 +18,23 @@ pub(super) fn claim(path: &Path, file: &File) -> Result<Option<File>> {
     }
     // QEMU takes record locks. Ours must not stay one: it would go with the first close of any of
     // this process's descriptors of the file.
-    refuse_busy(path, fcntl_lock(file, FlockOperation::NonBlockingLockExclusive))?;
-    refuse_busy(path, fcntl_lock(file, FlockOperation::Unlock))?;
-    refuse_busy(path, flock(file, FlockOperation::NonBlockingLockExclusive))?;
+    refuse_busy(path, || fcntl_lock(file, FlockOperation::NonBlockingLockExclusive))?;
+    refuse_busy(path, || fcntl_lock(file, FlockOperation::Unlock))?;
+    refuse_busy(path, || flock(file, FlockOperation::NonBlockingLockExclusive))?;
     Ok(None)
 }
 
-fn refuse_busy(path: &Path, locked: rustix::io::Result<()>) -> Result<()> {
+/// How long somebody who just let go of the image may still seem to hold it: a program that was
+/// started meanwhile has its locks, too, until it is one.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+fn refuse_busy(path: &Path, lock: impl Fn() -> rustix::io::Result<()>) -> Result<()> {
+    let started = Instant::now();
+    let mut locked = lock();
+    while matches!(locked, Err(Errno::AGAIN | Errno::ACCESS)) && started.elapsed() < PATIENCE {
+        thread::sleep(PATIENCE / 50);
+        locked = lock();
+    }
     match locked {
         // Some network file systems have no locks: nobody can be asked there.
         Ok(()) | Err(Errno::NOLCK | Errno::NOTSUP) => Ok(()),

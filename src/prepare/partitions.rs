@@ -34,6 +34,7 @@ pub(crate) struct FirmwarePart {
 }
 
 /// The parts of a disk that its programs expect to see.
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 pub(super) struct Parts {
     pub root: Place,
     pub firmware: Vec<FirmwarePart>,

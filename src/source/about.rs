@@ -41,6 +41,7 @@ pub struct Package {
     pub sha256: Option<String>,
 }
 
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 impl Package {
     /// `containerd:amd64=1.7.24~ds1-6+b4`, as apt-get takes it.
     pub(crate) fn exact(&self) -> String {
