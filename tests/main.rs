@@ -13,6 +13,7 @@ mod firstboot;
 mod flash;
 mod fusion;
 mod layers;
+mod planned;
 mod prepare;
 mod quickstart;
 mod rpi5;

@@ -8,7 +8,7 @@ use super::prepare::arch_of;
 use crate::config::{Base, Cluster};
 use crate::edit;
 use crate::error::Result;
-use crate::plan;
+use crate::plan::{self, Action, Change};
 use crate::progress::Progress;
 use crate::source::{Cache, Catalogue, Obtained, Options, Source, Supplies};
 
@@ -67,8 +67,11 @@ impl SourceArgs {
     ) -> Result<Supplies> {
         let catalogue = self.catalogue()?;
         let changes = plan::prepare(cluster)?;
-        self.source(cache, &catalogue, &cluster.directory, update, progress)
-            .supply(&changes, arch_of(base)?)
+        // An image is not looked into for nothing.
+        let depends =
+            |change: &Change| matches!(change.action, Action::Download { arch: Some(_), .. });
+        let arch = if changes.iter().any(depends) { Some(arch_of(base)?) } else { None };
+        self.source(cache, &catalogue, &cluster.directory, update, progress).supply(&changes, arch)
     }
 
     /// An image of the catalogue, without a cluster.

@@ -46,9 +46,9 @@ pub struct Supply {
 }
 
 impl Source<'_> {
-    /// Fetches what `changes` name, as the lock file pins it, for images of `arch`. The lock file
-    /// is written when something is new.
-    pub fn supply(&self, changes: &[Change], arch: Arch) -> Result<Supplies> {
+    /// Fetches what `changes` name, as the lock file pins it, for images of `arch`; `None` will do
+    /// when no change is for one processor alone. The lock file is written when something is new.
+    pub fn supply(&self, changes: &[Change], arch: Option<Arch>) -> Result<Supplies> {
         let path = Lock::path(self.directory);
         let before = Lock::load(&path)?;
         let mut lock = before.clone();
@@ -76,7 +76,7 @@ impl Source<'_> {
                     lock.keys.push(key);
                     supplies.all.push(supply);
                 }
-                Action::Download { arch: Some(wanted), .. } if *wanted != arch => {}
+                Action::Download { arch: Some(wanted), .. } if Some(*wanted) != arch => {}
                 Action::Download { url, checksum, path, mode, .. } => {
                     let known = before.artifacts.iter().find(|it| it.url == *url);
                     let (artifact, supply) =
