@@ -77,7 +77,7 @@ fn mistakes_are_said_and_leave_nothing() {
         ),
         (
             &["--hostname", "db", "--file", "gone:/etc/x", "-o", "a.img"],
-            "error: reading `gone`: No such file or directory (os error 2)\n",
+            "error: reading `gone`\n  cause: No such file or directory (os error 2)\n",
         ),
     ];
     for (arguments, expected) in cases {

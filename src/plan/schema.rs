@@ -56,7 +56,13 @@ pub fn schema() -> Value {
     let node = object(&[("hostname", &text), ("changes", &changes)]);
     let nodes = json!({ "type": "array", "items": node });
     let handouts = json!({ "type": "array", "items": object(&join(&path, &content)) });
-    let mut schema = object(&[("prepare", &changes), ("nodes", &nodes), ("handouts", &handouts)]);
+    let sandbox = json!({ "enum": ["loop", "userns", "none"] });
+    let mut schema = object(&[
+        ("prepare", &changes),
+        ("sandbox", &sandbox),
+        ("nodes", &nodes),
+        ("handouts", &handouts),
+    ]);
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
     schema["title"] = "nodeforge plan --json".into();
     schema["$defs"] = json!({ "change": { "oneOf": actions } });
@@ -71,7 +77,7 @@ fn action(name: &str, keys: &[Key<'_>]) -> Value {
         "additionalProperties": false,
         "required": ["kind"],
         "properties": {
-            "kind": { "enum": ["nodeforge", "profile", "overlay", "role", "cluster-file"] },
+            "kind": { "enum": ["nodeforge", "profile", "overlay", "role", "cluster-file", "command-line"] },
             "name": { "type": "string" },
         },
     });
