@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use regex::bytes::Regex;
 
-use super::{Image, TEXT_LIMIT, find_parts, read_table};
+use super::{Image, TEXT_LIMIT, survey};
 use crate::error::{Error, Result};
 use crate::fs::{FileType, Tree};
 use crate::table::{self, DiskId, Scheme};
@@ -39,8 +39,9 @@ impl Image {
             self.rename_partitions(*old, new)?;
         }
         table::set_disk_id(&*self.disk, id)?;
-        self.table = read_table(&*self.disk)?;
-        for (part, now) in self.parts.iter_mut().zip(find_parts(&self.disk, self.table.as_ref())?) {
+        let (table, parts) = survey(&self.disk)?;
+        self.table = table;
+        for (part, now) in self.parts.iter_mut().zip(parts) {
             part.partition = now.partition;
         }
         Ok(())

@@ -131,15 +131,8 @@ fn forget_own_name(tree: &mut dyn Tree) -> Result<()> {
 /// A text file of at most 64 KiB; `None` when it is missing, larger or no text.
 fn read_small(tree: &dyn Tree, path: &Path) -> Result<Option<String>> {
     let is_small = |it: &crate::fs::Metadata| it.file_type == FileType::File && it.size <= 1 << 16;
-    let Some(metadata) = tree.metadata(path)?.filter(is_small) else { return Ok(None) };
-    let mut bytes = vec![0; usize::try_from(metadata.size).expect("at most 64 KiB")];
-    let mut done = 0;
-    while done < bytes.len() {
-        match tree.read_at(path, done as u64, &mut bytes[done..])? {
-            0 => break,
-            read => done += read,
-        }
+    if !tree.metadata(path)?.as_ref().is_some_and(is_small) {
+        return Ok(None);
     }
-    bytes.truncate(done);
-    Ok(String::from_utf8(bytes).ok())
+    Ok(tree.read(path, 1 << 16)?.and_then(|bytes| String::from_utf8(bytes).ok()))
 }

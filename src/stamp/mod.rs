@@ -37,6 +37,13 @@ pub fn clock() -> Result<i64> {
 /// Every kind of change but packages and growing the disk: those need the sandbox and belong to
 /// `prepare`, which leaves them out of what it hands on.
 pub fn apply(tree: &mut dyn Tree, changes: &[Change]) -> Result<()> {
+    apply_each(tree, changes)
+}
+
+fn apply_each<'a>(
+    tree: &mut dyn Tree,
+    changes: impl IntoIterator<Item = &'a Change>,
+) -> Result<()> {
     for change in changes {
         apply_one(tree, &change.action)
             .context(|| format!("{} (asked for by {})", title(&change.action), change.origin))?;
@@ -49,8 +56,7 @@ pub fn apply(tree: &mut dyn Tree, changes: &[Change]) -> Result<()> {
 pub fn apply_to_image(image: &mut Image, changes: &[Change]) -> Result<()> {
     let is_disk_id = |change: &&Change| matches!(change.action, Action::DiskId { .. });
     let (disk, files): (Vec<&Change>, Vec<&Change>) = changes.iter().partition(is_disk_id);
-    let files: Vec<Change> = files.into_iter().cloned().collect();
-    apply(image, &files)?;
+    apply_each(image, files)?;
     for change in disk {
         let (Action::DiskId { id }, Some(table)) = (&change.action, image.table()) else {
             continue;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use super::support::{K3S, Person, Run};
+use super::support::{K3S, Person, Run, names};
 
 const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/edge");
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/edge-k3s");
@@ -120,15 +120,4 @@ fn cluster(settings: &str) -> tempfile::TempDir {
     fs::copy(K3S, bin.join("k3s")).expect("copied");
     fs::write(path("profile/profile.toml"), PROFILE).expect("written");
     folder
-}
-
-/// The names of files in a folder, sorted.
-fn names(folder: &Path) -> Vec<String> {
-    let entries =
-        fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    let mut names: Vec<_> = entries
-        .map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned())
-        .collect();
-    names.sort();
-    names
 }

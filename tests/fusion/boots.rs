@@ -8,15 +8,12 @@ use super::{HERE, built, in_a_home_of_its_own};
 fn clones_boot_register_join_and_follow_the_prefix() {
     let built = built();
     let scratch = tempfile::tempdir().expect("a folder");
-    let output = in_a_home_of_its_own()
-        .arg(format!("{HERE}/vms"))
-        .arg(env!("CARGO_BIN_EXE_nodeforge"))
-        .arg(built.path("out"))
-        .arg(scratch.path())
-        .output()
-        .expect("unshare starts");
-    let said = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}\n{errors}");
-    println!("{said}");
+    in_a_home_of_its_own(
+        &format!("{HERE}/vms"),
+        &[
+            env!("CARGO_BIN_EXE_nodeforge").as_ref(),
+            built.path("out").as_os_str(),
+            scratch.path().as_os_str(),
+        ],
+    );
 }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use super::support::{K3S, Person, Run, tool};
+use super::support::{K3S, Person, Run, in_a_home_of_its_own, names, tool};
 
 const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fusion");
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/fusion-k3s/cluster.toml");
@@ -123,27 +123,6 @@ fn cluster(settings: &[&str]) -> tempfile::TempDir {
 fn plan(folder: &Path) -> serde_json::Value {
     let stdout = Run::new(["plan", "--json"]).folder(folder).succeeds().stdout_text();
     serde_json::from_str(&stdout).expect("JSON")
-}
-
-/// The names of files in a folder, sorted.
-fn names(folder: &Path) -> Vec<String> {
-    let entries =
-        fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    let mut names: Vec<_> = entries
-        .map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned())
-        .collect();
-    names.sort();
-    names
-}
-
-/// What runs a command as root of namespaces that end with it.
-fn in_a_home_of_its_own() -> Command {
-    let mut command = Command::new("unshare");
-    if !Person::i_am_root() {
-        command.arg("--map-root-user");
-    }
-    command.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
-    command
 }
 
 /// Runs the stand-in on a root, and wants it to be content.

@@ -23,13 +23,5 @@ fn nodes_find_their_addresses_register_them_and_follow_the_prefix() {
     fs::copy(built.path("out/hand-made-clones.txt"), folder.path().join("hand-made-clones.txt"))
         .expect("copied");
     fs::copy(K3S, folder.path().join("k3s")).expect("copied");
-    let output = in_a_home_of_its_own()
-        .arg(format!("{HERE}/lab"))
-        .arg(folder.path())
-        .output()
-        .expect("unshare starts");
-    let said = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}\n{errors}");
-    println!("{said}");
+    in_a_home_of_its_own(&format!("{HERE}/lab"), &[folder.path().as_os_str()]);
 }

@@ -1,5 +1,6 @@
 //! What the tests share: running the binary as somebody, and comparing exactly what it says.
 
+mod home;
 mod kubernetes;
 mod machine;
 mod node;
@@ -13,6 +14,7 @@ mod run;
 mod server;
 mod tools;
 
+pub(crate) use home::in_a_home_of_its_own;
 pub(crate) use kubernetes::{K3S, resources_are_known};
 pub(crate) use machine::{Arch, Machines};
 pub(crate) use node::{FIRSTBOOT, Node};
@@ -24,4 +26,4 @@ pub(crate) use python::python_tool;
 pub(crate) use repository::{Repository, Style};
 pub(crate) use run::Run;
 pub(crate) use server::{Authority, Fault, Server};
-pub(crate) use tools::{partitions, python, tool};
+pub(crate) use tools::{names, partitions, python, tool};

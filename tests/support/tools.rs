@@ -70,3 +70,14 @@ pub(crate) fn partitions(image: &Path) -> Vec<(u32, Range<u64>)> {
         })
         .collect()
 }
+
+/// The names of files in a folder, sorted.
+pub(crate) fn names(folder: &Path) -> Vec<String> {
+    let entries =
+        fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
