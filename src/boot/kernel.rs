@@ -18,7 +18,7 @@ const LONGEST: u64 = 4096;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Kernel {
     /// The compressed kernel.
-    pub(super) kernel: PathBuf,
+    pub(super) file: PathBuf,
     /// What it unpacks first.
     pub(super) initrd: PathBuf,
     /// Its arguments.
@@ -44,7 +44,7 @@ impl Kernel {
             Ok(outside)
         };
         Ok(Some(Self {
-            kernel: copy("vmlinuz")?,
+            file: copy("vmlinuz")?,
             initrd: copy("initrd.img")?,
             command_line: format!("{} console=ttyAMA0", line.trim()),
         }))

@@ -89,7 +89,7 @@ impl Machine {
             .arg("-no-reboot");
         match Kernel::take(&Image::open(disk::open(&disk)?, 0)?, folder.path())? {
             Some(own) => {
-                command.arg("-kernel").arg(own.kernel).arg("-initrd").arg(own.initrd);
+                command.arg("-kernel").arg(own.file).arg("-initrd").arg(own.initrd);
                 command.arg("-append").arg(own.command_line);
             }
             None => self.add_firmware(&mut command, folder.path())?,

@@ -97,6 +97,7 @@ impl Build {
         let jobs = self.jobs.unwrap_or_else(|| available_parallelism().map_or(1, usize::from));
 
         let secrets = Secrets::load_or_create(&cluster)?;
+        secrets.check_expiry(&cluster)?;
         // Every plan before any work: a template that does not render costs no evening.
         let plans = nodes
             .iter()
