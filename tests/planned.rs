@@ -115,10 +115,10 @@ fn planned_files_are_compared_with_whatever_the_base_has() {
     let output = format!("formats = [\"raw\"]\n{}", paths.map(file).concat());
     let machines = Machines::new(Arch::Amd64, &["server1"], &output);
     let said = machines.run(["plan", "--diff-base"]).succeeds().stdout_text();
-    let under = |path: &str| -> String {
+    let under = |path: &str| {
         let from = said.lines().skip_while(|line| !line.contains(&format!(" {path},")));
         let below = from.skip(1).take_while(|line| line.starts_with("    "));
-        below.map(|line| format!("{}\n", line.trim_start())).collect()
+        below.flat_map(|line| [line.trim_start(), "\n"]).collect::<String>()
     };
     let whole = "@@ -0,0 +1 @@\n+new\n";
     assert_eq!(
