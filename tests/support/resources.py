@@ -4,9 +4,9 @@
     resources.py FILE...
 
 The trees below are the parts in use of the definitions of the Tigera operator and Calico 3.31,
-MetalLB 0.15, cert-manager 1.19, Cilium 1.18, the Flux Operator and k3s 1.34's Helm controller, and of the values that charts take:
-Traefik 41.3 (values.schema.json), MetalLB 0.15 and cert-manager 1.19. A type stands for a value, a list for a list of its one
-element, a set for one of its words. Built-in kinds are for kubernetes-validate: they are listed, a
+MetalLB 0.15, cert-manager 1.19, Cilium 1.18, the Flux Operator and k3s 1.34's Helm controller, and
+of the values that charts take: Traefik 41.3 (values.schema.json), MetalLB 0.15 and cert-manager
+1.19. A type stands for a value, a list for a list of its one element, a set for one of its words. Built-in kinds are for kubernetes-validate: they are listed, a
 FILE a line.
 """
 
