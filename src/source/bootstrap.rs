@@ -12,6 +12,7 @@ use super::about::Package;
 use super::cache::{Cache, CachedImage, Made};
 use super::layout::{Layout, SECTOR};
 use super::{loader, raspberry_pi};
+use crate::clock;
 use crate::config::{Arch, Bootstrap, Layout as DiskLayout};
 use crate::digest::{hex, sha256};
 use crate::disk::{Raw, Slice};
@@ -21,7 +22,7 @@ use crate::plan::{Action, Change, Content, Origin, Owner, UnitState};
 use crate::prepare::mkfs::{Ext4, Place};
 use crate::prepare::sandbox::{self, Chroot, Emulator, Order};
 use crate::prepare::{
-    Job, LiveTree, Log, STATUS, Watcher, clock, failure, first_boot, generalise, installed,
+    Job, LiveTree, Log, STATUS, Watcher, failure, first_boot, generalise, installed,
 };
 use crate::progress::Progress;
 use crate::stamp;
@@ -77,7 +78,7 @@ pub fn bootstrap(
     if base.layout == DiskLayout::RaspberryPi && base.arch != Arch::Arm64 {
         return Err(Error::input("a Raspberry Pi is arm64, not amd64"));
     }
-    let from = serde_json::json!({
+    let mut from = serde_json::json!({
         "recipe": RECIPE,
         "suite": base.suite,
         "arch": base.arch.name(),
@@ -87,6 +88,9 @@ pub fn bootstrap(
         },
         "mirror": base.mirror,
     });
+    if let Some(clock) = clock::fixed()? {
+        from["source_date_epoch"] = clock.into();
+    }
     let key = hex(&sha256(from.to_string().as_bytes()));
     let log = cache.folder("logs")?.join(format!("bootstrap-{}.log", &key[..12]));
     cache.image("bases", &key, false, progress, |folder, disk| {
@@ -270,7 +274,7 @@ fn make_fat(layout: &Layout, disk: &Path, options: &[&str]) -> Result<Namespace>
         .context(|| "making the firmware's file system")?;
     let image = Arc::new(Raw::open_writable(disk)?);
     let range = part.start * SECTOR..(part.start + part.sectors) * SECTOR;
-    let fat = Fat::open(Arc::new(Slice::new(image, range)?), clock())?;
+    let fat = Fat::open(Arc::new(Slice::new(image, range)?), clock::now()?)?;
     Ok(Namespace::new(Box::new(fat)))
 }
 
@@ -309,7 +313,7 @@ impl RootJob {
         chroot.leave()?;
 
         progress.stage("writing the root file system");
-        self.ext4.make(&self.place, &root)?;
+        self.ext4.make(&self.place, &root, clock::now()?)?;
         Ok(installed(&status))
     }
 
