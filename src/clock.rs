@@ -11,11 +11,8 @@ pub(crate) fn fixed() -> Result<Option<i64>> {
     let Some(text) = std::env::var_os("SOURCE_DATE_EPOCH") else { return Ok(None) };
     let seconds = text.to_str().and_then(|text| text.parse().ok());
     seconds.map(Some).ok_or_else(|| {
-        Error::input(format!(
-            "SOURCE_DATE_EPOCH is `{}`, not a number of seconds",
-            text.display()
-        ))
-        .hint("it is seconds since 1970, as `date +%s` prints them")
+        Error::input(format!("SOURCE_DATE_EPOCH is `{}`, not a number of seconds", text.display()))
+            .hint("it is seconds since 1970, as `date +%s` prints them")
     })
 }
 

@@ -205,9 +205,8 @@ impl Cache {
             File::open(&new)?.sync_all()?;
             fs::rename(&new, &place)
         };
-        let made = make(&new).and_then(|()| {
-            publish().context(|| format!("moving a file to `{}`", place.display()))
-        });
+        let made = make(&new)
+            .and_then(|()| publish().context(|| format!("moving a file to `{}`", place.display())));
         if let Err(error) = made {
             // The first error is the news.
             drop(fs::remove_file(&new));

@@ -83,7 +83,10 @@ fn a_file_that_is_gone_when_it_is_asked_for_again() {
         assert!(said.contains("hint: run it again: it goes on after 100000 bytes"), "{said}");
         assert!(stand.kept().iter().all(|it| it.starts_with("downloads/")), "{:?}", stand.kept());
         stand.fetch_is("it", &raw);
-        assert_eq!(stand.server.requests("/image").last().expect("one").headers["range"], "bytes=100000-");
+        assert_eq!(
+            stand.server.requests("/image").last().expect("one").headers["range"],
+            "bytes=100000-"
+        );
     }
 }
 
