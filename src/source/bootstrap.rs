@@ -68,10 +68,11 @@ const NETWORK: &str = "[Match]\nName=en* eth*\n\n[Network]\nDHCP=yes\n";
 const FSCK_HOOK: &str = r#"mkdir -p "$1/etc/initramfs-tools/conf.d" &&
     echo FSTYPE=ext4 >"$1/etc/initramfs-tools/conf.d/root""#;
 
-/// The base, from the cache or made now.
+/// The base, from the cache or made now; with `anew` in any case, from the packages of today.
 pub fn bootstrap(
     base: &Bootstrap,
     cache: &Cache,
+    anew: bool,
     offline: bool,
     progress: &dyn Progress,
 ) -> Result<CachedImage> {
@@ -93,7 +94,7 @@ pub fn bootstrap(
     }
     let key = hex(&sha256(from.to_string().as_bytes()));
     let log = cache.folder("logs")?.join(format!("bootstrap-{}.log", &key[..12]));
-    cache.image("bases", &key, false, progress, |folder, disk| {
+    cache.image("bases", &key, anew, progress, |folder, disk| {
         if offline {
             return Err(Error::failure("the cache does not have the base made from packages")
                 .hint("without `--offline` it is made"));
