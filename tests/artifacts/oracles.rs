@@ -71,11 +71,11 @@ fn compressed_images_are_whole_and_seekable() {
             tool("sh", arguments.into_iter().chain([packed.as_os_str(), unpacked.as_os_str()]));
             assert_eq!(checksum("sha256sum", &unpacked), sum, "{program}");
         }
-        // 512 MiB in blocks of 16.
+        // 512 MiB in blocks of 8.
         let list = tool("xz", [OsStr::new("--robot"), OsStr::new("--list"), xz.as_os_str()]);
         let file = list.lines().find(|line| line.starts_with("file")).expect("a line");
         let fields: Vec<_> = file.split('\t').collect();
-        assert_eq!(fields[1..3], ["1", "32"], "{list}");
+        assert_eq!(fields[1..3], ["1", "64"], "{list}");
 
         // From the middle, by a reader of the seekable format.
         let script = "import pyzstd, sys\n\
