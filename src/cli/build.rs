@@ -166,8 +166,8 @@ impl Build {
             return Err(Error::input(format!("`{name}` stands on a base that has changed since"))
                 .hint(format!("build `{node}` as well, or choose another folder with `-o`")));
         }
-        let outdated = outdated.iter().map(|(name, _)| name.as_str());
-        staging.withdraw(outdated.chain([Manifest::SUMS]))?;
+        staging.withdraw([Manifest::SUMS])?;
+        staging.withdraw(outdated.iter().map(|(name, _)| name.as_str()))?;
         names.extend([Manifest::NAME, Manifest::SUMS]);
         staging.publish(names)?;
         ui.finish();
