@@ -107,3 +107,28 @@ fn the_list_printed_is_the_list_applied() {
     }
     assert!(differing > 10, "{said}");
 }
+
+#[test]
+fn planned_files_are_compared_with_whatever_the_base_has() {
+    let file = |path: &str| format!("[[files]]\npath = \"{path}\"\ncontent = \"new\\n\"\n");
+    let paths = ["/etc/os-release", "/etc/new", "/bin", "/usr/lib/noise", "/var/log"];
+    let output = format!("formats = [\"raw\"]\n{}", paths.map(file).concat());
+    let machines = Machines::new(Arch::Amd64, &["server1"], &output);
+    let said = machines.run(["plan", "--diff-base"]).succeeds().stdout_text();
+    let under = |path: &str| {
+        let from = said.lines().skip_while(|line| !line.contains(&format!(" {path},")));
+        let below = from.skip(1).take_while(|line| line.starts_with("    "));
+        below.flat_map(|line| [line.trim_start(), "\n"]).collect::<String>()
+    };
+    let whole = "@@ -0,0 +1 @@\n+new\n";
+    assert_eq!(
+        under("/etc/os-release"),
+        "@@ -1,3 +1 @@\n-ID=debian\n-VERSION_ID=\"13\"\n\
+         -PRETTY_NAME=\"Debian GNU/Linux 13 (trixie)\"\n+new\n",
+        "{said}"
+    );
+    assert_eq!(under("/etc/new"), whole, "{said}");
+    assert_eq!(under("/bin"), format!("(in place of a link to usr/bin)\n{whole}"), "{said}");
+    assert_eq!(under("/usr/lib/noise"), format!("(in place of a large file)\n{whole}"), "{said}");
+    assert_eq!(under("/var/log"), format!("(a directory is in its place)\n{whole}"), "{said}");
+}

@@ -56,7 +56,7 @@ impl Boot {
         let endings = ["img", "qcow2", "vmdk", "vmwarevm"];
         let image = artifact::find(&self.target, self.output.as_deref(), &endings)?;
         edit::finish(&artifact::disk_of(&image))?;
-        let arch = super::prepare::arch_of(&artifact::disk_of(&image))?;
+        let arch = super::source::arch_of(&artifact::disk_of(&image))?;
         ui.note(&format!("booting {}", image.display()));
         let machine = Machine {
             image,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::cluster::ClusterArgs;
+use super::cluster::{ClusterArgs, note_oddities};
 use super::output::print_json;
 use super::source::SourceArgs;
 use super::table::table;
@@ -95,6 +95,8 @@ impl Build {
         let output = self.output.as_ref().unwrap_or(&cluster.output.directory);
         let formats = if self.format.is_empty() { &cluster.output.formats } else { &self.format };
         let jobs = self.jobs.unwrap_or_else(|| available_parallelism().map_or(1, usize::from));
+
+        note_oddities(&cluster, ui);
 
         let secrets = Secrets::load_or_create(&cluster)?;
         // Every plan before any work: a template that does not render costs no evening.

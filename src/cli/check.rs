@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::cluster::ClusterArgs;
+use super::cluster::{ClusterArgs, note_oddities};
 use super::print_json;
 use super::table::table;
 use super::ui::Ui;
@@ -34,6 +34,7 @@ impl Check {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         let cluster = self.cluster.load(self.file.clone())?;
         plan_all(&cluster)?;
+        note_oddities(&cluster, ui);
 
         let base = describe_base(&cluster.base);
         let formats: Vec<_> = cluster.output.formats.iter().map(|it| it.name()).collect();

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::CLUSTER_FILE;
+use super::ui::Ui;
 use crate::config::{Cluster, Inputs};
 use crate::error::{Error, Result};
 
@@ -33,5 +34,12 @@ impl ClusterArgs {
             (None, files) => files.to_vec(),
         };
         Inputs { files, sets: self.sets.clone() }.load()
+    }
+}
+
+/// Says what is no mistake, and yet rarely meant.
+pub(super) fn note_oddities(cluster: &Cluster, ui: &Ui) {
+    if cluster.access.is_closed() {
+        ui.note("note: nobody can log in: [access] has neither SSH keys nor a password");
     }
 }

@@ -5,11 +5,19 @@ use std::path::Path;
 use similar::TextDiff;
 
 use crate::error::Result;
-use crate::fs::Tree;
+use crate::fs::{FileType, Tree};
 use crate::plan::{Action, Change};
 
 /// The most bytes of a file of the base that are compared.
 const MOST: u64 = 1 << 20;
+
+/// What stands where a file is to be.
+enum Place {
+    Free,
+    File(Vec<u8>),
+    /// What cannot be compared, in words.
+    Other(String),
+}
 
 /// A unified diff, indented; empty for what is no file or is secret. `below` has been applied to
 /// the base before.
@@ -19,21 +27,35 @@ pub(super) fn content_diff(base: &dyn Tree, below: &[Change], action: &Action) -
         return Ok(String::new());
     }
     let planned = below.iter().rev().find_map(|change| match &change.action {
-        Action::File { path: other, content, .. } if other == path => Some(content.bytes.clone()),
+        Action::File { path: other, content, .. } if other == path => Some(&content.bytes),
         _ => None,
     });
-    let old = match planned {
-        Some(bytes) => Some(bytes),
-        None => read(base, path)?,
+    let place = match planned {
+        Some(bytes) => Place::File(bytes.clone()),
+        None => look(base, Path::new(path))?,
     };
-    let Some(old) = old else { return Ok(lines("", &content.bytes)) };
-    if old == content.bytes {
-        return Ok("    (as it is)\n".into());
-    }
-    match String::from_utf8(old) {
-        Ok(old) => Ok(lines(&old, &content.bytes)),
-        Err(_) => Ok("    (another binary file)\n".into()),
-    }
+    Ok(match place {
+        Place::Free => lines("", &content.bytes),
+        Place::File(old) if old == content.bytes => "    (as it is)\n".into(),
+        Place::File(old) => match String::from_utf8(old) {
+            Ok(old) => lines(&old, &content.bytes),
+            Err(_) => "    (another binary file)\n".into(),
+        },
+        Place::Other(words) => format!("    ({words})\n{}", lines("", &content.bytes)),
+    })
+}
+
+fn look(base: &dyn Tree, path: &Path) -> Result<Place> {
+    let Some(found) = base.metadata(path)? else { return Ok(Place::Free) };
+    Ok(match found.file_type {
+        FileType::File if found.size > MOST => Place::Other("in place of a large file".into()),
+        FileType::File => base.read(path, MOST)?.map_or(Place::Free, Place::File),
+        FileType::Symlink => {
+            Place::Other(format!("in place of a link to {}", base.read_link(path)?.display()))
+        }
+        FileType::Directory => Place::Other("a directory is in its place".into()),
+        _ => Place::Other("in place of what is no file".into()),
+    })
 }
 
 fn lines(old: &str, new: &[u8]) -> String {
@@ -41,19 +63,4 @@ fn lines(old: &str, new: &[u8]) -> String {
     let diff = TextDiff::from_lines(old, new);
     let text = diff.unified_diff().missing_newline_hint(false).to_string();
     text.lines().map(|line| format!("    {line}").trim_end().to_owned() + "\n").collect()
-}
-
-fn read(tree: &dyn Tree, path: &str) -> Result<Option<Vec<u8>>> {
-    let path = Path::new(path);
-    let Some(metadata) = tree.metadata(path)? else { return Ok(None) };
-    let mut bytes = vec![0; usize::try_from(metadata.size.min(MOST)).unwrap_or_default()];
-    let mut done = 0;
-    while done < bytes.len() {
-        match tree.read_at(path, done as u64, &mut bytes[done..])? {
-            0 => break,
-            read => done += read,
-        }
-    }
-    bytes.truncate(done);
-    Ok(Some(bytes))
 }

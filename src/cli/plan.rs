@@ -122,7 +122,9 @@ impl Plan {
             Err(error) => {
                 let error = error.to_string();
                 let reason = error.lines().next().unwrap_or_default();
-                line(&format!("whether it must be made is not known yet: {reason}"));
+                line(&format!(
+                    "whether it must be made is not known yet, but after `nodeforge fetch`: {reason}"
+                ));
             }
         }
     }

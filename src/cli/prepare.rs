@@ -1,18 +1,17 @@
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
 
 use super::cluster::ClusterArgs;
 use super::output::print_json;
-use super::source::SourceArgs;
+use super::source::{SourceArgs, arch_of};
 use super::ui::Ui;
 use crate::config::{Arch, Checksum, Cluster};
 use crate::digest;
-use crate::disk::{self, Raw};
+use crate::disk::Raw;
 use crate::emit::{InputRecord, PreparedBase};
 use crate::error::{Error, Result};
-use crate::image::{Architecture, Image};
 use crate::plan::{Action, Change};
 use crate::prepare::{Outlook, Request, Sandbox};
 use crate::progress::{Progress, Silent};
@@ -201,18 +200,4 @@ fn purpose(base_sha256: &str, changes: &[Change]) -> Result<String> {
     let text = serde_json::to_vec(&(base_sha256, relevant))
         .map_err(|error| Error::failure(error.to_string()))?;
     Ok(digest::hex(&digest::sha256(&text)))
-}
-
-/// What an image's programs run on.
-pub(super) fn arch_of(path: &Path) -> Result<Arch> {
-    let image = Image::open(disk::open(path)?, 0)?;
-    match image.architecture()? {
-        Some(Architecture::Amd64) => Ok(Arch::Amd64),
-        Some(Architecture::Arm64) => Ok(Arch::Arm64),
-        Some(other) => Err(Error::input(format!(
-            "`{}` is for {other}; nodeforge knows amd64 and arm64",
-            path.display()
-        ))),
-        None => Err(Error::input(format!("`{}` holds no programs", path.display()))),
-    }
 }

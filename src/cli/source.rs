@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::prepare::arch_of;
-use crate::config::{Base, Cluster};
-use crate::edit;
-use crate::error::Result;
+use crate::config::{Arch, Base, Cluster};
+use crate::error::{Error, Result};
+use crate::image::{Architecture, Image};
 use crate::plan::{self, Action, Change};
 use crate::progress::Progress;
 use crate::source::{Cache, Catalogue, Obtained, Options, Source, Supplies};
+use crate::{disk, edit};
 
 /// How a base may be obtained.
 #[derive(Debug, Args)]
@@ -96,5 +96,19 @@ impl SourceArgs {
     ) -> Source<'a> {
         let options = Options { offline: self.offline, locked: self.locked, update };
         Source { cache, catalogue, directory, options, progress }
+    }
+}
+
+/// What an image's programs run on.
+pub(super) fn arch_of(path: &Path) -> Result<Arch> {
+    let image = Image::open(disk::open(path)?, 0)?;
+    match image.architecture()? {
+        Some(Architecture::Amd64) => Ok(Arch::Amd64),
+        Some(Architecture::Arm64) => Ok(Arch::Arm64),
+        Some(other) => Err(Error::input(format!(
+            "`{}` is for {other}; nodeforge knows amd64 and arm64",
+            path.display()
+        ))),
+        None => Err(Error::input(format!("`{}` holds no programs", path.display()))),
     }
 }

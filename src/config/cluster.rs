@@ -124,7 +124,7 @@ fn read_header(table: Table<'_>) -> Header {
             return Some(name.value.to_owned());
         };
         let message = format!("the cluster's name `{}` is no DNS label: {fault}", name.value);
-        reader.wrong_hint(&name.span, message, LABEL_HINT);
+        reader.wrong_hint(&name.span, message, hostname::LABEL_HINT);
         None
     });
     let domain = table.string("domain").and_then(|domain| {
@@ -143,10 +143,6 @@ fn read_header(table: Table<'_>) -> Header {
     table.finish();
     Header { name, domain, profile, profile_span }
 }
-
-/// What a DNS label is.
-pub(super) const LABEL_HINT: &str =
-    "lower case letters, digits and `-`, at most 63, with no `-` at either end";
 
 fn read_disk(table: Table<'_>) -> Option<u64> {
     let reader = table.reader;

@@ -5,6 +5,10 @@ use crate::error::{Error, Result};
 /// The most nodes one cluster file may describe.
 pub(super) const MOST_NODES: usize = 10_000;
 
+/// What a DNS label is.
+pub(super) const LABEL_HINT: &str =
+    "lower case letters, digits and `-`, at most 63, with no `-` at either end";
+
 /// `Input` when `name` cannot be a host name.
 pub fn check_hostname(name: &str) -> Result<()> {
     let fault = label_fault(name);

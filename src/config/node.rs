@@ -5,7 +5,6 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::cluster::LABEL_HINT;
 use super::reader::{Reader, Span, Spanned, Table};
 use super::{ExtraFile, Node, address, files, hostname};
 use crate::error::Problem;
@@ -69,7 +68,7 @@ fn read(table: Table<'_>) -> Vec<PlacedNode> {
     for name in names {
         if let Some(fault) = hostname::label_fault(&name) {
             let message = format!("the host name `{name}` is no DNS label: {fault}");
-            reader.wrong_hint(&hostname.span, message, LABEL_HINT);
+            reader.wrong_hint(&hostname.span, message, hostname::LABEL_HINT);
             break;
         }
         let shared = Shared { role: &role, addresses: &addresses, gateway: &gateway, dns: &dns };

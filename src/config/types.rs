@@ -141,6 +141,13 @@ pub struct Access {
     pub passwordless_sudo: bool,
 }
 
+impl Access {
+    /// Whether nodeforge gives nobody a way to log in.
+    pub fn is_closed(&self) -> bool {
+        self.ssh_authorized_keys.is_empty() && self.password_hash.is_none()
+    }
+}
+
 /// Where SSH host keys are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HostKeys {

@@ -10,8 +10,7 @@ use liblzma::bufread::XzDecoder;
 use liblzma::stream::MtStreamBuilder;
 
 use super::clusters::{cluster_buffer, is_zero};
-use super::open::{Format, Scratch};
-use super::{CLUSTER, Raw};
+use super::{CLUSTER, Format, Raw, Scratch};
 use crate::error::{Context, Error, Result};
 
 /// Memory of the xz decoder in bytes: what its threads may use together before it goes on with

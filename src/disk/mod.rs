@@ -5,6 +5,7 @@ mod clusters;
 mod compressed;
 mod copy;
 mod cursor;
+mod format;
 mod forward;
 mod layered;
 #[cfg(test)]
@@ -13,6 +14,7 @@ mod open;
 mod overlay;
 pub mod qcow2;
 mod raw;
+mod scratch;
 mod shadow;
 mod slice;
 #[cfg(test)]
@@ -28,11 +30,13 @@ pub use clusters::{Clusters, Occupied};
 pub(crate) use compressed::decoder;
 pub use copy::{copy_file, copy_sparse};
 pub use cursor::Cursor;
-pub(crate) use open::probe_bytes;
-pub use open::{Format, Scratch, open, open_forward, open_with, open_writable, probe};
+pub(crate) use format::probe_bytes;
+pub use format::{Format, probe};
+pub use open::{open, open_forward, open_with, open_writable};
 use overlay::read_cluster;
 pub use overlay::{CLUSTER, Delta, Overlay};
 pub use raw::Raw;
+pub use scratch::Scratch;
 pub use shadow::Shadow;
 pub use slice::Slice;
 

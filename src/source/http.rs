@@ -9,7 +9,7 @@ use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body, ResponseExt as _};
 
 use super::proxy;
-use super::retry::Retry;
+use super::retry::{Fault, Retry};
 use crate::error::{Context, Error, Result};
 use crate::interrupt;
 use crate::progress::Progress;
@@ -28,22 +28,6 @@ pub(super) enum Plain {
     Allowed,
     /// It is trusted because of where it comes from.
     Refused,
-}
-
-/// Why a request failed, and whether it may succeed when tried again.
-pub(super) enum Fault {
-    /// The server has no such file.
-    Absent(Error),
-    /// It will not.
-    Permanent(Error),
-    /// It may, though not before this much time when the server says so.
-    Passing(Error, Option<Duration>),
-}
-
-impl Fault {
-    pub(super) fn passing(error: Error) -> Self {
-        Self::Passing(error, None)
-    }
 }
 
 /// What a server answered, its body not yet read.

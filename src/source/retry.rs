@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::http::Fault;
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::progress::Progress;
@@ -12,6 +11,22 @@ const ATTEMPTS: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest a server may ask us to wait.
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
+
+/// Why a request failed, and whether it may succeed when tried again.
+pub(super) enum Fault {
+    /// The server has no such file.
+    Absent(Error),
+    /// It will not.
+    Permanent(Error),
+    /// It may, though not before this much time when the server says so.
+    Passing(Error, Option<Duration>),
+}
+
+impl Fault {
+    pub(super) fn passing(error: Error) -> Self {
+        Self::Passing(error, None)
+    }
+}
 
 /// Counts failures in a row.
 pub(super) struct Retry {

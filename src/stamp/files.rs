@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::accounts;
+use super::owner;
 use crate::error::{Error, Result};
 use crate::fs::{Attributes, FileType, Tree};
 use crate::plan::Owner;
@@ -18,14 +18,14 @@ pub(super) fn write(
     mode: u32,
     owner: &Owner,
 ) -> Result<()> {
-    let attributes = accounts::attributes(tree, mode, owner)?;
+    let attributes = owner::attributes(tree, mode, owner)?;
     create_parents(tree, path)?;
     tree.write(path, bytes, Some(attributes))
 }
 
 /// Makes a directory and those above it.
 pub(super) fn create_dir(tree: &mut dyn Tree, path: &Path, mode: u32, owner: &Owner) -> Result<()> {
-    let attributes = accounts::attributes(tree, mode, owner)?;
+    let attributes = owner::attributes(tree, mode, owner)?;
     create_parents(tree, path)?;
     tree.create_dir(path, attributes)
 }

@@ -4,6 +4,7 @@ mod accounts;
 mod files;
 mod identity;
 mod kernel;
+mod owner;
 mod units;
 
 use std::path::Path;
@@ -74,7 +75,7 @@ fn apply_one(tree: &mut dyn Tree, action: &Action) -> Result<()> {
     match action {
         Action::File { path, content, mode, owner } => {
             if !content.secrets.is_empty() && mode & 0o070 != 0 {
-                accounts::check_no_people(tree, &owner.group)?;
+                owner::check_no_people(tree, &owner.group)?;
             }
             files::write(tree, Path::new(path), &content.bytes, *mode, owner)
         }

@@ -3,8 +3,7 @@
 use std::fmt::Write;
 use std::io;
 
-use super::write::Image;
-use super::{DESCRIPTOR, NO_PARENT, SECTOR};
+use super::{DESCRIPTOR, Image, NO_PARENT, SECTOR};
 use crate::error::{Error, Result};
 
 /// What a disk's content is known by: `ddb.longContentID`, whose last 32 bits are the `CID`

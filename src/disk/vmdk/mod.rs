@@ -4,6 +4,7 @@
 //! 512-byte sectors.
 
 mod descriptor;
+mod image;
 mod read;
 mod sparse;
 mod stream;
@@ -13,9 +14,10 @@ mod write;
 mod tests;
 
 pub use descriptor::ContentId;
+pub use image::{Image, Parent};
 pub(super) use read::{is_vmdk, open_chain};
 pub use stream::write_stream;
-pub use write::{Image, Parent, write};
+pub use write::write;
 
 /// The unit of every offset, in bytes.
 const SECTOR: u64 = 512;

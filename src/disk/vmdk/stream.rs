@@ -8,10 +8,8 @@ use std::io::{self, Seek, SeekFrom, Write};
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 
-use super::write::{
-    Header, Image, Layout, NEWLINE_TEST, check_size, invalid, too_large, write_entries,
-};
-use super::{DESCRIPTOR, GRAIN, SECTOR, TABLE_ENTRIES, TABLE_SECTORS, descriptor};
+use super::write::{Header, Layout, NEWLINE_TEST, check_size, invalid, too_large, write_entries};
+use super::{DESCRIPTOR, GRAIN, Image, SECTOR, TABLE_ENTRIES, TABLE_SECTORS, descriptor};
 use crate::disk::Clusters;
 use crate::disk::clusters::{cluster_buffer, count, is_zero};
 use crate::error::Result;

@@ -12,7 +12,8 @@ use super::{CHUNK, Wanted};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::progress::Progress;
-use crate::source::http::{Client, Fault, Method, Plain, Response, broken};
+use crate::source::http::{Client, Method, Plain, Response, broken};
+use crate::source::retry::Fault;
 
 /// Chunks that may wait between the network and everybody else.
 const WAITING: usize = 8;
