@@ -5,6 +5,7 @@
 
 pub mod boot;
 pub mod cli;
+mod clock;
 pub mod compare;
 pub mod config;
 pub mod digest;

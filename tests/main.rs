@@ -6,6 +6,7 @@ mod support;
 
 mod artifacts;
 mod boots;
+mod bootstrap;
 mod cli;
 mod edge;
 mod fetch;

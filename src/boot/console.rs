@@ -100,12 +100,14 @@ fn read_console(child: &mut Child, expectation: &Expectation) -> Result<Ending> 
 }
 
 fn judge(line: &[u8], expectation: &Expectation) -> Option<Ending> {
-    let line = String::from_utf8_lossy(line);
-    let line = line.trim_end();
-    if expectation.failure.as_ref().is_some_and(|it| it.is_match(line)) {
+    let whole = String::from_utf8_lossy(line);
+    let line = whole.trim_end();
+    // A pattern may mean the end of what is said, or the space after a prompt.
+    let is_match = |pattern: &Regex| pattern.is_match(line) || pattern.is_match(&whole);
+    if expectation.failure.as_ref().is_some_and(is_match) {
         return Some(Ending::Failure(line.to_owned()));
     }
-    expectation.success.is_match(line).then(|| Ending::Success(line.to_owned()))
+    is_match(&expectation.success).then(|| Ending::Success(line.to_owned()))
 }
 
 /// What the console says, read on a thread of its own so that silence can be timed.

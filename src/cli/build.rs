@@ -20,7 +20,7 @@ use crate::digest;
 use crate::disk::{CLUSTER, Delta, Disk, Overlay};
 use crate::emit::{
     Artifact, ArtifactRecord, Emission, FileRecord, InputRecord, Manifest, NodeDisk, NodeRecord,
-    PreparedBase, Staging, parallel, write_handouts, write_synced,
+    PreparedBase, Staging, outdated, parallel, write_handouts, write_synced,
 };
 use crate::error::{Context, Error, Result};
 use crate::image::{FsckPolicy, Image};
@@ -150,16 +150,27 @@ impl Build {
         write_synced(&staging.path(SBOM), sbom.as_bytes())?;
         let mut files: Vec<_> = artifacts.iter().flat_map(|it| it.files.clone()).collect();
         files.push(ArtifactRecord::of_bytes(SBOM, sbom.as_bytes()));
-        let manifest = manifest(&cluster, &prepared, &stamped, files, output);
+        let manifest = manifest(&cluster, &prepared, &stamped, files, output)?;
         let mut names: Vec<&str> = artifacts.iter().map(|it| it.name.as_str()).collect();
         // What others stand on goes first: at no moment does a child lack its parent.
         names.sort_by_key(|name| artifacts.iter().any(|it| it.name == *name && it.node.is_some()));
         manifest.write(&staging.path(""))?;
-        names.extend([SBOM, Manifest::SUMS, Manifest::NAME]);
+        names.push(SBOM);
         if cluster.host_keys == HostKeys::Build {
             write_synced(&staging.path(KNOWN_HOSTS), known_hosts(&cluster, &secrets)?.as_bytes())?;
             names.push(KNOWN_HOSTS);
         }
+        // Checksums that are there are right, and no child stands on a base that it was not made for,
+        // whenever this is cut short.
+        let outdated = outdated(&cluster.name, &artifacts, output);
+        let is_built = |name: &str| stamped.iter().any(|it| it.node.hostname == name);
+        if let Some((name, node)) = outdated.iter().find(|(_, node)| !is_built(node)) {
+            return Err(Error::input(format!("`{name}` stands on a base that has changed since"))
+                .hint(format!("build `{node}` as well, or choose another folder with `-o`")));
+        }
+        staging.withdraw([Manifest::SUMS])?;
+        staging.withdraw(outdated.iter().map(|(name, _)| name.as_str()))?;
+        names.extend([Manifest::NAME, Manifest::SUMS]);
         staging.publish(names)?;
         ui.finish();
 
@@ -244,7 +255,7 @@ fn manifest(
     stamped: &[Stamped<'_>],
     artifacts: Vec<ArtifactRecord>,
     output: &Path,
-) -> Manifest {
+) -> Result<Manifest> {
     let name = |name: &str| name.rsplit('/').next().unwrap_or(name).to_owned();
     // Files by their names, which is all that reproduces elsewhere; overrides by theirs.
     let sources = cluster.sources.iter().map(|source| InputRecord {
@@ -277,8 +288,8 @@ fn manifest(
         artifacts,
     };
     manifest.artifacts.sort();
-    manifest.merge_previous(output);
-    manifest
+    manifest.merge_previous(output)?;
+    Ok(manifest)
 }
 
 fn print_table(

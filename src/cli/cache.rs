@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use clap::{Args, Subcommand};
@@ -10,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::progress::Progress as _;
 use crate::source::{self, Kept, Limits};
 
-/// Look after the images that nodeforge keeps
+/// Look after the images, files and packages that nodeforge keeps
 #[derive(Debug, Args)]
 pub(super) struct Cache {
     #[command(subcommand)]
@@ -27,19 +28,19 @@ enum Command {
     },
     /// Remove what is too old or too much, and what is damaged or not whole
     Prune {
-        /// Remove images that were not used for so many days
+        /// Remove what was not used for so many days
         #[arg(long, value_name = "DAYS")]
         older_than: Option<u64>,
 
-        /// Remove the images used longest ago until the cache takes no more than this: `20G`
+        /// Remove what was used longest ago until the cache takes no more than this: `20G`
         #[arg(long, value_name = "SIZE", value_parser = config::parse_size)]
         max_size: Option<u64>,
 
-        /// Remove all images
+        /// Remove everything that nobody uses now
         #[arg(long, conflicts_with_all = ["older_than", "max_size"])]
         all: bool,
     },
-    /// Read all images and remove those that are not what they were
+    /// Read everything and remove what is not what it was
     Verify,
 }
 
@@ -60,29 +61,30 @@ impl Cache {
 }
 
 fn list(cache: &source::Cache, json: bool) -> Result<()> {
-    let images = cache.list()?;
+    let all = cache.list()?;
     if json {
         let seconds = |time: SystemTime| {
             time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
         };
-        let images: Vec<_> = images
+        let all: Vec<_> = all
             .iter()
-            .map(|image| {
+            .map(|it| {
                 serde_json::json!({
-                    "kind": image.kind,
-                    "key": image.key,
-                    "origin": image.origin(),
-                    "sha256": image.about.as_ref().map(|it| &it.sha256),
-                    "size": image.about.as_ref().map(|it| it.size),
-                    "occupied": image.occupied,
-                    "used": seconds(image.used),
+                    "kind": it.kind,
+                    "key": it.key,
+                    "origin": it.origin(),
+                    "sha256": it.about.as_ref().map(|it| &it.sha256),
+                    "size": it.about.as_ref().map(|it| it.size),
+                    "occupied": it.occupied,
+                    "used": seconds(it.used),
                 })
             })
             .collect();
-        return print_json(&images);
+        return print_json(&all);
     }
-    let rows: Vec<_> = images
-        .iter()
+    let (images, files): (Vec<_>, Vec<_>) = all.iter().partition(|it| it.is_image());
+    let mut rows: Vec<_> = images
+        .into_iter()
         .map(|image| {
             let size = image.about.as_ref().map_or_else(|| "-".into(), |it| bytes(it.size));
             vec![
@@ -95,18 +97,32 @@ fn list(cache: &source::Cache, json: bool) -> Result<()> {
             ]
         })
         .collect();
+    let mut kinds: BTreeMap<&str, Vec<&Kept>> = BTreeMap::new();
+    for file in files {
+        kinds.entry(&file.kind).or_default().push(file);
+    }
+    rows.extend(kinds.into_iter().map(|(kind, files)| {
+        let occupied = files.iter().map(|it| it.occupied).sum();
+        let count = counted(files.len() as u64, "file", "files");
+        // They come sorted.
+        let used = files.first().map_or_else(String::new, |it| ago(it.used));
+        vec![kind.to_owned(), "-".into(), "-".into(), bytes(occupied), used, count]
+    }));
     let headings = ["KIND", "KEY", "SIZE", "ON DISK", "USED", "ORIGIN"];
     print(&table(&headings, &[2, 3], &rows))
 }
 
 fn prune(cache: &source::Cache, limits: Limits, ui: &Ui) -> Result<()> {
     let pruned = cache.prune(limits, ui)?;
-    for image in &pruned.images {
-        print(&format!("{} {} {}\n", image.kind, image.key, image.origin()))?;
+    for it in &pruned.kept {
+        print(format!("{} {} {}", it.kind, it.key, it.origin()).trim_end())?;
+        print("\n")?;
     }
+    let images = pruned.kept.iter().filter(|it| it.is_image()).count();
     ui.note(&format!(
-        "removed {} and {}: {}",
-        counted(pruned.images.len() as u64, "image", "images"),
+        "removed {}, {} and {}: {}",
+        counted(images as u64, "image", "images"),
+        counted((pruned.kept.len() - images) as u64, "file", "files"),
         counted(pruned.parts, "unfinished download", "unfinished downloads"),
         bytes(pruned.freed)
     ));
@@ -115,26 +131,26 @@ fn prune(cache: &source::Cache, limits: Limits, ui: &Ui) -> Result<()> {
 
 fn verify(cache: &source::Cache, ui: &Ui) -> Result<()> {
     let mut damaged = 0;
-    for image in cache.list()? {
-        ui.stage(&format!("reading {} {}", image.kind, short(&image)));
-        let is_sound = cache.verify(&image, ui)?;
+    for it in cache.list()? {
+        ui.stage(&format!("reading {} {}", it.kind, short(&it)));
+        let is_sound = cache.verify(&it, ui)?;
         ui.finish();
         let verdict = if is_sound { "sound" } else { "damaged: removed" };
-        print(&format!("{} {} {verdict}\n", image.kind, image.key))?;
+        print(&format!("{} {} {verdict}\n", it.kind, it.key))?;
         damaged += u64::from(!is_sound);
     }
     if damaged > 0 {
-        return Err(Error::failure(format!(
-            "{} damaged",
-            counted(damaged, "image was", "images were")
-        ))
-        .hint("they are gone; what needs them gets them anew. Is the disk failing?"));
+        let what = counted(damaged, "entry was", "entries were");
+        return Err(Error::failure(format!("{what} damaged"))
+            .hint("gone now: what needs them gets them anew. Is the disk failing?"));
     }
     Ok(())
 }
 
-fn short(image: &Kept) -> &str {
-    image.key.get(..12).unwrap_or(&image.key)
+/// A hash is told from others by its beginning; names are names.
+fn short(kept: &Kept) -> &str {
+    let is_hash = kept.key.len() == 64;
+    kept.key.get(..12).filter(|_| is_hash).unwrap_or(&kept.key)
 }
 
 /// `3 days ago`, in the largest unit that leaves at least one.

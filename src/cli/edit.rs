@@ -1,14 +1,14 @@
 //! What commands that change an image have in common.
 
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, ValueEnum};
 
 use super::place::disk_of;
 use super::ui::{Ui, bytes};
+use crate::clock;
 use crate::edit::Edit;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::image::fsck::FsckPolicy;
 
 #[derive(Debug, Args)]
@@ -31,7 +31,7 @@ enum Fsck {
 
 impl EditOptions {
     pub(super) fn open(image: &Path) -> Result<Edit> {
-        Edit::open(&disk_of(image), clock()?)
+        Edit::open(&disk_of(image), clock::now()?)
     }
 
     pub(super) fn commit(&self, edit: Edit, image: &Path, ui: &Ui) -> Result<()> {
@@ -44,19 +44,4 @@ impl EditOptions {
         ui.detail(&format!("{} of `{}` changed", bytes(changed), image.display()));
         Ok(())
     }
-}
-
-/// What changed files are dated: now, or what whoever wants the same bits twice says.
-fn clock() -> Result<i64> {
-    if let Some(text) = std::env::var_os("SOURCE_DATE_EPOCH") {
-        let seconds = text.to_str().and_then(|text| text.parse().ok());
-        return seconds.ok_or_else(|| {
-            Error::input(format!(
-                "SOURCE_DATE_EPOCH is `{}`, not a number of seconds",
-                text.display()
-            ))
-        });
-    }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Ok(i64::try_from(now.as_secs()).unwrap_or(i64::MAX))
 }

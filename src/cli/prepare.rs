@@ -159,7 +159,7 @@ impl PrepareArgs {
             sha256: it.sha256,
         }));
         Ok(Obtained {
-            base: PreparedBase { path: prepared.image, disk, sha256: prepared.sha256, arch },
+            base: PreparedBase::new(prepared.image, disk, prepared.sha256, arch),
             key: prepared.key,
             inputs,
             packages: prepared.packages,

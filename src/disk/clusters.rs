@@ -52,6 +52,25 @@ impl<'a> Occupied<'a> {
         }
         Ok(Self { disk, indexes })
     }
+
+    /// Those of a disk that are already known.
+    pub fn known(disk: &'a dyn Disk, indexes: Vec<u64>) -> Self {
+        Self { disk, indexes }
+    }
+
+    /// Those of a disk that is a delta over a base which has these.
+    pub fn indexes_over(base: &[u64], delta: &Delta) -> Vec<u64> {
+        let left = base.iter().copied().filter(|index| !delta.contains_key(index));
+        let own = delta.iter().filter(|(_, cluster)| !is_zero(cluster)).map(|(index, _)| *index);
+        let mut indexes: Vec<u64> = left.chain(own).collect();
+        indexes.sort_unstable();
+        indexes
+    }
+
+    /// Without the disk.
+    pub fn into_indexes(self) -> Vec<u64> {
+        self.indexes
+    }
 }
 
 impl Clusters for Occupied<'_> {
@@ -92,4 +111,31 @@ pub(super) fn count(clusters: &dyn Clusters, size: u64) -> io::Result<u64> {
         count += 1;
     }
     Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::disk::Overlay;
+    use crate::disk::testing::Memory;
+
+    #[test]
+    fn what_is_known_of_the_base_need_not_be_looked_for() {
+        let mut bytes = vec![0; 400_000];
+        bytes[70_000] = 1;
+        bytes[140_000] = 2;
+        bytes[399_999] = 3;
+        let base = Arc::new(Memory::new(bytes));
+        let indexes = Occupied::find(&*base).unwrap().into_indexes();
+        let overlay = Overlay::new(base.clone());
+        overlay.write_at(&[0; 2], 140_000).unwrap();
+        overlay.write_at(&[7], 270_000).unwrap();
+        let delta = overlay.into_delta().unwrap();
+        let overlay = Overlay::with_delta(base, delta.clone());
+        let found = Occupied::find(&overlay).unwrap().into_indexes();
+        assert_eq!(found, [1, 4, 6]);
+        assert_eq!(Occupied::indexes_over(&indexes, &delta), found);
+    }
 }

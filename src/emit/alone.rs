@@ -4,12 +4,13 @@ use std::fs::File;
 use std::io::BufWriter;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
-use super::{seekable, xz};
+use super::compressed::{self, Codec, Shelf, Target};
 use crate::config::Vm;
 use crate::digest::sha256_of_disk;
 use crate::disk::vmdk::{self, ContentId};
-use crate::disk::{Disk, Occupied, Raw, copy_sparse, qcow2};
+use crate::disk::{Delta, Disk, Occupied, Raw, copy_sparse, qcow2};
 use crate::error::{Context, Error, Result};
 
 /// A format for a file that needs no other.
@@ -74,6 +75,10 @@ pub fn write_alone(format: Alone, path: &Path, disk: &dyn Disk) -> Result<u64> {
 }
 
 fn write(format: Alone, file: &File, name: &str, disk: &dyn Disk) -> Result<()> {
+    let pack = |codec| {
+        let target = Target { file: Arc::new(file.try_clone()?), delta: &Delta::new() };
+        compressed::write(codec, disk, &[target], &Shelf::default())
+    };
     let mut out = BufWriter::with_capacity(1 << 20, file);
     match format {
         Alone::Raw => {
@@ -81,8 +86,8 @@ fn write(format: Alone, file: &File, name: &str, disk: &dyn Disk) -> Result<()> 
             let raw = Raw::from_file(file.try_clone()?, true)?;
             copy_sparse(disk, &raw)?;
         }
-        Alone::RawXz => xz::write(&mut out, disk)?,
-        Alone::RawZst => seekable::write(&mut out, disk)?,
+        Alone::RawXz => pack(Codec::Xz)?,
+        Alone::RawZst => pack(Codec::Zstd)?,
         Alone::Qcow2 => qcow2::write(&mut out, disk.size(), &Occupied::find(disk)?, None)?,
         Alone::Vmdk => {
             let hash = sha256_of_disk(disk)?;

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::PreparedBase;
 use super::manifest::write_synced;
 use crate::digest;
-use crate::disk::{CLUSTER, Clusters as _, Delta, Disk, Occupied, Overlay};
+use crate::disk::{CLUSTER, Delta, Disk};
 use crate::error::Result;
 use crate::fs::{in_use, join};
 use crate::image::survey;
@@ -22,14 +22,17 @@ use crate::interrupt;
 /// Bytes.
 const BLOCK: u64 = 4096;
 
+/// Bytes of a range at most: nodes share the checksums of those that none of them changes.
+const RANGE: u64 = 16 << 20;
+
 pub(super) fn write(path: &Path, prepared: &PreparedBase, delta: &Delta) -> Result<()> {
-    let disk: Arc<dyn Disk> = Arc::new(Overlay::with_delta(prepared.disk.clone(), delta.clone()));
-    let ranges = mapped(&disk)?;
+    let disk: Arc<dyn Disk> = Arc::new(prepared.with(delta));
+    let ranges = mapped(&disk, &prepared.occupied_with(delta)?)?;
     let mut lines = String::new();
     for range in &ranges {
         let last = range.end.div_ceil(BLOCK) - 1;
         let first = range.start / BLOCK;
-        let sum = sha256(&*disk, range)?;
+        let sum = prepared.sum_with(delta, range, || sha256(&*disk, range))?;
         let place = if first == last { format!("{first}") } else { format!("{first}-{last}") };
         writeln!(lines, "        <Range chksum=\"{sum}\"> {place} </Range>")
             .expect("writing to a string");
@@ -58,7 +61,7 @@ pub(super) fn write(path: &Path, prepared: &PreparedBase, delta: &Delta) -> Resu
 }
 
 /// What has to be written, in whole blocks but for the end of the disk.
-fn mapped(disk: &Arc<dyn Disk>) -> Result<Vec<Range<u64>>> {
+fn mapped(disk: &Arc<dyn Disk>, occupied: &[u64]) -> Result<Vec<Range<u64>>> {
     let mut ranges = Vec::new();
     let (_, parts) = survey(disk)?;
     let mut end = 0;
@@ -74,14 +77,19 @@ fn mapped(disk: &Arc<dyn Disk>) -> Result<Vec<Range<u64>>> {
         );
     }
     ranges.push(end..disk.size());
-    let clusters = Occupied::find(&**disk)?;
-    ranges.extend(clusters.indexes().map(|index| index * CLUSTER..(index + 1) * CLUSTER));
+    ranges.extend(occupied.iter().map(|index| index * CLUSTER..(index + 1) * CLUSTER));
     let whole = |it: Range<u64>| {
         let end = it.end.next_multiple_of(BLOCK).min(disk.size());
         it.start / BLOCK * BLOCK..end.max(it.start)
     };
     ranges.retain(|it| it.start < it.end);
-    Ok(join(ranges.into_iter().map(whole).collect()))
+    Ok(join(ranges.into_iter().map(whole).collect()).into_iter().flat_map(cut).collect())
+}
+
+/// At multiples of `RANGE`.
+fn cut(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+    (range.start / RANGE..range.end.div_ceil(RANGE))
+        .map(move |at| range.start.max(at * RANGE)..range.end.min((at + 1) * RANGE))
 }
 
 fn sha256(disk: &dyn Disk, range: &Range<u64>) -> Result<String> {

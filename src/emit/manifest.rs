@@ -96,14 +96,21 @@ impl Manifest {
     /// The checksum file's name in the output folder.
     pub const SUMS: &str = "SHA256SUMS";
 
-    /// Takes over what an earlier build of other nodes left in `output` and is still there.
+    /// What the last build of a cluster left in `output`.
     ///
     /// A manifest that cannot be read is an earlier version's: what it listed is built anew.
-    pub fn merge_previous(&mut self, output: &Path) {
-        let Ok(text) = fs::read(output.join(Self::NAME)) else { return };
-        let Ok(previous) = serde_json::from_slice::<Self>(&text) else { return };
-        if previous.cluster != self.cluster {
-            return;
+    pub fn previous(output: &Path, cluster: &str) -> Option<Self> {
+        let text = fs::read(output.join(Self::NAME)).ok()?;
+        let previous: Self = serde_json::from_slice(&text).ok()?;
+        (previous.cluster == cluster).then_some(previous)
+    }
+
+    /// Takes over what an earlier build of other nodes left in `output` and is still there.
+    pub fn merge_previous(&mut self, output: &Path) -> Result<()> {
+        let Some(mut previous) = Self::previous(output, &self.cluster) else { return Ok(()) };
+        // Without checksums, a build was killed while it published: nobody knows how far it came.
+        if !output.join(Self::SUMS).is_file() {
+            previous.look_again(output)?;
         }
         let built: BTreeSet<_> = self.artifacts.iter().map(|it| it.path.clone()).collect();
         let top = |path: &str| path.split('/').next().map(str::to_owned);
@@ -119,6 +126,26 @@ impl Manifest {
             !known.contains(&node.hostname)
                 && artifacts.iter().any(|it| it.node.as_deref() == Some(node.hostname.as_str()))
         }));
+        Ok(())
+    }
+
+    /// Hashes the files that are there. Of nodes whose files are not as they were listed nothing else
+    /// is known any more.
+    fn look_again(&mut self, output: &Path) -> Result<()> {
+        self.artifacts.retain(|it| output.join(&it.path).is_file());
+        for artifact in &mut self.artifacts {
+            let path = output.join(&artifact.path);
+            let found = ArtifactRecord {
+                size: fs::metadata(&path)?.len(),
+                sha256: digest::sha256_of_file(&path)?,
+                ..artifact.clone()
+            };
+            if found != *artifact {
+                self.nodes.retain(|it| Some(&it.hostname) != artifact.node.as_ref());
+                *artifact = found;
+            }
+        }
+        Ok(())
     }
 
     /// The manifest of an output folder, without everything under some of its names; `None` where

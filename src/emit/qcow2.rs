@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::PreparedBase;
 use crate::disk::qcow2::{self, Backing};
-use crate::disk::{Clusters, Delta, Occupied, Overlay};
+use crate::disk::{Clusters, Delta, Disk as _, Occupied};
 use crate::error::Result;
 
 /// The file that all nodes' overlays stand on, found beside them.
@@ -15,7 +15,7 @@ pub(super) fn base_name(cluster: &str) -> String {
 }
 
 pub(super) fn write_base(path: &Path, prepared: &PreparedBase) -> Result<()> {
-    write(path, prepared, &Occupied::find(&*prepared.disk)?, None)
+    write_standalone(path, prepared, &Delta::new())
 }
 
 pub(super) fn write_node(
@@ -30,8 +30,8 @@ pub(super) fn write_node(
 
 /// A node's whole disk, which needs no other file.
 pub(super) fn write_standalone(path: &Path, prepared: &PreparedBase, delta: &Delta) -> Result<()> {
-    let disk = Overlay::with_delta(prepared.disk.clone(), delta.clone());
-    write(path, prepared, &Occupied::find(&disk)?, None)
+    let disk = prepared.with(delta);
+    write(path, prepared, &Occupied::known(&disk, prepared.occupied_with(delta)?), None)
 }
 
 fn write(

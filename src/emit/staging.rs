@@ -2,6 +2,7 @@
 //! then renamed into it.
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -59,13 +60,33 @@ impl Staging {
         &self.output
     }
 
+    /// Takes away what would be wrong while artifacts are published. All that was not published by
+    /// then goes with the staging folder.
+    pub fn withdraw<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<()> {
+        let aside = self.path("withdrawn");
+        fs::create_dir_all(&aside).context(|| format!("making `{}`", aside.display()))?;
+        for name in names {
+            match fs::rename(self.output.join(name), aside.join(name)) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(Error::from(error)).context(|| format!("moving `{name}` away"));
+                }
+                _ => {}
+            }
+        }
+        self.sync()
+    }
+
     /// Moves artifacts to their places, each in one step, in place of what was there.
     pub fn publish<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<()> {
         for name in names {
             let (from, to) = (self.path(name), self.output.join(name));
             replace(&from, &to).context(|| format!("moving `{name}` into place"))?;
         }
-        // The renames themselves.
+        self.sync()
+    }
+
+    /// The renames themselves.
+    fn sync(&self) -> Result<()> {
         File::open(&self.output).and_then(|folder| folder.sync_all())?;
         Ok(())
     }

@@ -8,21 +8,18 @@ use sha2::{Digest, Sha256};
 
 use super::{Emission, PreparedBase};
 use crate::disk::vmdk::{self, ContentId, Image, Parent};
-use crate::disk::{Clusters, Delta, Occupied, Overlay};
+use crate::disk::{Clusters, Delta, Disk as _, Occupied};
 use crate::error::Result;
 
 /// One node's whole disk, which needs no other file.
 pub(super) fn write(path: &Path, emission: &Emission<'_>, delta: &Delta) -> Result<()> {
-    let prepared = emission.prepared;
-    let disk = Overlay::with_delta(prepared.disk.clone(), delta.clone());
-    let content_id = child_id(base_id(prepared), delta);
-    write_disk(path, emission, content_id, None, &Occupied::find(&disk)?)
+    let content_id = child_id(base_id(emission.prepared), delta);
+    write_whole(path, emission, content_id, delta)
 }
 
 /// The disk that a template and its clones share. Read-only: once it changes, every child is lost.
 pub(super) fn write_base(path: &Path, emission: &Emission<'_>) -> Result<()> {
-    let prepared = emission.prepared;
-    write_disk(path, emission, base_id(prepared), None, &Occupied::find(&*prepared.disk)?)?;
+    write_whole(path, emission, base_id(emission.prepared), &Delta::new())?;
     let mut permissions = std::fs::metadata(path)?.permissions();
     permissions.set_readonly(true);
     std::fs::set_permissions(path, permissions)?;
@@ -44,7 +41,7 @@ pub(super) fn write_child(
 /// The template's whole disk, packed for an OVA.
 pub(super) fn write_packed(file: &File, name: &str, emission: &Emission<'_>) -> Result<()> {
     let prepared = emission.prepared;
-    let disk = Overlay::with_delta(prepared.disk.clone(), emission.template.clone());
+    let disk = prepared.with(emission.template);
     let image = Image {
         size: prepared.disk.size(),
         content_id: child_id(base_id(prepared), emission.template),
@@ -53,9 +50,21 @@ pub(super) fn write_packed(file: &File, name: &str, emission: &Emission<'_>) -> 
         hardware_version: emission.cluster.vm.hardware_version,
     };
     let mut out = BufWriter::with_capacity(1 << 20, file);
-    vmdk::write_stream(&mut out, &image, &Occupied::find(&disk)?)?;
+    let occupied = Occupied::known(&disk, prepared.occupied_with(emission.template)?);
+    vmdk::write_stream(&mut out, &image, &occupied)?;
     out.flush()?;
     Ok(())
+}
+
+fn write_whole(
+    path: &Path,
+    emission: &Emission<'_>,
+    content_id: ContentId,
+    delta: &Delta,
+) -> Result<()> {
+    let disk = emission.prepared.with(delta);
+    let occupied = Occupied::known(&disk, emission.prepared.occupied_with(delta)?);
+    write_disk(path, emission, content_id, None, &occupied)
 }
 
 fn write_disk(

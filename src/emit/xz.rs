@@ -3,65 +3,39 @@
 //! Each block is packed by liblzma as a stream of its own; here their blocks are put into one
 //! stream with one index. Source: The .xz File Format 1.2.
 
-use std::io::{Read as _, Write};
+use std::io::Read as _;
 
 use flate2::Crc;
 use liblzma::read::XzEncoder;
 use liblzma::stream::{Check, MtStreamBuilder};
 
-use super::compressed::Pieces;
-use crate::disk::Disk;
+use super::compressed::{Packed, Sizes};
 use crate::error::{Error, Result};
-use crate::threads;
 
 const LEVEL: u32 = 6;
 
 /// Bytes of the disk in a block; its last one may have fewer.
-const BLOCK: u64 = 16 << 20;
+///
+/// That of the level's dictionary: a block loses little by not seeing the one before it, and a
+/// node has to pack few bytes of its own.
+pub(super) const BLOCK: u64 = 8 << 20;
 
 /// Length of a stream's header, and of its footer.
 const ENDS: usize = 12;
 
-/// A block, with what an index says of it.
-#[derive(Clone)]
-struct Block {
-    bytes: Vec<u8>,
-    /// Of `bytes`, without the padding at their end.
-    packed: u64,
-    unpacked: u64,
+/// What a header and a footer say of the stream: blocks have a CRC-64.
+const FLAGS: [u8; 2] = [0, 4];
+
+/// What a stream begins with.
+pub(super) fn header() -> [u8; ENDS] {
+    let mut header = *b"\xfd7zXZ\0\0\0\0\0\0\0";
+    header[6..8].copy_from_slice(&FLAGS);
+    header[8..].copy_from_slice(&crc(&FLAGS));
+    header
 }
 
-/// Writes all of a disk. The bits do not depend on the number of processors.
-pub(super) fn write(out: &mut impl Write, disk: &dyn Disk) -> Result<()> {
-    let pieces = Pieces { disk, length: BLOCK };
-    let (header, hole) = pack(&pieces.zeros())?;
-    out.write_all(&header)?;
-    let mut index = Vec::new();
-    threads::in_order(
-        pieces.count(),
-        |number| match pieces.read(number)? {
-            Some(bytes) => Ok(pack(&bytes)?.1),
-            None => Ok(hole.clone()),
-        },
-        |block| {
-            out.write_all(&block.bytes)?;
-            index.push((block.packed, block.unpacked));
-            Ok(())
-        },
-    )?;
-    let index = render_index(&index);
-    out.write_all(&index)?;
-    // The footer repeats what the header says of the stream.
-    let mut footer = Vec::from(u32::try_from(index.len() / 4 - 1).expect("small").to_le_bytes());
-    footer.extend(&header[6..8]);
-    out.write_all(&crc(&footer))?;
-    out.write_all(&footer)?;
-    out.write_all(b"YZ")?;
-    Ok(())
-}
-
-/// One block, and the header of the stream it was packed in.
-fn pack(bytes: &[u8]) -> Result<([u8; ENDS], Block)> {
+/// One block, padded.
+pub(super) fn pack(bytes: &[u8]) -> Result<Packed> {
     // The encoder for many threads is the one that writes into a block how long it is.
     let stream = MtStreamBuilder::new()
         .preset(LEVEL)
@@ -72,13 +46,25 @@ fn pack(bytes: &[u8]) -> Result<([u8; ENDS], Block)> {
         .map_err(std::io::Error::other)?;
     let mut stream_bytes = Vec::new();
     XzEncoder::new_stream(bytes, stream).read_to_end(&mut stream_bytes)?;
-    split(stream_bytes, bytes.len() as u64)
+    only_block(stream_bytes, bytes.len() as u64)
         .ok_or_else(|| Error::failure("liblzma packed one block as something else"))
 }
 
-/// The header and the only block of a stream.
-fn split(mut stream: Vec<u8>, unpacked: u64) -> Option<([u8; ENDS], Block)> {
-    let header = *stream.first_chunk()?;
+/// What comes after the blocks: the index and the footer.
+pub(super) fn tail(blocks: &[Sizes]) -> Vec<u8> {
+    let mut tail = render_index(blocks);
+    let words = u32::try_from(tail.len() / 4 - 1).expect("an index is small");
+    let mut footer = Vec::from(words.to_le_bytes());
+    footer.extend(FLAGS);
+    tail.extend(crc(&footer));
+    tail.extend(footer);
+    tail.extend(b"YZ");
+    tail
+}
+
+/// The block of a stream that has no other.
+fn only_block(mut stream: Vec<u8>, unpacked: u64) -> Option<Packed> {
+    let is_ours = stream.starts_with(&header());
     let footer: [u8; ENDS] = *stream.last_chunk()?;
     let [.., a, b, c, d, _, _, _, _] = footer;
     let index_length = (usize::try_from(u32::from_le_bytes([a, b, c, d])).ok()? + 1) * 4;
@@ -93,15 +79,16 @@ fn split(mut stream: Vec<u8>, unpacked: u64) -> Option<([u8; ENDS], Block)> {
     stream.truncate(end);
     stream.drain(..ENDS);
     let is_whole = packed.next_multiple_of(4) == stream.len() as u64;
-    (is_whole && is_all).then_some((header, Block { bytes: stream, packed, unpacked }))
+    let sizes = Sizes { packed, unpacked };
+    (is_ours && is_whole && is_all).then_some(Packed { bytes: stream, sizes })
 }
 
-fn render_index(blocks: &[(u64, u64)]) -> Vec<u8> {
+fn render_index(blocks: &[Sizes]) -> Vec<u8> {
     let mut index = vec![0];
     push_number(&mut index, blocks.len() as u64);
-    for (packed, unpacked) in blocks {
-        push_number(&mut index, *packed);
-        push_number(&mut index, *unpacked);
+    for block in blocks {
+        push_number(&mut index, block.packed);
+        push_number(&mut index, block.unpacked);
     }
     index.resize(index.len().next_multiple_of(4), 0);
     index.extend(crc(&index));

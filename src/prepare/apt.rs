@@ -154,9 +154,14 @@ pub(super) fn link_archives(from: &Path, to: &Path) -> Result<()> {
                 Err(_) => {}
             }
             match fs::hard_link(entry.path(), &target) {
-                // Another build was faster with the same package.
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                _ => {}
+                Ok(()) => {}
+                // Another build was faster with the same package, or it was pruned this moment.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound
+                    ) => {}
+                Err(error) => return Err(error),
             }
         }
         io::Result::Ok(())

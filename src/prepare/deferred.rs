@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::handover::hand_over;
 use super::steps::{put, source_file};
 use super::{first_boot, generalise};
+use crate::clock;
 use crate::config::{self, Checksum};
 use crate::disk::Raw;
 use crate::error::{Error, Result};
@@ -40,7 +41,7 @@ pub(super) fn apply(
     files: &BTreeMap<String, PathBuf>,
 ) -> Result<Vec<Package>> {
     let disk = Arc::new(Raw::open_writable(disk)?);
-    let mut image = Image::open(disk, super::clock())?;
+    let mut image = Image::open(disk, clock::now()?)?;
     let mut deferred = Deferred::default();
     let own = hand_over(&image, changes)?;
     stamp::apply(&mut image, &own)?;

@@ -7,8 +7,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::clock;
 use super::partitions::FirmwarePart;
+use crate::clock;
 use crate::disk::{Disk, Raw, Slice};
 use crate::error::{Context, Error, Result};
 use crate::fs::{Attributes, Fat, FileType, Namespace, Tree};
@@ -58,7 +58,7 @@ impl<'a> Firmware<'a> {
 
 fn open(disk: &Arc<dyn Disk>, part: &FirmwarePart) -> Result<Namespace> {
     let slice = Slice::new(Arc::clone(disk), part.range.clone())?;
-    Ok(Namespace::new(Box::new(Fat::open(Arc::new(slice), clock())?)))
+    Ok(Namespace::new(Box::new(Fat::open(Arc::new(slice), clock::now()?)?)))
 }
 
 /// Makes the tree's directory `path` equal to `folder`, touching only what differs.

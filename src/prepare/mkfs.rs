@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 pub(crate) use super::partitions::Place;
-use crate::error::{Error, Result};
+use crate::disk::{Raw, Slice};
+use crate::error::{Context as _, Error, Result};
+use crate::fs::{self, Volume as _};
 use crate::tool::Tool;
 
 /// Set while a journal waits to be replayed or orphans to be freed: a state, not a choice.
@@ -78,8 +81,9 @@ impl Ext4 {
     }
 
     /// Makes it in its place, filled with all that is in `root`, owners and links included.
-    /// The place must read as zeros.
-    pub(crate) fn make(&self, place: &Place, root: &Path) -> Result<()> {
+    /// The place must read as zeros. Nothing in it is dated later than `clock`, in seconds since
+    /// 1970: the same folder and clock give the same bits.
+    pub(crate) fn make(&self, place: &Place, root: &Path, clock: i64) -> Result<()> {
         // nodiscard: the image is sparse already, and its other partitions are none of mke2fs's.
         let mut extended = format!("offset={},nodiscard,root_owner=0:0", place.offset);
         extended.push_str(",lazy_itable_init=0,lazy_journal_init=0");
@@ -88,6 +92,7 @@ impl Ext4 {
         }
         let blocks = place.size / self.block_size;
         Tool::new("mke2fs", "e2fsprogs")
+            .env("E2FSPROGS_FAKE_TIME", clock.to_string())
             .args(["-q", "-F", "-t", "ext4", "-M", "/", "-U", &self.uuid, "-L", &self.label])
             .args(["-O", &format!("none,{}", self.features.join(","))])
             .args(["-b", &self.block_size.to_string(), "-I", &self.inode_size.to_string()])
@@ -99,8 +104,11 @@ impl Ext4 {
             .arg(&place.disk)
             .arg(blocks.to_string())
             .run()
-            .map(drop)
-            .map_err(|error| explain(error, place.size))
+            .map_err(|error| explain(error, place.size))?;
+        let disk = Arc::new(Raw::open_writable(&place.disk)?);
+        let partition = Slice::new(disk, place.offset..place.offset + place.size)?;
+        let mut made = fs::Ext4::open(Arc::new(partition), clock)?;
+        made.date_files().and_then(|()| made.flush()).context(|| "dating files")
     }
 }
 
@@ -121,8 +129,12 @@ fn explain(error: Error, size: u64) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::time::{Duration, SystemTime};
+
     use super::*;
-    use crate::disk::{Disk, Raw};
+    use crate::disk::Disk;
+    use crate::fs::testing::{CLOCK, sample_tree};
 
     fn wanted() -> Ext4 {
         Ext4 {
@@ -151,7 +163,7 @@ mod tests {
         let disk = folder.path().join("disk.img");
         let (offset, size) = (3 << 20, 64 << 20);
         let image = Raw::create(&disk, 70 << 20).unwrap();
-        wanted().make(&Place { disk: disk.clone(), offset, size }, &root).unwrap();
+        wanted().make(&Place { disk: disk.clone(), offset, size }, &root, CLOCK).unwrap();
 
         assert_eq!(Ext4::read(&disk, offset).unwrap(), wanted());
         let target = format!("{}?offset={offset}", disk.display());
@@ -167,6 +179,42 @@ mod tests {
         assert!(around.iter().all(|&byte| byte == 0));
     }
 
+    /// debugfs tells the times.
+    #[test]
+    fn the_same_folder_at_another_time_gives_the_same_bits() {
+        let folder = tempfile::tempdir().unwrap();
+        let make = |name: &str| {
+            let root = folder.path().join(name);
+            sample_tree(&root);
+            let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+            std::fs::File::open(root.join("usr/bin/true")).unwrap().set_modified(old).unwrap();
+            let disk = folder.path().join(format!("{name}.img"));
+            let size = 64 << 20;
+            Raw::create(&disk, size).unwrap();
+            let place = Place { disk: disk.clone(), offset: 0, size };
+            wanted().make(&place, &root, CLOCK).unwrap();
+            Tool::new("e2fsck", "e2fsprogs").arg("-fn").arg(&disk).run().unwrap();
+            disk
+        };
+        let first = make("first");
+        std::thread::sleep(Duration::from_millis(1100));
+        let second = make("second");
+        Tool::new("cmp", "diffutils").arg(&first).arg(second).run().unwrap();
+
+        let times = |inode: &str| -> BTreeSet<String> {
+            let request = format!("stat {inode}");
+            let said = Tool::new("debugfs", "e2fsprogs").args(["-R", &request]).arg(&first).run();
+            let said = said.unwrap();
+            let times = said.lines().filter_map(|line| line.split_once("time: "));
+            times.map(|(_, time)| time[..10].to_owned()).collect()
+        };
+        let clock = format!("{CLOCK:#x}");
+        for inode in ["<2>", "<7>", "<8>", "/etc", "/etc/hostname", "/bin"] {
+            assert_eq!(times(inode), BTreeSet::from([clock.clone()]), "{inode}");
+        }
+        assert_eq!(times("/usr/bin/true"), BTreeSet::from(["0x3b9aca00".into(), clock]));
+    }
+
     #[test]
     fn a_disk_that_is_too_small_says_so() {
         let folder = tempfile::tempdir().unwrap();
@@ -176,7 +224,7 @@ mod tests {
         let disk = folder.path().join("disk.img");
         Raw::create(&disk, 16 << 20).unwrap();
         let place = Place { disk, offset: 0, size: 16 << 20 };
-        let error = wanted().make(&place, &root).unwrap_err().to_string();
+        let error = wanted().make(&place, &root, CLOCK).unwrap_err().to_string();
         assert!(
             error.starts_with("the files do not fit into the root file system of 16 MiB"),
             "{error}"

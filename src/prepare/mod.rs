@@ -40,8 +40,6 @@ mod sandbox_kind;
 mod shell;
 mod steps;
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 #[cfg(target_os = "linux")]
 pub(crate) use apt_output::{Watcher, failure};
 pub(crate) use generalise::generalise;
@@ -55,15 +53,3 @@ pub(crate) use packages::{STATUS, installed};
 pub use request::{Outlook, Prepared, Request};
 pub use sandbox_kind::Sandbox;
 pub(crate) use steps::first_boot;
-
-/// Seconds since 1970: `SOURCE_DATE_EPOCH`, else now.
-pub(crate) fn clock() -> i64 {
-    let fixed = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.parse().ok());
-    fixed.unwrap_or_else(|| {
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .ok()
-            .and_then(|since| i64::try_from(since.as_secs()).ok())
-            .unwrap_or(0)
-    })
-}

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 
+use super::Sandbox;
 use super::mkfs::{Ext4, Place};
-use super::{Sandbox, clock};
+use crate::clock;
 use crate::disk::{Disk, Raw, Slice};
 use crate::error::{Context, Error, Result};
 use crate::fs::{self as trees, Attributes, Namespace, Tree};
@@ -71,7 +72,7 @@ impl<'a> Root<'a> {
         match self.way {
             Way::Mounted => unmount(self.place, &self.folder),
             Way::Unpacked { ext4, devices } => {
-                ext4.make(self.place, &self.folder)?;
+                ext4.make(self.place, &self.folder, clock::now()?)?;
                 make_devices(self.place, &devices)
             }
         }
@@ -159,7 +160,7 @@ fn make_devices(place: &Place, devices: &[DeviceNode]) -> Result<()> {
     }
     let disk = Arc::new(Raw::open_writable(&place.disk)?);
     let partition = Slice::new(disk, place.offset..place.offset + place.size)?;
-    let mut tree = Namespace::new(trees::open(Arc::new(partition), clock())?);
+    let mut tree = Namespace::new(trees::open(Arc::new(partition), clock::now()?)?);
     for device in devices {
         let attributes = Attributes { mode: device.mode, uid: device.uid, gid: device.gid };
         let number = (device.major, device.minor);

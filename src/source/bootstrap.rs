@@ -12,6 +12,7 @@ use super::about::Package;
 use super::cache::{Cache, CachedImage, Made};
 use super::layout::{Layout, SECTOR};
 use super::{loader, raspberry_pi};
+use crate::clock;
 use crate::config::{Arch, Bootstrap, Layout as DiskLayout};
 use crate::digest::{hex, sha256};
 use crate::disk::{Raw, Slice};
@@ -21,7 +22,7 @@ use crate::plan::{Action, Change, Content, Origin, Owner, UnitState};
 use crate::prepare::mkfs::{Ext4, Place};
 use crate::prepare::sandbox::{self, Chroot, Emulator, Order};
 use crate::prepare::{
-    Job, LiveTree, Log, STATUS, Watcher, clock, failure, first_boot, generalise, installed,
+    Job, LiveTree, Log, STATUS, Watcher, failure, first_boot, generalise, installed,
 };
 use crate::progress::Progress;
 use crate::stamp;
@@ -67,17 +68,18 @@ const NETWORK: &str = "[Match]\nName=en* eth*\n\n[Network]\nDHCP=yes\n";
 const FSCK_HOOK: &str = r#"mkdir -p "$1/etc/initramfs-tools/conf.d" &&
     echo FSTYPE=ext4 >"$1/etc/initramfs-tools/conf.d/root""#;
 
-/// The base, from the cache or made now.
+/// The base, from the cache or made now; with `anew` in any case, from the packages of today.
 pub fn bootstrap(
     base: &Bootstrap,
     cache: &Cache,
+    anew: bool,
     offline: bool,
     progress: &dyn Progress,
 ) -> Result<CachedImage> {
     if base.layout == DiskLayout::RaspberryPi && base.arch != Arch::Arm64 {
         return Err(Error::input("a Raspberry Pi is arm64, not amd64"));
     }
-    let from = serde_json::json!({
+    let mut from = serde_json::json!({
         "recipe": RECIPE,
         "suite": base.suite,
         "arch": base.arch.name(),
@@ -87,9 +89,12 @@ pub fn bootstrap(
         },
         "mirror": base.mirror,
     });
+    if let Some(clock) = clock::fixed()? {
+        from["source_date_epoch"] = clock.into();
+    }
     let key = hex(&sha256(from.to_string().as_bytes()));
     let log = cache.folder("logs")?.join(format!("bootstrap-{}.log", &key[..12]));
-    cache.image("bases", &key, false, progress, |folder, disk| {
+    cache.image("bases", &key, anew, progress, |folder, disk| {
         if offline {
             return Err(Error::failure("the cache does not have the base made from packages")
                 .hint("without `--offline` it is made"));
@@ -270,7 +275,7 @@ fn make_fat(layout: &Layout, disk: &Path, options: &[&str]) -> Result<Namespace>
         .context(|| "making the firmware's file system")?;
     let image = Arc::new(Raw::open_writable(disk)?);
     let range = part.start * SECTOR..(part.start + part.sectors) * SECTOR;
-    let fat = Fat::open(Arc::new(Slice::new(image, range)?), clock())?;
+    let fat = Fat::open(Arc::new(Slice::new(image, range)?), clock::now()?)?;
     Ok(Namespace::new(Box::new(fat)))
 }
 
@@ -309,7 +314,7 @@ impl RootJob {
         chroot.leave()?;
 
         progress.stage("writing the root file system");
-        self.ext4.make(&self.place, &root)?;
+        self.ext4.make(&self.place, &root, clock::now()?)?;
         Ok(installed(&status))
     }
 

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use super::about::{About, Package};
 use super::supply::FILES;
-use crate::digest::sha256_of_disk;
+use crate::digest::{sha256_of_disk, sha256_of_file};
 use crate::disk::Raw;
 use crate::error::{Context, Error, Result};
 use crate::interrupt;
@@ -23,6 +23,8 @@ use crate::progress::Progress;
 
 pub(super) const DISK: &str = "disk.img";
 pub(super) const ABOUT: &str = "about.json";
+/// What the name of a file that is being made ends in.
+pub(super) const NEW: &str = "new";
 
 /// What helps whoever cannot write to the cache.
 const ELSEWHERE: &str = "XDG_CACHE_HOME can point the cache to another folder";
@@ -95,7 +97,7 @@ impl Cache {
         if !is_untouched(&path, &about) && !is_sound(&path, &about) {
             return None;
         }
-        touch(&folder);
+        touch(&folder.join(ABOUT));
         Some(CachedImage { path, about, _in_use: Arc::new(in_use) })
     }
 
@@ -169,32 +171,50 @@ impl Cache {
         write().context(|| format!("writing `{}`", path.display()))
     }
 
-    /// The file under its SHA-256; `make` is called when it is not there, with the path where it
-    /// has to be. It appears whole, made by one of several processes that want it.
+    /// The file under its SHA-256, locked for everybody who uses it; `make` is called when it is
+    /// not there or damaged, with the path where it has to be. It appears whole, made by one of
+    /// several processes that want it.
     pub(super) fn file(
         &self,
         sha256: &str,
         progress: &dyn Progress,
         make: impl FnOnce(&Path) -> Result<()>,
-    ) -> Result<PathBuf> {
+    ) -> Result<(PathBuf, Arc<File>)> {
         let parent = self.folder(FILES)?;
         let place = parent.join(sha256);
-        if place.exists() {
-            return Ok(place);
+        let find = || {
+            let file = File::open(&place).ok()?;
+            rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).ok()?;
+            // It may have been pruned before it was locked.
+            let is_good = sha256_of_file(&place).is_ok_and(|it| it == sha256);
+            touch(&place);
+            is_good.then(|| (place.clone(), Arc::new(file)))
+        };
+        if let Some(found) = find() {
+            return Ok(found);
         }
         let _lock = lock(&parent, sha256, progress)?;
-        if place.exists() {
-            return Ok(place);
+        if let Some(found) = find() {
+            return Ok(found);
         }
-        let temporary = tempfile::Builder::new().prefix(".new").tempfile_in(&parent)?;
-        make(temporary.path())?;
+        if place.exists() {
+            progress.warn(&format!("`{}` is damaged: it is fetched anew", place.display()));
+        }
+        let new = parent.join(format!(".{sha256}.{NEW}"));
         let publish = || {
-            temporary.as_file().sync_all()?;
-            temporary.persist(&place)?;
-            io::Result::Ok(())
+            File::open(&new)?.sync_all()?;
+            fs::rename(&new, &place)
         };
-        publish().context(|| format!("moving a file to `{}`", place.display()))?;
-        Ok(place)
+        let made = make(&new)
+            .and_then(|()| publish().context(|| format!("moving a file to `{}`", place.display())));
+        if let Err(error) = made {
+            // The first error is the news.
+            drop(fs::remove_file(&new));
+            return Err(error);
+        }
+        let file = find();
+        self.keep_to_limit(progress)?;
+        file.ok_or_else(|| Error::failure("the file just fetched is not in the cache"))
     }
 }
 
@@ -273,10 +293,10 @@ pub(super) fn is_sound(path: &Path, about: &About) -> bool {
     is_whole && sha256().is_ok_and(|sha256| sha256 == about.sha256)
 }
 
-/// Notes that an image is used, for whoever prunes. A cache that cannot be written is no obstacle.
-fn touch(folder: &Path) {
+/// Notes a use, for whoever prunes. A cache that cannot be written is no obstacle.
+fn touch(file: &Path) {
     let now = std::time::SystemTime::now();
-    drop(File::options().append(true).open(folder.join(ABOUT)).and_then(|it| it.set_modified(now)));
+    drop(File::options().append(true).open(file).and_then(|it| it.set_modified(now)));
 }
 
 /// Takes a key's lock, waiting for another nodeforge that holds it.

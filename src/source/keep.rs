@@ -6,48 +6,50 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::about::About;
-use super::cache::{ABOUT, Cache, DISK, is_sound, remove, try_lock};
+use super::cache::{ABOUT, Cache, DISK, NEW, is_sound, remove, try_lock};
+use super::loose::Loose;
 use super::obtain::{BASES, PARTS};
-use super::supply::{FILES, KEYS};
+use super::supply::FILES;
 use crate::error::{Context as _, Error, Result};
 use crate::interrupt;
 use crate::progress::Progress;
 
 /// The most bytes the cache may take, as a size like `20G`.
 const VARIABLE: &str = "NODEFORGE_CACHE_SIZE";
-/// Folders with no images in them.
-const OTHERS: [&str; 6] = ["debs", FILES, "hashes", KEYS, "logs", PARTS];
+/// Folders with neither images nor files that somebody would miss.
+const OTHERS: [&str; 3] = ["hashes", "logs", PARTS];
 
-/// An image in the cache.
+/// An image in the cache, or a single file.
 #[derive(Clone, Debug)]
 pub struct Kept {
-    /// `bases`, `prepared`
+    /// `bases`, `prepared`; `files`, `keys`, `debs`
     pub kind: String,
-    /// The hash of everything it was made of.
+    /// The hash of everything an image was made of; a file's name.
     pub key: String,
-    /// What is known of it; `None` when it is damaged.
+    /// What is known of an image; `None` when it is damaged, and for single files.
     pub about: Option<About>,
     /// Bytes it takes on the disk.
     pub occupied: u64,
     /// When it was last used.
     pub used: SystemTime,
-    folder: PathBuf,
+    path: PathBuf,
+    loose: Option<Loose>,
 }
 
 /// What may stay in the cache. Nothing set means all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// Images unused for longer go.
+    /// What was not used for longer goes.
     pub age: Option<Duration>,
-    /// The images used longest ago go until no more bytes than this are taken.
+    /// What was used longest ago goes until no more bytes than this are taken.
     pub size: Option<u64>,
 }
 
 /// What went.
 #[derive(Clone, Debug, Default)]
 pub struct Pruned {
-    /// The images that went.
-    pub images: Vec<Kept>,
+    /// The images and files that went.
+    pub kept: Vec<Kept>,
     /// Downloads that were not whole.
     pub parts: u64,
     /// Bytes of the disk that are free again.
@@ -55,8 +57,16 @@ pub struct Pruned {
 }
 
 impl Kept {
-    /// Where it came from, in words.
+    /// Whether it is an image, and no single file.
+    pub fn is_image(&self) -> bool {
+        self.loose.is_none()
+    }
+
+    /// Where an image came from, in words.
     pub fn origin(&self) -> String {
+        if !self.is_image() {
+            return String::new();
+        }
         let Some(about) = &self.about else { return "damaged".into() };
         let from = &about.from;
         let text =
@@ -73,9 +83,9 @@ impl Kept {
 }
 
 impl Cache {
-    /// All images, those used last first.
+    /// All images and files, those used last first.
     pub fn list(&self) -> Result<Vec<Kept>> {
-        let mut all = Vec::new();
+        let mut all = self.list_files();
         for kind in self.kinds()? {
             for key in self.keys(&kind) {
                 let folder = self.root.join(&kind).join(&key);
@@ -86,14 +96,35 @@ impl Cache {
                     about: self.peek(&kind, &key),
                     occupied: occupied(&folder),
                     used: used.or_else(|_| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH),
-                    folder,
+                    path: folder,
                     kind: kind.clone(),
                     key,
+                    loose: None,
                 });
             }
         }
         all.sort_by(|a, b| b.used.cmp(&a.used).then_with(|| a.key.cmp(&b.key)));
         Ok(all)
+    }
+
+    fn list_files(&self) -> Vec<Kept> {
+        let mut all = Vec::new();
+        for loose in Loose::ALL {
+            for key in self.keys(loose.kind()) {
+                let path = self.root.join(loose.kind()).join(&key);
+                let Ok(metadata) = fs::metadata(&path) else { continue };
+                all.push(Kept {
+                    kind: loose.kind().into(),
+                    key,
+                    about: None,
+                    occupied: metadata.blocks() * 512,
+                    used: loose.used(&metadata),
+                    path,
+                    loose: Some(loose),
+                });
+            }
+        }
+        all
     }
 
     /// Bytes of the disk that the cache takes, all in all.
@@ -108,18 +139,18 @@ impl Cache {
         self.prune_parts(&mut pruned)?;
         let now = SystemTime::now();
         let mut left = self.occupied();
-        let mut images = self.list()?;
-        // From the one used longest ago.
-        while let Some(image) = images.pop() {
+        let mut all = self.list()?;
+        // From what was used longest ago.
+        while let Some(it) = all.pop() {
             interrupt::check()?;
-            let age = now.duration_since(image.used).unwrap_or_default();
-            let goes = image.about.is_none()
+            let age = now.duration_since(it.used).unwrap_or_default();
+            let goes = (it.is_image() && it.about.is_none())
                 || limits.age.is_some_and(|most| age >= most)
                 || limits.size.is_some_and(|most| left > most);
-            if goes && self.remove_image(&image, progress)? {
-                left = left.saturating_sub(image.occupied);
-                pruned.freed += image.occupied;
-                pruned.images.push(image);
+            if goes && self.remove(&it, progress)? {
+                left = left.saturating_sub(it.occupied);
+                pruned.freed += it.occupied;
+                pruned.kept.push(it);
             }
         }
         Ok(pruned)
@@ -136,13 +167,16 @@ impl Cache {
         Ok(())
     }
 
-    /// Reads an image and says whether it is what it was when it was made. A damaged one goes:
-    /// whoever wants it gets it anew.
-    pub fn verify(&self, image: &Kept, progress: &dyn Progress) -> Result<bool> {
-        let sound = image.about.as_ref().is_some_and(|it| is_sound(&image.folder.join(DISK), it));
+    /// Reads an image or a file and says whether it is what it was when it came. What is damaged
+    /// goes: whoever wants it gets it anew.
+    pub fn verify(&self, kept: &Kept, progress: &dyn Progress) -> Result<bool> {
+        let sound = match kept.loose {
+            Some(loose) => loose.is_sound(&kept.path),
+            None => kept.about.as_ref().is_some_and(|it| is_sound(&kept.path.join(DISK), it)),
+        };
         interrupt::check()?;
-        if !sound && !self.remove_image(image, progress)? {
-            let path = image.folder.display();
+        if !sound && !self.remove(kept, progress)? {
+            let path = kept.path.display();
             return Err(Error::failure(format!("`{path}` is damaged, and in use")));
         }
         Ok(sound)
@@ -154,7 +188,9 @@ impl Cache {
             for entry in fs::read_dir(&self.root)? {
                 let entry = entry?;
                 let name = entry.file_name().to_string_lossy().into_owned();
-                if entry.file_type()?.is_dir() && !OTHERS.contains(&name.as_str()) {
+                let is_other = OTHERS.contains(&name.as_str())
+                    || Loose::ALL.iter().any(|loose| loose.kind() == name);
+                if entry.file_type()?.is_dir() && !is_other {
                     kinds.push(name);
                 }
             }
@@ -164,37 +200,46 @@ impl Cache {
         read().context(|| format!("reading `{}`", self.root.display()))
     }
 
-    /// Whether an image could be removed: not while somebody uses it.
-    fn remove_image(&self, image: &Kept, progress: &dyn Progress) -> Result<bool> {
-        let Ok(folder) = File::open(&image.folder) else { return Ok(false) };
-        if !try_lock(&folder)? {
+    /// Whether it could be removed: not while somebody uses it.
+    fn remove(&self, kept: &Kept, progress: &dyn Progress) -> Result<bool> {
+        let Ok(file) = File::open(&kept.path) else { return Ok(false) };
+        if !try_lock(&file)? {
             return Ok(false);
         }
-        // In one step: who looks for it sees all of it, or nothing.
-        let doomed = self.root.join(&image.kind).join(format!(".{}.pruned", image.key));
-        fs::rename(&image.folder, &doomed)
-            .context(|| format!("removing `{}`", image.folder.display()))?;
-        remove(&doomed, progress)?;
+        let context = || format!("removing `{}`", kept.path.display());
+        if kept.is_image() {
+            // In one step: who looks for it sees all of it, or nothing.
+            let doomed = self.root.join(&kept.kind).join(format!(".{}.pruned", kept.key));
+            fs::rename(&kept.path, &doomed).context(context)?;
+            remove(&doomed, progress)?;
+        } else {
+            fs::remove_file(&kept.path).context(context)?;
+        }
         Ok(true)
     }
 
+    /// Removes downloads that were not whole, of images and of files.
     fn prune_parts(&self, pruned: &mut Pruned) -> Result<()> {
-        let folder = self.folder(PARTS)?;
+        let (parts, files) = (self.folder(PARTS)?, self.folder(FILES)?);
         let bases = self.folder(BASES)?;
-        for entry in fs::read_dir(&folder).context(|| format!("reading `{}`", folder.display()))? {
-            let path = entry?.path();
-            let Some(key) = path.file_stem().map(|it| it.to_string_lossy().into_owned()) else {
+        let read = |folder: &Path| -> Result<Vec<PathBuf>> {
+            let read = || fs::read_dir(folder)?.map(|it| Ok(it?.path())).collect();
+            std::io::Result::<_>::context(read(), || format!("reading `{}`", folder.display()))
+        };
+        let new = read(&files)?.into_iter().filter(|it| it.extension().is_some_and(|it| it == NEW));
+        for path in read(&parts)?.into_iter().chain(new) {
+            let Some(stem) = path.file_stem().and_then(|it| it.to_str()) else { continue };
+            let key = stem.trim_start_matches('.');
+            // Its maker holds the lock, of an image or of a file.
+            let is_free = |folder: &Path| -> Result<Option<File>> {
+                let lock = folder.join(format!(".{key}.lock"));
+                let lock = File::options().create(true).truncate(false).write(true).open(lock);
+                let lock = lock.context(|| "locking the cache")?;
+                Ok(try_lock(&lock)?.then_some(lock))
+            };
+            let (Some(_image), Some(_file)) = (is_free(&bases)?, is_free(&files)?) else {
                 continue;
             };
-            let lock = File::options()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .open(bases.join(format!(".{key}.lock")))
-                .context(|| "locking the cache")?;
-            if !try_lock(&lock)? {
-                continue;
-            }
             pruned.freed += occupied(&path);
             pruned.parts += u64::from(path.extension().is_some_and(|it| it == "part"));
             fs::remove_file(&path).context(|| format!("removing `{}`", path.display()))?;
@@ -245,10 +290,10 @@ mod tests {
         let cache = cache(folder.path());
         assert_eq!(keys(&cache.list().unwrap()), ["new", "middle", "old"]);
         let limits = Limits { age: None, size: Some(5 << 19) };
-        assert_eq!(keys(&cache.prune(limits, &Silent).unwrap().images), ["old"]);
+        assert_eq!(keys(&cache.prune(limits, &Silent).unwrap().kept), ["old"]);
         let limits = Limits { age: Some(Duration::from_secs(1500)), size: None };
-        assert_eq!(keys(&cache.prune(limits, &Silent).unwrap().images), ["middle"]);
-        assert_eq!(keys(&cache.prune(Limits::default(), &Silent).unwrap().images), [""; 0]);
+        assert_eq!(keys(&cache.prune(limits, &Silent).unwrap().kept), ["middle"]);
+        assert_eq!(keys(&cache.prune(Limits::default(), &Silent).unwrap().kept), [""; 0]);
         assert_eq!(keys(&cache.list().unwrap()), ["new"]);
     }
 
@@ -258,9 +303,9 @@ mod tests {
         let cache = cache(folder.path());
         let image = cache.find("bases", "old").unwrap();
         let all = Limits { age: Some(Duration::ZERO), size: None };
-        assert_eq!(keys(&cache.prune(all, &Silent).unwrap().images), ["middle", "new"]);
+        assert_eq!(keys(&cache.prune(all, &Silent).unwrap().kept), ["middle", "new"]);
         drop(image);
-        assert_eq!(keys(&cache.prune(all, &Silent).unwrap().images), ["old"]);
+        assert_eq!(keys(&cache.prune(all, &Silent).unwrap().kept), ["old"]);
     }
 
     #[test]
@@ -268,7 +313,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = cache(folder.path());
         let images = cache.list().unwrap();
-        Raw::open_writable(&images[1].folder.join(DISK)).unwrap().write_at(b"bit rot", 99).unwrap();
+        Raw::open_writable(&images[1].path.join(DISK)).unwrap().write_at(b"bit rot", 99).unwrap();
         let sound: Vec<_> = images.iter().map(|it| cache.verify(it, &Silent).unwrap()).collect();
         assert_eq!(sound, [true, false, true]);
         assert_eq!(keys(&cache.list().unwrap()), ["new", "old"]);

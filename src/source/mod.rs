@@ -6,6 +6,7 @@ pub(crate) mod bootstrap;
 mod cache;
 mod catalogue;
 mod checksums;
+mod deb;
 mod download;
 mod http;
 mod import;
@@ -15,6 +16,7 @@ mod layout;
 #[cfg(target_os = "linux")]
 mod loader;
 mod lock;
+mod loose;
 mod memo;
 mod obtain;
 mod openpgp;

@@ -117,8 +117,9 @@ impl Source<'_> {
             Base::Path(path) => self.local(base, path),
             #[cfg(target_os = "linux")]
             Base::Bootstrap(bootstrap) => {
-                let image =
-                    super::bootstrap(bootstrap, self.cache, self.options.offline, self.progress)?;
+                let offline = self.options.offline;
+                let anew = self.options.update && !offline;
+                let image = super::bootstrap(bootstrap, self.cache, anew, offline, self.progress)?;
                 let origin = format!(
                     "Debian {} {}, bootstrapped from packages",
                     bootstrap.suite,

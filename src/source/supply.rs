@@ -1,7 +1,8 @@
 //! What a profile needs from elsewhere besides its base: keys of apt repositories, single files.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::cache::Cache;
 use super::checksums::Hashes;
@@ -12,7 +13,7 @@ use super::obtain::{PARTS, Source, would_change};
 use super::openpgp::{self, Certificate};
 use super::remote::{CHECKSUMS_LIMIT, published, with_fingerprint};
 use crate::config::{Arch, Checksum};
-use crate::digest::{hex, sha256, sha256_of_file};
+use crate::digest::{hex, sha256};
 use crate::error::{Context as _, Error, Result};
 use crate::plan::{Action, Change, Content, Owner};
 
@@ -43,6 +44,8 @@ pub struct Supply {
     pub sha256: String,
     /// What verified it, in words.
     pub verified: String,
+    /// Keeps it from being pruned; a key's text is at hand already.
+    _in_use: Option<Arc<File>>,
 }
 
 impl Source<'_> {
@@ -139,7 +142,8 @@ impl Source<'_> {
             Some(_) => format!("pinned fingerprint {fingerprint}"),
             None => format!("fingerprint {fingerprint}, trusted over https at first use"),
         };
-        let supply = Supply { url: url.to_owned(), path, sha256: key.sha256.clone(), verified };
+        let (url, sha256) = (url.to_owned(), key.sha256.clone());
+        let supply = Supply { url, path, sha256, verified, _in_use: None };
         Ok((key, supply, armored))
     }
 
@@ -177,7 +181,7 @@ impl Source<'_> {
                 None => (self.listed(list, url)?, format!("SHA-256 listed in {list}")),
             },
         };
-        let path = self.cache.file(&sha256, self.progress, |place| {
+        let (path, in_use) = self.cache.file(&sha256, self.progress, |place| {
             if self.options.offline {
                 return Err(not_cached(url));
             }
@@ -194,18 +198,13 @@ impl Source<'_> {
             let parts = self.cache.folder(PARTS)?;
             download(&Client::new()?, &wanted, &parts, place, self.progress).map(drop)
         })?;
-        if sha256_of_file(&path)? != sha256 {
-            // Whoever wants it next gets it anew.
-            fs::remove_file(&path).context(|| format!("removing `{}`", path.display()))?;
-            return Err(Error::failure(format!("`{}` was damaged", path.display()))
-                .hint("it is removed now; run it again"));
-        }
         let locked = LockedArtifact {
             url: url.to_owned(),
             sha256: sha256.clone(),
             verified: verified.clone(),
         };
-        Ok((locked, Supply { url: url.to_owned(), path, sha256, verified }))
+        let url = url.to_owned();
+        Ok((locked, Supply { url, path, sha256, verified, _in_use: Some(in_use) }))
     }
 
     /// What a publisher's list says a file must be.

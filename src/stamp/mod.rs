@@ -12,6 +12,7 @@ use std::path::Path;
 pub(crate) use files::create_parents;
 pub(crate) use units::exists as has_unit;
 
+use crate::clock;
 use crate::error::{Context, Error, Kind, Result};
 use crate::fs::Tree;
 use crate::image::Image;
@@ -23,14 +24,8 @@ const DEFAULT_CLOCK: i64 = 1_767_225_600;
 
 /// The time that stamped files get, in seconds since 1970: `SOURCE_DATE_EPOCH`, else a constant, so
 /// that equal inputs give equal bits on whatever day.
-///
-/// Source: <https://reproducible-builds.org/specs/source-date-epoch/>.
 pub fn clock() -> Result<i64> {
-    let Ok(text) = std::env::var("SOURCE_DATE_EPOCH") else { return Ok(DEFAULT_CLOCK) };
-    text.parse().map_err(|_| {
-        Error::input(format!("SOURCE_DATE_EPOCH is `{text}`, which is no number"))
-            .hint("it is seconds since 1970, as `date +%s` prints them")
-    })
+    Ok(clock::fixed()?.unwrap_or(DEFAULT_CLOCK))
 }
 
 /// Applies `changes` in their order to `tree`.

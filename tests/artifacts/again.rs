@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::support::{Arch, Machines, checksum, tool};
+use crate::support::{Arch, Machines, checksum, noise, tool};
 
 #[test]
 fn every_artifact_is_the_same_whatever_the_number_of_jobs() {
@@ -24,6 +24,23 @@ fn every_artifact_is_the_same_whatever_the_number_of_jobs() {
     let one = sums("1");
     assert!(one.len() > 20, "{one:?}");
     assert_eq!(sums("7"), one);
+}
+
+/// More nodes than are packed together, and one by itself.
+#[test]
+fn an_image_is_packed_the_same_whoever_else_is() {
+    let nodes = ["server1", "agent[1-17]"];
+    let machines = Machines::new(Arch::Amd64, &nodes, r#"formats = ["raw.zst"]"#);
+    let _ = machines.run(["build"]).succeeds();
+    let together = files(&machines.path("out"));
+    let _ = machines.run(["build", "agent17", "-o", "alone"]).succeeds();
+    let alone = files(&machines.path("alone"));
+    for ending in ["img.zst", "bmap"] {
+        let name = format!("agent17.{ending}");
+        assert_eq!(alone[&name], together[&name], "{name}");
+    }
+    let sums: BTreeSet<_> = together.iter().filter(|(name, _)| name.ends_with("zst")).collect();
+    assert_eq!(sums.len(), 18);
 }
 
 /// Every file under a folder, with its checksum.
@@ -90,6 +107,100 @@ fn a_killed_build_leaves_old_artifacts_or_new_ones() {
     assert_eq!(files(&machines.path("out")), files(&machines.path("a")));
 }
 
+/// Killed at each of the steps by which artifacts come to their places.
+#[test]
+fn checksums_and_bases_are_right_whenever_a_build_is_killed() {
+    let machines = Machines::new(Arch::Arm64, &["server1"], r#"formats = ["qcow2", "vmwarevm"]"#);
+    let text = fs::read_to_string(machines.path("cluster.toml")).expect("there");
+    let file = text.clone() + "[[files]]\npath = \"/etc/motd\"\ncontent = \"b\\n\"\n";
+    // On another base.
+    fs::write(machines.path("b.toml"), file.replace("512M", "576M")).expect("written");
+    fs::write(machines.path("a.toml"), text).expect("written");
+    let made = |version: &str| {
+        let _ = machines.run(["build", &format!("{version}.toml"), "-o", version]).succeeds();
+        files(&machines.path(version))
+    };
+    let known = [made("a"), made("b")];
+    let script =
+        "cd \"$1\" && { [ ! -e SHA256SUMS ] || sha256sum -c --strict --quiet SHA256SUMS; }";
+    let (mut kills, mut between) = (0, 0);
+    for step in 1.. {
+        let _ = machines.run(["build", "a.toml"]).succeeds();
+        assert_eq!(files(&machines.path("out")), known[0]);
+        let status = Command::new("strace")
+            .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=rename,renameat2", "-e"])
+            .arg(format!("inject=rename,renameat2:signal=KILL:when={step}"))
+            .args([env!("CARGO_BIN_EXE_nodeforge"), "-q", "build", "b.toml"])
+            .current_dir(machines.folder.path())
+            .env("XDG_CACHE_HOME", machines.path("cache"))
+            .stdout(Stdio::null())
+            .status()
+            .expect("strace starts");
+        if status.success() {
+            break;
+        }
+        kills += 1;
+        tool("sh", ["-c", script, "sh", machines.path("out").to_str().expect("plain")]);
+        let found = files(&machines.path("out"));
+        let version = |name: &str| {
+            let sum = found.get(name)?;
+            let version = known.iter().position(|it| it.get(name) == Some(sum));
+            Some(version.unwrap_or_else(|| panic!("{name} is neither old nor new")))
+        };
+        for (child, base) in [
+            ("server1.qcow2", "small-base.qcow2"),
+            ("server1.vmwarevm/disk.vmdk", "small-template.vmwarevm/base.vmdk"),
+        ] {
+            // None of its own, or the one it was made for.
+            let child = version(child);
+            assert!(child.is_none() || child == version(base), "killed at step {step}");
+            between += u32::from(child.is_none());
+        }
+    }
+    assert!(kills > 8 && between > 2, "{kills} kills, {between} without a node's disk");
+    assert_eq!(files(&machines.path("out")), known[1]);
+}
+
+#[test]
+fn a_node_that_is_left_out_keeps_its_base() {
+    let nodes = ["server1", "agent1"];
+    let machines = Machines::new(Arch::Amd64, &nodes, r#"formats = ["qcow2"]"#);
+    let _ = machines.run(["build"]).succeeds();
+    let before = files(&machines.path("out"));
+    let text = fs::read_to_string(machines.path("cluster.toml")).expect("there");
+    fs::write(machines.path("cluster.toml"), text.replace("512M", "576M")).expect("written");
+    let finished = machines.run(["build", "server1"]).exits(2);
+    let said = finished.stderr_text();
+    assert!(
+        said.ends_with(
+            "error: `agent1.qcow2` stands on a base that has changed since\n\
+             hint: build `agent1` as well, or choose another folder with `-o`\n"
+        ),
+        "{said}"
+    );
+    assert_eq!(files(&machines.path("out")), before);
+    let _ = machines.run(["build"]).succeeds();
+    assert_ne!(files(&machines.path("out")), before);
+}
+
+/// After a build that was killed between an artifact and the checksums.
+#[test]
+fn what_nobody_knows_any_more_is_hashed_again() {
+    let machines = Machines::new(Arch::Amd64, &["server1", "agent1"], r#"formats = ["raw.zst"]"#);
+    let _ = machines.run(["build"]).succeeds();
+    fs::remove_file(machines.artifact("SHA256SUMS")).expect("there");
+    let (newer, server) = (noise(5, 5000), machines.artifact("server1.img.zst"));
+    fs::write(server, newer).expect("written");
+    let _ = machines.run(["build", "agent1"]).succeeds();
+    let script = "cd \"$1\" && sha256sum --check --strict SHA256SUMS";
+    let said = tool("sh", ["-c", script, "sh", machines.path("out").to_str().expect("plain")]);
+    assert!(said.contains("server1.img.zst: OK") && said.contains("agent1.img.zst: OK"), "{said}");
+    let manifest = fs::read(machines.artifact("manifest.json")).expect("there");
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).expect("JSON");
+    let nodes = manifest["nodes"].as_array().expect("nodes");
+    assert_eq!((nodes.len(), &nodes[0]["hostname"]), (1, &"agent1".into()));
+}
+
 /// In a debug build on a busy machine; what it takes in earnest is in README.
 #[test]
 fn a_hundred_clones_take_seconds_and_little_memory() {
@@ -99,7 +210,7 @@ fn a_hundred_clones_take_seconds_and_little_memory() {
     let started = Instant::now();
     let program = env!("CARGO_BIN_EXE_nodeforge");
     let said = machines.path("memory");
-    let output = std::process::Command::new("/usr/bin/time")
+    let output = Command::new("/usr/bin/time")
         .args(["--format=%M", "--output"])
         .arg(&said)
         .args([program, "build"])

@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::thread::sleep;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::support::{Arch, Machines, checksum, partitions, tool};
+use crate::support::{Arch, Machines, checksum, noise, partitions, tool};
 
 #[test]
 fn a_node_that_was_not_built_is_streamed() {
@@ -32,6 +32,52 @@ fn what_is_neither_node_nor_image_is_refused() {
          hint: `nodeforge build` makes it; `-o` says where it is\n",
         out.display()
     ));
+}
+
+/// An edit that was killed after it had happened, and before all of it was in the image.
+#[test]
+fn build_and_boot_finish_an_edit() {
+    let machines = Machines::new(Arch::Amd64, &["server1"], "formats = [\"raw\"]");
+    let (image, before) = (machines.path("base.img"), machines.path("before.img"));
+    let journal = machines.path(".base.img.nodeforge-edit");
+    fs::copy(&image, &before).expect("copied");
+    let content = noise(3, 30 << 20);
+    fs::write(machines.path("large"), &content).expect("written");
+    let interrupt = || {
+        fs::copy(&before, &image).expect("copied");
+        let mut run = machines.run(["cp", "large", "base.img:/srv-large"]);
+        let mut child = run.command().spawn().expect("nodeforge starts");
+        // The journal is as long as the image until its seal is written behind that.
+        let has_seal = || fs::metadata(&journal).is_ok_and(|it| it.len() > 100 << 20);
+        while !has_seal() && child.try_wait().expect("it is ours").is_none() {
+            sleep(Duration::from_millis(1));
+        }
+        child.kill().expect("killed");
+        child.wait().expect("gone");
+        // And all of it: readers look through the journal then.
+        let names = machines.run(["ls", "base.img:/"]).succeeds().stdout_text();
+        has_seal() && names.lines().any(|name| name == "srv-large")
+    };
+    for command in [&["build"][..], &["boot", "./base.img", "--until", "x", "--timeout", "1"]] {
+        assert!((0..20).any(|_| interrupt()), "every edit was faster than its end");
+        let run = machines.run(command);
+        if command[0] == "build" {
+            let _ = run.succeeds();
+            let copied = machines.path("copied");
+            let from = format!("{}:/srv-large", machines.artifact("server1.img").display());
+            let _ = machines.run(["cp".as_ref(), from.as_ref(), copied.as_os_str()]).succeeds();
+            assert!(fs::read(copied).expect("there") == content);
+        } else {
+            // There is nothing in it that would boot.
+            let _ = run.exits(1);
+        }
+        assert!(!journal.exists(), "{command:?}");
+        let (_, root) = partitions(&image).into_iter().find(|(it, _)| *it == 1).expect("it");
+        let at = format!("{}?offset={}", image.display(), root.start);
+        tool("e2fsck", ["-fn", &at]);
+        let stat = tool("debugfs", ["-R", "stat /srv-large", &at]);
+        assert!(stat.contains(&format!("Size: {}", content.len())), "{stat}");
+    }
 }
 
 /// What an interrupted edit of an image has left to do belongs to the image.

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -71,11 +72,11 @@ fn compressed_images_are_whole_and_seekable() {
             tool("sh", arguments.into_iter().chain([packed.as_os_str(), unpacked.as_os_str()]));
             assert_eq!(checksum("sha256sum", &unpacked), sum, "{program}");
         }
-        // 512 MiB in blocks of 16.
+        // 512 MiB in blocks of 8.
         let list = tool("xz", [OsStr::new("--robot"), OsStr::new("--list"), xz.as_os_str()]);
         let file = list.lines().find(|line| line.starts_with("file")).expect("a line");
         let fields: Vec<_> = file.split('\t').collect();
-        assert_eq!(fields[1..3], ["1", "32"], "{list}");
+        assert_eq!(fields[1..3], ["1", "64"], "{list}");
 
         // From the middle, by a reader of the seekable format.
         let script = "import pyzstd, sys\n\
@@ -318,6 +319,49 @@ fn a_bundle_says_what_the_cluster_file_does() {
             text.lines().find_map(|it| it.strip_prefix("ethernet0.address = \"00:50:56:"));
         let first = address.and_then(|it| u8::from_str_radix(&it[..2], 16).ok());
         assert!(first.is_some_and(|it| it <= 0x3f), "{address:?}");
+    }
+}
+
+/// What a product goes by when it opens or deletes a clone.
+#[test]
+fn a_clone_knows_its_template_which_nobody_writes() {
+    for (_, machines) in built() {
+        let text = |name: &str| {
+            String::from_utf8_lossy(&fs::read(machines.artifact(name)).expect(name)).into_owned()
+        };
+        assert_eq!(
+            text("server1.vmwarevm/server1.vmsd"),
+            ".encoding = \"UTF-8\"\n\
+             cloneOf0 = \"../small-template.vmwarevm/small-template.vmx\"\n\
+             numCloneOf = \"1\"\n\
+             sentinel0 = \"disk.vmdk\"\n\
+             numSentinels = \"1\"\n"
+        );
+        let base = machines.artifact("small-template.vmwarevm/base.vmdk");
+        assert_eq!(fs::metadata(&base).expect("there").permissions().mode() & 0o777, 0o444);
+        // Descriptors: the template's own machine runs on a child, too.
+        let id = |name: &str, key: &str| {
+            let text = text(name);
+            let line = text.lines().find_map(|it| it.strip_prefix(key)).expect(key);
+            line.to_owned()
+        };
+        let base_id = id("small-template.vmwarevm/base.vmdk", "CID=");
+        for (disk, hint) in [
+            ("server1.vmwarevm/disk.vmdk", "\"../small-template.vmwarevm/base.vmdk\""),
+            ("small-template.vmwarevm/disk.vmdk", "\"base.vmdk\""),
+        ] {
+            assert_eq!(id(disk, "parentCID="), base_id);
+            assert_eq!(id(disk, "parentFileNameHint="), hint);
+        }
+        let template = text("small-template.vmwarevm/small-template.vmx");
+        for line in [
+            "nvme0:0.fileName = \"disk.vmdk\"",
+            "ethernet0.addressType = \"generated\"",
+            "uuid.action = \"create\"",
+        ] {
+            assert!(template.lines().any(|it| it == line), "{line}");
+        }
+        assert!(!template.contains("uuid.bios"), "{template}");
     }
 }
 

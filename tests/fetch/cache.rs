@@ -1,9 +1,11 @@
 //! `nodeforge cache`.
 
-use std::fs::{self, File};
+use std::fs::{self, File, FileTimes};
 use std::os::unix::fs::FileExt as _;
+use std::time::{Duration, SystemTime};
 
 use super::Stand;
+use crate::support::{Gpg, Repository, Style, checksum, noise};
 
 #[test]
 fn damage_is_reported_and_fetched_again() {
@@ -33,7 +35,7 @@ fn damage_is_reported_and_fetched_again() {
     damage(true);
     let finished = stand.run(["cache", "verify"]).exits(1);
     assert!(finished.stdout_text().ends_with(" damaged: removed\n"));
-    assert!(finished.stderr_text().contains("error: 1 image was damaged"));
+    assert!(finished.stderr_text().contains("error: 1 entry was damaged"));
     assert_eq!(stand.kept(), [""; 0]);
     stand.fetch_is("it", &raw);
 }
@@ -52,14 +54,83 @@ fn the_cache_is_listed_and_pruned() {
     assert_eq!(json[0]["size"], 8 << 20);
 
     let said = stand.run(["cache", "prune"]).succeeds().stderr_text();
-    assert!(said.contains("removed 0 images"), "{said}");
+    assert!(said.contains("removed 0 images, 0 files"), "{said}");
     let _ = stand.run(["cache", "prune", "--max-size", "1G"]).succeeds();
     assert_eq!(stand.kept().len(), 2);
     fs::create_dir_all(stand.cache().join("downloads")).expect("a folder");
     fs::write(stand.cache().join("downloads/half.part"), "half").expect("written");
     let said = stand.run(["cache", "prune", "--all"]).succeeds().stderr_text();
-    assert!(said.contains("removed 1 image and 1 unfinished download"), "{said}");
+    assert!(said.contains("removed 1 image, 0 files and 1 unfinished download"), "{said}");
     assert_eq!(stand.kept(), [""; 0]);
+}
+
+/// Files, keys and packages that preparing left.
+#[test]
+fn single_files_are_kept_like_images() {
+    let stand = Stand::new();
+    let gpg = Gpg::new();
+    let key = gpg.key("ed25519");
+    let own = stand.path("own");
+    let write = |kind: &str, name: &str, content: &[u8]| {
+        let folder = stand.cache().join(kind);
+        fs::create_dir_all(&folder).expect("a folder");
+        let path = folder.join(name);
+        fs::write(&path, content).expect("written");
+        path
+    };
+    fs::write(&own, "a file").expect("written");
+    let hash = checksum("sha256sum", &own);
+    let repository = Repository::new(Style::Flat);
+    repository.add("probe", "1.0");
+    let package = fs::read(repository.package("probe_1.0_all.deb")).expect("a package");
+    let file = write("files", &hash, b"a file");
+    let public = write("keys", &format!("{}.asc", key.fingerprint), &gpg.public(&key));
+    let deb = write("debs", "probe_1.0_all.deb", &package);
+
+    let json = stand.run(["cache", "list", "--json"]).succeeds().stdout_text();
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let mut kinds: Vec<_> =
+        json.as_array().expect("a list").iter().map(|it| it["kind"].clone()).collect();
+    kinds.sort_by_key(ToString::to_string);
+    assert_eq!(kinds, ["debs", "files", "keys"]);
+    let listed = stand.run(["cache", "list"]).succeeds().stdout_text();
+    assert_eq!(listed.lines().filter(|line| line.ends_with("  1 file")).count(), 3, "{listed}");
+    let said = stand.run(["cache", "verify"]).succeeds().stdout_text();
+    assert_eq!(said.matches(" sound\n").count(), 3, "{said}");
+
+    // Damage of each kind.
+    fs::write(&file, "A file").expect("written");
+    fs::write(&public, gpg.public(&gpg.key("ed25519"))).expect("written");
+    fs::write(&deb, &package[..package.len() - 100]).expect("written");
+    let finished = stand.run(["cache", "verify"]).exits(1);
+    assert!(finished.stderr_text().contains("error: 3 entries were damaged"));
+    assert_eq!(stand.kept(), [""; 0]);
+
+    // What was used longest ago goes first, a package by when it was read.
+    let ages = [
+        (write("files", &hash, b"a file"), 3000),
+        (write("keys", "0.asc", b"a key"), 2000),
+        (write("debs", "probe.deb", &noise(1, 1 << 20)), 1000),
+        (write("debs", "other.deb", &noise(2, 1 << 20)), 4000),
+    ];
+    for (path, age) in &ages {
+        let then = SystemTime::now() - Duration::from_secs(*age);
+        let mut times = FileTimes::new().set_modified(then);
+        if path.extension().is_some_and(|it| it == "deb") {
+            times = FileTimes::new().set_accessed(then);
+        }
+        File::open(path).and_then(|it| it.set_times(times)).expect("dated");
+    }
+    let said = stand.run(["cache", "prune", "--max-size", "1500K"]).succeeds();
+    assert_eq!(said.stdout_text(), "debs other.deb\n");
+    assert!(said.stderr_text().contains("removed 0 images, 1 file and 0 unfinished downloads"));
+    // In use: another nodeforge is reading it.
+    let reader = File::open(&ages[0].0).expect("there");
+    rustix::fs::flock(&reader, rustix::fs::FlockOperation::LockShared).expect("locked");
+    write("files", ".half.new", b"half");
+    let said = stand.run(["cache", "prune", "--all"]).succeeds().stdout_text();
+    assert_eq!(said, "keys 0.asc\ndebs probe.deb\n");
+    assert_eq!(stand.kept(), [format!("files/{hash}")]);
 }
 
 #[test]

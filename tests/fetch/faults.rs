@@ -71,6 +71,25 @@ fn a_busy_server_is_asked_again_when_it_wants() {
     assert_eq!(stand.server.requests("/image").len(), 3);
 }
 
+/// The publisher takes the file away while it is downloaded.
+#[test]
+fn a_file_that_is_gone_when_it_is_asked_for_again() {
+    for status in [403, 404] {
+        let mut stand = Stand::new();
+        let raw = stand.pinned_disk();
+        stand.server.once("/image", [Fault::CutAfter(100_000), Fault::Status(status, "")]);
+        let said = stand.fails("it");
+        assert!(said.contains(&format!("HTTP {status}")), "{said}");
+        assert!(said.contains("hint: run it again: it goes on after 100000 bytes"), "{said}");
+        assert!(stand.kept().iter().all(|it| it.starts_with("downloads/")), "{:?}", stand.kept());
+        stand.fetch_is("it", &raw);
+        assert_eq!(
+            stand.server.requests("/image").last().expect("one").headers["range"],
+            "bytes=100000-"
+        );
+    }
+}
+
 #[test]
 fn redirects_in_a_circle() {
     let stand = stand();

@@ -156,6 +156,11 @@ impl Repository {
         }
     }
 
+    /// The file of a package.
+    pub(crate) fn package(&self, file: &str) -> PathBuf {
+        self.path(self.style.packages()).join(file)
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

@@ -28,6 +28,11 @@ pub(super) fn template_name(cluster: &str) -> String {
     format!("{cluster}-template.vmwarevm")
 }
 
+/// The disk in it that clones stand on.
+pub(super) fn base_disk_name(cluster: &str) -> String {
+    format!("{}/{BASE_DISK}", template_name(cluster))
+}
+
 /// The bundle that others are cloned from. Its own machine runs on a child of the shared disk: a
 /// write to that disk itself would change its content id and lose every clone.
 pub(super) fn write_template(bundle: &Path, emission: &Emission<'_>) -> Result<()> {

@@ -15,8 +15,27 @@ impl Ext4 {
     pub fn file_content(&self) -> Result<Vec<Range<u64>>> {
         let fs = self.fs()?;
         let block_size = u64::from(fs.sb.block_size());
-        let per_group = u64::from(fs.sb.inodes_per_group);
         let mut content = Vec::new();
+        self.visit(|_, inode| {
+            let is_plain = inode.is_file()
+                && inode.links_count > 0
+                && inode.has_extents()
+                && !inode.has_inline_data();
+            // A damaged tree is the checker's to report: it gets to see all there is.
+            let extents = if is_plain { extents::collect(fs, inode) } else { Ok(Vec::new()) };
+            content.extend(extents.unwrap_or_default().iter().map(|extent| {
+                let start = extent.physical_block.saturating_mul(block_size);
+                start..start.saturating_add(u64::from(extent.length) * block_size)
+            }));
+            Ok(())
+        })?;
+        Ok(content)
+    }
+
+    /// Shows every inode that can be read and is not ext4's own, in use or not.
+    pub(super) fn visit(&self, mut show: impl FnMut(u32, &Inode) -> Result<()>) -> Result<()> {
+        let fs = self.fs()?;
+        let per_group = u64::from(fs.sb.inodes_per_group);
         for (group, descriptor) in fs.groups.iter().enumerate() {
             let unused = u64::from(descriptor.itable_unused).min(per_group);
             let first = group as u64 * per_group + 1;
@@ -28,19 +47,10 @@ impl Ext4 {
                 }
                 let raw = fs.read_inode_raw(number).map_err(explain)?;
                 let Ok(inode) = Inode::parse(&raw) else { continue };
-                let is_plain = inode.is_file()
-                    && inode.links_count > 0
-                    && inode.has_extents()
-                    && !inode.has_inline_data();
-                // A damaged tree is the checker's to report: it gets to see all there is.
-                let extents = if is_plain { extents::collect(fs, &inode) } else { Ok(Vec::new()) };
-                content.extend(extents.unwrap_or_default().iter().map(|extent| {
-                    let start = extent.physical_block.saturating_mul(block_size);
-                    start..start.saturating_add(u64::from(extent.length) * block_size)
-                }));
+                show(number, &inode)?;
             }
         }
-        Ok(content)
+        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@ mod device;
 mod error;
 mod extents;
 mod guard;
+mod times;
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};

@@ -1,0 +1,31 @@
+//! Artifacts that stand on others: overlays on their base, linked clones on their template.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::{Artifact, Manifest, qcow2, vmware};
+
+/// Artifacts in `output`, each with its node, that stand on a file in whose place one of `made` with
+/// other bytes is about to come. They would read those.
+pub fn outdated(cluster: &str, made: &[Artifact], output: &Path) -> BTreeSet<(String, String)> {
+    let Some(previous) = Manifest::previous(output, cluster) else { return BTreeSet::new() };
+    let is_settled = output.join(Manifest::SUMS).is_file();
+    let mut outdated = BTreeSet::new();
+    for (parent, ending) in
+        [(qcow2::base_name(cluster), "qcow2"), (vmware::base_disk_name(cluster), "vmwarevm")]
+    {
+        let before = previous.artifacts.iter().find(|it| it.path == parent);
+        let after = made.iter().flat_map(|it| &it.files).find(|it| it.path == parent);
+        let (Some(before), Some(after)) = (before, after) else { continue };
+        if is_settled && before.sha256 == after.sha256 {
+            continue;
+        }
+        let names = previous.artifacts.iter().filter_map(|it| {
+            let (name, node) = (it.path.split('/').next()?, it.node.as_ref()?);
+            let is_child = name == format!("{node}.{ending}") && output.join(name).exists();
+            is_child.then(|| (name.to_owned(), node.clone()))
+        });
+        outdated.extend(names);
+    }
+    outdated
+}

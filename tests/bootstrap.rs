@@ -1,0 +1,59 @@
+//! Bases made from Debian's packages: the same bits whoever makes them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use super::support::{Person, Run, partitions, tool};
+
+const CLUSTER: &str = "[cluster]\nname = \"t\"\nprofile = \"quickstart\"\n[base]\n\
+    bootstrap = { suite = \"trixie\", arch = \"amd64\", layout = \"uefi\" }\n\
+    [access]\nuser = \"pi\"\nssh_authorized_keys = \
+    [\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJqRRKt7qZ+7PAkXhbpA1tWiPCsw4oM/WAAYKXuoXMQS t\"]\n\
+    [[node]]\nhostname = \"server1\"\n";
+
+/// Makes a base into a cache of its own; gives the image, and its hash as nodeforge says it.
+fn bootstrapped(person: &Person, folder: &Path, zone: &str) -> (PathBuf, String) {
+    fs::write(folder.join("cluster.toml"), CLUSTER).expect("written");
+    let run = Run::by(person, ["fetch", "--json"])
+        .folder(folder)
+        .env("XDG_CACHE_HOME", folder.join("cache"))
+        .env("SOURCE_DATE_EPOCH", "1700000000")
+        .env("TZ", zone);
+    let said: serde_json::Value =
+        serde_json::from_str(&run.succeeds().stdout_text()).expect("JSON");
+    let text = |name: &str| said[name].as_str().expect("a text").to_owned();
+    (PathBuf::from(text("path")), text("sha256"))
+}
+
+/// In another time zone, at another moment, and by another user where there is one.
+#[test]
+fn a_bootstrap_gives_the_same_bits_again() {
+    let people = Person::all();
+    let (first, last) = (&people[0], people.last().expect("somebody"));
+    let folders = [first.folder(), last.folder()];
+    let [(image, hash), (other, other_hash)] = thread::scope(|scope| {
+        let other = scope.spawn(|| bootstrapped(last, folders[1].path(), "Asia/Tokyo"));
+        let image = bootstrapped(first, folders[0].path(), "America/Lima");
+        [image, other.join().expect("made")]
+    });
+    tool("cmp", [&image, &other]);
+    assert_eq!(hash, other_hash);
+
+    let parts = partitions(&image);
+    let range = |number| parts.iter().find(|it| it.0 == number).expect("a partition").1.clone();
+    let root = format!("{}?offset={}", image.display(), range(1).start);
+    tool("e2fsck", ["-fn", &root]);
+    let esp = folders[0].path().join("esp");
+    let [skip, count] = [range(15).start, range(15).end - range(15).start];
+    let copy = format!(
+        "dd if='{}' of='{}' bs=1M iflag=skip_bytes,count_bytes skip={skip} count={count}",
+        image.display(),
+        esp.display()
+    );
+    tool("sh", ["-c", &copy]);
+    tool("fsck.fat", ["-n".as_ref(), esp.as_os_str()]);
+    // 2023-11-14 22:13:20 UTC, to the second.
+    let said = tool("debugfs", ["-R", "stat /etc/hosts", &root]);
+    assert_eq!(said.matches("time: 0x6553f100:00000000").count(), 4, "{said}");
+}
