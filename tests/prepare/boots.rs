@@ -1,11 +1,13 @@
 //! Packages that the build left to the first boot, in QEMU.
 
+use std::fs;
+
 use super::{Stand, image};
 use crate::support::{Gpg, Person, Repository, SETTLED, Style, says_when_up, tool};
 
 /// A service that a package brings and the profile enables.
 const UNIT: &str = "[Service]\nType=oneshot\nRemainAfterExit=yes\n\
-    ExecStart=/bin/sh -c 'echo probe-service: $(cat /usr/share/probe) >/dev/console'\n\
+    ExecStart=/bin/sh -c 'echo probe-service: $(cat /usr/share/probe) $(cat /etc/probe.conf) >/dev/console'\n\
     [Install]\nWantedBy=multi-user.target\n";
 
 #[test]
@@ -29,11 +31,14 @@ fn what_the_build_could_not_install_the_first_boot_does() {
     stand.profile(&format!(
         "[packages]\ninstall = [\"probe\"]\n[units]\nenable = [\"probe.service\", \"systemd-networkd.service\"]\n\
          [[apt_source]]\nname = \"own\"\nuris = [\"{guest}\"]\nsuites = [\"/\"]\n\
-         key_url = \"PLAIN/key.asc\"\nfingerprint = \"{}\"\n\
-         [[files]]\npath = \"/etc/apt/sources.list\"\ncontent = \"\"\n\
-         [[files]]\npath = \"/etc/probe.conf\"\ncontent = \"the profile's\\n\"\n",
+         key_url = \"PLAIN/key.asc\"\nfingerprint = \"{}\"\n",
         key.fingerprint
     ));
+    let cluster = stand.path("cluster.toml");
+    let text = fs::read_to_string(&cluster).expect("there");
+    let files = "[[files]]\npath = \"/etc/apt/sources.list\"\ncontent = \"\"\n\
+         [[files]]\npath = \"/etc/probe.conf\"\ncontent = \"the cluster's own\\n\"\n";
+    fs::write(&cluster, text + files).expect("written");
     let sandbox = ["--sandbox", "none"];
     let made = image(&stand.prepare(&sandbox));
     assert_eq!(tool("debugfs", ["-R", "stat /usr/share/probe", &super::root(&made)]), "");
@@ -46,7 +51,7 @@ fn what_the_build_could_not_install_the_first_boot_does() {
     for line in [
         "nodeforge-firstboot: installing probe",
         "nodeforge-firstboot: step 05-packages done",
-        "probe-service: 1.0",
+        "probe-service: 1.0 the cluster's own",
         "nodeforge-firstboot: done",
         "nodeforge-test: running, failed: none",
     ] {

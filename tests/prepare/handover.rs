@@ -20,11 +20,15 @@ fn cloud_init_the_wizard_and_a_second_network_manager_are_off() {
     files.push(("/etc/cloud/cloud.cfg".into(), "preserve_hostname: false\n"));
     files.push(("/etc/ssh/sshd_config.d/rename_user.conf".into(), "Banner /usr/share/banner\n"));
     files.push(("/usr/lib/netplan/00-network-manager-all.yaml".into(), "network: {}\n"));
+    let tree = stand.path("of-the-publisher");
     for (path, text) in &files {
-        let source = stand.path("source");
-        fs::write(&source, text).expect("written");
-        let target = format!("{}:{path}", base.display());
-        Run::new(["cp".as_ref(), source.as_os_str(), target.as_ref()]).succeeds();
+        let path = tree.join(path.trim_start_matches('/'));
+        fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        fs::write(path, text).expect("written");
+    }
+    for top in ["etc", "usr"] {
+        let (source, target) = (tree.join(top), format!("{}:/", base.display()));
+        Run::new(["cp".as_ref(), "-r".as_ref(), source.as_os_str(), target.as_ref()]).succeeds();
     }
     let profile = stand.path("profile/profile.toml");
     let text = fs::read_to_string(&profile).expect("there");

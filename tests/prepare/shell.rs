@@ -37,7 +37,7 @@ fn a_shell_opens_where_packages_fail_and_leaves_nothing() {
             "version 1.0, trixie\r\n",
             "code 1\r\n",
             "\nsandboxed\r\n",
-            "error: `apt-get install` failed",
+            "`apt-get install` failed",
             "the full log is `",
         ] {
             assert!(said.contains(words), "{words:?} is not in:\n{said}");
