@@ -14,7 +14,7 @@ fn a_shell_opens_where_packages_fail_and_leaves_nothing() {
         let stand = Stand::new(person);
         let source = own_repository(&stand, &[("broken", "echo this is why; exit 1")]);
         stand.profile(&format!("[packages]\ninstall = [\"broken\"]\n{source}"));
-        let mut command = stand.person.command("python3");
+        let mut command = stand.person.command("/usr/bin/python3");
         let mut typist = command
             .args([TYPIST, "sandbox:/# ", env!("CARGO_BIN_EXE_nodeforge"), "prepare"])
             .arg("--shell-on-failure")
