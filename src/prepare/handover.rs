@@ -17,7 +17,7 @@ const NETWORK_MANAGER: [&str; 3] = [
     "NetworkManager-dispatcher.service",
     "NetworkManager.service",
 ];
-/// It leaves every interface to NetworkManager. The one in /etc shadows the other.
+/// It leaves every interface to that service. The one in /etc shadows the other.
 const NETPLAN: [&str; 2] =
     ["/etc/netplan/00-network-manager-all.yaml", "/usr/lib/netplan/00-network-manager-all.yaml"];
 
