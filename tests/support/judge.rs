@@ -19,15 +19,19 @@ pub(crate) const SETTLED: &str = "nodeforge-test: .*, failed: ";
 pub(crate) fn says_when_up(person: &Person, image: &Path) {
     let folder = person.folder();
     let files = [
-        ("unit", UNIT, "/etc/systemd/system/nodeforge-test.service"),
-        ("wants", WANTS, "/etc/systemd/system/multi-user.target.d/nodeforge-test.conf"),
-        ("script", SCRIPT, "/usr/local/sbin/nodeforge-test"),
+        ("etc/systemd/system/nodeforge-test.service", UNIT),
+        ("etc/systemd/system/multi-user.target.d/nodeforge-test.conf", WANTS),
+        ("usr/local/sbin/nodeforge-test", SCRIPT),
     ];
-    for (name, text, target) in files {
-        let source = folder.path().join(name);
-        fs::write(&source, text).expect("written");
-        super::tool("chmod", ["755".as_ref(), source.as_os_str()]);
-        let target = format!("{}:{target}", image.display());
-        Run::by(person, ["cp".as_ref(), source.as_os_str(), target.as_ref()]).succeeds();
+    for (path, text) in files {
+        let path = folder.path().join(path);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        fs::write(path, text).expect("written");
+    }
+    super::tool("chmod", ["-R".as_ref(), "755".as_ref(), folder.path().as_os_str()]);
+    for top in ["etc", "usr"] {
+        let (source, target) = (folder.path().join(top), format!("{}:/", image.display()));
+        Run::by(person, ["cp".as_ref(), "-r".as_ref(), source.as_os_str(), target.as_ref()])
+            .succeeds();
     }
 }
