@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::error::{Context, Error, Result};
@@ -116,7 +117,12 @@ pub fn search_path() -> String {
 
 /// Whether a program is found in [`search_path`].
 pub fn exists(name: &str) -> bool {
-    search_path().split(':').any(|folder| std::path::Path::new(folder).join(name).is_file())
+    find(name).is_some()
+}
+
+/// Where [`search_path`] has a program.
+pub fn find(name: &str) -> Option<PathBuf> {
+    search_path().split(':').map(|folder| Path::new(folder).join(name)).find(|it| it.is_file())
 }
 
 /// Fails with a hint unless the program is there.

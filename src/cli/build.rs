@@ -57,7 +57,7 @@ pub(super) struct Build {
     no_cache: bool,
 
     #[command(flatten)]
-    sandbox: prepare::SandboxArgs,
+    sandbox: prepare::PrepareArgs,
 
     #[command(flatten)]
     cluster: ClusterArgs,

@@ -70,7 +70,7 @@ pub(super) struct Flash {
     output: Option<PathBuf>,
 
     #[command(flatten)]
-    sandbox: prepare::SandboxArgs,
+    sandbox: prepare::PrepareArgs,
 
     #[command(flatten)]
     from: SourceArgs,
@@ -182,7 +182,7 @@ impl Flash {
 /// A node of the cluster file here, stamped in memory; `None` when there is no such node.
 fn stamped(
     target: &str,
-    how: &prepare::SandboxArgs,
+    how: &prepare::PrepareArgs,
     from: &SourceArgs,
     ui: &Ui,
 ) -> Result<Option<Image>> {

@@ -107,7 +107,7 @@ impl Plan {
     /// processor, as if it were this machine's.
     fn kind(&self, cluster: &Cluster) -> Sandbox {
         let own = if cfg!(target_arch = "aarch64") { Arch::Arm64 } else { Arch::Amd64 };
-        self.sandbox.sandbox(cluster.base.arch().unwrap_or(own))
+        self.sandbox.kind(cluster.base.arch().unwrap_or(own))
     }
 
     fn tell_outlook(&self, cluster: &Cluster, text: &mut String) {

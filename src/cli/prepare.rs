@@ -33,7 +33,7 @@ pub(super) struct Prepare {
     force: bool,
 
     #[command(flatten)]
-    sandbox: SandboxArgs,
+    how: PrepareArgs,
 
     #[command(flatten)]
     source: SourceArgs,
@@ -60,7 +60,7 @@ pub(super) struct Obtained {
 impl Prepare {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         let cluster = self.cluster.load(self.file.clone())?;
-        let prepared = self.sandbox.obtain(&cluster, &self.source, self.force, ui)?;
+        let prepared = self.how.obtain(&cluster, &self.source, self.force, ui)?;
         ui.finish();
         let path = prepared.base.path.display();
         if self.json {
@@ -76,19 +76,26 @@ impl Prepare {
     }
 }
 
-/// How the base is prepared.
+/// Where programs of images run.
 #[derive(Debug, Args)]
 pub(super) struct SandboxArgs {
     /// Where programs of the image run [default: the best that this machine allows]
     #[arg(long, value_name = "KIND", value_enum)]
     sandbox: Option<Sandbox>,
+}
+
+/// How the base is prepared.
+#[derive(Debug, Args)]
+pub(super) struct PrepareArgs {
+    #[command(flatten)]
+    sandbox: SandboxArgs,
 
     /// Open a shell in the sandbox when packages cannot be installed
     #[arg(long)]
     shell_on_failure: bool,
 }
 
-impl SandboxArgs {
+impl PrepareArgs {
     /// The cluster's prepared base, from the cache or made now; always made now when `anew`.
     pub(super) fn obtain(
         &self,
@@ -97,6 +104,9 @@ impl SandboxArgs {
         anew: bool,
         progress: &dyn Progress,
     ) -> Result<Obtained> {
+        if self.shell_on_failure {
+            self.require_terminal()?;
+        }
         let cache = Cache::open()?;
         let base = source.obtain(cluster, &cache, false, progress)?;
         let supplies = source.supply(cluster, &cache, &base.path, false, progress)?;
@@ -106,7 +116,7 @@ impl SandboxArgs {
         let mut lock = Lock::load(&path)?;
         let purpose = purpose(&base.sha256, &supplies.changes)?;
         let is_known = lock.packages_for.as_ref() == Some(&purpose);
-        let sandbox = self.sandbox(arch);
+        let sandbox = self.sandbox.kind(arch);
         if source.locked && !is_known && sandbox != Sandbox::None {
             return Err(would_change(&path, "it does not pin the packages of this base"));
         }
@@ -158,8 +168,22 @@ impl SandboxArgs {
         })
     }
 
+    /// A shell is for somebody to type in, and for a place where something runs.
+    fn require_terminal(&self) -> Result<()> {
+        if self.sandbox.sandbox == Some(Sandbox::None) {
+            return Err(Error::input("`--shell-on-failure` has no effect with `--sandbox none`")
+                .hint("no package is installed, so none can fail to be"));
+        }
+        std::fs::File::open("/dev/tty").map(drop).map_err(|_| {
+            Error::input("`--shell-on-failure` needs a terminal, and there is none")
+                .hint("without it the error says where the full log is")
+        })
+    }
+}
+
+impl SandboxArgs {
     /// Where programs of images of `arch` run.
-    pub(super) fn sandbox(&self, arch: Arch) -> Sandbox {
+    pub(super) fn kind(&self, arch: Arch) -> Sandbox {
         self.sandbox.unwrap_or_else(|| Sandbox::choose(arch))
     }
 
@@ -176,7 +200,7 @@ impl SandboxArgs {
             base: &base.path,
             base_sha256: &base.sha256,
             arch,
-            sandbox: self.sandbox(arch),
+            sandbox: self.kind(arch),
             locked: &[],
             anew: false,
             offline: true,

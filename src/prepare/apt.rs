@@ -8,6 +8,7 @@ use std::process::Command;
 
 use super::apt_output::{Watcher, failure};
 use super::log::Log;
+use super::native::Native;
 use crate::error::{Context, Result};
 use crate::plan::PackageState;
 use crate::progress::Progress;
@@ -50,6 +51,8 @@ pub(super) enum Source {
 pub(super) struct Apt<'a> {
     pub(super) log: &'a mut Log,
     pub(super) progress: &'a dyn Progress,
+    /// Whether it is this machine's, lent to a root of another processor.
+    pub(super) is_lent: bool,
 }
 
 impl Apt<'_> {
@@ -138,6 +141,9 @@ impl Apt<'_> {
 
     fn run(&mut self, mut command: Command, what: &str) -> Result<()> {
         command.env("DEBIAN_FRONTEND", "noninteractive").env("DEBCONF_NOWARNINGS", "yes");
+        if self.is_lent {
+            command.envs(Native::environment());
+        }
         let mut watcher = Watcher::new(self.progress);
         let status = self.log.follow(command, |line| watcher.line(line))?;
         if status.success() {

@@ -53,7 +53,7 @@ fn subject<'a>(line: &'a str, verb: &str) -> Option<&'a str> {
     let word = if verb.ends_with(':') {
         let mut words = rest.split_whitespace().skip(2);
         let suite = words.next()?;
-        words.nth(1).filter(|word| !word.starts_with('[')).unwrap_or(suite)
+        words.nth(1).filter(|word| !word.contains(['[', ']'])).unwrap_or(suite)
     } else {
         rest.split_whitespace().next()?
     };
@@ -150,6 +150,7 @@ mod tests {
         for line in [
             "0 upgraded, 1 newly installed, 0 to remove and 0 not upgraded.",
             "Get:1 http://deb.debian.org/debian trixie/main amd64 tar amd64 1.35+dfsg-3.1 [815 kB]",
+            "Get:3 http://127.0.0.1:80/flat  InRelease [1390 B]",
             "Get:2 http://deb.debian.org/debian trixie InRelease [140 kB]",
             "Unpacking libmd0:amd64 (1.1.0-2+b1) ...",
             "Setting up libmd0:amd64 (1.1.0-2+b1) ...",
@@ -161,6 +162,7 @@ mod tests {
             *recorder.0.lock().unwrap(),
             [
                 "fetching tar",
+                "fetching InRelease",
                 "fetching trixie",
                 "unpacking libmd0",
                 "1/2",

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::handover::hand_over;
 use super::steps::{put, source_file};
 use super::{first_boot, generalise};
 use crate::clock;
@@ -43,6 +44,8 @@ pub(super) fn apply(
     let disk = Arc::new(Raw::open_writable(disk)?);
     let mut image = Image::open(disk, clock::now()?)?;
     let mut deferred = Deferred::default();
+    let own = hand_over(&image, changes)?;
+    stamp::apply(&mut image, &own)?;
     for change in changes {
         deferred.one(&mut image, change, files)?;
     }

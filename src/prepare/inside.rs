@@ -10,15 +10,18 @@ use super::Sandbox;
 use super::apt::{ARCHIVES, Apt, LISTS, Source, link_archives};
 use super::firmware::Firmware;
 use super::generalise::generalise;
+use super::handover::hand_over;
+use super::initramfs::Postponed;
 use super::lent::Lent;
 use super::live::LiveTree;
 use super::log::Log;
+use super::native::Native;
 use super::partitions::{FirmwarePart, Place};
 use super::root::Root;
 use super::sandbox::Chroot;
 use super::steps::{PRESET, first_boot, put, source_file};
 use super::{locked, packages, sandbox, shell};
-use crate::config::Checksum;
+use crate::config::{Arch, Checksum};
 use crate::error::{Context, Result};
 use crate::fs::Tree;
 use crate::plan::{Action, Change, PackageState};
@@ -49,6 +52,8 @@ pub(crate) struct PrepareJob {
     pub offline: bool,
     /// Whether a shell is opened in the root when packages cannot be installed.
     pub shell_on_failure: bool,
+    /// What the image's programs run on, when this machine is another.
+    pub foreign: Option<Arch>,
     /// Where apt's output goes.
     pub log: PathBuf,
 }
@@ -106,11 +111,17 @@ impl PrepareJob {
         // Without name servers apt will say so itself, and many builds need none.
         let resolv_conf = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
 
+        let native = match self.foreign.filter(|_| self.changes.iter().any(is_of_package)) {
+            Some(arch) => Native::gather(arch, root, &scratch.join("native"))?,
+            None => None,
+        };
+
         let mut lent = firmware.lent();
+        lent.extend(native.as_ref().map(Native::lent));
         lent.extend([(archives.as_path(), ARCHIVES), (lists.as_path(), LISTS)]);
         let chroot = Chroot::enter_to_run(root, &lent)?;
         let before = read_installed()?;
-        let done = self.install_inside(&source, &resolv_conf, log, progress);
+        let done = self.install_inside(&source, native.as_ref(), &resolv_conf, log, progress);
         if done.is_err() && self.shell_on_failure {
             shell::open(progress);
         }
@@ -138,6 +149,7 @@ impl PrepareJob {
     fn install_inside(
         &self,
         source: &Source,
+        native: Option<&Native>,
         resolv_conf: &str,
         log: &mut Log,
         progress: &dyn Progress,
@@ -158,9 +170,18 @@ impl PrepareJob {
             return Ok(());
         }
         let lent = Lent::install(resolv_conf)?;
-        Apt { log, progress }.apply(&wanted, source, &self.locked)?;
+        native.map_or(Ok(()), Native::install)?;
+        let postponed = Postponed::install()?;
+        let is_lent = native.is_some();
+        Apt { log, progress, is_lent }.apply(&wanted, source, &self.locked)?;
+        postponed.make_up(log, progress)?;
+        native.map_or(Ok(()), Native::give_back)?;
         lent.give_back()
     }
+}
+
+fn is_of_package(change: &Change) -> bool {
+    matches!(change.action, Action::Package { .. })
 }
 
 /// What is installed in the root this process is in.
@@ -172,6 +193,8 @@ fn read_installed() -> Result<Vec<Package>> {
 
 /// Everything but packages, then what makes the root fit to be shared by many machines.
 fn finish(changes: &[Change], files: &BTreeMap<String, File>) -> Result<()> {
+    let own = hand_over(&LiveTree, changes)?;
+    stamp::apply(&mut LiveTree, &own)?;
     for change in changes {
         match &change.action {
             Action::Package { .. } | Action::AptSource { .. } | Action::Grow { .. } => {}

@@ -15,15 +15,20 @@ const POLICY: (&str, &str, u32) = ("/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101
 
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// While it exists, man-db indexes manual pages after every installation.
-const MAN_DB: &str = "/var/lib/man-db/auto-update";
+/// What only costs time while it exists: man-db indexes manual pages after every installation, and
+/// debconf looks into all packages beforehand for questions, which nobody is there to answer.
+const COSTLY: [&str; 3] = [
+    "/var/lib/man-db/auto-update",
+    "/usr/lib/apt/apt-extracttemplates",
+    "/usr/bin/apt-extracttemplates",
+];
 
 /// Files of the root this process is in that are others for a while.
 pub(super) struct Lent {
     files: Vec<LentFile>,
 }
 
-struct LentFile {
+pub(super) struct LentFile {
     path: PathBuf,
     /// What was put there; `None` when the file is only gone for a while.
     text: Option<String>,
@@ -34,11 +39,13 @@ impl Lent {
     /// costs time. On failure the whole root is thrown away: nothing is given back then.
     pub(super) fn install(resolv_conf: &str) -> Result<Self> {
         let (policy, script, mode) = POLICY;
-        let files = vec![
+        let mut files = vec![
             LentFile::put(policy, script, mode)?,
             LentFile::put(RESOLV_CONF, resolv_conf, 0o644)?,
-            LentFile::take(MAN_DB)?,
         ];
+        for path in COSTLY {
+            files.push(LentFile::take(path)?);
+        }
         Ok(Self { files })
     }
 
@@ -49,13 +56,13 @@ impl Lent {
 }
 
 impl LentFile {
-    fn take(path: &str) -> Result<Self> {
+    pub(super) fn take(path: &str) -> Result<Self> {
         let path = PathBuf::from(path);
         rename(&path, &aside(&path))?;
         Ok(Self { path, text: None })
     }
 
-    fn put(path: &str, text: &str, mode: u32) -> Result<Self> {
+    pub(super) fn put(path: &str, text: &str, mode: u32) -> Result<Self> {
         let mut lent = Self::take(path)?;
         let write = || {
             fs::write(&lent.path, text)?;
@@ -66,7 +73,7 @@ impl LentFile {
         Ok(lent)
     }
 
-    fn give_back(&self) -> Result<()> {
+    pub(super) fn give_back(&self) -> Result<()> {
         let aside = aside(&self.path);
         if self.is_still_ours() {
             if self.text.is_some() {
@@ -94,7 +101,7 @@ impl LentFile {
     }
 }
 
-fn aside(path: &Path) -> PathBuf {
+pub(super) fn aside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".");
     name.push(ASIDE);

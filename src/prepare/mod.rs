@@ -8,6 +8,9 @@ mod deferred;
 #[cfg(target_os = "linux")]
 mod firmware;
 mod generalise;
+mod handover;
+#[cfg(target_os = "linux")]
+mod initramfs;
 mod inputs;
 #[cfg(target_os = "linux")]
 mod inside;
@@ -23,6 +26,8 @@ mod locked;
 mod log;
 #[cfg(target_os = "linux")]
 pub(crate) mod mkfs;
+#[cfg(target_os = "linux")]
+mod native;
 mod packages;
 mod partitions;
 mod request;

@@ -166,6 +166,7 @@ impl Request<'_> {
             locked: self.locked.to_vec(),
             offline: self.offline,
             shell_on_failure: self.shell_on_failure,
+            foreign: (!sandbox::is_native(self.arch)).then_some(self.arch),
             log: cache.folder("logs")?.join(log),
         };
         let order = sandbox::Order {

@@ -13,7 +13,7 @@ pub(super) fn open(progress: &dyn Progress) {
         progress.finish();
         Command::new("/bin/sh")
             .arg("-i")
-            .env("PS1", "sandbox# ")
+            .env("PS1", "sandbox:$PWD# ")
             .stdin(terminal.try_clone()?)
             .stdout(terminal.try_clone()?)
             .stderr(terminal)

@@ -1,7 +1,10 @@
 //! Stage 1: real packages into a real base, in every sandbox, and what is left behind.
 
 mod downloads;
+mod handover;
 mod sandboxes;
+mod secrets;
+mod shell;
 mod traces;
 
 use std::ffi::OsStr;
@@ -9,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use super::support::{Authority, Person, Run, Server, tool};
+use super::support::{Authority, Gpg, Person, Repository, Run, Server, Style, tool};
 
 const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJqRRKt7qZ+7PAkXhbpA1tWiPCsw4oM/WAAYKXuoXMQS t";
@@ -113,6 +116,24 @@ impl Stand {
         let text = fs::read_to_string(self.path("nodeforge.lock")).expect("a lock");
         toml::from_str(&text).expect("TOML")
     }
+}
+
+/// A signed repository of packages and what each runs after it is unpacked, served to `stand`. Gives
+/// what a profile says of it.
+fn own_repository(stand: &Stand, packages: &[(&str, &str)]) -> String {
+    let gpg = Gpg::new();
+    let key = gpg.key("ed25519");
+    let repository = Repository::new(Style::Flat);
+    for (name, script) in packages {
+        repository.add_with(name, "1.0", script);
+    }
+    repository.publish(&gpg, &key, &stand.plain, "/r");
+    stand.plain.put("/key.asc", gpg.public(&key));
+    format!(
+        "[[apt_source]]\nname = \"own\"\nuris = [\"PLAIN/r\"]\nsuites = [\"/\"]\n\
+         key_url = \"PLAIN/key.asc\"\nfingerprint = \"{}\"\n",
+        key.fingerprint
+    )
 }
 
 /// The image that preparing made.

@@ -3,17 +3,14 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Stand, bootstrapped, cat, image, root};
-use crate::support::{Gpg, Person, Repository, Style, partitions, tool};
+use super::{Stand, bootstrapped, cat, image, own_repository, root};
+use crate::support::{Person, partitions, tool};
 
 /// What may differ between two runs of apt: when they were.
 const ALLOWED: [&str; 3] = ["./lost+found", "./var/cache/ldconfig", "./var/lib/dpkg/lock"];
 
 /// A repository with a package that has something of everything.
 fn package(stand: &Stand) -> String {
-    let gpg = Gpg::new();
-    let key = gpg.key("ed25519");
-    let repository = Repository::new(Style::Flat);
     let script = "cp /bin/true /usr/share/probe.d && chmod 4755 /usr/share/probe.d
         ln /usr/share/probe.d /usr/share/probe.e
         truncate -s 8M /usr/share/probe.sparse
@@ -25,14 +22,8 @@ fn package(stand: &Stand) -> String {
         test -w /tmp && test ! -e /dev/sda
         dpkg --print-architecture >/usr/share/probe.arch
         uname -m >/usr/share/probe.machine";
-    repository.add_with("probe", "1.0", script);
-    repository.publish(&gpg, &key, &stand.plain, "/r");
-    stand.plain.put("/key.asc", gpg.public(&key));
-    format!(
-        "[packages]\ninstall = [\"probe\", \"libcap2-bin\"]\n[[apt_source]]\nname = \"own\"\nuris = [\"PLAIN/r\"]\n\
-         suites = [\"/\"]\nkey_url = \"PLAIN/key.asc\"\nfingerprint = \"{}\"\n",
-        key.fingerprint
-    )
+    let source = own_repository(stand, &[("probe", script)]);
+    format!("[packages]\ninstall = [\"probe\", \"libcap2-bin\"]\n{source}")
 }
 
 /// Every file of a root file system with all that can be said of it, as the kernel reads it.

@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use super::{Stand, image};
-use crate::support::{Gpg, Person, Repository, Style, noise, tool};
+use super::{Stand, image, own_repository};
+use crate::support::{Person, noise, tool};
 
 /// Runs nodeforge in a pid namespace of its own, ends it by a signal after some time, and prints
 /// its exit code and what is left: processes, mounts, loop devices, files it was working at.
@@ -65,22 +65,11 @@ fn etc() -> String {
 #[test]
 fn nothing_is_left_behind() {
     let stand = Stand::new(Person::me());
-    let gpg = Gpg::new();
-    let key = gpg.key("ed25519");
-    let repository = Repository::new(Style::Flat);
-    repository.add_with("probe", "1.0", "sleep 1; (setsid sleep 1000 >/dev/null 2>&1 &)").add_with(
-        "broken",
-        "1.0",
-        "echo this is why; exit 1",
-    );
-    repository.publish(&gpg, &key, &stand.plain, "/r");
-    stand.plain.put("/key.asc", gpg.public(&key));
+    let probe = "sleep 1; (setsid sleep 1000 >/dev/null 2>&1 &)";
+    let packages = [("probe", probe), ("broken", "echo this is why; exit 1")];
+    let source = own_repository(&stand, &packages);
     let profile = |package: &str| {
-        stand.profile(&format!(
-            "[packages]\ninstall = [\"{package}\"]\n[[apt_source]]\nname = \"own\"\nuris = [\"PLAIN/r\"]\n\
-             suites = [\"/\"]\nkey_url = \"PLAIN/key.asc\"\nfingerprint = \"{}\"\n",
-            key.fingerprint
-        ));
+        stand.profile(&format!("[packages]\ninstall = [\"{package}\"]\n{source}"));
     };
     let before = etc();
 

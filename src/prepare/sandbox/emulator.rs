@@ -67,7 +67,7 @@ impl Emulator {
 }
 
 /// Whether programs of `arch` run on this machine by themselves.
-fn is_native(arch: Arch) -> bool {
+pub(crate) fn is_native(arch: Arch) -> bool {
     match arch {
         Arch::Amd64 => cfg!(target_arch = "x86_64"),
         Arch::Arm64 => cfg!(target_arch = "aarch64"),

@@ -28,7 +28,7 @@ use crate::interrupt;
 use crate::progress::Progress;
 use crate::tool;
 pub(crate) use chroot::Chroot;
-pub(crate) use emulator::Emulator;
+pub(crate) use emulator::{Emulator, is_native};
 pub(crate) use namespaces::is_root;
 pub(crate) use protocol::Order;
 use protocol::{Failure, Message, Reporter};

@@ -1,0 +1,59 @@
+//! The initramfs, made once: updates wait until all packages are there.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::process::Command;
+
+use super::apt_output::failure;
+use super::lent::{LentFile, aside};
+use super::log::Log;
+use crate::error::{Context, Result};
+use crate::progress::Progress;
+
+const PROGRAM: &str = "/usr/sbin/update-initramfs";
+/// One line for each update that was put off: its arguments.
+const NOTES: &str = "/run/nodeforge-initramfs";
+
+/// Updates that are put off. What makes one for a new kernel is not: hooks of that kernel's package
+/// look for it.
+pub(super) struct Postponed(Option<LentFile>);
+
+impl Postponed {
+    /// Takes the place of `update-initramfs` in the root this process is in, where it has one.
+    pub(super) fn install() -> Result<Self> {
+        if !Path::new(PROGRAM).is_file() {
+            return Ok(Self(None));
+        }
+        let own = aside(Path::new(PROGRAM));
+        let script = format!(
+            "#!/bin/sh\ncase $1 in\n-u*) echo \"$*\" >>{NOTES} ;;\n*) exec {} \"$@\" ;;\nesac\n",
+            own.display()
+        );
+        LentFile::put(PROGRAM, &script, 0o755).map(|file| Self(Some(file)))
+    }
+
+    /// Does once what was asked for.
+    pub(super) fn make_up(self, log: &mut Log, progress: &dyn Progress) -> Result<()> {
+        let Some(file) = self.0 else { return Ok(()) };
+        file.give_back()?;
+        let notes = match fs::read_to_string(NOTES) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            notes => notes.context(|| format!("reading `{NOTES}`"))?,
+        };
+        progress.stage("making the initramfs");
+        for arguments in notes.lines().collect::<BTreeSet<_>>() {
+            // It may have been removed meanwhile.
+            if !Path::new(PROGRAM).is_file() {
+                break;
+            }
+            let mut command = Command::new(PROGRAM);
+            command.args(arguments.split_whitespace());
+            if !log.follow(command, |line| progress.message(line))?.success() {
+                return Err(failure(log, "`update-initramfs` failed"));
+            }
+        }
+        Ok(())
+    }
+}

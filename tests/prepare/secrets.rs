@@ -1,0 +1,65 @@
+//! What all nodes share holds nothing that is theirs alone.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use super::{KEY, Stand, image};
+use crate::support::Person;
+
+const HASH: &str = "$y$j9T$F5Jx5fExrKuPp53xLKQ..1$X3DX6M94c7o.9agCG9G317fhZg9SqC.5i5rd.RhAtQ7";
+
+/// Whether the bytes are anywhere, in free space too.
+fn is_in(image: &Path, text: &str) -> bool {
+    let status = Command::new("grep").args(["-qaF", "-e", text]).arg(image).status();
+    status.expect("grep starts").success()
+}
+
+#[test]
+fn a_prepared_base_holds_no_secret_of_the_cluster() {
+    let stand = Stand::new(Person::me());
+    stand.profile(
+        "[[secret]]\nname = \"token\"\nkind = \"kubeadm-token\"\n\
+         [[secret]]\nname = \"word\"\nkind = \"password\"\n\
+         [[secret]]\nname = \"authority\"\nkind = \"ca\"\n",
+    );
+    let path = stand.path("cluster.toml");
+    let text = fs::read_to_string(&path).expect("there");
+    let text =
+        text.replace("user = \"pi\"\n", &format!("user = \"pi\"\npassword_hash = \"{HASH}\"\n"));
+    let files = "[[files]]\npath = \"/etc/secrets\"\nmode = \"0600\"\n\
+         content = \"{{ secrets.token }}\\n{{ secrets.word }}\\n{{ secrets.authority.key }}\"\n";
+    fs::write(&path, text + files).expect("written");
+    stand.run(["build", "--format", "raw"]).succeeds();
+
+    let store = fs::read_to_string(stand.path("nodeforge.secrets")).expect("there");
+    let store: toml::Table = store.parse().expect("TOML");
+    // Of a PEM file, the line in the middle: those around it look alike in every key.
+    let line = |value: &str| {
+        let lines: Vec<_> = value.lines().filter(|line| !line.starts_with("-----")).collect();
+        lines[lines.len() / 2].to_owned()
+    };
+    let mut secrets = vec![HASH.to_owned()];
+    for (_, secret) in store["secrets"].as_table().expect("secrets") {
+        secrets.push(line(secret["value"].as_str().expect("text")));
+    }
+    for (_, key) in store["ssh_host_keys"].as_table().expect("keys") {
+        secrets.push(line(key["private"].as_str().expect("text")));
+    }
+    assert!(secrets.len() >= 5, "{}", secrets.len());
+    for secret in &secrets {
+        assert!(is_in(&stand.path("out/server1.img"), secret), "the node has it");
+    }
+    // No secret, but nobody's who only shares the base.
+    secrets.push(KEY.split(' ').nth(1).expect("a key").to_owned());
+    secrets.push(store["seed"]["value"].as_str().expect("a seed").to_owned());
+    for sandbox in ["loop", "userns", "none"] {
+        if sandbox == "loop" && !Person::i_am_root() {
+            continue;
+        }
+        let base = image(&stand.prepare(&["--sandbox", sandbox, "--force"]));
+        for (index, secret) in secrets.iter().enumerate() {
+            assert!(!is_in(&base, secret), "{sandbox}: the base has secret {index}");
+        }
+    }
+}
