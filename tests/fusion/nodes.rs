@@ -1,11 +1,11 @@
 //! What is in the nodes, and what is not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 
-use super::super::support::{Run, tool};
+use super::super::support::{Run, found_in, tool};
 use super::{Built, NODES, built, k3s_accepts, plan};
 
 /// The file in an artifact.
@@ -146,22 +146,6 @@ fn raw(built: &Built, artifact: &str, folder: &Path) -> std::path::PathBuf {
     raw
 }
 
-/// How many of the patterns' lines are anywhere on a disk.
-fn found(raw: &Path, patterns: &[String]) -> Vec<String> {
-    let list = raw.with_extension("patterns");
-    fs::write(&list, patterns.join("\n") + "\n").expect("written");
-    let output = std::process::Command::new("grep")
-        .args([OsStr::new("-aoFf"), list.as_os_str(), raw.as_os_str()])
-        .env("LC_ALL", "C")
-        .output()
-        .expect("grep starts");
-    let mut lines: Vec<_> =
-        String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
-    lines.sort();
-    lines.dedup();
-    lines
-}
-
 /// A secret's private value as a line that would be found in a file made of it.
 fn line_of(store: &toml::Table, name: &str) -> String {
     let value = store["secrets"][name]["value"].as_str().expect("a value");
@@ -186,10 +170,8 @@ fn dns_keys(built: &Built) -> BTreeMap<String, String> {
 fn secrets_are_where_they_belong_and_nowhere_else() {
     let built = built();
     let store: toml::Table = built.read("nodeforge.secrets").parse().expect("TOML");
-    let lines = |names: &[&str]| -> Vec<String> {
-        let mut lines: Vec<_> = names.iter().map(|name| line_of(&store, name)).collect();
-        lines.sort();
-        lines
+    let lines = |names: &[&str]| -> BTreeSet<String> {
+        names.iter().map(|name| line_of(&store, name)).collect()
     };
     let first = [
         "server_ca",
@@ -215,10 +197,13 @@ fn secrets_are_where_they_belong_and_nowhere_else() {
     ] {
         let temporary = tempfile::tempdir().expect("a folder");
         let raw = raw(built, artifact, temporary.path());
-        assert_eq!(found(&raw, &lines(&all)), lines(&has), "{artifact}");
         let node = artifact.split('.').next().expect("a name");
-        let own: Vec<_> = keys.get(node).cloned().into_iter().collect();
-        assert_eq!(found(&raw, &keys.values().cloned().collect::<Vec<_>>()), own, "{artifact}");
+        let mut own = lines(&has);
+        own.extend(keys.get(node).cloned());
+        let looked_for: BTreeSet<_> =
+            lines(&all).into_iter().chain(keys.values().cloned()).collect();
+        let found = found_in(&raw, looked_for.iter().map(String::as_str));
+        assert_eq!(found, own, "{artifact}");
     }
     // What may be shown shows none.
     for text in [plan(built.folder.path()).to_string(), built.read("out/manifest.json")] {

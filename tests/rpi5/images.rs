@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::process::Command;
 
-use super::super::support::{Run, resources_are_known, tool};
+use super::super::support::{self, Run, resources_are_known, tool};
 use super::built::{AGE_KEY, Built, GIT_TOKEN, NODES, built};
 
 const AUTHORITIES: [&str; 3] = ["ca", "front-proxy-ca", "etcd/ca"];
@@ -122,11 +121,9 @@ fn secrets(built: &Built) -> Vec<(String, String)> {
 
 /// The secrets whose bytes are somewhere in an image, free space included.
 fn found_in(built: &Built, image: &std::path::Path) -> BTreeSet<String> {
-    let found = secrets(built).into_iter().filter(|(_, text)| {
-        let status = Command::new("grep").args(["-qaF", "-e", text]).arg(image).status();
-        status.expect("grep starts").success()
-    });
-    found.map(|(name, _)| name).collect()
+    let secrets = secrets(built);
+    let found = support::found_in(image, secrets.iter().map(|(_, text)| text.as_str()));
+    secrets.into_iter().filter(|(_, text)| found.contains(text)).map(|(name, _)| name).collect()
 }
 
 #[test]
