@@ -166,6 +166,42 @@ fn one_secret_is_rotated_and_nothing_else() {
 }
 
 #[test]
+fn an_authority_past_its_time_is_refused() {
+    const CONFIG: &str = "[ca]\ndefault_ca = own\n[own]\ndatabase = index.txt\nnew_certs_dir = .\nserial = serial\n\
+        default_md = sha256\npolicy = any\n[any]\ncommonName = supplied\n";
+    let folder = folder("");
+    make_store(folder.path());
+    let path = |name: &str| folder.path().join(name);
+    let write = |name: &str, text: &str| fs::write(path(name), text).expect("written");
+    // The same key, with a certificate of long ago.
+    write("ca.key", &reveal(folder.path(), "cluster_ca.key"));
+    write("ca.cnf", CONFIG);
+    write("index.txt", "");
+    write("serial", "01\n");
+    let script = "cd \"$0\" && openssl req -new -key ca.key -subj /CN=kubernetes -out ca.csr &&
+        openssl ca -batch -selfsign -notext -config ca.cnf -keyfile ca.key -in ca.csr \
+            -out ca.crt -startdate 20200101000000Z -enddate 20210101000000Z";
+    tool("sh", ["-c".as_ref(), script.as_ref(), folder.path().as_os_str()]);
+    let store = fs::read_to_string(path("nodeforge.secrets")).expect("there");
+    let mut store: toml::Table = store.parse().expect("TOML");
+    let certificate = fs::read_to_string(path("ca.crt")).expect("there");
+    store["secrets"]["cluster_ca"]["public"] = certificate.into();
+    write("nodeforge.secrets", &store.to_string());
+    for command in ["check", "build"] {
+        let said = Run::new([command]).folder(folder.path()).exits(2).stderr_text();
+        for words in [
+            "error: the certificate authority `cluster_ca` in `",
+            "` expired on 2021-01-01\n",
+            "hint: `nodeforge secrets rotate cluster_ca` makes a new one; all nodes must then be built anew",
+        ] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+    }
+    Run::new(["secrets", "rotate", "cluster_ca"]).folder(folder.path()).succeeds();
+    Run::new(["check"]).folder(folder.path()).succeeds();
+}
+
+#[test]
 fn a_store_is_encrypted_for_its_recipients() {
     let folder = folder("");
     make_store(folder.path());

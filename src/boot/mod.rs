@@ -2,6 +2,7 @@
 
 mod console;
 mod firmware;
+mod kernel;
 mod qemu;
 
 pub use console::{Ending, Expectation};

@@ -10,9 +10,12 @@ use clap::ValueEnum;
 use tempfile::TempDir;
 
 use super::firmware;
+use super::kernel::Kernel;
 use crate::config::Arch;
 use crate::digest::sha256;
+use crate::disk;
 use crate::error::{Context, Error, Result};
+use crate::image::Image;
 
 /// The first major version whose emulation runs Debian 13: 7.2 panics guests at random.
 const OLDEST: u32 = 10;
@@ -49,7 +52,7 @@ pub struct Machine {
 pub struct Prepared {
     /// QEMU with its arguments.
     pub command: Command,
-    _variables: TempDir,
+    _folder: TempDir,
 }
 
 impl Machine {
@@ -60,13 +63,7 @@ impl Machine {
             Arch::Arm64 => "qemu-system-aarch64",
         };
         check_version(program)?;
-        let firmware = firmware::find(self.arch)?;
-        // The machine writes its boot entries here: its own copy.
         let folder = tempfile::tempdir().context(|| "making a temporary folder")?;
-        let variables = folder.path().join("variables.fd");
-        fs::copy(firmware.variables, &variables)
-            .context(|| format!("copying `{}`", firmware.variables))?;
-
         let (disk, format) = self.disk()?;
         let mut command = dying_with_us(program);
         match (self.arch, self.accelerator) {
@@ -84,17 +81,34 @@ impl Machine {
         command
             .args(["-smp", &self.cpus.to_string(), "-m", &self.memory_mib.to_string()])
             .arg("-drive")
-            .arg(drive("if=pflash,unit=0,format=raw,readonly=on", Path::new(firmware.code)))
-            .arg("-drive")
-            .arg(drive("if=pflash,unit=1,format=raw", &variables))
-            .arg("-drive")
             // Writes go to a temporary file that QEMU removes.
             .arg(drive(&format!("if=none,id=disk,snapshot=on,format={format}"), &disk))
             .args(["-device", "virtio-blk-pci,drive=disk"])
             .args(["-device", "virtio-rng-pci"])
             .args(["-nic", &self.nic()])
             .arg("-no-reboot");
-        Ok(Prepared { command, _variables: folder })
+        match Kernel::take(&Image::open(disk::open(&disk)?, 0)?, folder.path())? {
+            Some(own) => {
+                command.arg("-kernel").arg(own.file).arg("-initrd").arg(own.initrd);
+                command.arg("-append").arg(own.command_line);
+            }
+            None => self.add_firmware(&mut command, folder.path())?,
+        }
+        Ok(Prepared { command, _folder: folder })
+    }
+
+    /// UEFI. The machine writes its boot entries into a copy of its own, in `folder`.
+    fn add_firmware(&self, command: &mut Command, folder: &Path) -> Result<()> {
+        let firmware = firmware::find(self.arch)?;
+        let variables = folder.join("variables.fd");
+        fs::copy(firmware.variables, &variables)
+            .context(|| format!("copying `{}`", firmware.variables))?;
+        command
+            .arg("-drive")
+            .arg(drive("if=pflash,unit=0,format=raw,readonly=on", Path::new(firmware.code)))
+            .arg("-drive")
+            .arg(drive("if=pflash,unit=1,format=raw", &variables));
+        Ok(())
     }
 
     /// Machines on one network reach each other by multicast that does not leave this host: any

@@ -99,6 +99,7 @@ impl Build {
         note_oddities(&cluster, ui);
 
         let secrets = Secrets::load_or_create(&cluster)?;
+        secrets.check_expiry(&cluster)?;
         // Every plan before any work: a template that does not render costs no evening.
         let plans = nodes
             .iter()

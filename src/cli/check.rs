@@ -11,6 +11,8 @@ use super::ui::Ui;
 use crate::config::{Base, Cluster, Node, Secrets};
 use crate::error::Result;
 use crate::plan;
+use crate::progress::Progress as _;
+use crate::source::{self, Lock};
 
 /// Check a cluster file, and say what it describes
 ///
@@ -25,6 +27,10 @@ pub(super) struct Check {
     #[command(flatten)]
     cluster: ClusterArgs,
 
+    /// Fail unless `nodeforge.lock` pins the base that the cluster file asks for
+    #[arg(long)]
+    locked: bool,
+
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -34,6 +40,7 @@ impl Check {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         let cluster = self.cluster.load(self.file.clone())?;
         plan_all(&cluster)?;
+        self.check_lock(&cluster, ui)?;
         note_oddities(&cluster, ui);
 
         let base = describe_base(&cluster.base);
@@ -69,12 +76,35 @@ impl Check {
         ui.detail(table(&["KEY", "VALUE", "FROM"], &[], &origins).trim_end());
         Ok(())
     }
+
+    /// Fails when what the lock file pins cannot be used any more.
+    fn check_lock(&self, cluster: &Cluster, ui: &Ui) -> Result<()> {
+        let path = Lock::path(&cluster.directory);
+        let lock = Lock::load(&path)?;
+        lock.check(&path, &plan::prepare(cluster)?)?;
+        let wanted = source::request(&cluster.base, &cluster.directory);
+        let why = match &lock.base {
+            Some(base) if base.request == wanted => return Ok(()),
+            Some(base) => {
+                format!("it pins `{}`, the cluster file asks for `{wanted}`", base.request)
+            }
+            None => "it does not pin the base".to_owned(),
+        };
+        if self.locked {
+            return Err(source::would_change(&path, &why));
+        }
+        if lock.base.is_some() {
+            ui.warn(&format!("the next build will change `{}`: {why}", path.display()));
+        }
+        Ok(())
+    }
 }
 
 /// Plans everything that a build would, down to the last template.
 pub(super) fn plan_all(cluster: &Cluster) -> Result<()> {
     // Secrets that are not there yet are made up: templates must render, and nothing is kept.
     let secrets = Secrets::load_or_pretend(cluster)?;
+    secrets.check_expiry(cluster)?;
     plan::prepare(cluster)?;
     plan::template(cluster)?;
     // Templates can tell nodes apart by more than their shape, but hardly anybody has thousands of

@@ -195,6 +195,7 @@ fn stamped(
         return Ok(None);
     };
     let secrets = Secrets::load_or_create(&cluster)?;
+    secrets.check_expiry(&cluster)?;
     let changes = plan::node(&cluster, node, &secrets)?;
     let prepared = how.obtain(&cluster, from, false, ui)?;
     ui.stage("stamping the node");

@@ -77,7 +77,7 @@ impl Show {
             Vec::new()
         };
         if self.reveal {
-            let [name] = names else {
+            let [name] = names.as_slice() else {
                 return Err(Error::input("`--reveal` takes one name")
                     .hint("for example `nodeforge secrets show --reveal join_token`"));
             };
@@ -123,7 +123,7 @@ impl Rotate {
             );
         }
         let cluster = self.cluster.load(file)?;
-        for entry in Secrets::rotate(&cluster, names)? {
+        for entry in Secrets::rotate(&cluster, &names)? {
             print(&format!("{} is new. {}\n", entry.name, consequence(&entry)))?;
         }
         ui.note(&format!("wrote {}", Secrets::path(&cluster).display()));
@@ -132,13 +132,17 @@ impl Rotate {
 }
 
 /// Names of secrets can have dots in them, files always do: the first is a file when there is one.
-fn split(arguments: &[String]) -> (Option<PathBuf>, &[String]) {
-    match arguments {
+fn split(arguments: &[String]) -> (Option<PathBuf>, Vec<String>) {
+    let (file, names) = match arguments {
         [first, names @ ..] if first.ends_with(".toml") && looks_like_file(first) => {
             (Some(PathBuf::from(first)), names)
         }
         names => (None, names),
-    }
+    };
+    // A profile's names have no dashes; whoever thinks of the kind writes `kubeadm-token`.
+    let meant =
+        |name: &String| if name.contains('/') { name.clone() } else { name.replace('-', "_") };
+    (file, names.iter().map(meant).collect())
 }
 
 /// The roles whose nodes may hold the private part; all when there are none.
@@ -162,6 +166,11 @@ fn consequence(entry: &Entry) -> String {
         "keypair" => "What the old one signed is not valid any more, such as tokens of service \
                       accounts: build anew all nodes that hold it, at once"
             .into(),
+        "node-key" => {
+            "Whom nodes prove themselves to knows the old ones: build all nodes anew, and \
+                       give the handouts to where they belong"
+                .into()
+        }
         "wireguard" => "Nodes and peers with old and new keys do not understand each other: build \
                         all nodes anew, and give the peers their new handouts"
             .into(),

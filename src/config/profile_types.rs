@@ -75,6 +75,8 @@ pub struct Packages {
     pub remove: Vec<String>,
     /// To be kept at their version.
     pub hold: Vec<String>,
+    /// Whether all that the base has is brought to its newest version.
+    pub upgrade: bool,
 }
 
 /// A package to be installed.

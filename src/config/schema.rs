@@ -124,6 +124,7 @@ pub fn profile() -> Value {
             ("install", list(named("A package, perhaps =VERSION"))),
             ("remove", texts("Packages")),
             ("hold", texts("Packages kept at their version")),
+            ("upgrade", switch("Whether all packages of the base are upgraded")),
         ],
     );
     let scalar = json!({ "type": ["string", "integer"] });

@@ -20,6 +20,8 @@ pub enum SecretKind {
     KubeadmToken,
     /// 32 random bytes as 64 hexadecimal digits.
     Hex,
+    /// 32 bytes for each node, as 64 hexadecimal digits.
+    NodeKey,
     /// 32 random letters and digits: 190 bits.
     Password,
     /// A certificate authority of its own: ECDSA P-256, for ten years.
@@ -49,14 +51,24 @@ impl SecretSpec {
 
 impl SecretKind {
     /// What `kind` in a profile may say, in the order of the documentation.
-    pub const NAMES: [&str; 8] =
-        ["kubeadm-token", "hex", "password", "ca", "keypair", "wireguard", "ssh-host-key", "file"];
+    pub const NAMES: [&str; 9] = [
+        "kubeadm-token",
+        "hex",
+        "node-key",
+        "password",
+        "ca",
+        "keypair",
+        "wireguard",
+        "ssh-host-key",
+        "file",
+    ];
 
     /// What a profile calls it.
     pub fn name(&self) -> &'static str {
         match self {
             Self::KubeadmToken => "kubeadm-token",
             Self::Hex => "hex",
+            Self::NodeKey => "node-key",
             Self::Password => "password",
             Self::Ca { .. } => "ca",
             Self::KeyPair => "keypair",

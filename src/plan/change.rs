@@ -72,6 +72,9 @@ pub enum PackageState {
     Removed,
     /// Kept at the version it has.
     Held,
+    /// Every package there is, under the name `*`, brought to its newest version; what nothing needs
+    /// any more is removed.
+    Upgraded,
 }
 
 /// A login user. Made when missing, changed to this when there.

@@ -28,6 +28,9 @@ pub fn prepare(cluster: &Cluster) -> Result<Vec<Change>> {
     for name in &profile.packages.remove {
         list.push(&origin, package(name, PackageState::Removed));
     }
+    if profile.packages.upgrade {
+        list.push(&origin, package(&"*".to_owned(), PackageState::Upgraded));
+    }
     for Package { name, when } in &profile.packages.install {
         if renderer.holds(when.as_ref())? {
             let name = renderer.render_word(&format!("the package `{name}`"), name)?;

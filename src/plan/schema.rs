@@ -12,8 +12,10 @@ pub fn schema() -> Value {
     let owned = [("owner", &text), ("group", &text)];
     let content = [("size?", &whole), ("content?", &perhaps), ("secrets", &texts)];
     let state = |states: &[&str]| json!({ "enum": states });
-    let (units, packages) =
-        (state(&["enabled", "disabled", "masked"]), state(&["installed", "removed", "held"]));
+    let (units, packages) = (
+        state(&["enabled", "disabled", "masked"]),
+        state(&["installed", "removed", "held", "upgraded"]),
+    );
     let host = object(&[("address", &text), ("name", &text)]);
     let hosts = json!({ "type": "array", "items": host });
     let path = [("path", &text), ("mode", &mode)];

@@ -171,6 +171,7 @@ fn package_verb(state: PackageState) -> &'static str {
         PackageState::Installed => "install",
         PackageState::Removed => "remove the package",
         PackageState::Held => "hold",
+        PackageState::Upgraded => "upgrade",
     }
 }
 
@@ -179,6 +180,7 @@ fn package_state(state: PackageState) -> &'static str {
         PackageState::Installed => "installed",
         PackageState::Removed => "removed",
         PackageState::Held => "held",
+        PackageState::Upgraded => "upgraded",
     }
 }
 

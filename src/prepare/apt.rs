@@ -70,7 +70,9 @@ impl Apt<'_> {
         };
         let (install, remove, hold) =
             (of(PackageState::Installed), of(PackageState::Removed), of(PackageState::Held));
-        if !install.is_empty() && *source == Source::Repositories {
+        let upgrade = !of(PackageState::Upgraded).is_empty();
+        let changes = upgrade || !install.is_empty();
+        if changes && *source == Source::Repositories {
             self.progress.stage("reading package lists");
             self.get("update", &[])?;
         }
@@ -78,19 +80,30 @@ impl Apt<'_> {
             self.progress.stage("removing packages");
             self.get("purge", &remove)?;
         }
-        if !install.is_empty() {
-            self.progress.stage("installing packages");
+        if changes {
             let exact: Vec<String> = match source {
                 Source::Files(files) => files.clone(),
                 Source::Repositories => locked.iter().map(Package::exact).collect(),
             };
+            // What is locked has the upgraded ones among it.
             let all: Vec<&str> = if exact.is_empty() {
+                if upgrade {
+                    self.progress.stage("upgrading packages");
+                    self.get("dist-upgrade", &[])?;
+                }
                 install.clone()
             } else {
                 exact.iter().map(String::as_str).collect()
             };
-            self.get("install", &all)?;
-            self.mark_as_needed(locked, &install)?;
+            if !all.is_empty() {
+                self.progress.stage("installing packages");
+                let manual = if exact.is_empty() { String::new() } else { manual()? };
+                self.get("install", &all)?;
+                self.mark_as_needed(locked, &install, &manual)?;
+            }
+            if upgrade {
+                self.get("autopurge", &[])?;
+            }
         }
         if !hold.is_empty() {
             let mut command = Command::new("apt-mark");
@@ -101,11 +114,14 @@ impl Apt<'_> {
     }
 
     /// What was named only because it is locked is there for others' sake.
-    fn mark_as_needed(&mut self, locked: &[Package], install: &[&str]) -> Result<()> {
+    fn mark_as_needed(&mut self, locked: &[Package], install: &[&str], manual: &str) -> Result<()> {
         let is_asked_for = |package: &&Package| {
             install.iter().any(|name| name.split(['=', ':', '/']).next() == Some(&package.name))
         };
-        let others: Vec<_> = locked.iter().filter(|it| !is_asked_for(it)).collect();
+        // Nor does an upgrade change why something is there.
+        let was_asked_for = |package: &&Package| manual.lines().any(|name| name == package.name);
+        let others: Vec<_> =
+            locked.iter().filter(|it| !is_asked_for(it) && !was_asked_for(it)).collect();
         if others.is_empty() {
             return Ok(());
         }
@@ -135,6 +151,13 @@ impl Apt<'_> {
         }
         Err(failure(self.log, &format!("{what} failed")))
     }
+}
+
+/// The packages that somebody asked for, a line each.
+fn manual() -> Result<String> {
+    let output = Command::new("apt-mark").arg("showmanual").output();
+    let output = output.context(|| "running `apt-mark showmanual`")?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Gives every .deb of one folder a name in another on the same file system; of two files with

@@ -32,6 +32,7 @@ struct Deferred {
     remove: Vec<String>,
     hold: Vec<String>,
     enable: Vec<String>,
+    upgrade: Vec<String>,
 }
 
 /// Applies the changes to a disk, as far as they need no program; returns what is installed.
@@ -68,12 +69,13 @@ impl Deferred {
         match &change.action {
             Action::Grow { .. } => {}
             Action::Package { name, state } => {
-                let list = match state {
-                    PackageState::Installed => &mut self.install,
-                    PackageState::Removed => &mut self.remove,
-                    PackageState::Held => &mut self.hold,
+                let (list, word) = match state {
+                    PackageState::Installed => (&mut self.install, name.as_str()),
+                    PackageState::Removed => (&mut self.remove, name.as_str()),
+                    PackageState::Held => (&mut self.hold, name.as_str()),
+                    PackageState::Upgraded => (&mut self.upgrade, "yes"),
                 };
-                list.push(name.clone());
+                list.push(word.to_owned());
             }
             Action::AptSource { .. } => {
                 stamp::apply(image, &source_file(change).into_iter().collect::<Vec<_>>())?;
@@ -92,7 +94,9 @@ impl Deferred {
     }
 
     fn is_empty(&self) -> bool {
-        [&self.install, &self.remove, &self.hold, &self.enable].iter().all(|it| it.is_empty())
+        [&self.install, &self.remove, &self.hold, &self.enable, &self.upgrade]
+            .iter()
+            .all(|it| it.is_empty())
     }
 
     fn files(&self) -> Result<[Change; 2]> {
@@ -102,6 +106,7 @@ impl Deferred {
             ("INSTALL", &self.install),
             ("HOLD", &self.hold),
             ("ENABLE", &self.enable),
+            ("UPGRADE", &self.upgrade),
         ] {
             if let Some(word) = words.iter().find(|word| !word.bytes().all(is_plain)) {
                 return Err(Error::input(format!("`{word}` is no name of a package or unit")));

@@ -138,7 +138,10 @@ impl PrepareJob {
 
     fn wants_packages(&self) -> bool {
         self.changes.iter().any(|change| {
-            matches!(&change.action, Action::Package { state: PackageState::Installed, .. })
+            matches!(
+                &change.action,
+                Action::Package { state: PackageState::Installed | PackageState::Upgraded, .. }
+            )
         })
     }
 

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::about::Package;
+use crate::config::secrets::generate;
 use crate::error::{Context as _, Error, Result};
+use crate::plan::{Action, Change};
 
 const NAME: &str = "nodeforge.lock";
 const VERSION: u32 = 1;
@@ -78,6 +80,9 @@ pub struct LockedKey {
     pub fingerprint: String,
     /// SHA-256 of the key as the image has it: armored, and no other with it.
     pub sha256: String,
+    /// The day on which it expires, `2027-01-31`; nothing when it never does.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub expires: Option<String>,
 }
 
 /// A file from elsewhere.
@@ -131,6 +136,26 @@ impl Lock {
             return Err(wrong(format!("it is of version {}, known is {VERSION}", lock.version)));
         }
         Ok(lock)
+    }
+
+    /// Fails when a key that it pins for one of the apt sources among `changes` has expired: apt
+    /// would refuse what that signed.
+    pub fn check(&self, path: &Path, changes: &[Change]) -> Result<()> {
+        let today = generate::today();
+        for change in changes {
+            let Action::AptSource { name, key_url, .. } = &change.action else { continue };
+            let Some(key) = self.keys.iter().find(|it| it.url == *key_url) else { continue };
+            // Dates written so compare as texts do.
+            if let Some(day) = key.expires.as_ref().filter(|day| **day < today) {
+                return Err(Error::input(format!(
+                    "`{}` is out of date: the key {} of the apt source `{name}` expired on {day}",
+                    path.display(),
+                    key.fingerprint
+                ))
+                .hint("`nodeforge lock --update` pins what its publisher has now"));
+            }
+        }
+        Ok(())
     }
 
     /// Writes it, whole or not at all.

@@ -37,5 +37,5 @@ pub use catalogue::{Catalogue, Entry};
 pub use keep::{Kept, Limits, Pruned};
 pub use lock::{Lock, LockedArtifact, LockedBase, LockedKey};
 pub(crate) use obtain::would_change;
-pub use obtain::{Obtained, Options, Source};
+pub use obtain::{Obtained, Options, Source, request};
 pub use supply::{Supplies, Supply};

@@ -87,7 +87,7 @@ impl Source<'_> {
     pub fn obtain_locked(&self, base: &Base) -> Result<Obtained> {
         let path = Lock::path(self.directory);
         let mut lock = Lock::load(&path)?;
-        let request = self.request(base);
+        let request = request(base, self.directory);
         let known = lock.base.as_ref().filter(|it| it.request == request);
         if self.options.locked && known.is_none() {
             return Err(would_change(&path, "it does not pin the base"));
@@ -134,36 +134,8 @@ impl Source<'_> {
         }
     }
 
-    /// What a cluster file asks for, in one line that changes when it asks for another base.
-    fn request(&self, base: &Base) -> String {
-        match base {
-            Base::Catalogue(name) => format!("image {name}"),
-            Base::Path(path) => {
-                let path = path.strip_prefix(self.directory).unwrap_or(path);
-                format!("path {}", path.display())
-            }
-            Base::Url { url, sha256, sha512, signature, key } => {
-                let pins = [
-                    ("sha256", sha256),
-                    ("sha512", sha512),
-                    ("signature", signature),
-                    ("key", key),
-                ];
-                let pins = pins
-                    .into_iter()
-                    .filter_map(|(name, it)| Some(format!(" {name} {}", it.as_ref()?)));
-                format!("url {url}{}", pins.collect::<String>())
-            }
-            Base::Bootstrap(it) => {
-                let mirror =
-                    it.mirror.as_ref().map_or_else(String::new, |it| format!(" from {it}"));
-                format!("bootstrap {} {} {:?}{mirror}", it.suite, it.arch.name(), it.layout)
-            }
-        }
-    }
-
     fn remote(&self, base: &Base, known: Option<&LockedBase>) -> Result<Obtained> {
-        let request = self.request(base);
+        let request = request(base, self.directory);
         // What is pinned is looked for before anybody is asked.
         let pinned = match (known, base) {
             (Some(known), _) => {
@@ -264,7 +236,7 @@ impl Source<'_> {
             self.progress.stage("hashing the base");
             let sha256 = memo::sha256_of(path, self.cache)?;
             let locked = LockedBase {
-                request: self.request(base),
+                request: request(base, self.directory),
                 url: None,
                 date: None,
                 size: None,
@@ -311,7 +283,7 @@ impl Source<'_> {
 
     fn made(&self, base: &Base, image: CachedImage, origin: String, verified: String) -> Obtained {
         let locked = LockedBase {
-            request: self.request(base),
+            request: request(base, self.directory),
             url: None,
             date: None,
             size: None,
@@ -418,6 +390,28 @@ fn fetched(request: String, image: CachedImage, from: &Provenance, was_cached: b
         locked,
         was_cached,
         _image: Some(image),
+    }
+}
+
+/// What a cluster file asks for, in one line that changes when it asks for another base.
+pub fn request(base: &Base, directory: &Path) -> String {
+    match base {
+        Base::Catalogue(name) => format!("image {name}"),
+        Base::Path(path) => {
+            let path = path.strip_prefix(directory).unwrap_or(path);
+            format!("path {}", path.display())
+        }
+        Base::Url { url, sha256, sha512, signature, key } => {
+            let pins =
+                [("sha256", sha256), ("sha512", sha512), ("signature", signature), ("key", key)];
+            let pins =
+                pins.into_iter().filter_map(|(name, it)| Some(format!(" {name} {}", it.as_ref()?)));
+            format!("url {url}{}", pins.collect::<String>())
+        }
+        Base::Bootstrap(it) => {
+            let mirror = it.mirror.as_ref().map_or_else(String::new, |it| format!(" from {it}"));
+            format!("bootstrap {} {} {:?}{mirror}", it.suite, it.arch.name(), it.layout)
+        }
     }
 }
 

@@ -54,6 +54,13 @@ impl Certificate {
         format!("{:X}", self.0.fingerprint())
     }
 
+    /// When its owner lets it expire, in seconds since 1970; `None` for never.
+    pub(super) fn expires(&self) -> Option<u64> {
+        let lifetime = self.self_signatures().first()?.key_expiration_time()?.as_secs();
+        let created = u64::from(self.0.primary_key.created_at().as_secs());
+        (lifetime != 0).then(|| created + u64::from(lifetime))
+    }
+
     /// The key as a text file (RFC 9580, 6.2).
     pub(super) fn armored(&self) -> Result<String> {
         self.0

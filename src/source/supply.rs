@@ -12,6 +12,7 @@ use super::lock::{Lock, LockedArtifact, LockedKey};
 use super::obtain::{PARTS, Source, would_change};
 use super::openpgp::{self, Certificate};
 use super::remote::{CHECKSUMS_LIMIT, published, with_fingerprint};
+use crate::config::secrets::generate;
 use crate::config::{Arch, Checksum};
 use crate::digest::{hex, sha256};
 use crate::error::{Context as _, Error, Result};
@@ -99,6 +100,7 @@ impl Source<'_> {
         }
         lock.keys.dedup();
         lock.artifacts.dedup();
+        lock.check(&path, changes)?;
         if lock != before {
             if self.options.locked {
                 return Err(would_change(&path, "it does not pin every key and artifact"));
@@ -133,10 +135,19 @@ impl Source<'_> {
         let (armored, fingerprint) = (certificate.armored()?, certificate.fingerprint());
         let path = folder.join(format!("{fingerprint}.asc"));
         Cache::write(&path, armored.as_bytes())?;
+        let sha256 = hex(&sha256(armored.as_bytes()));
+        let same = known.filter(|it| it.sha256 == sha256);
+        let expires = certificate.expires().map(|second| generate::date(second / 86_400));
         let key = LockedKey {
             url: url.to_owned(),
-            sha256: hex(&sha256(armored.as_bytes())),
             fingerprint: fingerprint.clone(),
+            // Locks of earlier versions do not say.
+            expires: if self.options.locked {
+                same.and_then(|it| it.expires.clone())
+            } else {
+                expires
+            },
+            sha256,
         };
         let verified = match pinned {
             Some(_) => format!("pinned fingerprint {fingerprint}"),

@@ -2,6 +2,7 @@
 //!
 //! k3s itself is not to be had; `tests/support/k3s` stands in for it and judges what it is given.
 
+mod apple;
 mod boots;
 mod judges;
 mod network;

@@ -1,5 +1,6 @@
 //! What is in the nodes, and what is not.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
@@ -168,6 +169,19 @@ fn line_of(store: &toml::Table, name: &str) -> String {
     value.lines().nth(1).unwrap_or(value).to_owned()
 }
 
+/// The keys by which BIND knows the nodes.
+fn dns_keys(built: &Built) -> BTreeMap<String, String> {
+    let text = built.read("out/router/named.keys");
+    let key = regex::Regex::new(
+        "key \"([a-z0-9]+)\\.k8s\\.example\\.net\" \\{\n\talgorithm hmac-sha256;\n\tsecret \"([0-9a-f]{64})\";",
+    )
+    .expect("a regex");
+    let keys: BTreeMap<_, _> =
+        key.captures_iter(&text).map(|it| (it[1].to_owned(), it[2].to_owned())).collect();
+    assert_eq!(keys.len(), NODES.len(), "{text}");
+    keys
+}
+
 #[test]
 fn secrets_are_where_they_belong_and_nowhere_else() {
     let built = built();
@@ -188,16 +202,23 @@ fn secrets_are_where_they_belong_and_nowhere_else() {
         "external_dns_key",
     ];
     let mut all = first.to_vec();
-    all.extend(["server_token", "agent_token", "dns_key"]);
+    all.extend(["server_token", "agent_token"]);
+    let first = all.clone();
+    // What nodes' keys follow from is on none of them.
+    all.push("dns_key");
+    let keys = dns_keys(built);
     for (artifact, has) in [
-        ("server1.vmwarevm", all.clone()),
-        ("server2.vmwarevm", vec!["server_token", "agent_token", "dns_key"]),
-        ("agent1.vmwarevm", vec!["agent_token", "dns_key"]),
+        ("server1.vmwarevm", first),
+        ("server2.vmwarevm", vec!["server_token", "agent_token"]),
+        ("agent1.vmwarevm", vec!["agent_token"]),
         ("fusion-template.vmwarevm", vec![]),
     ] {
         let temporary = tempfile::tempdir().expect("a folder");
         let raw = raw(built, artifact, temporary.path());
         assert_eq!(found(&raw, &lines(&all)), lines(&has), "{artifact}");
+        let node = artifact.split('.').next().expect("a name");
+        let own: Vec<_> = keys.get(node).cloned().into_iter().collect();
+        assert_eq!(found(&raw, &keys.values().cloned().collect::<Vec<_>>()), own, "{artifact}");
     }
     // What may be shown shows none.
     for text in [plan(built.folder.path()).to_string(), built.read("out/manifest.json")] {

@@ -1,7 +1,9 @@
 //! Packages of others' repositories, keys, and single files.
 
+use std::fs;
+
 use super::{Stand, cat, image, root};
-use crate::support::{Gpg, Person, Repository, Style, noise, tool};
+use crate::support::{Gpg, Key, Person, Repository, Style, noise, tool};
 
 const STYLES: [(&str, Style); 3] =
     [("flat", Style::Flat), ("debian", Style::Debian), ("docker", Style::Docker)];
@@ -153,4 +155,99 @@ fn keys_that_are_not_the_right_ones() {
     let left =
         tool("find", [stand.path("cache").as_os_str(), "-name".as_ref(), "disk.img".as_ref()]);
     assert_eq!(left, "");
+}
+
+#[test]
+fn a_lock_past_its_time_is_refused() {
+    let stand = Stand::new(Person::me());
+    let gpg = Gpg::new();
+    let (good, old) = (gpg.old_key("ed25519", "20y"), gpg.old_key("ed25519", "1y"));
+    let profile = |key: &Key| {
+        stand.plain.put("/key.asc", gpg.public(key));
+        stand.profile(&format!(
+            "[[apt_source]]\nname = \"own\"\nuris = [\"PLAIN/r\"]\nsuites = [\"/\"]\n\
+             key_url = \"PLAIN/key.asc\"\nfingerprint = \"{}\"\n",
+            key.fingerprint
+        ));
+    };
+    let refused = |command: &str, key: &Key, day: &str| {
+        let said = stand.run([command]).exits(2).stderr_text();
+        let words = format!(
+            "nodeforge.lock` is out of date: the key {} of the apt source `own` expired on {day}\n\
+             hint: `nodeforge lock --update` pins what its publisher has now\n",
+            key.fingerprint
+        );
+        assert!(said.contains(&words), "{said}");
+    };
+    // Nothing that apt would refuse is even begun.
+    profile(&old);
+    let said = stand.run(["check", "--locked"]).exits(2).stderr_text();
+    assert!(said.contains("nodeforge.lock` would change: it does not pin the base"), "{said}");
+    refused("fetch", &old, "2020-12-31");
+
+    profile(&good);
+    let _ = stand.run(["fetch"]).succeeds();
+    let _ = stand.run(["check", "--locked"]).succeeds();
+    let lock = fs::read_to_string(stand.path("nodeforge.lock")).expect("there");
+    assert!(lock.contains("expires = \"2039-12-27\""), "{lock}");
+    let aged = lock.replace("2039-12-27", "2025-12-27");
+    fs::write(stand.path("nodeforge.lock"), aged).expect("written");
+    refused("check", &good, "2025-12-27");
+    let _ = stand.run(["lock", "--update"]).succeeds();
+    assert_eq!(stand.run(["check"]).succeeds().stderr_text(), "");
+
+    // The cluster file moves on to another base.
+    let file = stand.path("cluster.toml");
+    let text = fs::read_to_string(&file).expect("there");
+    let path = format!("path = \"{}\"", stand.base.display());
+    let other = "bootstrap = { suite = \"trixie\", arch = \"amd64\", layout = \"uefi\" }";
+    fs::write(&file, text.replace(&path, other)).expect("written");
+    let said = stand.run(["check"]).succeeds().stderr_text();
+    assert!(said.contains("the next build will change `"), "{said}");
+    let said = stand.run(["check", "--locked"]).exits(2).stderr_text();
+    assert!(said.contains("would change: it pins `path "), "{said}");
+}
+
+#[test]
+fn what_the_base_has_is_upgraded() {
+    let mut stand = Stand::new(Person::me());
+    let gpg = Gpg::new();
+    let key = gpg.key("ed25519");
+    let repository = Repository::new(Style::Flat);
+    let publish = || repository.publish(&gpg, &key, &stand.plain, "/r");
+    let profile = |packages: &str| {
+        format!(
+            "[packages]\n{packages}\n[[apt_source]]\nname = \"own\"\nuris = [\"PLAIN/r\"]\n\
+             suites = [\"/\"]\nkey_url = \"PLAIN/key.asc\"\nfingerprint = \"{}\"\n",
+            key.fingerprint
+        )
+    };
+    stand.plain.put("/key.asc", gpg.public(&key));
+    repository.add("probe", "1.0");
+    publish();
+    stand.profile(&profile("install = [\"probe\"]"));
+    let old = image(&stand.prepare(&[]));
+    assert_eq!(cat(&old, "/usr/share/probe"), "1.0");
+
+    // What was prepared long ago is the next base.
+    repository.add("probe", "2.0").add("late", "1.0");
+    publish();
+    fs::copy(old, stand.path("old.img")).expect("copied");
+    stand.base = stand.path("old.img");
+    fs::remove_file(stand.path("nodeforge.lock")).expect("a lock");
+    stand.profile(&profile("upgrade = true\ninstall = [\"late\"]"));
+    let planned = stand.run(["plan"]).succeeds().stdout_text();
+    assert!(planned.contains("upgrade *"), "{planned}");
+    let states = |image| {
+        let states = cat(image, "/var/lib/apt/extended_states");
+        assert_eq!(cat(image, "/usr/share/probe"), "2.0");
+        assert!(!states.contains("Package: probe\n"), "{states}");
+        states
+    };
+    let first = image(&stand.prepare(&[]));
+    let before = states(&first);
+    // The same versions again, whatever there is meanwhile.
+    let again = image(&stand.prepare(&["--locked", "--offline", "--force"]));
+    assert_eq!(states(&again), before);
+    assert!(cat(&again, "/var/lib/dpkg/status").contains("Package: linux-image-"));
 }

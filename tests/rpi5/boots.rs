@@ -6,7 +6,7 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use super::super::support::{Powered, Run, tool};
-use super::built::{AGE_KEY, Built, GIT_TOKEN, NODES, built};
+use super::built::{AGE_KEY, Built, GIT_TOKEN, NODES, built, built_for_a_pi};
 
 const DONE: &str = "nodeforge-firstboot: done";
 
@@ -74,6 +74,29 @@ fn three_nodes_become_a_cluster() {
         }
         let control = said.contains("\"controlPlane\": {\"localAPIEndpoint\"");
         assert_eq!(control, node == "controlplane1");
+    }
+}
+
+/// An image in Raspberry Pi OS's layout, its own kernel started as a Pi's firmware would: with the
+/// arguments of cmdline.txt.
+#[test]
+fn an_arm64_node_forms_the_cluster() {
+    let built = built_for_a_pi();
+    let said = Run::new(["boot", NODES[0], "--test", "--timeout", "1500"])
+        .folder(built.folder.path())
+        .succeeds()
+        .stdout_text();
+    let lines = said.lines().filter(|it| it.contains("stand-in: ") || it.contains("firstboot: "));
+    for line in lines {
+        println!("{line}");
+    }
+    for line in [
+        "cgroup_enable=memory cgroup_memory=1",
+        "kubeadm-stand-in: init ok",
+        "step 05-grow-root done",
+        "step 84-flux-instance done",
+    ] {
+        assert!(said.contains(line), "`{line}` was not said:\n{said}");
     }
 }
 

@@ -1,12 +1,14 @@
 //! A cluster of three, built with one command. What Kubernetes' publishers would serve comes from
 //! loopback: signed repositories and downloads of programs that stand in for theirs. The base is
-//! Debian's, of the machine that tests.
+//! Debian's: of the machine that tests, or for arm64 in the layout of Raspberry Pi OS.
 
 use std::fs;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use super::super::support::{Authority, Gpg, Key, Repository, Run, Server, Style, checksum, tool};
+use super::super::support::{
+    Arch, Authority, Gpg, Key, Repository, Run, Server, Style, checksum, tool,
+};
 
 const KUBEADM: &str = include_str!("programs/kubeadm");
 const KUBECTL: &str = include_str!("programs/kubectl");
@@ -39,7 +41,13 @@ impl Built {
 /// Built once for all tests.
 pub(crate) fn built() -> &'static Built {
     static BUILT: OnceLock<Built> = OnceLock::new();
-    BUILT.get_or_init(build)
+    BUILT.get_or_init(|| build(Arch::Amd64, &[]))
+}
+
+/// The first control plane as a Raspberry Pi would have it.
+pub(crate) fn built_for_a_pi() -> &'static Built {
+    static BUILT: OnceLock<Built> = OnceLock::new();
+    BUILT.get_or_init(|| build(Arch::Arm64, &NODES[..1]))
 }
 
 fn service(command: &str) -> String {
@@ -106,7 +114,13 @@ fn archive(folder: &std::path::Path, option: &str, files: &[(&str, &str)]) -> Ve
     fs::read(file).expect("readable")
 }
 
-fn build() -> Built {
+/// Builds the nodes named; all of them when none is.
+fn build(arch: Arch, nodes: &[&str]) -> Built {
+    let layout = match arch {
+        Arch::Amd64 => "uefi",
+        Arch::Arm64 => "raspberry-pi",
+    };
+    let arch = arch.name();
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name);
     let gpg = Gpg::new();
@@ -119,10 +133,10 @@ fn build() -> Built {
         fs::write(path("summed"), bytes).expect("written");
         checksum("sha256sum", &path("summed"))
     };
-    let helm = archive(folder.path(), "-czf", &[("linux-amd64/helm", HELM)]);
-    let sum = put("/helm/helm-v3.19.2-linux-amd64.tar.gz", &helm);
-    let sums = format!("{sum}  helm-v3.19.2-linux-amd64.tar.gz\n");
-    secure.put("/helm/helm-v3.19.2-linux-amd64.tar.gz.sha256sum", sums);
+    let helm = archive(folder.path(), "-czf", &[(&format!("linux-{arch}/helm"), HELM)]);
+    let name = format!("helm-v3.19.2-linux-{arch}.tar.gz");
+    let sum = put(&format!("/helm/{name}"), &helm);
+    secure.put(&format!("/helm/{name}.sha256sum"), format!("{sum}  {name}\n"));
     let gateway = put("/gateway/v1.3.0/standard-install.yaml", b"kind: CustomResourceDefinition\n");
     let cilium = put("/cilium.tgz", b"a chart");
     let flux = put("/flux-operator.tgz", b"another chart");
@@ -170,10 +184,11 @@ fn build() -> Built {
         .replace("size = \"8G\"", "size = \"3G\"")
         .replace(
             "[disk]\n",
-            &format!("[base]\nbootstrap = {{ suite = \"trixie\", arch = \"amd64\", layout = \"uefi\" }}\n{unit}[disk]\n"),
+            &format!("[base]\nbootstrap = {{ suite = \"trixie\", arch = \"{arch}\", layout = \"{layout}\" }}\n{unit}[disk]\n"),
         );
     fs::write(path("cluster.toml"), cluster).expect("written");
-    Run::new(["build"])
+    Run::new(["build", "cluster.toml"])
+        .args(nodes)
         .folder(folder.path())
         .env("SSL_CERT_FILE", authority.certificate())
         .succeeds();

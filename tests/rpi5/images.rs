@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
-use super::super::support::{Run, tool};
+use super::super::support::{Run, resources_are_known, tool};
 use super::built::{AGE_KEY, Built, GIT_TOKEN, NODES, built};
 
 const AUTHORITIES: [&str; 3] = ["ca", "front-proxy-ca", "etcd/ca"];
@@ -31,16 +31,13 @@ fn kubeadm_takes_its_configuration() {
 }
 
 #[test]
-fn every_other_file_of_yaml_is_one() {
-    for path in [
-        "/etc/nodeforge/cilium/values.yaml",
-        "/etc/nodeforge/cilium/lan.yaml",
-        "/etc/nodeforge/flux-instance.yaml",
-    ] {
-        let file = taken(built(), "controlplane", path);
-        let script = "import sys, yaml; print(len(list(yaml.safe_load_all(open(sys.argv[1])))))";
-        tool("python3", ["-c".as_ref(), script.as_ref(), file.path().as_os_str()]);
-    }
+fn resources_have_no_key_that_their_definitions_have_not() {
+    let files = ["/etc/nodeforge/cilium/lan.yaml", "/etc/nodeforge/flux-instance.yaml"];
+    let files = files.map(|path| taken(built(), "controlplane", path));
+    resources_are_known(&files.each_ref().map(|it| it.path().to_owned()));
+    let file = taken(built(), "controlplane", "/etc/nodeforge/cilium/values.yaml");
+    let script = "import sys, yaml; assert yaml.safe_load(open(sys.argv[1]))['ipam']";
+    tool("python3", ["-c".as_ref(), script.as_ref(), file.path().as_os_str()]);
     let flux = built().cat("controlplane", "/etc/nodeforge/flux-instance.yaml");
     assert!(flux.contains("provider: sops") && flux.contains("pullSecret: flux-git"), "{flux}");
 }

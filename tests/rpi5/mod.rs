@@ -4,5 +4,6 @@ mod boots;
 mod built;
 mod csrs;
 mod images;
+mod later;
 mod refusals;
 mod steps;

@@ -13,6 +13,9 @@ pub(crate) fn resources_are_known(files: &[PathBuf]) {
     let mut command = vec![PathBuf::from(judge)];
     command.extend(files.iter().cloned());
     let built_in = tool("python3", command);
+    if built_in.is_empty() {
+        return;
+    }
     let validate = python_tool("kubernetes-validate==1.34.1", "kubernetes-validate");
     let mut arguments = vec!["-k", "1.34", "--strict", "--quiet"];
     arguments.extend(built_in.lines());

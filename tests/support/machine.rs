@@ -46,7 +46,7 @@ impl Machines {
     /// in `[output]`, and what follows it.
     pub(crate) fn new(arch: Arch, nodes: &[&str], output: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        base(folder.path(), arch);
+        tiny_base(folder.path(), arch);
         let profile = folder.path().join("profile");
         fs::create_dir(&profile).expect("a folder");
         let roles = "description = \"two roles\"\n\
@@ -84,8 +84,8 @@ impl Machines {
     }
 }
 
-/// `base.img`: GPT, an EFI system partition, and an ext4 root with what every system has.
-fn base(folder: &Path, arch: Arch) {
+/// Makes `base.img`: GPT, an EFI system partition, and an ext4 root with what every system has.
+pub(crate) fn tiny_base(folder: &Path, arch: Arch) {
     let tree = folder.join("tree");
     let write = |path: &str, content: &[u8]| {
         let path = tree.join(path);

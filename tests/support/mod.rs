@@ -16,7 +16,7 @@ mod tools;
 
 pub(crate) use home::in_a_home_of_its_own;
 pub(crate) use kubernetes::{K3S, resources_are_known};
-pub(crate) use machine::{Arch, Machines};
+pub(crate) use machine::{Arch, Machines, tiny_base};
 pub(crate) use node::{FIRSTBOOT, Node};
 pub(crate) use person::Person;
 pub(crate) use power::Powered;

@@ -4,9 +4,9 @@
     resources.py FILE...
 
 The trees below are the parts in use of the definitions of the Tigera operator and Calico 3.31,
-MetalLB 0.15, cert-manager 1.19 and k3s 1.34's Helm controller, and of the values that charts take:
-Traefik 41.3 (values.schema.json), MetalLB 0.15 and cert-manager 1.19. A type stands for a value, a list for a list of its one
-element, a set for one of its words. Built-in kinds are for kubernetes-validate: they are listed, a
+MetalLB 0.15, cert-manager 1.19, Cilium 1.18, the Flux Operator and k3s 1.34's Helm controller, and
+of the values that charts take: Traefik 41.3 (values.schema.json), MetalLB 0.15 and cert-manager
+1.19. A type stands for a value, a list for a list of its one element, a set for one of its words. Built-in kinds are for kubernetes-validate: they are listed, a
 FILE a line.
 """
 
@@ -70,6 +70,22 @@ KINDS = {
             "server": str, "email": str, "privateKeySecretRef": {"name": str},
             "solvers": [{"http01": {"ingress": {"ingressClassName": str}}}],
         },
+    },
+    "cilium.io/v2 CiliumLoadBalancerIPPool": {
+        "blocks": [{"start": address, "stop": address, "cidr": network}], "serviceSelector": SELECTOR,
+    },
+    "cilium.io/v2alpha1 CiliumL2AnnouncementPolicy": {
+        "loadBalancerIPs": bool, "externalIPs": bool, "interfaces": [str],
+        "serviceSelector": SELECTOR, "nodeSelector": SELECTOR,
+    },
+    "fluxcd.controlplane.io/v1 FluxInstance": {
+        "distribution": {"version": str, "registry": str, "artifact": str},
+        "cluster": {"type": str, "size": {"small", "medium", "large"}, "networkPolicy": bool},
+        "sync": {
+            "kind": {"GitRepository", "OCIRepository", "Bucket"},
+            "url": str, "ref": str, "path": str, "pullSecret": str,
+        },
+        "kustomize": {"patches": [{"target": {"kind": str, "name": str}, "patch": str}]},
     },
     "helm.cattle.io/v1 HelmChartConfig": {"valuesContent": str},
     "helm.cattle.io/v1 HelmChart": {

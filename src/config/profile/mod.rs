@@ -197,6 +197,9 @@ fn read_packages(table: Table<'_>, packages: &mut Packages) {
     for (key, list) in [("remove", &mut packages.remove), ("hold", &mut packages.hold)] {
         extend_checked(&table, key, list, is_package, "no package name", hint);
     }
+    if let Some(upgrade) = table.get("upgrade").and_then(|value| value.boolean()) {
+        packages.upgrade = upgrade;
+    }
     table.finish();
 }
 

@@ -55,6 +55,7 @@ fn read_kind(table: &Table<'_>, name: Option<&str>) -> Option<SecretKind> {
     Some(match word.value {
         "kubeadm-token" => SecretKind::KubeadmToken,
         "hex" => SecretKind::Hex,
+        "node-key" => SecretKind::NodeKey,
         "password" => SecretKind::Password,
         "keypair" => SecretKind::KeyPair,
         "wireguard" => SecretKind::WireGuard,

@@ -89,7 +89,7 @@ pub(super) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
 }
 
 /// Today in UTC.
-pub(super) fn today() -> String {
+pub(crate) fn today() -> String {
     date(days_since_1970())
 }
 
@@ -98,7 +98,8 @@ pub(super) fn days_since_1970() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / 86_400
 }
 
-fn date(days: u64) -> String {
+/// `2026-11-21` of a day's number.
+pub(crate) fn date(days: u64) -> String {
     let (year, month, day) = civil(days);
     format!("{year:04}-{month:02}-{day:02}")
 }

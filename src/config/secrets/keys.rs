@@ -5,6 +5,9 @@ use rcgen::{
     KeyUsagePurpose, PublicKeyData as _, date_time_ymd,
 };
 
+use x509_cert::Certificate;
+use x509_cert::der::DecodePem as _;
+
 use super::generate::{self, Made};
 use crate::digest;
 use crate::error::{Error, Result};
@@ -42,6 +45,14 @@ impl Ca {
         let hash = digest::hex(&digest::sha256(&pair.subject_public_key_info()));
         let file_hash = digest::hex(&digest::sha256(cert.as_bytes()));
         Ok(Self { cert, key, hash, file_hash })
+    }
+
+    /// The last day on which it is good, since 1970-01-01.
+    pub(super) fn expires(&self) -> Result<u64> {
+        let certificate = Certificate::from_pem(&self.cert)
+            .map_err(|error| Error::input(format!("it is no certificate: {error}")))?;
+        let end = certificate.tbs_certificate.validity.not_after.to_unix_duration();
+        Ok(end.as_secs() / 86_400)
     }
 }
 

@@ -1,7 +1,8 @@
 //! The secrets of a cluster, in `nodeforge.secrets` beside its cluster file: made once, kept.
 
-mod generate;
+pub(crate) mod generate;
 mod keys;
+mod node_keys;
 pub(crate) mod sealed;
 mod secret;
 mod store;
@@ -21,6 +22,7 @@ use generate::Made;
 use store::Store;
 
 pub use keys::{Ca, KeyPair};
+pub use node_keys::NodeKeys;
 pub use secret::Secret;
 pub use wireguard::WireGuard;
 
@@ -167,6 +169,26 @@ impl Secrets {
     /// A secret of the profile by name.
     pub fn get(&self, name: &str) -> Option<&Arc<Secret>> {
         self.ready.get(name)
+    }
+
+    /// Fails when the time of a certificate authority is over: nobody believes what it signed.
+    pub fn check_expiry(&self, cluster: &Cluster) -> Result<()> {
+        let shown = Self::path(cluster);
+        for (name, secret) in &self.ready {
+            let Secret::Ca(ca) = secret.as_ref() else { continue };
+            let day = ca.expires().context(|| format!("the secret `{name}`"))?;
+            if day < generate::days_since_1970() {
+                return Err(Error::input(format!(
+                    "the certificate authority `{name}` in `{}` expired on {}",
+                    shown.display(),
+                    generate::date(day)
+                ))
+                .hint(format!(
+                    "`nodeforge secrets rotate {name}` makes a new one; all nodes must then be built anew"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// All that is stored, without the values: the seed, the profile's, the nodes' host keys.

@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::WireGuard;
 use super::generate::{self, Made};
 use super::keys::{self, Ca, KeyPair};
+use super::{NodeKeys, WireGuard};
 use crate::config::SecretKind;
 use crate::error::{Error, Result};
 
@@ -20,6 +20,8 @@ pub enum Secret {
     Ca(Ca),
     /// A private key and its public half.
     KeyPair(KeyPair),
+    /// A key for each node.
+    NodeKeys(NodeKeys),
     /// The `WireGuard` keys of all nodes and peers.
     WireGuard(WireGuard),
 }
@@ -37,10 +39,14 @@ impl Secret {
             SecretKind::KeyPair => {
                 Self::KeyPair(KeyPair { private: made.value.clone(), public: public()? })
             }
-            SecretKind::WireGuard => {
+            SecretKind::NodeKey | SecretKind::WireGuard => {
                 let seed = generate::unhex(&made.value)
                     .ok_or_else(|| Error::input("its value is not 64 hexadecimal digits"))?;
-                Self::WireGuard(WireGuard::new(seed, Arc::clone(hostnames)))
+                let hostnames = Arc::clone(hostnames);
+                match kind {
+                    SecretKind::NodeKey => Self::NodeKeys(NodeKeys::new(seed, hostnames)),
+                    _ => Self::WireGuard(WireGuard::new(seed, hostnames)),
+                }
             }
             SecretKind::KubeadmToken
             | SecretKind::Hex
@@ -56,8 +62,10 @@ impl Secret {
             SecretKind::Ca { common_name } => keys::make_ca(common_name),
             SecretKind::KeyPair => keys::make_key_pair(),
             SecretKind::KubeadmToken => generate::kubeadm_token().map(Made::text),
-            // The seed of all its keys.
-            SecretKind::Hex | SecretKind::WireGuard => generate::seed().map(Made::text),
+            // Of the last two, the seed of all keys.
+            SecretKind::Hex | SecretKind::NodeKey | SecretKind::WireGuard => {
+                generate::seed().map(Made::text)
+            }
             SecretKind::Password => generate::password().map(Made::text),
             SecretKind::SshHostKey => {
                 let key = generate::ssh_host_key("")?;

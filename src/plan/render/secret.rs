@@ -10,7 +10,7 @@ use minijinja::{Error, ErrorKind, State, Value};
 
 use super::values::{Guarded, Used, Watched};
 use super::{Reach, Scope};
-use crate::config::secrets::{Secret, WireGuard};
+use crate::config::secrets::{NodeKeys, Secret, WireGuard};
 use crate::config::{Profile, SecretKind, SecretSpec, Secrets};
 
 /// `secrets`
@@ -55,6 +55,7 @@ pub(super) fn parts_of(kind: &SecretKind) -> &'static str {
     match kind {
         SecretKind::Ca { .. } => "cert, key, hash, file_hash",
         SecretKind::KeyPair => "private, public",
+        SecretKind::NodeKey => "own, of(name)",
         SecretKind::WireGuard => {
             "private, public, public_of(name), preshared(name), private_of(name)"
         }
@@ -96,10 +97,28 @@ impl Parts {
     fn own(&self) -> Result<&str, Error> {
         self.own.as_deref().ok_or_else(|| {
             refused(format!(
-                "a handout is no node: say whose key, as in `secrets.{}.public_of(\"server1\")`",
-                self.name
+                "a handout is no node: say whose key, as in `secrets.{}.{}(\"server1\")`",
+                self.name,
+                if matches!(*self.secret, Secret::NodeKeys(_)) { "of" } else { "public_of" }
             ))
         })
+    }
+
+    fn call_node_keys(
+        &self,
+        keys: &NodeKeys,
+        method: &str,
+        names: &[&str],
+    ) -> Result<Value, Error> {
+        match (method, names) {
+            ("of", [name]) if self.own.is_some() => {
+                Err(refused(format!("the key of `{name}` is for handouts only")))
+            }
+            ("of", [name]) if keys.is_node(name) => self.private(|| keys.of(name)),
+            ("of", [name]) => Err(refused(format!("there is no node `{}`", name.escape_debug()))),
+            ("of", _) => Err(refused("of(…) takes the name of one node".into())),
+            _ => Err(Error::from(ErrorKind::UnknownMethod)),
+        }
     }
 
     fn wireguard(&self, keys: &WireGuard, part: &str) -> Option<Result<Value, Error>> {
@@ -173,6 +192,9 @@ impl Object for Parts {
             (Secret::Ca(ca), "key") => self.private(|| ca.key.clone()),
             (Secret::KeyPair(pair), "public") => Ok(Value::from(&pair.public)),
             (Secret::KeyPair(pair), "private") => self.private(|| pair.private.clone()),
+            (Secret::NodeKeys(keys), "own") => {
+                self.own().and_then(|own| self.private(|| keys.of(own)))
+            }
             (Secret::WireGuard(keys), part) => self.wireguard(keys, part)?,
             _ => return None,
         };
@@ -185,12 +207,14 @@ impl Object for Parts {
         method: &str,
         arguments: &[Value],
     ) -> Result<Value, Error> {
-        let Secret::WireGuard(keys) = self.secret.as_ref() else {
-            return Err(Error::from(ErrorKind::UnknownMethod));
-        };
         let names: Option<Vec<&str>> = arguments.iter().map(Value::as_str).collect();
         // What is no text is no name: the method says what it takes.
-        self.call_wireguard(keys, method, &names.unwrap_or_default())
+        let names = names.unwrap_or_default();
+        match self.secret.as_ref() {
+            Secret::NodeKeys(keys) => self.call_node_keys(keys, method, &names),
+            Secret::WireGuard(keys) => self.call_wireguard(keys, method, &names),
+            _ => Err(Error::from(ErrorKind::UnknownMethod)),
+        }
     }
 
     fn render(self: &Arc<Self>, _f: &mut fmt::Formatter<'_>) -> fmt::Result {

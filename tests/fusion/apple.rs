@@ -1,0 +1,165 @@
+//! For Macs with Apple silicon, k3s in the images: the programs that its publisher would serve are
+//! stand-ins, the list of their checksums has the publisher's form. And k3s downloaded by the node
+//! itself. The base is made by hand, and no program of it runs.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+
+use super::super::support::{
+    Arch, Authority, FIRSTBOOT, K3S, Node, Run, Server, checksum, noise, partitions,
+    resources_are_known, tiny_base, tool,
+};
+use super::{EXAMPLE, NODES, cluster, plan};
+
+const RELEASE: &str = "/v1.34.1%2Bk3s1";
+
+/// The example as it stands, on a base that is at hand, with k3s from `server`.
+fn example(server: &Server) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    tiny_base(folder.path(), Arch::Arm64);
+    let settings = format!(
+        "[settings]\nk3s_mirror = \"{}\"\ncloudflared = true\ncloudflared_tunnel = \"6ff42ae2\"",
+        server.url("")
+    );
+    let text = fs::read_to_string(EXAMPLE).expect("the example is there");
+    let text = text
+        .replace("image = \"debian-13-generic-arm64\"", "path = \"base.img\"")
+        .replace("size = \"16G\"", "size = \"512M\"")
+        .replace("[settings]", &settings);
+    fs::write(folder.path().join("cluster.toml"), text).expect("written");
+    let key = Path::new(EXAMPLE).with_file_name("demo.pub");
+    fs::copy(key, folder.path().join("demo.pub")).expect("copied");
+    fs::write(folder.path().join("cloudflared.json"), "{\n  \"TunnelSecret\": \"hush\"\n}\n")
+        .expect("written");
+    folder
+}
+
+#[test]
+fn k3s_is_in_the_images_of_macs() {
+    let authority = Authority::new();
+    let server = Server::https(&authority);
+    let folder = example(&server);
+    let path = |name: &str| folder.path().join(name);
+    let images = path("images");
+    fs::write(&images, noise(3, 300_001)).expect("written");
+    server.put_file(&format!("{RELEASE}/k3s-arm64"), Path::new(K3S));
+    server.put_file(&format!("{RELEASE}/k3s-airgap-images-arm64.tar.zst"), &images);
+    let sums = format!(
+        "{}  k3s-airgap-images-arm64.tar.zst\n{}  k3s-arm64\n",
+        checksum("sha256sum", &images),
+        checksum("sha256sum", Path::new(K3S))
+    );
+    server.put(&format!("{RELEASE}/sha256sum-arm64.txt"), sums.clone());
+    let run = |arguments: &[&str]| {
+        Run::new(["build", "--sandbox", "none"])
+            .args(arguments)
+            .folder(folder.path())
+            .env("XDG_CACHE_HOME", path("cache"))
+            .env("SSL_CERT_FILE", authority.certificate())
+    };
+
+    // Another program than the list says goes into no image.
+    server.put(&format!("{RELEASE}/k3s-arm64"), "not k3s");
+    let said = run(&[]).fails().stderr_text();
+    assert!(said.contains("is not what it should be: its SHA-256 is"), "{said}");
+    assert!(!path("out/server1.vmwarevm").exists());
+    fs::remove_file(path("nodeforge.lock")).unwrap_or_default();
+    server.put_file(&format!("{RELEASE}/k3s-arm64"), Path::new(K3S));
+    let _ = run(&[]).succeeds();
+
+    let disk = |node: &str| path(&format!("out/{node}.vmwarevm/disk.vmdk"));
+    for node in NODES {
+        let vmx = fs::read_to_string(path(&format!("out/{node}.vmwarevm/{node}.vmx")));
+        let vmx = vmx.expect("there");
+        assert!(vmx.contains("guestOS = \"arm-debian12-64\"\n"), "{vmx}");
+        tool("qemu-img", ["check".as_ref(), disk(node).as_os_str()]);
+        let chain = ["info", "--backing-chain", "--output=json"].map(OsStr::new);
+        let said = tool("qemu-img", chain.into_iter().chain([disk(node).as_os_str()]));
+        assert_eq!(said.matches("\"filename\": \"").count() % 2, 0, "{said}");
+        assert!(said.contains("fusion-template.vmwarevm/base.vmdk"), "{said}");
+    }
+
+    // Read through the chain by programs of others.
+    let raw = path("agent1.raw");
+    let convert = ["convert", "-O", "raw"].map(OsStr::new);
+    tool("qemu-img", convert.into_iter().chain([disk("agent1").as_os_str(), raw.as_os_str()]));
+    let root = partitions(&raw).into_iter().map(|it| it.1).max_by_key(|it| it.end).expect("a root");
+    let root = format!("{}?offset={}", raw.display(), root.start);
+    let debugfs = |request: &str| tool("debugfs", ["-R", request, &root]);
+    for (file, original, mode) in [
+        ("/usr/local/bin/k3s", Path::new(K3S), "Mode:  0755"),
+        (
+            "/var/lib/rancher/k3s/agent/images/k3s-airgap-images-arm64.tar.zst",
+            &images,
+            "Mode:  0644",
+        ),
+    ] {
+        let copy = path("copy");
+        debugfs(&format!("dump {file} {}", copy.display()));
+        assert_eq!(fs::read(&copy).expect("there"), fs::read(original).expect("there"), "{file}");
+        let stat = debugfs(&format!("stat {file}"));
+        assert!(stat.contains(mode), "{stat}");
+    }
+    let env = debugfs("cat /etc/nodeforge/k3s.env");
+    assert!(!env.contains("K3S_URL"), "nothing is downloaded by nodes: {env}");
+    tool("e2fsck", ["-fn", &root]);
+
+    // The tunnel, whose credentials only the first server's image has.
+    let manifest = path("cloudflared.yaml");
+    let inside = "/var/lib/rancher/k3s/server/manifests/cloudflared.yaml";
+    let place = format!("{}:{inside}", path("out/server1.vmwarevm").display());
+    fs::write(&manifest, Run::new(["cat", &place]).succeeds().stdout_text()).expect("written");
+    resources_are_known(std::slice::from_ref(&manifest));
+    let text = fs::read_to_string(&manifest).expect("there");
+    assert!(text.contains("\"TunnelSecret\": \"hush\""), "{text}");
+    Run::new(["cat", &place.replace("server1", "server2")]).fails();
+
+    // What was listed is pinned: nobody is asked again.
+    let lock = fs::read_to_string(path("nodeforge.lock")).expect("there");
+    for line in sums.lines() {
+        let (sum, name) = line.split_once("  ").expect("two words");
+        assert!(lock.contains(sum) && lock.contains(&format!("/{name}\"")), "{lock}");
+    }
+    drop(server);
+    let _ = run(&["agent2", "--locked", "--offline"]).succeeds();
+}
+
+#[test]
+fn k3s_is_downloaded_by_the_node_and_checked() {
+    let server = Server::http();
+    server.put_file(&format!("{RELEASE}/k3s"), Path::new(K3S));
+    let folder = cluster(&[&format!("k3s_mirror = \"{}\"", server.url(""))]);
+    let sum = checksum("sha256sum", Path::new(K3S));
+    let file = folder.path().join("cluster.toml");
+    let text = fs::read_to_string(&file).expect("there").replace(&"0".repeat(64), &sum);
+    fs::write(&file, text).expect("written");
+    let plan = plan(folder.path());
+    let env = plan.to_string();
+    assert!(!env.contains("k3s-airgap-images"), "nothing is baked");
+    let changes = plan["prepare"].as_array().expect("changes");
+    let env = changes.iter().find(|it| it["path"] == "/etc/nodeforge/k3s.env").expect("planned");
+    let env = env["content"].as_str().expect("text");
+
+    let node = Node::new("server1");
+    node.write("etc/nodeforge/k3s.env", env);
+    node.stand_in("swapoff", "exit 0");
+    let step = || node.shell(&format!("exec sh {FIRSTBOOT}/steps/40-k3s-install"));
+    server.put(&format!("{RELEASE}/k3s"), "not k3s");
+    let output = step();
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains(&format!("is not what {sum} says")), "{said}");
+    assert!(!node.path("usr/local/bin/k3s").exists());
+
+    server.put_file(&format!("{RELEASE}/k3s"), Path::new(K3S));
+    let output = step();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(checksum("sha256sum", &node.path("usr/local/bin/k3s")), sum);
+    let link = fs::read_link(node.path("usr/local/bin/kubectl")).expect("a link");
+    assert_eq!(link, Path::new("k3s"));
+    // The second time there is nothing to fetch.
+    server.forget_requests();
+    assert!(step().status.success());
+    assert!(server.requests(&format!("{RELEASE}/k3s")).is_empty());
+}
