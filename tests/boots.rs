@@ -5,25 +5,43 @@
 
 use std::fs;
 
-use super::quickstart::built;
-use super::support::Run;
+use super::quickstart::{Built, built};
+use super::support::{Run, SETTLED, says_when_up};
 
 #[test]
 fn an_artifact_boots_into_its_role() {
     let built = built().last().expect("somebody");
-    for (node, role) in [("agent1", "agent"), ("server1", "server")] {
-        let image = built.artifact(&format!("{node}.vmwarevm"));
-        let before =
-            fs::metadata(image.join("disk.vmdk")).expect("there").modified().expect("a time");
-        let line = format!("nodeforge-firstboot: role={role} hostname={node} machine-id=");
-        let run = Run::by(&built.person, ["boot", node, "--timeout", "400", "--until"]);
-        let mut run = run.folder(built.folder.path());
-        run.command().arg(&line);
-        assert!(run.succeeds().stdout_text().contains(&line));
-        let after =
-            fs::metadata(image.join("disk.vmdk")).expect("there").modified().expect("a time");
-        assert_eq!(before, after);
+    let image = built.artifact("agent1.vmwarevm");
+    let before = fs::metadata(image.join("disk.vmdk")).expect("there").modified().expect("a time");
+    boots(built, "agent1", "nodeforge-firstboot: role=agent hostname=agent1 machine-id=");
+    let after = fs::metadata(image.join("disk.vmdk")).expect("there").modified().expect("a time");
+    assert_eq!(before, after);
+}
+
+#[test]
+fn a_raw_image_boots_into_its_role_and_no_unit_fails() {
+    let built = built().last().expect("somebody");
+    let image = built.artifact("server1.img").with_file_name("judged.img");
+    let mut copy = built.person.command("cp");
+    copy.arg("--sparse=always").arg(built.artifact("server1.img")).arg(&image);
+    assert!(copy.status().expect("cp starts").success());
+    says_when_up(&built.person, &image);
+    let said = boots(built, "out/judged.img", SETTLED);
+    fs::remove_file(image).expect("removed");
+    for line in [
+        "nodeforge-firstboot: role=server hostname=server1 machine-id=",
+        "nodeforge-firstboot: done",
+        "nodeforge-test: running, failed: none",
+    ] {
+        assert!(said.contains(line), "the console did not say `{line}`:\n{said}");
     }
+}
+
+/// Boots until a line matches; gives what the console said.
+#[track_caller]
+fn boots(built: &Built, target: &str, until: &str) -> String {
+    let arguments = ["boot", target, "--timeout", "400", "--until", until];
+    Run::by(&built.person, arguments).folder(built.folder.path()).succeeds().stdout_text()
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Stage 1: real packages into a real base, in every sandbox, and what is left behind.
 
+mod boots;
 mod downloads;
 mod handover;
 mod sandboxes;

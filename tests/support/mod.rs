@@ -1,6 +1,7 @@
 //! What the tests share: running the binary as somebody, and comparing exactly what it says.
 
 mod home;
+mod judge;
 mod kubernetes;
 mod machine;
 mod node;
@@ -16,6 +17,7 @@ mod server;
 mod tools;
 
 pub(crate) use home::in_a_home_of_its_own;
+pub(crate) use judge::{SETTLED, says_when_up};
 pub(crate) use kubernetes::{K3S, resources_are_known};
 pub(crate) use machine::{Arch, Machines, tiny_base};
 pub(crate) use node::{FIRSTBOOT, Node};

@@ -1,0 +1,37 @@
+use std::fs;
+use std::path::Path;
+
+use super::{Person, Run};
+
+const UNIT: &str =
+    "[Unit]\nDescription=Says how it went\n[Service]\nExecStart=/usr/local/sbin/nodeforge-test\n";
+const WANTS: &str = "[Unit]\nWants=nodeforge-test.service\n";
+/// systemd itself is the judge: `running` is what it calls a system without failed units.
+const SCRIPT: &str = "#!/bin/sh\nstate=$(systemctl is-system-running --wait)\n\
+    failed=$(systemctl list-units --failed --plain --no-legend | cut -d' ' -f1 | paste -sd' ')\n\
+    systemctl status --no-pager $failed >/dev/console 2>&1 </dev/null\n\
+    echo \"nodeforge-test: $state, failed: ${failed:-none}\" >/dev/console\n";
+
+/// What [`says_when_up`] has an image say, as a pattern.
+pub(crate) const SETTLED: &str = "nodeforge-test: .*, failed: ";
+
+/// Has a raw image say on its console, once it is up, `nodeforge-test: STATE, failed: UNITS`.
+pub(crate) fn says_when_up(person: &Person, image: &Path) {
+    let folder = person.folder();
+    let files = [
+        ("etc/systemd/system/nodeforge-test.service", UNIT),
+        ("etc/systemd/system/multi-user.target.d/nodeforge-test.conf", WANTS),
+        ("usr/local/sbin/nodeforge-test", SCRIPT),
+    ];
+    for (path, text) in files {
+        let path = folder.path().join(path);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        fs::write(path, text).expect("written");
+    }
+    super::tool("chmod", ["-R".as_ref(), "755".as_ref(), folder.path().as_os_str()]);
+    for top in ["etc", "usr"] {
+        let (source, target) = (folder.path().join(top), format!("{}:/", image.display()));
+        Run::by(person, ["cp".as_ref(), "-r".as_ref(), source.as_os_str(), target.as_ref()])
+            .succeeds();
+    }
+}
