@@ -113,6 +113,10 @@ impl Plan {
     fn tell_outlook(&self, cluster: &Cluster, text: &mut String) {
         let mut line = |line: &str| writeln!(text, "  {line}").expect("writing to a string");
         line(self.kind(cluster).describe());
+        line("one machine's own files removed: ids, keys, leases, logs, caches");
+        line(
+            "cloud-init, first-user dialogues and a second network manager off, where the base has them",
+        );
         match self.sandbox.outlook(cluster) {
             Ok(Outlook::Cached(key)) => line(&format!("in the cache as {}", &key[..12])),
             Ok(Outlook::New) => line("to be made: nothing was prepared for this cluster yet"),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use super::super::support::{Powered, Run, tool};
+use super::super::support::{Person, Powered, Run, SETTLED, says_when_up, tool};
 use super::built::{AGE_KEY, Built, GIT_TOKEN, NODES, built, built_for_a_pi};
 
 const DONE: &str = "nodeforge-firstboot: done";
@@ -80,9 +80,10 @@ fn three_nodes_become_a_cluster() {
 /// An image in Raspberry Pi OS's layout, its own kernel started as a Pi's firmware would: with the
 /// arguments of cmdline.txt.
 #[test]
-fn an_arm64_node_forms_the_cluster() {
+fn an_arm64_node_forms_the_cluster_and_no_unit_fails() {
     let built = built_for_a_pi();
-    let said = Run::new(["boot", NODES[0], "--test", "--timeout", "1500"])
+    says_when_up(&Person::me(), &built.image(NODES[0]));
+    let said = Run::new(["boot", NODES[0], "--until", SETTLED, "--timeout", "1500"])
         .folder(built.folder.path())
         .succeeds()
         .stdout_text();
@@ -95,6 +96,8 @@ fn an_arm64_node_forms_the_cluster() {
         "kubeadm-stand-in: init ok",
         "step 05-grow-root done",
         "step 84-flux-instance done",
+        DONE,
+        "nodeforge-test: running, failed: none",
     ] {
         assert!(said.contains(line), "`{line}` was not said:\n{said}");
     }
