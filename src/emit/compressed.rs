@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex};
 
+use super::packed::{Packed, Sizes};
 use super::{seekable, xz};
 use crate::disk::{CLUSTER, Delta, Disk, is_zero};
 use crate::error::Result;
@@ -21,22 +22,6 @@ pub(super) enum Codec {
     Xz,
     /// Several times as fast, a little larger.
     Zstd,
-}
-
-/// A piece of a disk, packed.
-#[derive(Clone, Debug)]
-pub(super) struct Packed {
-    /// As they are written.
-    pub(super) bytes: Vec<u8>,
-    pub(super) sizes: Sizes,
-}
-
-/// What the table at a file's end says of a piece, in bytes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Sizes {
-    /// Without the padding that xz has at its end.
-    pub(super) packed: u64,
-    pub(super) unpacked: u64,
 }
 
 impl Codec {

@@ -8,6 +8,7 @@ mod kin;
 mod manifest;
 mod ova;
 mod ovf;
+mod packed;
 mod pool;
 mod prepared;
 mod qcow2;

@@ -6,7 +6,7 @@
 use zstd::bulk::Compressor;
 use zstd::zstd_safe::CParameter;
 
-use super::compressed::{Packed, Sizes};
+use super::packed::{Packed, Sizes};
 use crate::error::Result;
 
 const LEVEL: i32 = 9;

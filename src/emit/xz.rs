@@ -9,7 +9,7 @@ use flate2::Crc;
 use liblzma::read::XzEncoder;
 use liblzma::stream::{Check, MtStreamBuilder};
 
-use super::compressed::{Packed, Sizes};
+use super::packed::{Packed, Sizes};
 use crate::error::{Error, Result};
 
 const LEVEL: u32 = 6;

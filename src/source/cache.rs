@@ -14,7 +14,7 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
 use super::about::{About, Package};
-use super::supply::FILES;
+use super::loose::FILES;
 use crate::digest::{sha256_of_disk, sha256_of_file};
 use crate::disk::Raw;
 use crate::error::{Context, Error, Result};

@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use super::about::About;
 use super::cache::{ABOUT, Cache, DISK, NEW, is_sound, remove, try_lock};
+use super::loose::FILES;
 use super::loose::Loose;
 use super::obtain::{BASES, PARTS};
-use super::supply::FILES;
 use crate::error::{Context as _, Error, Result};
 use crate::interrupt;
 use crate::progress::Progress;

@@ -6,9 +6,12 @@ use std::time::SystemTime;
 
 use super::deb;
 use super::remote::with_fingerprint;
-use super::supply::{FILES, KEYS};
 use crate::digest::sha256_of_file;
 
+/// Where files are in the cache, under their SHA-256.
+pub(super) const FILES: &str = "files";
+/// Where keys are in the cache, under their fingerprints.
+pub(super) const KEYS: &str = "keys";
 /// Where .deb files are in the cache, under the names that apt gives them.
 const DEBS: &str = "debs";
 

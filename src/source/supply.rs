@@ -9,6 +9,7 @@ use super::checksums::Hashes;
 use super::download::{Wanted, download};
 use super::http::{Client, Plain, text};
 use super::lock::{Lock, LockedArtifact, LockedKey};
+use super::loose::KEYS;
 use super::obtain::{PARTS, Source, would_change};
 use super::openpgp::{self, Certificate};
 use super::remote::{CHECKSUMS_LIMIT, published, with_fingerprint};
@@ -18,10 +19,6 @@ use crate::digest::{hex, sha256};
 use crate::error::{Context as _, Error, Result};
 use crate::plan::{Action, Change, Content, Owner};
 
-/// Where files are in the cache, under their SHA-256.
-pub(super) const FILES: &str = "files";
-/// Where keys are in the cache, under their fingerprints.
-pub(super) const KEYS: &str = "keys";
 /// The most bytes a file may have.
 const LIMIT: u64 = 16 << 30;
 
