@@ -10,10 +10,12 @@ const WANTS: &str = "[Unit]\nWants=nodeforge-test.service\n";
 const SCRIPT: &str = "#!/bin/sh\nstate=$(systemctl is-system-running --wait)\n\
     failed=$(systemctl list-units --failed --plain --no-legend | cut -d' ' -f1 | paste -sd' ')\n\
     systemctl status --no-pager $failed >/dev/console 2>&1 </dev/null\n\
-    echo \"nodeforge-test: $state, failed: ${failed:-none}\" >/dev/console\n";
+    echo \"nodeforge-test: $state, failed: ${failed:-none}\" >/dev/console\n\
+    echo 'nodeforge-test: that is all' >/dev/console\n";
 
-/// What [`says_when_up`] has an image say, as a pattern.
-pub(crate) const SETTLED: &str = "nodeforge-test: .*, failed: ";
+/// What [`says_when_up`] has an image say last, as a pattern. A line may be matched before all of it
+/// has come, so the verdict is in the one before.
+pub(crate) const SETTLED: &str = "nodeforge-test: that is all";
 
 /// Has a raw image say on its console, once it is up, `nodeforge-test: STATE, failed: UNITS`.
 pub(crate) fn says_when_up(person: &Person, image: &Path) {
