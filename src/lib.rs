@@ -4,6 +4,7 @@
 //! `stamp`, `prepare`, `emit`, `source`, `boot` → `plan`, `image` → `fs`, `table` → `disk`.
 
 pub mod boot;
+mod calendar;
 pub mod cli;
 mod clock;
 pub mod compare;

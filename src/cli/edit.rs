@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::place::disk_of;
 use super::ui::{Ui, bytes};
@@ -15,18 +15,7 @@ use crate::image::fsck::FsckPolicy;
 pub(super) struct EditOptions {
     /// Whether e2fsck must be content before the image is changed
     #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
-    fsck: Fsck,
-}
-
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum Fsck {
-    /// It must, and be installed
-    Always,
-    /// Where it is installed
-    #[default]
-    Auto,
-    /// It is not asked
-    Never,
+    fsck: FsckPolicy,
 }
 
 impl EditOptions {
@@ -35,12 +24,7 @@ impl EditOptions {
     }
 
     pub(super) fn commit(&self, edit: Edit, image: &Path, ui: &Ui) -> Result<()> {
-        let policy = match self.fsck {
-            Fsck::Always => FsckPolicy::Always,
-            Fsck::Auto => FsckPolicy::Auto,
-            Fsck::Never => FsckPolicy::Never,
-        };
-        let changed = edit.commit(policy)?;
+        let changed = edit.commit(self.fsck)?;
         ui.detail(&format!("{} of `{}` changed", bytes(changed), image.display()));
         Ok(())
     }

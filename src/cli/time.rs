@@ -1,5 +1,7 @@
 //! Dates for people and programs, in UTC: an image has no place on earth.
 
+use crate::calendar::civil;
+
 /// `2026-01-31T23:59:59Z` of seconds since 1970.
 pub(super) fn rfc3339(seconds: i64) -> String {
     let (year, month, day) = civil(seconds.div_euclid(86_400));
@@ -13,21 +15,6 @@ pub(super) fn minutes(seconds: i64) -> String {
     let full = rfc3339(seconds);
     let minutes = full.rfind(':').map_or(&*full, |at| &full[..at]);
     minutes.replace('T', " ")
-}
-
-/// Year, month and day of days since 1970, in the Gregorian calendar carried on both ways. Years
-/// are counted from March, so that a leap day ends one: Howard Hinnant, "chrono-Compatible Low-Level
-/// Date Algorithms", `civil_from_days`.
-fn civil(days: i64) -> (i64, i64, i64) {
-    const ERA: i64 = 146_097;
-    let days = days + 719_468;
-    let (era, of_era) = (days.div_euclid(ERA), days.rem_euclid(ERA));
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]

@@ -17,12 +17,12 @@ use crate::fs::{Ext4, Kind};
 /// Whether e2fsck has the last word on an image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum FsckPolicy {
-    /// It must, and be there to have it.
+    /// It must, and be installed
     Always,
-    /// Where it is installed.
+    /// Where it is installed
     #[default]
     Auto,
-    /// No.
+    /// It is not asked
     Never,
 }
 
@@ -71,6 +71,9 @@ pub fn check_ext4(disk: Arc<dyn Disk>, e2fsck: &Path) -> Result<()> {
         .context(|| format!("running `{}`", e2fsck.display()))?;
     if output.status.success() {
         return Ok(());
+    }
+    if output.status.code().is_none() {
+        return Err(Error::failure(format!("e2fsck was ended by a {}", output.status)));
     }
     let report = String::from_utf8_lossy(&output.stdout);
     let passes = ["Pass ", "e2fsck ", "Fix? no", "Clear? no"];
@@ -197,5 +200,28 @@ impl Image {
             }
         }
         Ok(verdict)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::Raw;
+
+    /// Killed, by whoever wants memory back: that says nothing about the file system.
+    #[test]
+    fn an_e2fsck_that_was_stopped_found_nothing() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = tempfile::tempdir().expect("a folder");
+        let (disk, program) = (folder.path().join("disk"), folder.path().join("e2fsck"));
+        File::create(&disk).and_then(|it| it.set_len(4 << 20)).expect("a file");
+        let made = Command::new("mke2fs").args(["-q", "-t", "ext4"]).arg(&disk).status();
+        assert!(made.expect("mke2fs starts").success());
+        std::fs::write(&program, "#!/bin/sh\nkill -9 $$\n").expect("written");
+        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).expect("changed");
+        let disk = Arc::new(Raw::open(&disk).expect("it opens"));
+        let error = check_ext4(disk, &program).expect_err("no verdict");
+        assert_eq!(error.to_string(), "e2fsck was ended by a signal: 9 (SIGKILL)");
     }
 }

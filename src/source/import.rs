@@ -1,15 +1,12 @@
 //! Images on this machine that are not raw: copied into the cache.
 
 use std::fs::File;
-use std::io::{self, Read};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use sha2::{Digest as _, Sha256};
-
 use super::catalogue::MAX_SIZE;
 use super::unpack::{Trouble, Unpacked, unpack};
-use crate::digest::{hex, sha256_of_disk};
+use crate::digest::{Hashing, hex, sha256_of_disk};
 use crate::disk::{self, Disk, Raw, copy_sparse};
 use crate::error::{Context as _, Error, Result};
 
@@ -48,11 +45,11 @@ pub(super) fn copy(disk: &dyn Disk, output: &Path) -> Result<String> {
 pub(super) fn compressed(path: &Path, output: &Path, sha256: &str) -> Result<String> {
     let input = File::open(path).context(|| format!("opening `{}`", path.display()))?;
     let file = File::create_new(output).context(|| format!("creating `{}`", output.display()))?;
-    let mut input = Hashed { input, hash: Sha256::new() };
+    let mut input = Hashing::new(input);
     let unpacked = unpack(&mut input, &file, MAX_SIZE).map_err(|trouble| {
         Error::from(trouble).context(format!("unpacking `{}`", path.display()))
     })?;
-    if hex(&input.hash.finalize()) != sha256 {
+    if hex(&input.finish()) != sha256 {
         return Err(Error::failure(format!("`{}` changed while it was read", path.display())));
     }
     match unpacked {
@@ -60,19 +57,5 @@ pub(super) fn compressed(path: &Path, output: &Path, sha256: &str) -> Result<Str
         Unpacked::Container | Unpacked::File => {
             Err(Error::failure(format!("`{}` is not compressed", path.display())))
         }
-    }
-}
-
-/// Hashes what is read.
-struct Hashed {
-    input: File,
-    hash: Sha256,
-}
-
-impl Read for Hashed {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = self.input.read(buffer)?;
-        self.hash.update(&buffer[..length]);
-        Ok(length)
     }
 }

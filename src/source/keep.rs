@@ -7,8 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use super::about::About;
 use super::cache::{ABOUT, Cache, DISK, NEW, is_sound, remove, try_lock};
-use super::loose::FILES;
-use super::loose::Loose;
+use super::loose::{FILES, Loose};
 use super::obtain::{BASES, PARTS};
 use crate::error::{Context as _, Error, Result};
 use crate::interrupt;

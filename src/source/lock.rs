@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::about::Package;
-use crate::config::secrets::generate;
+use crate::calendar;
 use crate::error::{Context as _, Error, Result};
 use crate::plan::{Action, Change};
 
@@ -141,7 +141,7 @@ impl Lock {
     /// Fails when a key that it pins for one of the apt sources among `changes` has expired: apt
     /// would refuse what that signed.
     pub fn check(&self, path: &Path, changes: &[Change]) -> Result<()> {
-        let today = generate::today();
+        let today = calendar::today();
         for change in changes {
             let Action::AptSource { name, key_url, .. } = &change.action else { continue };
             let Some(key) = self.keys.iter().find(|it| it.url == *key_url) else { continue };

@@ -56,9 +56,7 @@ impl Certificate {
 
     /// When its owner lets it expire, in seconds since 1970; `None` for never.
     pub(super) fn expires(&self) -> Option<u64> {
-        let lifetime = self.self_signatures().first()?.key_expiration_time()?.as_secs();
-        let created = u64::from(self.0.primary_key.created_at().as_secs());
-        (lifetime != 0).then(|| created + u64::from(lifetime))
+        expiry(self.0.primary_key.created_at().as_secs(), self.self_signatures().first()?)
     }
 
     /// The key as a text file (RFC 9580, 6.2).
@@ -344,10 +342,14 @@ fn check_strength(parameters: &PublicParams, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// When a key expires that was made at `created`, both in seconds since 1970; `None` for never.
+fn expiry(created: u32, signature: &Signature) -> Option<u64> {
+    let lifetime = signature.key_expiration_time()?.as_secs();
+    (lifetime != 0).then(|| u64::from(created) + u64::from(lifetime))
+}
+
 fn check_age(name: &str, created: u32, signature: &Signature, now: u64) -> Result<()> {
-    let lifetime = signature.key_expiration_time().map_or(0, pgp::types::Duration::as_secs);
-    let expires = u64::from(created) + u64::from(lifetime);
-    if lifetime != 0 && expires <= now {
+    if let Some(expires) = expiry(created, signature).filter(|it| *it <= now) {
         return Err(Error::failure(format!(
             "the key {name} expired {} days ago",
             (now - expires) / DAY

@@ -13,7 +13,7 @@ use super::loose::KEYS;
 use super::obtain::{PARTS, Source, would_change};
 use super::openpgp::{self, Certificate};
 use super::remote::{CHECKSUMS_LIMIT, published, with_fingerprint};
-use crate::config::secrets::generate;
+use crate::calendar;
 use crate::config::{Arch, Checksum};
 use crate::digest::{hex, sha256};
 use crate::error::{Context as _, Error, Result};
@@ -134,7 +134,7 @@ impl Source<'_> {
         Cache::write(&path, armored.as_bytes())?;
         let sha256 = hex(&sha256(armored.as_bytes()));
         let same = known.filter(|it| it.sha256 == sha256);
-        let expires = certificate.expires().map(|second| generate::date(second / 86_400));
+        let expires = certificate.expires().map(|second| calendar::date(second / 86_400));
         let key = LockedKey {
             url: url.to_owned(),
             fingerprint: fingerprint.clone(),

@@ -4,7 +4,9 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::{FileExt as _, symlink};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use super::{Run, noise, tool};
 
@@ -72,6 +74,24 @@ impl Machines {
         Run::new(arguments)
             .folder(self.folder.path())
             .env("XDG_CACHE_HOME", self.folder.path().join("cache"))
+    }
+
+    /// Runs nodeforge quietly, and kills it as it makes the `step`th of these system calls, counted
+    /// from 1. Returns whether it was killed, and had not ended well before.
+    pub(crate) fn is_killed_at(&self, calls: &str, step: u32, arguments: &[&str]) -> bool {
+        let status = Command::new("strace")
+            .args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}"), "-e"])
+            .arg(format!("inject={calls}:signal=KILL:when={step}"))
+            .args([env!("CARGO_BIN_EXE_nodeforge"), "-q"])
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env("XDG_CACHE_HOME", self.path("cache"))
+            .stdout(Stdio::null())
+            .status()
+            .expect("strace starts");
+        // strace ends as what it traces does.
+        assert!(status.success() || status.signal() == Some(9), "{status}");
+        !status.success()
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

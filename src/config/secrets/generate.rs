@@ -1,10 +1,11 @@
 //! Making secrets from the system's randomness.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
 use ssh_key::private::{Ed25519Keypair, PrivateKey};
 
 use super::SshHostKey;
+use crate::digest::hex;
 use crate::error::{Error, Result};
 
 /// Random bytes.
@@ -13,6 +14,14 @@ pub(super) fn random<const N: usize>() -> Result<[u8; N]> {
     getrandom::fill(&mut bytes)
         .map_err(|error| Error::failure(format!("the system gives no randomness: {error}")))?;
     Ok(bytes)
+}
+
+/// 32 bytes that follow from a seed and some words. They give nothing away of the seed, nor of what
+/// follows from other words, as long as none has a zero byte in it.
+pub(super) fn derive(seed: &[u8; 32], words: &[&str]) -> [u8; 32] {
+    let mut mac = <Hmac<Sha256>>::new_from_slice(seed).expect("HMAC takes any key");
+    mac.update(words.join("\0").as_bytes());
+    mac.finalize().into_bytes().into()
 }
 
 /// A secret as it is made and stored.
@@ -69,12 +78,6 @@ fn letters(alphabet: &[u8], count: usize) -> Result<String> {
     Ok(text)
 }
 
-/// Hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    let digit = |nibble: u8| char::from_digit(nibble.into(), 16).expect("below 16");
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
-}
-
 /// Bytes of exactly `N` pairs of hexadecimal digits.
 pub(super) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let digits: Vec<u32> = text.chars().map(|c| c.to_digit(16)).collect::<Option<_>>()?;
@@ -88,56 +91,9 @@ pub(super) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-/// Today in UTC.
-pub(crate) fn today() -> String {
-    date(days_since_1970())
-}
-
-/// Today's number in UTC: 1970-01-01 is 0.
-pub(super) fn days_since_1970() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / 86_400
-}
-
-/// `2026-11-21` of a day's number.
-pub(crate) fn date(days: u64) -> String {
-    let (year, month, day) = civil(days);
-    format!("{year:04}-{month:02}-{day:02}")
-}
-
-/// How many days ago a date was; `None` when it is none, or to come.
-pub(super) fn days_since(text: &str) -> Option<u64> {
-    let today = days_since_1970();
-    // A century is more than any store's age.
-    (0..36_525).find(|ago| today.checked_sub(*ago).is_some_and(|day| date(day) == text))
-}
-
-/// Year, month and day so many days after 1970-01-01: Howard Hinnant's `civil_from_days`.
-/// Source: <https://howardhinnant.github.io/date_algorithms.html>.
-pub(super) fn civil(days: u64) -> (i32, u8, u8) {
-    let days = days + 719_468;
-    let era = days / 146_097;
-    let day_of_era = days % 146_097;
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    let small = |number: u64| u8::try_from(number).expect("months and days are small");
-    (i32::try_from(year).expect("not that far away"), small(month), small(day))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn days_become_dates() {
-        assert_eq!(date(0), "1970-01-01");
-        assert_eq!(date(11_016), "2000-02-29");
-        assert_eq!(date(20_778), "2026-11-21");
-    }
 
     #[test]
     fn secrets_have_their_form() -> Result<()> {

@@ -8,12 +8,12 @@ use rcgen::{
 use x509_cert::Certificate;
 use x509_cert::der::DecodePem as _;
 
-use super::generate::{self, Made};
-use crate::digest;
+use super::generate::Made;
 use crate::error::{Error, Result};
+use crate::{calendar, digest};
 
 /// How long a certificate authority lasts, in days: ten years and their leap days.
-const LIFETIME: u64 = 3652;
+const LIFETIME: i64 = 3652;
 
 /// A certificate authority.
 #[derive(Clone, PartialEq, Eq)]
@@ -69,11 +69,14 @@ pub(super) fn make_ca(common_name: &str) -> Result<Made> {
         KeyUsagePurpose::KeyCertSign,
         KeyUsagePurpose::CrlSign,
     ];
-    let today = generate::days_since_1970();
+    let today = i64::try_from(calendar::days_since_1970()).expect("not that far away");
+    let day = |number| {
+        let (year, month, day) = calendar::civil(number);
+        date_time_ymd(i32::try_from(year).expect("not that far away"), month, day)
+    };
     // A Raspberry Pi that has no battery for its clock may think it is still yesterday.
-    let (from, to) = (generate::civil(today - 1), generate::civil(today + LIFETIME));
-    params.not_before = date_time_ymd(from.0, from.1, from.2);
-    params.not_after = date_time_ymd(to.0, to.1, to.2);
+    params.not_before = day(today - 1);
+    params.not_after = day(today + LIFETIME);
     let cert = params.self_signed(&key).map_err(|error| failed(&error))?;
     Ok(Made { value: key.serialize_pem(), public: Some(cert.pem()) })
 }

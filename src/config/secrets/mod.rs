@@ -1,6 +1,6 @@
 //! The secrets of a cluster, in `nodeforge.secrets` beside its cluster file: made once, kept.
 
-pub(crate) mod generate;
+mod generate;
 mod keys;
 mod node_keys;
 pub(crate) mod sealed;
@@ -12,12 +12,11 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
 use uuid::Uuid;
 
 use super::{Cluster, HostKeys, SecretKind, SecretSpec, file, suggest};
 use crate::error::{Context as _, Error, Result};
+use crate::{calendar, digest};
 use generate::Made;
 use store::Store;
 
@@ -152,10 +151,9 @@ impl Secrets {
 
     /// A version 4 UUID that nobody guesses who has not the seed.
     fn derived_id(&self, purpose: &str, hostname: &str) -> Uuid {
-        let mut mac = <Hmac<Sha256>>::new_from_slice(&self.seed).expect("HMAC takes any key");
-        mac.update(format!("{purpose}/{}/{hostname}", self.cluster).as_bytes());
-        let digest = mac.finalize().into_bytes();
-        let bytes = *digest.first_chunk().expect("a digest has 32 bytes");
+        let name = format!("{purpose}/{}/{hostname}", self.cluster);
+        let derived = generate::derive(&self.seed, &[&name]);
+        let bytes = *derived.first_chunk().expect("32 bytes are more than 16");
         uuid::Builder::from_random_bytes(bytes).into_uuid()
     }
 
@@ -177,11 +175,11 @@ impl Secrets {
         for (name, secret) in &self.ready {
             let Secret::Ca(ca) = secret.as_ref() else { continue };
             let day = ca.expires().context(|| format!("the secret `{name}`"))?;
-            if day < generate::days_since_1970() {
+            if day < calendar::days_since_1970() {
                 return Err(Error::input(format!(
                     "the certificate authority `{name}` in `{}` expired on {}",
                     shown.display(),
-                    generate::date(day)
+                    calendar::date(day)
                 ))
                 .hint(format!(
                     "`nodeforge secrets rotate {name}` makes a new one; all nodes must then be built anew"
@@ -194,7 +192,7 @@ impl Secrets {
     /// All that is stored, without the values: the seed, the profile's, the nodes' host keys.
     pub fn entries(&self) -> Vec<Entry> {
         let entry = |name: String, kind: &str, created: &str| {
-            let age_days = generate::days_since(created);
+            let age_days = calendar::days_since(created);
             Entry { name, kind: kind.to_owned(), created: created.to_owned(), age_days }
         };
         let seed = entry(SEED.to_owned(), "seed", &self.seed_created);
@@ -211,7 +209,7 @@ impl Secrets {
             return self.host_keys.get(host).map(|it| it.value.private.clone());
         }
         if name == SEED {
-            return Some(generate::hex(&self.seed));
+            return Some(digest::hex(&self.seed));
         }
         let (name, part) = name.split_once('.').unwrap_or((name, ""));
         let Named { kind, made } = &self.named.get(name)?.value;
@@ -248,7 +246,7 @@ impl Secrets {
     }
 
     fn make_anew(&mut self, cluster: &Cluster, name: &str) -> Result<()> {
-        let created = generate::today();
+        let created = calendar::today();
         if name == SEED {
             self.seed = generate::random()?;
             self.seed_created = created;
@@ -296,7 +294,7 @@ impl Secrets {
         Ok(Self {
             cluster: cluster.to_owned(),
             seed: generate::random()?,
-            seed_created: generate::today(),
+            seed_created: calendar::today(),
             named: BTreeMap::new(),
             host_keys: BTreeMap::new(),
             ready: BTreeMap::new(),
@@ -311,7 +309,7 @@ impl Secrets {
         let lacking: Vec<String> = self.lacking_host_key(cluster).map(str::to_owned).collect();
         for hostname in lacking {
             let value = generate::ssh_host_key(&hostname)?;
-            self.host_keys.insert(hostname, Stored { value, created: generate::today() });
+            self.host_keys.insert(hostname, Stored { value, created: calendar::today() });
             changed = true;
         }
         Ok(changed)
@@ -323,7 +321,7 @@ impl Secrets {
             if !self.named.contains_key(&spec.name) {
                 let made = Secret::make(&spec.kind)?;
                 let value = Named { kind: spec.kind.name().to_owned(), made };
-                let stored = Stored { value, created: generate::today() };
+                let stored = Stored { value, created: calendar::today() };
                 self.named.insert(spec.name.clone(), stored);
                 changed = true;
             }

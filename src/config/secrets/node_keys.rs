@@ -3,10 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
-
 use super::generate;
+use crate::digest;
 
 /// The keys of a cluster's nodes: 32 bytes each.
 #[derive(Clone, PartialEq, Eq)]
@@ -25,11 +23,8 @@ impl NodeKeys {
         self.hostnames.contains(name)
     }
 
-    /// A node's key as 64 hexadecimal digits. HMAC gives nothing away of the seed nor of another's.
+    /// A node's key as 64 hexadecimal digits.
     pub fn of(&self, name: &str) -> String {
-        let mut mac = <Hmac<Sha256>>::new_from_slice(&self.seed).expect("HMAC takes any key");
-        mac.update(b"node-key\0");
-        mac.update(name.as_bytes());
-        generate::hex(&mac.finalize().into_bytes())
+        digest::hex(&generate::derive(&self.seed, &["node-key", name]))
     }
 }

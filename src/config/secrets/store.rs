@@ -14,6 +14,7 @@ use serde::Deserialize;
 use super::generate::Made;
 use super::{Named, Secrets, SshHostKey, Stored, generate, sealed};
 use crate::config::file;
+use crate::digest;
 use crate::error::{Context as _, Error, Kind, Result};
 
 /// The store's layout; other numbers are of other nodeforges.
@@ -226,7 +227,7 @@ fn text(secrets: &Secrets) -> String {
     line(format_args!("version = {VERSION}"));
     line(format_args!("cluster = {}", quoted(&secrets.cluster)));
     line(format_args!("\n[seed]"));
-    line(format_args!("value = {}", quoted(&generate::hex(&secrets.seed))));
+    line(format_args!("value = {}", quoted(&digest::hex(&secrets.seed))));
     line(format_args!("created = {}", quoted(&secrets.seed_created)));
     for (name, stored) in &secrets.named {
         line(format_args!("\n[secrets.{}]", quoted(name)));

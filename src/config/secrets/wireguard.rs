@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
 use x25519_dalek::{PublicKey, StaticSecret};
+
+use super::generate;
 
 /// The `WireGuard` keys of a cluster's nodes and their peers.
 #[derive(Clone)]
@@ -61,25 +61,14 @@ impl WireGuard {
     /// matter.
     pub fn preshared(&self, one: &str, other: &str) -> String {
         let (first, second) = if one < other { (one, other) } else { (other, one) };
-        STANDARD.encode(self.derive(&["preshared", first, second]))
+        STANDARD.encode(generate::derive(&self.seed, &["wireguard", "preshared", first, second]))
     }
 
     fn private_bytes(&self, name: &str) -> [u8; 32] {
-        let mut bytes = self.derive(&["private", name]);
+        let mut bytes = generate::derive(&self.seed, &["wireguard", "private", name]);
         // As RFC 7748, section 5, has every X25519 key.
         bytes[0] &= 0xf8;
         bytes[31] = bytes[31] & 0x7f | 0x40;
         bytes
-    }
-
-    fn derive(&self, words: &[&str]) -> [u8; 32] {
-        let mut mac = <Hmac<Sha256>>::new_from_slice(&self.seed).expect("HMAC takes any key");
-        mac.update(b"wireguard");
-        for word in words {
-            // No name has a zero byte in it, so no two lists of words are the same bytes.
-            mac.update(b"\0");
-            mac.update(word.as_bytes());
-        }
-        mac.finalize().into_bytes().into()
     }
 }

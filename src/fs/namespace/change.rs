@@ -5,9 +5,8 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 use super::{Namespace, Slot};
+use crate::digest::Hashing;
 use crate::error::{Error, Result};
 use crate::fs::resolve::Location;
 use crate::fs::written::Expected;
@@ -97,7 +96,7 @@ impl Namespace {
         };
         self.check_space(volume, size, freed)?;
         self.forget();
-        let mut content = Hashing { inner: content, hash: Sha256::new() };
+        let mut content = Hashing::new(content);
         let (node, attributes) = if let Some((node, old)) = kept {
             self.volumes[volume].replace_content(node, &mut content, size)?;
             if let Some(new) = attributes
@@ -115,7 +114,7 @@ impl Namespace {
             self.volumes[volume].replace_content(node, &mut content, size)?;
             (node, attributes)
         };
-        let hash = content.hash.finalize().into();
+        let hash = content.finish();
         if kept.is_some() {
             // Attributes set earlier in this session are still to be found.
             let has_owners = self.volumes[volume].has_owners();
@@ -295,18 +294,4 @@ fn empty(
         }
     }
     Ok(())
-}
-
-/// Hashes what is read through it.
-struct Hashing<'a> {
-    inner: &'a mut dyn Read,
-    hash: Sha256,
-}
-
-impl Read for Hashing<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.hash.update(&buffer[..read]);
-        Ok(read)
-    }
 }
