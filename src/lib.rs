@@ -14,6 +14,7 @@ pub mod disk;
 pub mod edit;
 pub mod emit;
 pub mod error;
+mod file_lock;
 pub mod flash;
 pub mod fs;
 pub mod image;

@@ -1,5 +1,6 @@
+use std::fs;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -8,7 +9,7 @@ use super::artifact;
 use super::output::{print, print_json};
 use super::table::table;
 use super::ui::Ui;
-use crate::emit::{Manifest, Staging};
+use crate::emit::{ArtifactRecord, Manifest, Staging};
 use crate::error::{Context, Error, Result};
 use crate::vm::{Bundle, Shield, Vmrun};
 
@@ -198,27 +199,44 @@ fn ask(names: &[String]) -> Result<()> {
 fn delete(mut chosen: Vec<&Bundle>, vmrun: &Vmrun, staging: &Staging, ui: &Ui) -> Result<()> {
     chosen.sort_by_key(|it| it.template.is_none());
     for machine in chosen {
-        let name = &machine.name;
-        let template = machine.template.as_ref().filter(|it| it.is_dir());
-        let shield = template.map(|it| Shield::over(it, &staging.path("template"))).transpose()?;
-        let deleted = vmrun.delete(&machine.vmx).context(|| format!("deleting `{name}`"));
-        if let Some(shield) = shield
-            && shield.lift()? > 0
-        {
-            ui.note("`vmrun` took files of the template away as well; they were put back");
+        // First, so that `sha256sum --check` misses nothing however far the rest comes.
+        let known = Manifest::read(staging.output());
+        let own = machine.folder.file_name().unwrap_or_default();
+        publish(known.clone(), staging, |it| !Path::new(&it.path).starts_with(own))?;
+        if let Err(error) = delete_one(machine, vmrun, staging, ui) {
+            publish(known, staging, |it| staging.output().join(&it.path).is_file())?;
+            return Err(error.context(format!("deleting `{}`", machine.name)));
         }
-        deleted?;
-        if machine.folder.exists() {
-            std::fs::remove_dir_all(&machine.folder)
-                .context(|| format!("removing `{}`", machine.folder.display()))?;
-        }
-        // What is gone must not be missed by `sha256sum --check`.
-        let folder = format!("{name}.vmwarevm");
-        if let Some(manifest) = Manifest::without(staging.output(), &[&folder]) {
-            manifest.write(&staging.path(""))?;
-            staging.publish([Manifest::SUMS, Manifest::NAME])?;
-        }
-        ui.note(&format!("{name} is deleted"));
+        ui.note(&format!("{} is deleted", machine.name));
+    }
+    Ok(())
+}
+
+/// Writes down what is left of what was known of the machines.
+fn publish(
+    manifest: Option<Manifest>,
+    staging: &Staging,
+    is_left: impl Fn(&ArtifactRecord) -> bool,
+) -> Result<()> {
+    let Some(mut manifest) = manifest else { return Ok(()) };
+    manifest.retain(is_left);
+    manifest.write(&staging.path(""))?;
+    staging.publish([Manifest::SUMS, Manifest::NAME])
+}
+
+fn delete_one(machine: &Bundle, vmrun: &Vmrun, staging: &Staging, ui: &Ui) -> Result<()> {
+    let template = machine.template.as_ref().filter(|it| it.is_dir());
+    let shield = template.map(|it| Shield::over(it, &staging.path("template"))).transpose()?;
+    let deleted = vmrun.delete(&machine.vmx);
+    if let Some(shield) = shield
+        && shield.lift()? > 0
+    {
+        ui.note("`vmrun` took files of the template away as well; they were put back");
+    }
+    deleted?;
+    if machine.folder.exists() {
+        fs::remove_dir_all(&machine.folder)
+            .context(|| format!("removing `{}`", machine.folder.display()))?;
     }
     Ok(())
 }

@@ -3,45 +3,45 @@
 use std::fs::File;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, fcntl_lock, flock};
+use rustix::fs::{FlockOperation, fcntl_lock};
 use rustix::io::Errno;
 
 use crate::error::{Context, Error, Result};
+use crate::file_lock::FileLock;
 
-/// Claims an image opened at `path` until `file`, and what this returns, are closed.
-pub(super) fn claim(path: &Path, file: &File) -> Result<Option<File>> {
+/// What keeps others from an image, until it is dropped.
+#[derive(Debug)]
+pub(super) enum Claim {
+    Image {
+        _lock: FileLock,
+    },
+    Device {
+        _exclusive: File,
+    },
+    /// Some network file systems have no locks: nobody can be asked there.
+    None,
+}
+
+/// Claims an image opened at `path`.
+pub(super) fn claim(path: &Path, file: &File) -> Result<Claim> {
     if file.metadata()?.file_type().is_block_device() {
-        return claim_device(path).map(Some);
+        return claim_device(path).map(|it| Claim::Device { _exclusive: it });
     }
     // QEMU takes record locks. Ours must not stay one: it would go with the first close of any of
     // this process's descriptors of the file.
-    refuse_busy(path, || fcntl_lock(file, FlockOperation::NonBlockingLockExclusive))?;
-    refuse_busy(path, || fcntl_lock(file, FlockOperation::Unlock))?;
-    refuse_busy(path, || flock(file, FlockOperation::NonBlockingLockExclusive))?;
-    Ok(None)
-}
-
-/// How long somebody who just let go of the image may still seem to hold it: a program that was
-/// started meanwhile has its locks, too, until it is one.
-const PATIENCE: Duration = Duration::from_secs(1);
-
-fn refuse_busy(path: &Path, lock: impl Fn() -> rustix::io::Result<()>) -> Result<()> {
-    let started = Instant::now();
-    let mut locked = lock();
-    while matches!(locked, Err(Errno::AGAIN | Errno::ACCESS)) && started.elapsed() < PATIENCE {
-        thread::sleep(PATIENCE / 50);
-        locked = lock();
-    }
+    let records = fcntl_lock(file, FlockOperation::NonBlockingLockExclusive)
+        .and_then(|()| fcntl_lock(file, FlockOperation::Unlock))
+        .map_err(std::io::Error::from);
+    let locked = records.and_then(|()| FileLock::try_exclusive(file.try_clone()?));
     match locked {
-        // Some network file systems have no locks: nobody can be asked there.
-        Ok(()) | Err(Errno::NOLCK | Errno::NOTSUP) => Ok(()),
-        Err(Errno::AGAIN | Errno::ACCESS) => Err(in_use(path)),
-        Err(error) => {
-            Err(std::io::Error::from(error)).context(|| format!("locking `{}`", path.display()))
-        }
+        Ok(Some(lock)) => Ok(Claim::Image { _lock: lock }),
+        Ok(None) => Err(in_use(path)),
+        Err(error) => match Errno::from_io_error(&error) {
+            Some(Errno::AGAIN | Errno::ACCESS) => Err(in_use(path)),
+            Some(Errno::NOLCK | Errno::NOTSUP) => Ok(Claim::None),
+            _ => Err(error).context(|| format!("locking `{}`", path.display())),
+        },
     }
 }
 

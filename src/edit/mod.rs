@@ -16,7 +16,6 @@ mod lock;
 #[cfg(test)]
 mod tests;
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -42,7 +41,7 @@ struct Target {
     journal: Option<Journal>,
     raw: Arc<Raw>,
     /// Kept open for as long as nobody else may use it.
-    _claim: Option<File>,
+    _claim: lock::Claim,
 }
 
 /// Opens an image of any format for reading. One whose edit was interrupted reads as it will be once

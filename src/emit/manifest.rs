@@ -13,7 +13,7 @@ use crate::error::{Context, Result};
 use crate::source::Package;
 
 /// Everything that a build says of itself.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Manifest {
     /// The tool and its version.
     pub generator: String,
@@ -100,9 +100,7 @@ impl Manifest {
     ///
     /// A manifest that cannot be read is an earlier version's: what it listed is built anew.
     pub fn previous(output: &Path, cluster: &str) -> Option<Self> {
-        let text = fs::read(output.join(Self::NAME)).ok()?;
-        let previous: Self = serde_json::from_slice(&text).ok()?;
-        (previous.cluster == cluster).then_some(previous)
+        Self::read(output).filter(|it| it.cluster == cluster)
     }
 
     /// Takes over what an earlier build of other nodes left in `output` and is still there.
@@ -148,18 +146,19 @@ impl Manifest {
         Ok(())
     }
 
-    /// The manifest of an output folder, without everything under some of its names; `None` where
-    /// there is none that can be read.
-    pub fn without(output: &Path, names: &[&str]) -> Option<Self> {
+    /// The manifest of an output folder; `None` where there is none that can be read.
+    pub fn read(output: &Path) -> Option<Self> {
         let text = fs::read(output.join(Self::NAME)).ok()?;
-        let mut manifest: Self = serde_json::from_slice(&text).ok()?;
-        let is_named = |path: &str| path.split('/').next().is_some_and(|top| names.contains(&top));
-        manifest.artifacts.retain(|it| !is_named(&it.path));
-        let artifacts = &manifest.artifacts;
-        manifest.nodes.retain(|node| {
+        serde_json::from_slice(&text).ok()
+    }
+
+    /// Keeps only those artifacts, and the nodes that have some left.
+    pub fn retain(&mut self, is_kept: impl Fn(&ArtifactRecord) -> bool) {
+        self.artifacts.retain(is_kept);
+        let artifacts = &self.artifacts;
+        self.nodes.retain(|node| {
             artifacts.iter().any(|it| it.node.as_deref() == Some(node.hostname.as_str()))
         });
-        Some(manifest)
     }
 
     /// Writes `manifest.json` and `SHA256SUMS` into a folder.

@@ -5,10 +5,10 @@ use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
 use tempfile::TempDir;
 
 use crate::error::{Context, Error, Result};
+use crate::file_lock::FileLock;
 
 /// What the hidden folders' names begin with.
 const PREFIX: &str = ".nodeforge-";
@@ -19,7 +19,7 @@ pub struct Staging {
     // Dropped first: the lock outlives the folder.
     temporary: TempDir,
     output: PathBuf,
-    _lock: File,
+    _lock: FileLock,
 }
 
 impl Staging {
@@ -28,14 +28,15 @@ impl Staging {
     pub fn new(output: &Path) -> Result<Self> {
         fs::create_dir_all(output)
             .context(|| format!("making the output folder `{}`", output.display()))?;
-        let lock = File::open(output).context(|| format!("opening `{}`", output.display()))?;
-        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let folder = File::open(output).context(|| format!("opening `{}`", output.display()))?;
+        let lock = FileLock::try_exclusive(folder);
+        let Some(lock) = lock.context(|| format!("locking `{}`", output.display()))? else {
             return Err(Error::failure(format!(
                 "another nodeforge is writing to `{}`",
                 output.display()
             ))
             .hint("wait for it, or choose another folder with `-o`"));
-        }
+        };
         for entry in fs::read_dir(output)? {
             let entry = entry?;
             if entry.file_name().to_string_lossy().starts_with(PREFIX) {

@@ -6,18 +6,15 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-use rustix::fs::FlockOperation;
-use rustix::io::Errno;
 
 use super::about::{About, Package};
 use super::loose::FILES;
 use crate::digest::{sha256_of_disk, sha256_of_file};
 use crate::disk::Raw;
 use crate::error::{Context, Error, Result};
+use crate::file_lock::FileLock;
 use crate::interrupt;
 use crate::progress::Progress;
 
@@ -43,7 +40,7 @@ pub struct CachedImage {
     /// What is known of it.
     pub about: About,
     /// Its folder, locked for everybody who uses it.
-    _in_use: Arc<File>,
+    _in_use: Arc<FileLock>,
 }
 
 /// What a maker of an image knows of it besides its bytes.
@@ -90,8 +87,7 @@ impl Cache {
     /// The image under a key, when it is there and whole.
     pub fn find(&self, kind: &str, key: &str) -> Option<CachedImage> {
         let folder = self.root.join(kind).join(key);
-        let in_use = File::open(&folder).ok()?;
-        rustix::fs::flock(&in_use, FlockOperation::NonBlockingLockShared).ok()?;
+        let in_use = FileLock::try_shared(File::open(&folder).ok()?).ok()??;
         let about = About::load(&folder.join(ABOUT)).ok()?;
         let path = folder.join(DISK);
         if !is_untouched(&path, &about) && !is_sound(&path, &about) {
@@ -179,16 +175,15 @@ impl Cache {
         sha256: &str,
         progress: &dyn Progress,
         make: impl FnOnce(&Path) -> Result<()>,
-    ) -> Result<(PathBuf, Arc<File>)> {
+    ) -> Result<(PathBuf, Arc<FileLock>)> {
         let parent = self.folder(FILES)?;
         let place = parent.join(sha256);
         let find = || {
-            let file = File::open(&place).ok()?;
-            rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).ok()?;
+            let lock = FileLock::try_shared(File::open(&place).ok()?).ok()??;
             // It may have been pruned before it was locked.
             let is_good = sha256_of_file(&place).is_ok_and(|it| it == sha256);
             touch(&place);
-            is_good.then(|| (place.clone(), Arc::new(file)))
+            is_good.then(|| (place.clone(), Arc::new(lock)))
         };
         if let Some(found) = find() {
             return Ok(found);
@@ -222,7 +217,7 @@ impl Cache {
 struct Temporary {
     path: PathBuf,
     /// Tells a sweeping nodeforge that somebody is at work here.
-    _lock: File,
+    _lock: FileLock,
 }
 
 impl Temporary {
@@ -230,9 +225,8 @@ impl Temporary {
         let create = || {
             let path =
                 tempfile::Builder::new().prefix(&format!(".{key}.")).tempdir_in(parent)?.keep();
-            let folder = File::open(&path)?;
-            rustix::fs::flock(&folder, FlockOperation::LockShared)?;
-            io::Result::Ok(Self { path, _lock: folder })
+            let lock = FileLock::shared(File::open(&path)?)?;
+            io::Result::Ok(Self { path, _lock: lock })
         };
         create().context(|| format!("making a temporary folder in `{}`", parent.display()))
     }
@@ -300,17 +294,12 @@ fn touch(file: &Path) {
 }
 
 /// Takes a key's lock, waiting for another nodeforge that holds it.
-fn lock(parent: &Path, key: &str, progress: &dyn Progress) -> Result<File> {
-    let path = parent.join(format!(".{key}.lock"));
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .context(|| format!("opening `{}`", path.display()))
-        .map_err(|error| error.hint(ELSEWHERE))?;
+fn lock(parent: &Path, key: &str, progress: &dyn Progress) -> Result<FileLock> {
     let mut has_said = false;
-    while !try_lock(&file)? {
+    loop {
+        if let Some(lock) = try_lock(parent, key)? {
+            return Ok(lock);
+        }
         if !has_said {
             progress.stage("waiting for another nodeforge that makes the same image");
             has_said = true;
@@ -318,16 +307,21 @@ fn lock(parent: &Path, key: &str, progress: &dyn Progress) -> Result<File> {
         interrupt::check()?;
         std::thread::sleep(interrupt::POLL);
     }
-    Ok(file)
 }
 
-/// Whether a lock that nobody else holds was taken.
-pub(super) fn try_lock(file: impl AsFd) -> Result<bool> {
-    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(true),
-        Err(Errno::WOULDBLOCK) => Ok(false),
-        Err(error) => Err(io::Error::from(error)).context(|| "locking the cache"),
-    }
+/// A key's lock; `None` while another nodeforge holds it.
+pub(super) fn try_lock(parent: &Path, key: &str) -> Result<Option<FileLock>> {
+    let path = parent.join(format!(".{key}.lock"));
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file
+        .context(|| format!("opening `{}`", path.display()))
+        .map_err(|error| error.hint(ELSEWHERE))?;
+    FileLock::try_exclusive(file).context(|| format!("locking `{}`", path.display()))
+}
+
+/// Whether nobody has it locked, nor could have just now.
+fn is_free(path: &Path) -> bool {
+    File::open(path).is_ok_and(|file| matches!(FileLock::try_exclusive(file), Ok(Some(_))))
 }
 
 /// Removes what killed runs left of images, of this key and of all that nobody is making.
@@ -342,10 +336,8 @@ fn sweep(parent: &Path, own_key: &str, progress: &dyn Progress) -> Result<()> {
             continue;
         }
         // Whoever holds the key may have made the folder and not locked it yet.
-        let keys_lock = File::open(parent.join(format!(".{key}.lock")));
-        let is_free = key == own_key || keys_lock.is_ok_and(|file| try_lock(file).unwrap_or(false));
-        let folder = File::open(entry.path());
-        if is_free && folder.is_ok_and(|folder| try_lock(folder).unwrap_or(false)) {
+        let keys_lock = parent.join(format!(".{key}.lock"));
+        if (key == own_key || is_free(&keys_lock)) && is_free(&entry.path()) {
             // A dead run's leftovers cost room, but stop nobody.
             drop(remove(&entry.path(), progress));
         }
@@ -441,8 +433,7 @@ mod tests {
             fs::create_dir_all(parent.join(format!(".{key}.x/deep"))).unwrap();
             File::create(parent.join(format!(".{key}.lock"))).unwrap();
         }
-        let alive = File::open(parent.join(".alive.x")).unwrap();
-        rustix::fs::flock(&alive, FlockOperation::LockShared).unwrap();
+        let _alive = FileLock::shared(File::open(parent.join(".alive.x")).unwrap()).unwrap();
         cache.image("bases", "k", false, &Silent, |_, disk| make(disk)).unwrap();
         assert_eq!(names(&parent), [".alive.lock", ".alive.x", ".dead.lock", ".k.lock", "k"]);
     }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ureq::http::{HeaderMap, StatusCode, header};
 use ureq::tls::{RootCerts, TlsConfig};
@@ -229,12 +229,21 @@ fn refusal(response: &Response) -> Fault {
         | StatusCode::INTERNAL_SERVER_ERROR
         | StatusCode::BAD_GATEWAY
         | StatusCode::SERVICE_UNAVAILABLE
-        | StatusCode::GATEWAY_TIMEOUT => {
-            let after = response.header(header::RETRY_AFTER).and_then(|text| text.parse().ok());
-            Fault::Passing(error, after.map(Duration::from_secs))
-        }
+        | StatusCode::GATEWAY_TIMEOUT => Fault::Passing(error, retry_after(response)),
         _ => Fault::Permanent(error),
     }
+}
+
+/// How long a server wants to be left alone: a number of seconds, or a date by its own clock (RFC
+/// 9110, 10.2.3).
+fn retry_after(response: &Response) -> Option<Duration> {
+    let text = response.header(header::RETRY_AFTER)?;
+    let date = |text| httpdate::parse_http_date(text).ok();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let now = response.header(header::DATE).and_then(date).unwrap_or_else(SystemTime::now);
+    Some(date(text)?.duration_since(now).unwrap_or_default())
 }
 
 /// What went wrong before there was an answer.

@@ -10,6 +10,7 @@ use super::cache::{ABOUT, Cache, DISK, NEW, is_sound, remove, try_lock};
 use super::loose::{FILES, Loose};
 use super::obtain::{BASES, PARTS};
 use crate::error::{Context as _, Error, Result};
+use crate::file_lock::FileLock;
 use crate::interrupt;
 use crate::progress::Progress;
 
@@ -202,9 +203,8 @@ impl Cache {
     /// Whether it could be removed: not while somebody uses it.
     fn remove(&self, kept: &Kept, progress: &dyn Progress) -> Result<bool> {
         let Ok(file) = File::open(&kept.path) else { return Ok(false) };
-        if !try_lock(&file)? {
-            return Ok(false);
-        }
+        let lock = FileLock::try_exclusive(file).context(|| "locking the cache")?;
+        let Some(_lock) = lock else { return Ok(false) };
         let context = || format!("removing `{}`", kept.path.display());
         if kept.is_image() {
             // In one step: who looks for it sees all of it, or nothing.
@@ -230,13 +230,8 @@ impl Cache {
             let Some(stem) = path.file_stem().and_then(|it| it.to_str()) else { continue };
             let key = stem.trim_start_matches('.');
             // Its maker holds the lock, of an image or of a file.
-            let is_free = |folder: &Path| -> Result<Option<File>> {
-                let lock = folder.join(format!(".{key}.lock"));
-                let lock = File::options().create(true).truncate(false).write(true).open(lock);
-                let lock = lock.context(|| "locking the cache")?;
-                Ok(try_lock(&lock)?.then_some(lock))
-            };
-            let (Some(_image), Some(_file)) = (is_free(&bases)?, is_free(&files)?) else {
+            let (Some(_image), Some(_file)) = (try_lock(&bases, key)?, try_lock(&files, key)?)
+            else {
                 continue;
             };
             pruned.freed += occupied(&path);

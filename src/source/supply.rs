@@ -1,6 +1,6 @@
 //! What a profile needs from elsewhere besides its base: keys of apt repositories, single files.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use crate::calendar;
 use crate::config::{Arch, Checksum};
 use crate::digest::{hex, sha256};
 use crate::error::{Context as _, Error, Result};
+use crate::file_lock::FileLock;
 use crate::plan::{Action, Change, Content, Owner};
 
 /// The most bytes a file may have.
@@ -43,7 +44,7 @@ pub struct Supply {
     /// What verified it, in words.
     pub verified: String,
     /// Keeps it from being pruned; a key's text is at hand already.
-    _in_use: Option<Arc<File>>,
+    _in_use: Option<Arc<FileLock>>,
 }
 
 impl Source<'_> {

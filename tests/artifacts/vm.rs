@@ -141,6 +141,28 @@ fn a_clone_goes_and_its_template_stays() {
     }
 }
 
+/// `vmrun` refuses, or everything ends in the middle of it.
+#[test]
+fn checksums_are_right_whatever_becomes_of_a_clone() {
+    let refuses = "echo Error: The virtual machine is locked; exit 255";
+    for (deletes, is_killed) in [(refuses, false), ("rm \"${vmx%/*}\"/*.vmdk; kill -9 $PPID", true)]
+    {
+        let vmware = Vmware::new(deletes);
+        let before = fs::read(vmware.machines.artifact("SHA256SUMS")).expect("there");
+        let mut run = vmware.run(["delete", "--yes", "agent1"]);
+        let ended = run.command().output().expect("nodeforge starts");
+        assert_eq!(ended.status.code(), (!is_killed).then_some(1));
+        vmware.sums_are_right();
+        let after = fs::read(vmware.machines.artifact("SHA256SUMS")).expect("there");
+        assert_eq!(after == before, !is_killed);
+        let said = String::from_utf8(ended.stderr).expect("text");
+        if !is_killed {
+            assert!(said.starts_with("error: deleting `agent1`\n  cause: "), "{said}");
+            assert!(said.ends_with("  cause: Error: The virtual machine is locked\n"), "{said}");
+        }
+    }
+}
+
 #[test]
 fn a_template_goes_only_after_its_clones() {
     let vmware = Vmware::new("rm -r \"${vmx%/*}\"");

@@ -51,6 +51,13 @@ fn statuses() {
         (410, "", "is not there: HTTP 410", 1),
         (500, "", "was refused: HTTP 500 Internal Server Error", 5),
         (503, "Retry-After: 7200", "the server asks to come back in 120 minutes", 1),
+        // Its own clock counts, whatever ours says.
+        (
+            429,
+            "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nRetry-After: Sun, 06 Nov 1994 09:49:37 GMT",
+            "the server asks to come back in 60 minutes",
+            1,
+        ),
     ] {
         let stand = stand();
         stand.server.always("/image", Fault::Status(status, header));

@@ -7,7 +7,6 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::Deserialize;
 
@@ -16,6 +15,7 @@ use super::{Named, Secrets, SshHostKey, Stored, generate, sealed};
 use crate::config::file;
 use crate::digest;
 use crate::error::{Context as _, Error, Kind, Result};
+use crate::file_lock::FileLock;
 
 /// The store's layout; other numbers are of other nodeforges.
 const VERSION: u32 = 1;
@@ -63,14 +63,20 @@ struct HostKey {
 /// The folder itself is locked, so that no lock file stays behind, and the store can be replaced
 /// by renaming. File systems that cannot lock folders (NFS) go without: a new store still never
 /// replaces another.
-pub(super) fn lock(folder: &Path) -> Result<Option<File>> {
+pub(super) fn lock(folder: &Path) -> Result<Option<FileLock>> {
     let shown = folder.display();
     let file = File::open(folder).context(|| format!("cannot open `{shown}`"))?;
-    match flock(&file, FlockOperation::LockExclusive) {
-        Ok(()) => Ok(Some(file)),
-        Err(Errno::BADF | Errno::NOLCK | Errno::OPNOTSUPP) => Ok(None),
-        Err(error) => Err(Error::from(std::io::Error::from(error)))
-            .context(|| format!("cannot lock `{shown}`")),
+    match FileLock::exclusive(file) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(error)
+            if matches!(
+                Errno::from_io_error(&error),
+                Some(Errno::BADF | Errno::NOLCK | Errno::OPNOTSUPP)
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error).context(|| format!("cannot lock `{shown}`")),
     }
 }
 

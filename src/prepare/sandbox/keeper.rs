@@ -13,12 +13,12 @@ use std::process::{ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::FlockOperation;
 use rustix::process::{Pid, Signal, WaitOptions};
 
 use super::protocol::Order;
 use super::{WORKER, ids, namespaces};
 use crate::error::{Context, Error, Result};
+use crate::file_lock::FileLock;
 
 /// Runs the order that standard input holds. The worker itself says how it went.
 pub(super) fn main() -> Result<ExitCode> {
@@ -36,7 +36,7 @@ pub(super) fn main() -> Result<ExitCode> {
     // While it is held, another nodeforge does not take the folder for a dead run's.
     let folder = File::open(&order.temporary)
         .context(|| format!("opening `{}`", order.temporary.display()))?;
-    rustix::fs::flock(&folder, FlockOperation::LockShared).map_err(io::Error::from)?;
+    let _lock = FileLock::shared(folder)?;
 
     let mut worker = namespaces::mounts_only()
         .arg(super::program()?)
