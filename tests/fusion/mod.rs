@@ -29,6 +29,12 @@ overlays = [\"k3s-stand-in\", \"judge\"]
 [packages]
 install = [\"openssl\", \"python3-yaml\"]
 ";
+/// An emulated machine on a busy host waits long for its own disks.
+const PATIENCE: &str = "
+[[files]]
+path = \"/etc/systemd/system.conf.d/patience.conf\"
+content = \"[Manager]\\nDefaultDeviceTimeoutSec=15min\\n\"
+";
 
 /// The example with its artifacts.
 pub(crate) struct Built {
@@ -121,7 +127,7 @@ fn cluster_for(arch: Arch, settings: &[&str]) -> tempfile::TempDir {
             line => format!("{line}\n"),
         })
         .collect();
-    fs::write(path("cluster.toml"), text).expect("written");
+    fs::write(path("cluster.toml"), text + PATIENCE).expect("written");
     let key = Path::new(EXAMPLE).with_file_name("demo.pub");
     fs::copy(key, path("demo.pub")).expect("copied");
     let bin = path("profile/overlays/k3s-stand-in/usr/local/bin");
