@@ -5,7 +5,7 @@ use clap::Args;
 
 use super::cluster::ClusterArgs;
 use super::output::print_json;
-use super::source::{SourceArgs, arch_of};
+use super::source::{SourceArgs, arch_of_base};
 use super::ui::Ui;
 use crate::config::{Arch, Checksum, Cluster};
 use crate::digest;
@@ -109,8 +109,8 @@ impl PrepareArgs {
         }
         let cache = Cache::open()?;
         let base = source.obtain(cluster, &cache, false, progress)?;
+        let arch = arch_of_base(cluster, &base.path)?;
         let supplies = source.supply(cluster, &cache, &base.path, false, progress)?;
-        let arch = arch_of(&base.path)?;
 
         let path = Lock::path(&cluster.directory);
         let mut lock = Lock::load(&path)?;
@@ -192,8 +192,8 @@ impl SandboxArgs {
         let cache = Cache::open()?;
         let source = SourceArgs::only_looking();
         let base = source.obtain(cluster, &cache, false, &Silent)?;
+        let arch = arch_of_base(cluster, &base.path)?;
         let supplies = source.supply(cluster, &cache, &base.path, false, &Silent)?;
-        let arch = arch_of(&base.path)?;
         let request = Request {
             cluster,
             supplies: &supplies,

@@ -114,7 +114,7 @@ impl Source<'_> {
     pub fn obtain(&self, base: &Base, known: Option<&LockedBase>) -> Result<Obtained> {
         match base {
             Base::Catalogue(_) | Base::Url { .. } => self.remote(base, known),
-            Base::Path(path) => self.local(base, path),
+            Base::Path { path, .. } => self.local(base, path),
             #[cfg(target_os = "linux")]
             Base::Bootstrap(bootstrap) => {
                 let offline = self.options.offline;
@@ -318,7 +318,7 @@ fn ask(inquiry: &Inquiry<'_>, base: &Base, known: Option<&LockedBase>) -> Result
         return Ok(remote);
     }
     match base {
-        Base::Url { url, sha256, sha512, signature, key } => {
+        Base::Url { url, sha256, sha512, signature, key, .. } => {
             let hashes = Hashes { sha256: sha256.clone(), sha512: sha512.clone() };
             let signature = signature.as_deref().zip(key.as_deref());
             inquiry.pinned(&Pinned { url, hashes, signature, by: "the cluster file" })
@@ -330,7 +330,7 @@ fn ask(inquiry: &Inquiry<'_>, base: &Base, known: Option<&LockedBase>) -> Result
             };
             inquiry.named(name, date)
         }
-        Base::Path(_) | Base::Bootstrap(_) => {
+        Base::Path { .. } | Base::Bootstrap(_) => {
             Err(Error::failure(format!("{} is not elsewhere", what(base))))
         }
     }
@@ -340,7 +340,7 @@ fn what(base: &Base) -> String {
     match base {
         Base::Catalogue(name) => name.clone(),
         Base::Url { url, .. } => url.clone(),
-        Base::Path(path) => path.display().to_string(),
+        Base::Path { path, .. } => path.display().to_string(),
         Base::Bootstrap(bootstrap) => bootstrap.suite.clone(),
     }
 }
@@ -397,11 +397,11 @@ fn fetched(request: String, image: CachedImage, from: &Provenance, was_cached: b
 pub fn request(base: &Base, directory: &Path) -> String {
     match base {
         Base::Catalogue(name) => format!("image {name}"),
-        Base::Path(path) => {
+        Base::Path { path, .. } => {
             let path = path.strip_prefix(directory).unwrap_or(path);
             format!("path {}", path.display())
         }
-        Base::Url { url, sha256, sha512, signature, key } => {
+        Base::Url { url, sha256, sha512, signature, key, .. } => {
             let pins =
                 [("sha256", sha256), ("sha512", sha512), ("signature", signature), ("key", key)];
             let pins =
