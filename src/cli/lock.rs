@@ -39,6 +39,7 @@ impl Lock {
         if self.update {
             let mut lock = LockFile::load(&path)?;
             lock.packages_for = None;
+            lock.newest_packages = true;
             lock.packages.clear();
             lock.save(&path)?;
         }

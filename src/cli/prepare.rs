@@ -115,9 +115,9 @@ impl PrepareArgs {
         let path = Lock::path(&cluster.directory);
         let mut lock = Lock::load(&path)?;
         let purpose = purpose(&base.sha256, &supplies.changes)?;
-        let is_known = lock.packages_for.as_ref() == Some(&purpose);
         let sandbox = self.sandbox.kind(arch);
-        if source.locked && !is_known && sandbox != Sandbox::None {
+        let pinned = pinned(&lock, &purpose);
+        if source.locked && pinned.is_none() && sandbox != Sandbox::None {
             return Err(would_change(&path, "it does not pin the packages of this base"));
         }
         let request = Request {
@@ -127,8 +127,8 @@ impl PrepareArgs {
             base_sha256: &base.sha256,
             arch,
             sandbox,
-            locked: if is_known { &lock.packages } else { &[] },
-            anew,
+            locked: pinned.unwrap_or_default(),
+            anew: anew || (lock.newest_packages && sandbox != Sandbox::None),
             offline: source.offline,
             shell_on_failure: self.shell_on_failure,
         };
@@ -136,6 +136,7 @@ impl PrepareArgs {
         if sandbox != Sandbox::None {
             let before = lock.clone();
             lock.packages_for = Some(purpose);
+            lock.newest_packages = false;
             lock.packages =
                 prepared.packages.iter().filter(|it| it.sha256.is_some()).cloned().collect();
             if lock != before {
@@ -194,20 +195,27 @@ impl SandboxArgs {
         let base = source.obtain(cluster, &cache, false, &Silent)?;
         let supplies = source.supply(cluster, &cache, &base.path, false, &Silent)?;
         let arch = arch_of(&base.path)?;
+        let lock = Lock::load(&Lock::path(&cluster.directory))?;
+        let sandbox = self.kind(arch);
         let request = Request {
             cluster,
             supplies: &supplies,
             base: &base.path,
             base_sha256: &base.sha256,
             arch,
-            sandbox: self.kind(arch),
-            locked: &[],
-            anew: false,
+            sandbox,
+            locked: pinned(&lock, &purpose(&base.sha256, &supplies.changes)?).unwrap_or_default(),
+            anew: lock.newest_packages && sandbox != Sandbox::None,
             offline: true,
             shell_on_failure: false,
         };
         request.outlook(&cache)
     }
+}
+
+/// The packages of a lock that was written for the same purpose.
+fn pinned<'a>(lock: &'a Lock, purpose: &str) -> Option<&'a [Package]> {
+    (lock.packages_for.as_deref() == Some(purpose)).then_some(&lock.packages)
 }
 
 /// What packages are installed for, in one hash that changes when the same may not do any more.

@@ -73,12 +73,7 @@ impl Request<'_> {
         let inputs = self.inputs()?;
         let key = inputs.key()?;
         let cached = cache.find(KIND, &key).map(|it| it.about);
-        // Everything else is in the key; what repositories had that day is not.
-        let is_as_locked = |about: &About| {
-            self.sandbox == Sandbox::None
-                || self.locked.iter().all(|it| about.packages.contains(it))
-        };
-        let was_cached = !self.anew && cached.as_ref().is_some_and(is_as_locked);
+        let was_cached = cached.is_some_and(|about| self.fits(&about));
         let image = cache.image(KIND, &key, !was_cached, progress, |folder, disk| {
             progress.stage("growing the disk");
             let size = new_size(&self.supplies.changes);
@@ -108,8 +103,12 @@ impl Request<'_> {
     pub fn outlook(&self, cache: &Cache) -> Result<Outlook> {
         let inputs = self.inputs()?;
         let key = inputs.key()?;
-        if cache.find(KIND, &key).is_some() {
-            return Ok(Outlook::Cached(key));
+        if let Some(image) = cache.find(KIND, &key) {
+            return Ok(if self.fits(&image.about) {
+                Outlook::Cached(key)
+            } else {
+                Outlook::Changed(vec!["nodeforge.lock asks for other packages".into()])
+            });
         }
         let of_this = |from: &serde_json::Value| -> Option<Inputs> {
             (from.get("cluster")?.as_str()? == self.cluster.name)
@@ -122,6 +121,13 @@ impl Request<'_> {
             .filter(|image| image.kind == KIND)
             .find_map(|image| of_this(&image.about?.from));
         Ok(last.map_or(Outlook::New, |old| Outlook::Changed(inputs.changes_since(&old))))
+    }
+
+    /// Whether what was prepared under the same key is what is asked for. Everything else is in
+    /// the key; what repositories had that day is not.
+    fn fits(&self, about: &About) -> bool {
+        let is_as_locked = || self.locked.iter().all(|it| about.packages.contains(it));
+        !self.anew && (self.sandbox == Sandbox::None || is_as_locked())
     }
 
     fn inputs(&self) -> Result<Inputs> {

@@ -23,6 +23,10 @@ pub struct Lock {
     /// What the packages below were installed for: a hash of base, repositories and wishes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub packages_for: Option<String>,
+    /// Whether `lock --update` gave up the packages below: the next that are installed are the
+    /// newest, even where the cache has the base prepared.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub newest_packages: bool,
     /// The base.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<LockedBase>,
@@ -104,6 +108,7 @@ impl Default for Lock {
             keys: Vec::new(),
             artifacts: Vec::new(),
             packages_for: None,
+            newest_packages: false,
             packages: Vec::new(),
             rest: toml::Table::new(),
         }

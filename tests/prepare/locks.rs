@@ -1,0 +1,46 @@
+//! What `nodeforge.lock` promises of packages.
+
+use std::fs;
+
+use super::{Stand, cat, image};
+use crate::support::{Gpg, Person, Repository, Style};
+
+/// A cluster that wants the package `probe`, and what publishes a version of it.
+fn with_probe(stand: &Stand) -> impl Fn(&str, &str) {
+    let gpg = Gpg::new();
+    let key = gpg.key("ed25519");
+    let repository = Repository::new(Style::Flat);
+    stand.plain.put("/key.asc", gpg.public(&key));
+    stand.profile(&format!(
+        "[packages]\ninstall = [\"probe\"]\n[[apt_source]]\nname = \"own\"\nuris = [\"PLAIN/r\"]\n\
+         suites = [\"/\"]\nkey_url = \"PLAIN/key.asc\"\nfingerprint = \"{}\"\n",
+        key.fingerprint
+    ));
+    move |version, script| {
+        repository.add_with("probe", version, script);
+        repository.publish(&gpg, &key, &stand.plain, "/r");
+    }
+}
+
+#[test]
+fn packages_stay_until_the_lock_moves_on() {
+    let stand = Stand::new(Person::me());
+    let publish = with_probe(&stand);
+    let version = |arguments: &[&str]| cat(&image(&stand.prepare(arguments)), "/usr/share/probe");
+    publish("1.0", "");
+    assert_eq!(version(&[]), "1.0");
+    publish("2.0", "");
+    assert_eq!(version(&[]), "1.0");
+
+    let _ = stand.run(["lock", "--update"]).succeeds();
+    let said = stand.run(["prepare", "--locked"]).exits(2).stderr_text();
+    assert!(said.contains("nodeforge.lock` would change: it does not pin the packages"), "{said}");
+    let said = stand.run(["plan"]).succeeds().stdout_text();
+    assert!(said.contains("made anew: nodeforge.lock asks for other packages"), "{said}");
+    assert_eq!(version(&[]), "2.0");
+    let packages = stand.lock()["package"].as_array().expect("packages").clone();
+    assert!(packages.iter().any(|it| it["version"].as_str() == Some("2.0")), "{packages:?}");
+    let said = stand.run(["plan"]).succeeds().stdout_text();
+    assert!(said.contains("  in the cache as "), "{said}");
+    assert_eq!(version(&["--locked", "--offline"]), "2.0");
+}
