@@ -1,5 +1,4 @@
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::Args;
 
@@ -9,7 +8,6 @@ use super::source::{SourceArgs, arch_of};
 use super::ui::Ui;
 use crate::config::{Arch, Checksum, Cluster};
 use crate::digest;
-use crate::disk::Raw;
 use crate::emit::{InputRecord, PreparedBase};
 use crate::error::{Error, Result};
 use crate::plan::{Action, Change};
@@ -50,11 +48,8 @@ pub(super) struct Obtained {
     pub(super) key: String,
     /// The base below it, and what else came from elsewhere.
     pub(super) inputs: Vec<InputRecord>,
-    pub(super) packages: Vec<Package>,
     /// Files that went into it from elsewhere.
     pub(super) downloads: Vec<Download>,
-    /// Whether an earlier run had made it.
-    pub(super) was_cached: bool,
 }
 
 impl Prepare {
@@ -62,16 +57,16 @@ impl Prepare {
         let cluster = self.cluster.load(self.file.clone())?;
         let prepared = self.how.obtain(&cluster, &self.source, self.force, ui)?;
         ui.finish();
-        let path = prepared.base.path.display();
+        let image = &prepared.base.image;
         if self.json {
             return print_json(&serde_json::json!({
                 "key": prepared.key,
-                "path": prepared.base.path,
-                "sha256": prepared.base.sha256,
-                "packages": prepared.packages,
+                "path": image.path,
+                "sha256": image.about.sha256,
+                "packages": image.about.packages,
             }));
         }
-        anstream::println!("{} {path}", prepared.key);
+        anstream::println!("{} {}", prepared.key, image.path.display());
         Ok(())
     }
 }
@@ -137,8 +132,8 @@ impl PrepareArgs {
             let before = lock.clone();
             lock.packages_for = Some(purpose);
             lock.newest_packages = false;
-            lock.packages =
-                prepared.packages.iter().filter(|it| it.sha256.is_some()).cloned().collect();
+            let packages = &prepared.image.about.packages;
+            lock.packages = packages.iter().filter(|it| it.sha256.is_some()).cloned().collect();
             if lock != before {
                 lock.save(&path)?;
             }
@@ -151,7 +146,6 @@ impl PrepareArgs {
             _ => None,
         });
         let downloads = downloads.collect();
-        let disk = Arc::new(Raw::open(&prepared.image)?);
         let mut inputs =
             vec![InputRecord { name: "base".into(), origin: base.origin, sha256: base.sha256 }];
         inputs.extend(supplies.all.into_iter().map(|it| InputRecord {
@@ -160,12 +154,10 @@ impl PrepareArgs {
             sha256: it.sha256,
         }));
         Ok(Obtained {
-            base: PreparedBase::new(prepared.image, disk, prepared.sha256, arch),
+            base: PreparedBase::new(prepared.image, arch),
             key: prepared.key,
             inputs,
-            packages: prepared.packages,
             downloads,
-            was_cached: prepared.was_cached,
         })
     }
 

@@ -9,7 +9,7 @@ use crate::config::{Arch, Cluster};
 use crate::error::{Error, Result};
 use crate::plan::{Action, Change};
 use crate::progress::Progress;
-use crate::source::{About, Cache, Made, Package, Supplies};
+use crate::source::{About, Cache, CachedImage, Made, Package, Supplies};
 
 /// Where prepared bases are in the cache.
 const KIND: &str = "prepared";
@@ -44,15 +44,9 @@ pub struct Request<'a> {
 #[derive(Clone, Debug)]
 pub struct Prepared {
     /// A raw image in the cache.
-    pub image: PathBuf,
+    pub image: CachedImage,
     /// The hash of everything that went in: 64 hexadecimal digits.
     pub key: String,
-    /// SHA-256 of the image: 64 hexadecimal digits.
-    pub sha256: String,
-    /// What is installed in it, sorted.
-    pub packages: Vec<Package>,
-    /// Whether it was in the cache already.
-    pub was_cached: bool,
 }
 
 /// What preparing would do.
@@ -72,9 +66,8 @@ impl Request<'_> {
         refuse_secrets(&self.supplies.changes)?;
         let inputs = self.inputs()?;
         let key = inputs.key()?;
-        let cached = cache.find(KIND, &key).map(|it| it.about);
-        let was_cached = cached.is_some_and(|about| self.fits(&about));
-        let image = cache.image(KIND, &key, !was_cached, progress, |folder, disk| {
+        let fits = |about: &About| self.fits(about);
+        let image = cache.image(KIND, &key, fits, progress, |folder, disk| {
             progress.stage("growing the disk");
             let size = new_size(&self.supplies.changes);
             let parts = partitions::lay_out(self.base, disk, size, self.sandbox)?;
@@ -90,13 +83,7 @@ impl Request<'_> {
             });
             Ok(Made { from, sha256: None, packages })
         })?;
-        Ok(Prepared {
-            image: image.path,
-            key,
-            sha256: image.about.sha256,
-            packages: image.about.packages,
-            was_cached,
-        })
+        Ok(Prepared { image, key })
     }
 
     /// What [`Self::prepare`] would do, and why.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::about::Package;
+use super::about::{About, Package};
 use super::cache::{Cache, CachedImage, Made};
 use super::layout::{Layout, SECTOR};
 use super::{loader, raspberry_pi};
@@ -94,7 +94,8 @@ pub fn bootstrap(
     }
     let key = hex(&sha256(from.to_string().as_bytes()));
     let log = cache.folder("logs")?.join(format!("bootstrap-{}.log", &key[..12]));
-    cache.image("bases", &key, anew, progress, |folder, disk| {
+    let fits = |_: &About| !anew;
+    cache.image("bases", &key, fits, progress, |folder, disk| {
         if offline {
             return Err(Error::failure("the cache does not have the base made from packages")
                 .hint("without `--offline` it is made"));

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::about::About;
 use super::cache::{Cache, CachedImage, Made};
 use super::catalogue::Catalogue;
 use super::checksums::Hashes;
@@ -175,7 +176,8 @@ impl Source<'_> {
     fn fetch(&self, client: &Client, remote: &Remote, request: String) -> Result<Obtained> {
         let parts = self.cache.folder(PARTS)?;
         let mut was_cached = true;
-        let image = self.cache.image(BASES, &remote.key, false, self.progress, |_, disk| {
+        let fits = |_: &About| true;
+        let image = self.cache.image(BASES, &remote.key, fits, self.progress, |_, disk| {
             was_cached = false;
             let name = remote.url.rsplit('/').next().unwrap_or(&remote.url);
             self.progress.stage(&format!("downloading {name}"));
@@ -266,7 +268,8 @@ impl Source<'_> {
             let source = disk::open(path)?;
             (crate::digest::sha256_of_disk(&*source)?, Some(source))
         };
-        let image = self.cache.image(BASES, &key, false, self.progress, |_, output| {
+        let fits = |_: &About| true;
+        let image = self.cache.image(BASES, &key, fits, self.progress, |_, output| {
             self.progress.stage("unpacking the base");
             let sha256 = match &source {
                 Some(source) => {

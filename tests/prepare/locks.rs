@@ -1,7 +1,5 @@
 //! What `nodeforge.lock` promises of packages.
 
-use std::fs;
-
 use super::{Stand, cat, image};
 use crate::support::{Gpg, Person, Repository, Style};
 
