@@ -135,6 +135,9 @@ impl PrepareArgs {
             let packages = &prepared.image.about.packages;
             lock.packages = packages.iter().filter(|it| it.sha256.is_some()).cloned().collect();
             if lock != before {
+                if source.locked {
+                    return Err(would_change(&path, "it pins other packages than are installed"));
+                }
                 lock.save(&path)?;
             }
         }

@@ -1,5 +1,7 @@
 //! What `nodeforge.lock` promises of packages.
 
+use std::fs;
+
 use super::{Stand, cat, image};
 use crate::support::{Gpg, Person, Repository, Style};
 
@@ -41,4 +43,13 @@ fn packages_stay_until_the_lock_moves_on() {
     let said = stand.run(["plan"]).succeeds().stdout_text();
     assert!(said.contains("  in the cache as "), "{said}");
     assert_eq!(version(&["--locked", "--offline"]), "2.0");
+
+    // A lock that pins less than there is.
+    let file = stand.path("nodeforge.lock");
+    let text = fs::read_to_string(&file).expect("there");
+    let (less, _) = text.split_once("[[package]]").expect("packages");
+    fs::write(&file, less).expect("written");
+    let said = stand.run(["prepare", "--locked"]).exits(2).stderr_text();
+    assert!(said.contains("nodeforge.lock` would change: it pins other packages"), "{said}");
+    assert_eq!(fs::read_to_string(&file).expect("there"), less);
 }
