@@ -309,7 +309,7 @@ pub(super) fn is_sound(path: &Path, about: &About) -> bool {
 }
 
 /// Notes a use, for whoever prunes. A cache that cannot be written is no obstacle.
-fn touch(file: &Path) {
+pub(super) fn touch(file: &Path) {
     let now = std::time::SystemTime::now();
     drop(File::options().append(true).open(file).and_then(|it| it.set_modified(now)));
 }

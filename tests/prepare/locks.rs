@@ -1,9 +1,10 @@
 //! What `nodeforge.lock` promises of packages.
 
 use std::fs;
+use std::process::Command;
 
 use super::{Stand, cat, image};
-use crate::support::{Gpg, Person, Repository, Style};
+use crate::support::{Arch, Gpg, Machines, Person, Repository, Server, Style};
 
 /// A cluster that wants the package `probe`, and what publishes a version of it.
 fn with_probe(stand: &Stand) -> impl Fn(&str, &str) {
@@ -52,4 +53,37 @@ fn packages_stay_until_the_lock_moves_on() {
     let said = stand.run(["prepare", "--locked"]).exits(2).stderr_text();
     assert!(said.contains("nodeforge.lock` would change: it pins other packages"), "{said}");
     assert_eq!(fs::read_to_string(&file).expect("there"), less);
+}
+
+/// Everything at hand already, on file systems that cannot be written.
+#[test]
+fn what_is_cached_is_only_read() {
+    let machines = Machines::new(Arch::Amd64, &["server1"], "");
+    let gpg = Gpg::new();
+    let key = gpg.key("ed25519");
+    let server = Server::http();
+    server.put("/key.asc", gpg.public(&key));
+    let profile = machines.path("profile/profile.toml");
+    let url = server.url("");
+    let text = format!(
+        "{}[[apt_source]]\nname = \"own\"\nuris = [\"{url}/r\"]\nsuites = [\"/\"]\n\
+         key_url = \"{url}/key.asc\"\nfingerprint = \"{}\"\n",
+        fs::read_to_string(&profile).expect("there"),
+        key.fingerprint
+    );
+    fs::write(&profile, text).expect("written");
+    let prepare = ["prepare", "--sandbox", "none"];
+    let _ = machines.run(prepare).succeeds();
+    let script =
+        "mount --bind \"$PWD\" \"$PWD\" && mount -o remount,bind,ro \"$PWD\" && cd \"$PWD\" &&
+        ! touch here 2>/dev/null && exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"])
+        .arg(env!("CARGO_BIN_EXE_nodeforge"))
+        .args(prepare)
+        .env("XDG_CACHE_HOME", machines.path("cache"))
+        .current_dir(machines.folder.path());
+    let output = command.output().expect("unshare starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
