@@ -108,10 +108,10 @@ impl PrepareArgs {
         let arch = arch_of(&base.path)?;
 
         let path = Lock::path(&cluster.directory);
-        let mut lock = Lock::load(&path)?;
+        let before = Lock::load(&path)?;
         let purpose = purpose(&base.sha256, &supplies.changes)?;
         let sandbox = self.sandbox.kind(arch);
-        let pinned = pinned(&lock, &purpose);
+        let pinned = pinned(&before, &purpose);
         if source.locked && pinned.is_none() && sandbox != Sandbox::None {
             return Err(would_change(&path, "it does not pin the packages of this base"));
         }
@@ -123,23 +123,21 @@ impl PrepareArgs {
             arch,
             sandbox,
             locked: pinned.unwrap_or_default(),
-            anew: anew || (lock.newest_packages && sandbox != Sandbox::None),
+            anew: anew || (before.newest_packages && sandbox != Sandbox::None),
             offline: source.offline,
             shell_on_failure: self.shell_on_failure,
         };
         let prepared = request.prepare(&cache, progress)?;
         if sandbox != Sandbox::None {
-            let before = lock.clone();
+            let packages = &prepared.image.about.packages;
+            let mut lock = before.clone();
             lock.packages_for = Some(purpose);
             lock.newest_packages = false;
-            let packages = &prepared.image.about.packages;
             lock.packages = packages.iter().filter(|it| it.sha256.is_some()).cloned().collect();
-            if lock != before {
-                if source.locked {
-                    return Err(would_change(&path, "it pins other packages than are installed"));
-                }
-                lock.save(&path)?;
+            if source.locked && lock != before {
+                return Err(would_change(&path, "it pins other packages than are installed"));
             }
+            lock.save_changes(&before, &path)?;
         }
 
         let downloads = supplies.changes.iter().filter_map(|change| match &change.action {

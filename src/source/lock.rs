@@ -163,8 +163,30 @@ impl Lock {
         Ok(())
     }
 
+    /// Writes what was found out since it was read as `before`: nothing else, and nothing that
+    /// another nodeforge found out or gave up meanwhile.
+    pub fn save_changes(&self, before: &Self, path: &Path) -> Result<()> {
+        let now = Self::load(path)?;
+        let packages =
+            |it: &Self| (it.packages_for.clone(), it.newest_packages, it.packages.clone());
+        let mut new = now.clone();
+        if now.base == before.base {
+            new.base.clone_from(&self.base);
+        }
+        if now.keys == before.keys {
+            new.keys.clone_from(&self.keys);
+        }
+        if now.artifacts == before.artifacts {
+            new.artifacts.clone_from(&self.artifacts);
+        }
+        if packages(&now) == packages(before) {
+            (new.packages_for, new.newest_packages, new.packages) = packages(self);
+        }
+        if new == now { Ok(()) } else { new.save(path) }
+    }
+
     /// Writes it, whole or not at all.
-    pub fn save(&self, path: &Path) -> Result<()> {
+    fn save(&self, path: &Path) -> Result<()> {
         let text = toml::to_string(self).map_err(|error| Error::failure(error.to_string()))?;
         let save = || {
             let folder = path.parent().filter(|it| !it.as_os_str().is_empty());

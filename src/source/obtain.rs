@@ -87,9 +87,9 @@ impl Source<'_> {
     /// missing, or when the cluster file asks for another base than it did.
     pub fn obtain_locked(&self, base: &Base) -> Result<Obtained> {
         let path = Lock::path(self.directory);
-        let mut lock = Lock::load(&path)?;
+        let before = Lock::load(&path)?;
         let request = request(base, self.directory);
-        let known = lock.base.as_ref().filter(|it| it.request == request);
+        let known = before.base.as_ref().filter(|it| it.request == request);
         if self.options.locked && known.is_none() {
             return Err(would_change(&path, "it does not pin the base"));
         }
@@ -106,8 +106,9 @@ impl Source<'_> {
         if known.is_some() && !self.options.update {
             self.progress.warn("the base is another one than before: the lock file follows");
         }
+        let mut lock = before.clone();
         lock.base = Some(obtained.locked.clone());
-        lock.save(&path)?;
+        lock.save_changes(&before, &path)?;
         Ok(obtained)
     }
 

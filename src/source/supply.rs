@@ -103,7 +103,7 @@ impl Source<'_> {
             if self.options.locked {
                 return Err(would_change(&path, "it does not pin every key and artifact"));
             }
-            lock.save(&path)?;
+            lock.save_changes(&before, &path)?;
         }
         Ok(supplies)
     }

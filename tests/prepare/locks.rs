@@ -1,7 +1,9 @@
 //! What `nodeforge.lock` promises of packages.
 
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use super::{Stand, cat, image};
 use crate::support::{Arch, Gpg, Machines, Person, Repository, Server, Style};
@@ -53,6 +55,24 @@ fn packages_stay_until_the_lock_moves_on() {
     let said = stand.run(["prepare", "--locked"]).exits(2).stderr_text();
     assert!(said.contains("nodeforge.lock` would change: it pins other packages"), "{said}");
     assert_eq!(fs::read_to_string(&file).expect("there"), less);
+}
+
+#[test]
+fn what_others_do_to_the_lock_meanwhile_stays() {
+    let stand = Stand::new(Person::me());
+    let publish = with_probe(&stand);
+    publish("1.0", "sleep 10");
+    let mut run = stand.run(["prepare"]);
+    let mut prepare = run.command().stdout(Stdio::null()).spawn().expect("nodeforge starts");
+    let deadline = Instant::now() + Duration::from_secs(180);
+    while stand.plain.requests("/r/all/probe_1.0_all.deb").is_empty() {
+        assert!(Instant::now() < deadline && prepare.try_wait().expect("asked").is_none());
+        sleep(Duration::from_millis(50));
+    }
+    let _ = stand.run(["lock", "--update"]).succeeds();
+    let given_up = stand.lock();
+    assert!(prepare.wait().expect("it ends").success());
+    assert_eq!(stand.lock(), given_up);
 }
 
 /// Everything at hand already, on file systems that cannot be written.
