@@ -153,7 +153,7 @@ impl Source<'_> {
         if (!pinned.is_empty() || self.options.offline)
             && let Some((image, provenance)) = self.find(is_alike)
         {
-            return Ok(fetched(request, image, &provenance, true));
+            return Ok(fetched(request, image, &provenance));
         }
         if self.options.offline {
             return Err(Error::failure(format!("the cache does not have `{}`", what(base)))
@@ -169,18 +169,16 @@ impl Source<'_> {
         };
         let remote = ask(&inquiry, base, known)?;
         if let Some((image, provenance)) = self.find(|it| it.is(&remote.hashes)) {
-            return Ok(fetched(request, image, &provenance, true));
+            return Ok(fetched(request, image, &provenance));
         }
         self.fetch(&client, &remote, request)
     }
 
     fn fetch(&self, client: &Client, remote: &Remote, request: String) -> Result<Obtained> {
         let parts = self.cache.folder(PARTS)?;
-        let mut was_cached = true;
         // Nobody but the user may have vouched for the same bytes.
         let fits = |about: &About| read_provenance(&about.from).is_some();
         let image = self.cache.image(BASES, &remote.key, fits, self.progress, |_, disk| {
-            was_cached = false;
             let name = remote.url.rsplit('/').next().unwrap_or(&remote.url);
             self.progress.stage(&format!("downloading {name}"));
             let wanted = Wanted {
@@ -207,7 +205,7 @@ impl Source<'_> {
         })?;
         let provenance = provenance(&image)
             .ok_or_else(|| Error::failure("the cache does not know where the image came from"))?;
-        Ok(fetched(request, image, &provenance, was_cached))
+        Ok(fetched(request, image, &provenance))
     }
 
     /// Of the downloads in the cache that fit, the newest release.
@@ -305,7 +303,7 @@ impl Source<'_> {
             origin,
             verified,
             locked,
-            was_cached: false,
+            was_cached: image.was_cached,
             _image: Some(image),
         }
     }
@@ -370,7 +368,7 @@ fn read_provenance(from: &serde_json::Value) -> Option<Provenance> {
     serde_json::from_value(from.get("download")?.clone()).ok()
 }
 
-fn fetched(request: String, image: CachedImage, from: &Provenance, was_cached: bool) -> Obtained {
+fn fetched(request: String, image: CachedImage, from: &Provenance) -> Obtained {
     let origin = match &from.date {
         Some(date) => format!("{} of {date}", from.url),
         None => from.url.clone(),
@@ -393,7 +391,7 @@ fn fetched(request: String, image: CachedImage, from: &Provenance, was_cached: b
         origin,
         verified: from.verified.clone(),
         locked,
-        was_cached,
+        was_cached: image.was_cached,
         _image: Some(image),
     }
 }

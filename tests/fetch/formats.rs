@@ -77,8 +77,9 @@ fn every_form_on_this_machine_goes_through_the_same_door() {
         }
         let stand = Stand::new();
         stand.cluster(&format!("path = \"{}\"", file.display()));
-        stand.fetch_is("cluster.toml", &raw);
-        stand.fetch_is("cluster.toml", &raw);
+        let is_raw = file == raw;
+        assert_eq!(stand.fetch_is("cluster.toml", &raw)["cached"], is_raw);
+        assert_eq!(stand.fetch_is("cluster.toml", &raw)["cached"], true);
         assert_eq!(stand.lock()["base"]["raw_size"].as_integer(), Some(8 << 20));
     }
 }
