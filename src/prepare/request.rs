@@ -169,6 +169,7 @@ impl Request<'_> {
             own_users: self.sandbox == Sandbox::Userns,
             emulator,
             has_terminal: self.shell_on_failure,
+            epoch: None,
         };
         sandbox::run(&order, progress)
     }

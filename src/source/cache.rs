@@ -315,7 +315,7 @@ pub(super) fn touch(file: &Path) {
 }
 
 /// Takes a key's lock, waiting for another nodeforge that holds it.
-fn lock(parent: &Path, key: &str, progress: &dyn Progress) -> Result<FileLock> {
+pub(super) fn lock(parent: &Path, key: &str, progress: &dyn Progress) -> Result<FileLock> {
     let mut has_said = false;
     loop {
         if let Some(lock) = try_lock(parent, key)? {

@@ -68,6 +68,9 @@ pub struct LockedBase {
     pub raw_size: u64,
     /// SHA-256 of the raw image.
     pub raw_sha256: String,
+    /// As of when it was made from packages, in seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub source_date_epoch: Option<i64>,
     /// Fingerprint of the key that signed it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub signer: Option<String>,
@@ -224,6 +227,7 @@ mod tests {
             sha512: None,
             raw_size: 512,
             raw_sha256: "a".repeat(64),
+            source_date_epoch: None,
             signer: None,
             verified: "nothing".into(),
         });

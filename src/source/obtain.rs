@@ -20,6 +20,8 @@ use crate::progress::Progress;
 
 /// Where bases are in the cache.
 pub(super) const BASES: &str = "bases";
+/// What the cache knows of a base made from packages: as of when, in seconds since 1970.
+pub(super) const EPOCH: &str = "source_date_epoch";
 /// Where what is not whole yet is in the cache.
 pub(super) const PARTS: &str = "downloads";
 
@@ -121,7 +123,9 @@ impl Source<'_> {
             Base::Bootstrap(bootstrap) => {
                 let offline = self.options.offline;
                 let anew = self.options.update && !offline;
-                let image = super::bootstrap(bootstrap, self.cache, anew, offline, self.progress)?;
+                let epoch = known.and_then(|it| it.source_date_epoch);
+                let image =
+                    super::bootstrap(bootstrap, self.cache, epoch, anew, offline, self.progress)?;
                 let origin = format!(
                     "Debian {} {}, bootstrapped from packages",
                     bootstrap.suite,
@@ -246,6 +250,7 @@ impl Source<'_> {
                 sha512: None,
                 raw_size: disk.size(),
                 raw_sha256: sha256.clone(),
+                source_date_epoch: None,
                 signer: None,
                 verified: verified.clone(),
             };
@@ -294,6 +299,7 @@ impl Source<'_> {
             sha512: None,
             raw_size: image.about.size,
             raw_sha256: image.about.sha256.clone(),
+            source_date_epoch: image.about.from[EPOCH].as_i64(),
             signer: None,
             verified: verified.clone(),
         };
@@ -382,6 +388,7 @@ fn fetched(request: String, image: CachedImage, from: &Provenance) -> Obtained {
         sha512: from.sha512.clone(),
         raw_size: image.about.size,
         raw_sha256: image.about.sha256.clone(),
+        source_date_epoch: None,
         signer: from.signer.clone(),
         verified: from.verified.clone(),
     };
