@@ -9,6 +9,7 @@ mod network;
 mod nodes;
 mod rules;
 mod services;
+mod steps;
 
 use std::ffi::OsStr;
 use std::fs;
