@@ -5,6 +5,7 @@
 mod apple;
 mod boots;
 mod judges;
+mod later;
 mod network;
 mod nodes;
 mod rules;
