@@ -184,8 +184,10 @@ impl Build {
         let unchanged = unchanged(&cluster.name, &artifacts, output);
         names.retain(|name| !unchanged.contains(*name));
         if !self.replace {
-            let shared = artifacts.iter().filter(|it| it.node.is_none()).map(|it| it.name.clone());
-            let changed = shared.filter(|name| !unchanged.contains(name));
+            // Handouts are no machines, and those with secrets are in no manifest.
+            let runs = |name: &str| [".qcow2", ".vmwarevm"].iter().any(|it| name.ends_with(it));
+            let shared = artifacts.iter().filter(|it| it.node.is_none() && runs(&it.name));
+            let changed = shared.map(|it| it.name.clone()).filter(|it| !unchanged.contains(it));
             refuse_started(&cluster.name, changed, output)?;
         }
         staging.withdraw([Manifest::SUMS])?;

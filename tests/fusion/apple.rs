@@ -19,7 +19,8 @@ fn example(server: &Server) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     tiny_base(folder.path(), Arch::Arm64);
     let settings = format!(
-        "[settings]\nk3s_mirror = \"{}\"\ncloudflared = true\ncloudflared_tunnel = \"6ff42ae2\"",
+        "[settings]\nk3s_mirror = \"{}\"\ncloudflared = true\ncloudflared_tunnel = \"6ff42ae2\"\n\
+         cloudflared_hostname = \"www.example.net\"\ncloudflared_service = \"http://web.default\"",
         server.url("")
     );
     let text = fs::read_to_string(EXAMPLE).expect("the example is there");

@@ -5,9 +5,12 @@
 mod apple;
 mod boots;
 mod judges;
+mod later;
 mod network;
 mod nodes;
+mod rules;
 mod services;
+mod steps;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -15,7 +18,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use super::support::{Arch, K3S, Person, Run, in_a_home_of_its_own, names, tool, write_judge};
+use super::support::{
+    Arch, K3S, Person, Run, in_a_home_of_its_own, names, tiny_base, tool, write_judge,
+};
 
 const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fusion");
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/fusion-k3s/cluster.toml");
@@ -141,6 +146,25 @@ fn cluster_for(arch: Arch, settings: &[&str]) -> tempfile::TempDir {
     write_judge(&path("profile/overlays/judge"));
     fs::write(path("profile/profile.toml"), PROFILE).expect("written");
     folder
+}
+
+/// The same on a base made by hand, whose programs never run.
+fn small(settings: &[&str]) -> tempfile::TempDir {
+    let folder = cluster(settings);
+    tiny_base(folder.path(), Arch::Amd64);
+    let file = folder.path().join("cluster.toml");
+    let text = fs::read_to_string(&file).expect("there");
+    let bootstrap = "bootstrap = { suite = \"trixie\", arch = \"amd64\", layout = \"uefi\" }";
+    assert!(text.contains(bootstrap), "{text}");
+    let text = text.replace(bootstrap, "path = \"base.img\"").replace("\"4G\"", "\"512M\"");
+    fs::write(&file, text).expect("written");
+    folder
+}
+
+/// Its build, of all nodes or of some.
+fn build_small(folder: &Path, nodes: &[&str]) -> Run {
+    let command = ["build", "--sandbox", "none", "cluster.toml"];
+    Run::new(command).args(nodes).folder(folder).env("XDG_CACHE_HOME", folder.join("cache"))
 }
 
 /// The plan of a cluster as JSON.

@@ -61,6 +61,8 @@ impl<'a> Renderer<'a> {
         environment.add_function("fail", |why: String| -> Result<Value, minijinja::Error> {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, why))
         });
+        environment
+            .add_test("on", |address: Value, network: Value| values::is_on(&address, &network));
         // Only so do errors know their place.
         environment.set_debug(true);
         let (used, common, nodes) = (Used::default(), OnceCell::new(), OnceCell::new());

@@ -186,6 +186,26 @@ impl Object for Cidr {
     }
 }
 
+/// `address is on(network)`: whether a host with this address is in that network. An address with
+/// a prefix is in its own network and no other. Of several addresses one is enough.
+pub(super) fn is_on(address: &Value, network: &Value) -> Result<bool, Error> {
+    let Some(Cidr(net)) = network.downcast_object_ref() else {
+        return Err(Error::new(ErrorKind::InvalidOperation, "on(…) takes a network"));
+    };
+    if let Some(Cidr(own)) = address.downcast_object_ref() {
+        return Ok(own.trunc() == net.trunc());
+    }
+    if let Some(text) = address.as_str() {
+        return Ok(text.parse::<IpAddr>().is_ok_and(|address| net.contains(&address)));
+    }
+    for one in address.try_iter()? {
+        if is_on(&one, network)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// An address whose network's bits are zero.
 fn suffix(net: IpNet) -> IpAddr {
     match (net.addr(), net.hostmask()) {
