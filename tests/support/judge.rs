@@ -6,8 +6,10 @@ use super::{Person, Run};
 const UNIT: &str =
     "[Unit]\nDescription=Says how it went\n[Service]\nExecStart=/usr/local/sbin/nodeforge-test\n";
 const WANTS: &str = "[Unit]\nWants=nodeforge-test.service\n";
-/// systemd itself is the judge: `running` is what it calls a system without failed units.
-const SCRIPT: &str = "#!/bin/sh\nstate=$(systemctl is-system-running --wait)\n\
+/// systemd itself is the judge: `running` is what it calls a system without failed units. On a busy
+/// host it may not answer in time, which `systemctl` calls `unknown`.
+const SCRIPT: &str = "#!/bin/sh\n\
+    while state=$(systemctl is-system-running --wait); [ \"${state:-unknown}\" = unknown ]; do sleep 5; done\n\
     failed=$(systemctl list-units --failed --plain --no-legend | cut -d' ' -f1 | paste -sd' ')\n\
     systemctl status --no-pager $failed >/dev/console 2>&1 </dev/null\n\
     echo \"nodeforge-test: $state, failed: ${failed:-none}\" >/dev/console\n\
