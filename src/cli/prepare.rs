@@ -12,7 +12,7 @@ use crate::digest;
 use crate::disk::Raw;
 use crate::emit::{InputRecord, PreparedBase};
 use crate::error::{Error, Result};
-use crate::plan::{Action, Change};
+use crate::plan::{Action, Change, PackageState};
 use crate::prepare::{Outlook, Request, Sandbox};
 use crate::progress::{Progress, Silent};
 use crate::sbom::Download;
@@ -120,6 +120,12 @@ impl PrepareArgs {
         if source.locked && !is_known && sandbox != Sandbox::None {
             return Err(would_change(&path, "it does not pin the packages of this base"));
         }
+        if source.locked && sandbox == Sandbox::None && supplies.changes.iter().any(is_newest) {
+            progress.warn(
+                "packages are left to each node's first boot, which installs the newest of that day: \
+                 `--locked` does not hold them",
+            );
+        }
         let request = Request {
             cluster,
             supplies: &supplies,
@@ -208,6 +214,14 @@ impl SandboxArgs {
         };
         request.outlook(&cache)
     }
+}
+
+/// Whether what comes of a change is the repositories' business.
+fn is_newest(change: &Change) -> bool {
+    matches!(
+        &change.action,
+        Action::Package { state: PackageState::Installed | PackageState::Upgraded, .. }
+    )
 }
 
 /// What packages are installed for, in one hash that changes when the same may not do any more.
