@@ -42,7 +42,7 @@ pub(crate) fn remove(tree: &mut dyn Tree, path: &str) -> Result<()> {
         name.split_once('*').map(|(prefix, suffix)| (Path::new(folder), prefix, suffix))
     });
     let Some((folder, prefix, suffix)) = pattern else { return tree.remove(Path::new(path)) };
-    if !tree.metadata(folder)?.is_some_and(|it| it.file_type == FileType::Directory) {
+    if tree.metadata(folder)?.is_none_or(|it| it.file_type != FileType::Directory) {
         return Ok(());
     }
     for entry in tree.read_dir(folder)? {
