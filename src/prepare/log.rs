@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 
-use super::sandbox;
+use super::{sandbox, unsynced};
 use crate::error::{Context, Error, Result};
 
 /// How many lines an error shows.
@@ -42,18 +42,19 @@ impl Log {
         let name = command.get_program().to_string_lossy().into_owned();
         let (reader, writer) = io::pipe()?;
         command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
-        let mut child = command.spawn().context(|| format!("starting `{name}`"))?;
-        // It holds this process's ends of the pipe, which would then never end.
-        drop(command);
         thread::scope(|scope| -> Result<ExitStatus> {
-            let waiting = scope.spawn(|| {
-                let status = child.wait();
+            let running = scope.spawn(move || {
+                unsynced::believe();
+                let child = command.spawn().context(|| format!("starting `{name}`"));
+                // It holds this process's ends of the pipe, which would then never end.
+                drop(command);
+                let status = child?.wait()?;
                 // What it leaves running has the pipe as well: a daemon would keep it for ever.
                 sandbox::end_others();
-                status
+                Ok(status)
             });
             self.keep(reader, &mut watch)?;
-            Ok(waiting.join().map_err(|_| Error::failure("nobody waits any more"))??)
+            running.join().map_err(|_| Error::failure("nobody waits any more"))?
         })
     }
 

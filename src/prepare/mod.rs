@@ -39,6 +39,8 @@ mod sandbox_kind;
 #[cfg(target_os = "linux")]
 mod shell;
 mod steps;
+#[cfg(target_os = "linux")]
+mod unsynced;
 
 #[cfg(target_os = "linux")]
 pub(crate) use apt_output::{Watcher, failure};
