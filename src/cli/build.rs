@@ -20,7 +20,7 @@ use crate::digest;
 use crate::disk::{CLUSTER, Delta, Disk, Overlay};
 use crate::emit::{
     Artifact, ArtifactRecord, Emission, FileRecord, InputRecord, Manifest, NodeDisk, NodeRecord,
-    PreparedBase, Staging, outdated, parallel, write_handouts, write_synced,
+    PreparedBase, Staging, outdated, parallel, started, unchanged, write_handouts, write_synced,
 };
 use crate::error::{Context, Error, Result};
 use crate::image::{FsckPolicy, Image};
@@ -39,6 +39,10 @@ pub(super) struct Build {
     /// Where artifacts go, instead of the cluster file's folder
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
+
+    /// Replace machines that were started, with all that is on their disks
+    #[arg(long)]
+    replace: bool,
 
     /// What to make, instead of the cluster file's formats
     #[arg(long, value_name = "FORMAT", num_args = 1.., value_delimiter = ',', value_parser = parse_format)]
@@ -109,6 +113,14 @@ impl Build {
         let handouts = plan::handouts(&cluster, &secrets)?;
 
         let staging = Staging::new(output)?;
+        if !self.replace {
+            let running =
+                formats.iter().filter(|it| matches!(it, Format::Qcow2 | Format::Vmwarevm));
+            let names = running.flat_map(|format| {
+                nodes.iter().map(|node| format!("{}.{}", node.hostname, format.name()))
+            });
+            refuse_started(&cluster.name, names, output)?;
+        }
         let prepared = self.sandbox.obtain(&cluster, &self.source, self.no_cache, ui)?;
 
         let template = stamp_one(&prepared.base, &template_plan, self.fsck)
@@ -169,6 +181,13 @@ impl Build {
             return Err(Error::input(format!("`{name}` stands on a base that has changed since"))
                 .hint(format!("build `{node}` as well, or choose another folder with `-o`")));
         }
+        let unchanged = unchanged(&cluster.name, &artifacts, output);
+        names.retain(|name| !unchanged.contains(*name));
+        if !self.replace {
+            let shared = artifacts.iter().filter(|it| it.node.is_none()).map(|it| it.name.clone());
+            let changed = shared.filter(|name| !unchanged.contains(name));
+            refuse_started(&cluster.name, changed, output)?;
+        }
         staging.withdraw([Manifest::SUMS])?;
         staging.withdraw(outdated.iter().map(|(name, _)| name.as_str()))?;
         names.extend([Manifest::NAME, Manifest::SUMS]);
@@ -188,6 +207,24 @@ fn parse_format(name: &str) -> Result<Format, String> {
         let known: Vec<_> = Format::ALL.iter().map(|format| format.name()).collect();
         format!("the formats are {}", known.join(", "))
     })
+}
+
+/// Machines are not replaced unasked once they were started.
+fn refuse_started(
+    cluster: &str,
+    names: impl IntoIterator<Item = String>,
+    output: &Path,
+) -> Result<()> {
+    let lost = started(cluster, names, output);
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let (were, disks) = if lost.len() == 1 { ("was", "its disk") } else { ("were", "their disks") };
+    let names: Vec<_> = lost.iter().map(|name| format!("`{name}`")).collect();
+    let names = names.join(", ");
+    Err(Error::input(format!("{names} {were} started since the last build: {disks} would be lost"))
+        .hint("name the nodes that are to be built, or choose another folder with `-o`")
+        .hint("`--replace` throws away what is on them"))
 }
 
 /// What a node's disk differs in after its plan was carried out.

@@ -63,6 +63,13 @@ fn read_url(table: &Table<'_>, url: &Spanned<&str>) -> Option<Base> {
         reader.wrong_hint(&url.span, message, "use https://, or add `sha256 = \"…\"`");
         return None;
     }
+    let host = text.split_once("://").and_then(|(_, rest)| rest.split('/').next());
+    if host.is_some_and(|host| host.contains('@')) {
+        let hint = "a server without one, or a file on this machine: `path = \"…\"`";
+        let message = "the address has a password in it, which `nodeforge.lock` would show";
+        reader.wrong_hint(&url.span, message, hint);
+        return None;
+    }
     match (&signature, &key) {
         (Some(signature), None) => {
             let hint = "add `key = \"…\"`, the publisher's key";

@@ -70,6 +70,7 @@ fn read(root: Table<'_>, path: &Path) -> Option<Cluster> {
     let (settings, setting_places) =
         setting::merge(&profile.settings, settings, reader, &profile.name, &profile_span);
     check::roles(reader, &profile, &mut nodes);
+    check::artifact_names(reader, name.as_deref(), &nodes);
     check::networks(reader, &profile, &nodes, &settings, &profile_span, &setting_places);
     let base = match base {
         Some(base) => base,
