@@ -38,6 +38,7 @@ const KUBEADM: &str = "
         else
             mkdir -p $k/pki; echo authority >$k/pki/ca.crt
         fi
+        [ ! -e $NODEFORGE_ROOT/slow ] || sleep 2.5
         [ ! -e $NODEFORGE_ROOT/cut ] || exit 1
         echo config >$k/kubelet.conf ;;
     reset*)
@@ -101,7 +102,13 @@ fn cut_as_a_voter(node: &Node) {
 #[test]
 fn a_voter_that_lost_its_power_is_not_erased() {
     let node = replica();
+    node.write("slow", "");
+    node.stand_in("sync", "exit 0");
     cut_as_a_voter(&node);
+    // What etcd needs to cast its vote was on the disk by then.
+    let synced = calls_of(&node, "sync");
+    let manifest = "/etc/kubernetes/manifests/etcd.yaml";
+    assert!(synced.iter().any(|line| line.contains(manifest)), "{synced:?}");
     let said = goes_well(&node, "50-kubeadm-join");
     assert!(said.contains("this node is in the cluster; going on from there"), "{said}");
     let expected = [JOIN.to_owned(), format!("{JOIN} --skip-phases=preflight,kubelet-start")];

@@ -24,12 +24,12 @@ start_over() {
 # comes back to cast it when a power cut took its manifest or its keys.
 flushed() {
 	(while sleep 1; do
-		find "$root/etc/kubernetes" "$root/var/lib/kubelet" -maxdepth 3 -type f -exec sync {} +
+		find "$root/etc/kubernetes" "$root/var/lib/kubelet" -maxdepth 3 -type f -exec sync {} + || :
 	done) >/dev/null 2>&1 &
 	flusher=$!
 	flushed_status=0
 	"$@" || flushed_status=$?
-	kill "$flusher"
+	kill "$flusher" || :
 	return "$flushed_status"
 }
 
