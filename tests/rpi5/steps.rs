@@ -27,10 +27,6 @@ const KUBEADM: &str = "
         mkdir -p $k/manifests; : >$k/manifests/etcd.yaml
         [ ! -e $NODEFORGE_ROOT/kubeadm-fails ] || exit 1
         : >$k/admin.conf ;;
-    join)
-        : >$k/bootstrap-kubelet.conf
-        [ ! -e $NODEFORGE_ROOT/kubeadm-fails ] || exit 1
-        : >$k/kubelet.conf ;;
     reset) rm -rf $k $NODEFORGE_ROOT/var/lib/etcd; mkdir $k ;;
     esac";
 
@@ -207,8 +203,18 @@ fn baked_images_go_to_the_store_of_cri_o() {
     goes_well(&node, "38-images");
     assert_eq!(calls_of(&node, "skopeo").len(), 0);
     let manifest = r#"[{"Config":"a.json","RepoTags":["registry.k8s.io/pause:3.10.1"],"Layers":["a"]},{"Config":"b.json","RepoTags":["quay.io/cilium/cilium:v1","quay.io/cilium/cilium:latest"],"Layers":[]}]"#;
-    node.write("usr/share/nodeforge/manifest.json", manifest);
-    node.shell("cd $NODEFORGE_ROOT/usr/share/nodeforge && tar -cf images.tar manifest.json");
+    let bake = |manifest: &str| {
+        node.write("usr/share/nodeforge/manifest.json", manifest);
+        node.shell("cd $NODEFORGE_ROOT/usr/share/nodeforge && tar -cf images.tar manifest.json");
+    };
+    // Saved by digest, an image has no name that a pod could ask for.
+    for untagged in ["[]", "null"] {
+        bake(&manifest.replace("[\"registry.k8s.io/pause:3.10.1\"]", untagged));
+        let said = goes_wrong(&node, "38-images");
+        assert!(said.contains("of 2 images in images.tar, 1 have a tag"), "{said}");
+    }
+    assert_eq!(calls_of(&node, "skopeo").len(), 0);
+    bake(manifest);
     node.stand_in("skopeo", "exit 1");
     goes_wrong(&node, "38-images");
     assert!(node.path("usr/share/nodeforge/images.tar").exists());
