@@ -184,8 +184,10 @@ impl Build {
         let unchanged = unchanged(&cluster.name, &artifacts, output);
         names.retain(|name| !unchanged.contains(*name));
         if !self.replace {
-            let shared = artifacts.iter().filter(|it| it.node.is_none()).map(|it| it.name.clone());
-            let changed = shared.filter(|name| !unchanged.contains(name));
+            // Handouts are no machines, and those with secrets are in no manifest.
+            let runs = |name: &str| [".qcow2", ".vmwarevm"].iter().any(|it| name.ends_with(it));
+            let shared = artifacts.iter().filter(|it| it.node.is_none() && runs(&it.name));
+            let changed = shared.map(|it| it.name.clone()).filter(|it| !unchanged.contains(it));
             refuse_started(&cluster.name, changed, output)?;
         }
         staging.withdraw([Manifest::SUMS])?;
@@ -250,7 +252,7 @@ fn describe(cluster: &Cluster, prepared: &prepare::Obtained) -> Result<String> {
     let image = Image::open(Arc::clone(&prepared.base.disk), 0)?;
     let subject = Subject {
         name: &cluster.name,
-        sha256: &prepared.base.sha256,
+        sha256: &prepared.base.image.about.sha256,
         created: &rfc3339(stamp::clock()?),
         downloads: &prepared.downloads,
     };
@@ -306,14 +308,14 @@ fn manifest(
     inputs.push(InputRecord {
         name: "prepared base".into(),
         origin: format!("cache key {}", prepared.key),
-        sha256: prepared.base.sha256.clone(),
+        sha256: prepared.base.image.about.sha256.clone(),
     });
     let mut manifest = Manifest {
         generator: format!("nodeforge {}", env!("CARGO_PKG_VERSION")),
         cluster: cluster.name.clone(),
         profile: cluster.profile.name.clone(),
         inputs,
-        packages: prepared.packages.clone(),
+        packages: prepared.base.image.about.packages.clone(),
         nodes: stamped
             .iter()
             .map(|it| NodeRecord {
@@ -368,7 +370,8 @@ fn print_table(
         .iter()
         .map(|(stage, elapsed)| format!("{stage} {}", seconds(*elapsed)))
         .collect();
-    let cached = if prepared.was_cached { "prepared base from the cache; " } else { "" };
+    let was_cached = prepared.base.image.was_cached;
+    let cached = if was_cached { "prepared base from the cache; " } else { "" };
     ui.note(&format!("\n{cached}{}", timings.join(", ")));
     ui.note(&format!("artifacts are in {}", output.display()));
     Ok(())

@@ -20,6 +20,7 @@ use crate::flash::{self, Contents, Device, OpenTarget, Permitted, Request, Summa
 use crate::image::FsckPolicy;
 use crate::plan;
 use crate::progress::Progress as _;
+use crate::source::CachedImage;
 
 /// Write a node or an image to a card, a stick or a drive
 ///
@@ -83,6 +84,8 @@ struct Image {
     disk: Arc<dyn Disk>,
     /// The file that is read meanwhile.
     path: PathBuf,
+    /// Keeps it in the cache.
+    _in_use: Option<CachedImage>,
 }
 
 /// A device in the list.
@@ -136,7 +139,7 @@ impl Flash {
         } else {
             edit::open_to_read(&file)?
         };
-        Ok(Image { name: path.display().to_string(), disk, path })
+        Ok(Image { name: path.display().to_string(), disk, path, _in_use: None })
     }
 
     /// A node of the cluster file here, stamped in memory; `None` when there is no such node.
@@ -159,7 +162,13 @@ impl Flash {
         let delta = stamp_one(&prepared.base, &changes, FsckPolicy::Auto)
             .context(|| format!("stamping `{target}`"))?;
         let disk = Arc::new(Overlay::with_delta(Arc::clone(&prepared.base.disk), delta));
-        Ok(Some(Image { name: target.to_owned(), disk, path: prepared.base.path }))
+        let image = prepared.base.image;
+        Ok(Some(Image {
+            name: target.to_owned(),
+            disk,
+            path: image.path.clone(),
+            _in_use: Some(image),
+        }))
     }
 
     /// Whether the device may be written over with an image; with any, when none is given.

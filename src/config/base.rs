@@ -33,7 +33,8 @@ pub(super) fn read(value: &Value<'_>) -> Option<Base> {
     let base = if let Some(image) = &image {
         image.string().map(|name| Base::Catalogue(name.value.to_owned()))
     } else if let Some(path) = &path {
-        path.string().map(|path| Base::Path(reader.resolve(&path)))
+        let arch = table.get("arch").and_then(|value| read_arch(&value));
+        path.string().map(|path| Base::Path { path: reader.resolve(&path), arch })
     } else if let Some(bootstrap) = &bootstrap {
         bootstrap.table("`bootstrap`").and_then(read_bootstrap).map(Base::Bootstrap)
     } else {
@@ -48,6 +49,7 @@ fn read_url(table: &Table<'_>, url: &Spanned<&str>) -> Option<Base> {
     let sha512 = digest(table, "sha512", 128);
     let signature = table.string("signature");
     let key = table.string("key");
+    let arch = table.get("arch").and_then(|value| read_arch(&value));
     let text = url.value;
     let reader = table.reader;
     let is_https = text.starts_with("https://");
@@ -92,6 +94,7 @@ fn read_url(table: &Table<'_>, url: &Spanned<&str>) -> Option<Base> {
         sha512,
         signature: signature.map(|it| it.value.to_owned()),
         key: key.map(|it| it.value.to_owned()),
+        arch,
     })
 }
 
