@@ -38,7 +38,10 @@ const KUBEADM: &str = "
         else
             mkdir -p $k/pki; echo authority >$k/pki/ca.crt
         fi
-        [ ! -e $NODEFORGE_ROOT/slow ] || sleep 2.5
+        for tenth in $(seq 300); do
+            [ -e $NODEFORGE_ROOT/slow ] && ! grep -q '^sync .*/etcd.yaml' $NODEFORGE_ROOT/calls || break
+            sleep 0.1
+        done
         [ ! -e $NODEFORGE_ROOT/cut ] || exit 1
         echo config >$k/kubelet.conf ;;
     reset*)
