@@ -6,12 +6,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::{Error, Result};
 
+/// The variable that says it.
+pub(crate) const EPOCH: &str = "SOURCE_DATE_EPOCH";
+
 /// `SOURCE_DATE_EPOCH`, in seconds since 1970, when it is set.
 pub(crate) fn fixed() -> Result<Option<i64>> {
-    let Some(text) = std::env::var_os("SOURCE_DATE_EPOCH") else { return Ok(None) };
+    let Some(text) = std::env::var_os(EPOCH) else { return Ok(None) };
     let seconds = text.to_str().and_then(|text| text.parse().ok());
     seconds.map(Some).ok_or_else(|| {
-        Error::input(format!("SOURCE_DATE_EPOCH is `{}`, not a number of seconds", text.display()))
+        Error::input(format!("{EPOCH} is `{}`, not a number of seconds", text.display()))
             .hint("it is seconds since 1970, as `date +%s` prints them")
     })
 }

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use super::support::{Person, Run, partitions, tool};
 
@@ -12,31 +11,37 @@ const CLUSTER: &str = "[cluster]\nname = \"t\"\nprofile = \"quickstart\"\n[base]
     [\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJqRRKt7qZ+7PAkXhbpA1tWiPCsw4oM/WAAYKXuoXMQS t\"]\n\
     [[node]]\nhostname = \"server1\"\n";
 
-/// Makes a base into a cache of its own; gives the image, and its hash as nodeforge says it.
-fn bootstrapped(person: &Person, folder: &Path, zone: &str) -> (PathBuf, String) {
+/// A run that gets a base into a cache of the folder's own.
+fn fetch(person: &Person, folder: &Path, zone: &str) -> Run {
     fs::write(folder.join("cluster.toml"), CLUSTER).expect("written");
-    let run = Run::by(person, ["fetch", "--json"])
+    Run::by(person, ["fetch", "--json"])
         .folder(folder)
         .env("XDG_CACHE_HOME", folder.join("cache"))
-        .env("SOURCE_DATE_EPOCH", "1700000000")
-        .env("TZ", zone);
+        .env("TZ", zone)
+}
+
+/// Gives the image, its hash as nodeforge says it, and whether it was there already.
+fn said(run: Run) -> (PathBuf, String, bool) {
     let said: serde_json::Value =
         serde_json::from_str(&run.succeeds().stdout_text()).expect("JSON");
     let text = |name: &str| said[name].as_str().expect("a text").to_owned();
-    (PathBuf::from(text("path")), text("sha256"))
+    (PathBuf::from(text("path")), text("sha256"), said["cached"] == true)
 }
 
-/// In another time zone, at another moment, and by another user where there is one.
+/// In another time zone, at another moment, and by another user where there is one, who knows of
+/// the first but its lock.
 #[test]
 fn a_bootstrap_gives_the_same_bits_again() {
     let people = Person::all();
     let (first, last) = (&people[0], people.last().expect("somebody"));
     let folders = [first.folder(), last.folder()];
-    let [(image, hash), (other, other_hash)] = thread::scope(|scope| {
-        let other = scope.spawn(|| bootstrapped(last, folders[1].path(), "Asia/Tokyo"));
-        let image = bootstrapped(first, folders[0].path(), "America/Lima");
-        [image, other.join().expect("made")]
-    });
+    let [folder, others] = [folders[0].path(), folders[1].path()];
+    let run = || fetch(first, folder, "America/Lima");
+    let (image, hash, cached) = said(run().env("SOURCE_DATE_EPOCH", "1700000000"));
+    assert!(!cached);
+    assert_eq!(said(run()), (image.clone(), hash.clone(), true));
+    fs::copy(folder.join("nodeforge.lock"), others.join("nodeforge.lock")).expect("copied");
+    let (other, other_hash, _) = said(fetch(last, others, "Asia/Tokyo").args(["--locked"]));
     tool("cmp", [&image, &other]);
     assert_eq!(hash, other_hash);
 
@@ -44,7 +49,7 @@ fn a_bootstrap_gives_the_same_bits_again() {
     let range = |number| parts.iter().find(|it| it.0 == number).expect("a partition").1.clone();
     let root = format!("{}?offset={}", image.display(), range(1).start);
     tool("e2fsck", ["-fn", &root]);
-    let esp = folders[0].path().join("esp");
+    let esp = folder.join("esp");
     let [skip, count] = [range(15).start, range(15).end - range(15).start];
     let copy = format!(
         "dd if='{}' of='{}' bs=1M iflag=skip_bytes,count_bytes skip={skip} count={count}",

@@ -346,6 +346,46 @@ fn nobody_is_overwritten_unasked() {
     assert!(dry.stdout_text().contains("  holds GPT\n    1: 16.00 MiB, nothing `root`\n"));
 }
 
+/// One card out of the reader and another into it, while the question stands.
+#[test]
+fn another_device_by_the_time_of_the_answer_is_refused() {
+    if !with_devices() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let image = image(folder.path());
+    let device = LoopDevice::new(folder.path(), 40 * MIB, &[]);
+    let other = folder.path().join("other");
+    fs::write(&other, noise(50 << 20, 5)).expect("written");
+    let name = device.name();
+    let command = format!(
+        "{} --color never flash {} {name}",
+        env!("CARGO_BIN_EXE_nodeforge"),
+        image.display()
+    );
+    let mut child = Command::new("script")
+        .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("script starts");
+    let (mut answer, mut said) = (child.stdin.take().expect("piped"), Vec::new());
+    let mut screen = child.stdout.take().expect("piped");
+    while !said.ends_with(b"[y/N] ") {
+        let mut byte = [0];
+        screen.read_exact(&mut byte).expect("a question");
+        said.extend(byte);
+    }
+    tool("losetup", ["--detach", &name]);
+    tool("losetup", [name.as_str(), other.to_str().expect("plain")]);
+    answer.write_all(b"y\n").expect("written");
+    screen.read_to_end(&mut said).expect("readable");
+    assert_eq!(child.wait().expect("it ends").code(), Some(1));
+    let said = String::from_utf8_lossy(&said);
+    assert!(said.contains(&format!("error: `{name}` is another device by now")), "{said}");
+    assert!(fs::read(&other).expect("there") == noise(50 << 20, 5));
+}
+
 #[test]
 fn devices_are_listed_with_what_they_hold() {
     if !with_devices() {

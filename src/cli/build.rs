@@ -20,7 +20,7 @@ use crate::digest;
 use crate::disk::{CLUSTER, Delta, Disk, Overlay};
 use crate::emit::{
     Artifact, ArtifactRecord, Emission, FileRecord, InputRecord, Manifest, NodeDisk, NodeRecord,
-    PreparedBase, Staging, outdated, parallel, write_handouts, write_synced,
+    PreparedBase, Staging, outdated, parallel, started, unchanged, write_handouts, write_synced,
 };
 use crate::error::{Context, Error, Result};
 use crate::image::{FsckPolicy, Image};
@@ -39,6 +39,10 @@ pub(super) struct Build {
     /// Where artifacts go, instead of the cluster file's folder
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
+
+    /// Replace machines that were started, with all that is on their disks
+    #[arg(long)]
+    replace: bool,
 
     /// What to make, instead of the cluster file's formats
     #[arg(long, value_name = "FORMAT", num_args = 1.., value_delimiter = ',', value_parser = parse_format)]
@@ -109,6 +113,14 @@ impl Build {
         let handouts = plan::handouts(&cluster, &secrets)?;
 
         let staging = Staging::new(output)?;
+        if !self.replace {
+            let running =
+                formats.iter().filter(|it| matches!(it, Format::Qcow2 | Format::Vmwarevm));
+            let names = running.flat_map(|format| {
+                nodes.iter().map(|node| format!("{}.{}", node.hostname, format.name()))
+            });
+            refuse_started(&cluster.name, names, output)?;
+        }
         let prepared = self.sandbox.obtain(&cluster, &self.source, self.no_cache, ui)?;
 
         let template = stamp_one(&prepared.base, &template_plan, self.fsck)
@@ -169,6 +181,15 @@ impl Build {
             return Err(Error::input(format!("`{name}` stands on a base that has changed since"))
                 .hint(format!("build `{node}` as well, or choose another folder with `-o`")));
         }
+        let unchanged = unchanged(&cluster.name, &artifacts, output);
+        names.retain(|name| !unchanged.contains(*name));
+        if !self.replace {
+            // Handouts are no machines, and those with secrets are in no manifest.
+            let runs = |name: &str| [".qcow2", ".vmwarevm"].iter().any(|it| name.ends_with(it));
+            let shared = artifacts.iter().filter(|it| it.node.is_none() && runs(&it.name));
+            let changed = shared.map(|it| it.name.clone()).filter(|it| !unchanged.contains(it));
+            refuse_started(&cluster.name, changed, output)?;
+        }
         staging.withdraw([Manifest::SUMS])?;
         staging.withdraw(outdated.iter().map(|(name, _)| name.as_str()))?;
         names.extend([Manifest::NAME, Manifest::SUMS]);
@@ -188,6 +209,24 @@ fn parse_format(name: &str) -> Result<Format, String> {
         let known: Vec<_> = Format::ALL.iter().map(|format| format.name()).collect();
         format!("the formats are {}", known.join(", "))
     })
+}
+
+/// Machines are not replaced unasked once they were started.
+fn refuse_started(
+    cluster: &str,
+    names: impl IntoIterator<Item = String>,
+    output: &Path,
+) -> Result<()> {
+    let lost = started(cluster, names, output);
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let (were, disks) = if lost.len() == 1 { ("was", "its disk") } else { ("were", "their disks") };
+    let names: Vec<_> = lost.iter().map(|name| format!("`{name}`")).collect();
+    let names = names.join(", ");
+    Err(Error::input(format!("{names} {were} started since the last build: {disks} would be lost"))
+        .hint("name the nodes that are to be built, or choose another folder with `-o`")
+        .hint("`--replace` throws away what is on them"))
 }
 
 /// What a node's disk differs in after its plan was carried out.
@@ -213,7 +252,7 @@ fn describe(cluster: &Cluster, prepared: &prepare::Obtained) -> Result<String> {
     let image = Image::open(Arc::clone(&prepared.base.disk), 0)?;
     let subject = Subject {
         name: &cluster.name,
-        sha256: &prepared.base.sha256,
+        sha256: &prepared.base.image.about.sha256,
         created: &rfc3339(stamp::clock()?),
         downloads: &prepared.downloads,
     };
@@ -269,14 +308,14 @@ fn manifest(
     inputs.push(InputRecord {
         name: "prepared base".into(),
         origin: format!("cache key {}", prepared.key),
-        sha256: prepared.base.sha256.clone(),
+        sha256: prepared.base.image.about.sha256.clone(),
     });
     let mut manifest = Manifest {
         generator: format!("nodeforge {}", env!("CARGO_PKG_VERSION")),
         cluster: cluster.name.clone(),
         profile: cluster.profile.name.clone(),
         inputs,
-        packages: prepared.packages.clone(),
+        packages: prepared.base.image.about.packages.clone(),
         nodes: stamped
             .iter()
             .map(|it| NodeRecord {
@@ -331,7 +370,8 @@ fn print_table(
         .iter()
         .map(|(stage, elapsed)| format!("{stage} {}", seconds(*elapsed)))
         .collect();
-    let cached = if prepared.was_cached { "prepared base from the cache; " } else { "" };
+    let was_cached = prepared.base.image.was_cached;
+    let cached = if was_cached { "prepared base from the cache; " } else { "" };
     ui.note(&format!("\n{cached}{}", timings.join(", ")));
     ui.note(&format!("artifacts are in {}", output.display()));
     Ok(())

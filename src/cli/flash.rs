@@ -20,6 +20,7 @@ use crate::flash::{self, Contents, Device, OpenTarget, Permitted, Request, Summa
 use crate::image::FsckPolicy;
 use crate::plan;
 use crate::progress::Progress as _;
+use crate::source::CachedImage;
 
 /// Write a node or an image to a card, a stick or a drive
 ///
@@ -83,6 +84,8 @@ struct Image {
     disk: Arc<dyn Disk>,
     /// The file that is read meanwhile.
     path: PathBuf,
+    /// Keeps it in the cache.
+    _in_use: Option<CachedImage>,
 }
 
 /// A device in the list.
@@ -98,8 +101,8 @@ impl Flash {
         let (Some(target), Some(device)) = (&self.target, &self.device) else {
             return self.list();
         };
-        let image = self.find_image(target, ui)?;
-        let permitted = self.check(&image, device)?;
+        let image = self.find_image(target, device, ui)?;
+        let permitted = self.check(Some(&image), device)?;
         match &permitted {
             Permitted::Device(found) => {
                 let question = describe(found, &flash::contents(found));
@@ -120,34 +123,66 @@ impl Flash {
     }
 
     /// The node's artifact that is written fastest, or the node itself.
-    fn find_image(&self, target: &str, ui: &Ui) -> Result<Image> {
+    fn find_image(&self, target: &str, device: &Path, ui: &Ui) -> Result<Image> {
         let endings = ["img", "qcow2", "vmdk", "vmwarevm", "img.zst", "img.xz"];
         let found = artifact::find(target, self.output.as_deref(), &endings);
         let path = match found {
             Ok(path) => path,
-            Err(error) => return stamped(target, &self.sandbox, &self.from, ui)?.ok_or(error),
+            Err(error) => return self.stamp(target, device, ui)?.ok_or(error),
         };
+        if path != Path::new(target) {
+            refuse_outdated(&path, target)?;
+        }
         let file = artifact::disk_of(&path);
         let disk = if disk::probe(&file)?.is_compressed() {
             disk::open_forward(&file)?
         } else {
             edit::open_to_read(&file)?
         };
-        Ok(Image { name: path.display().to_string(), disk, path })
+        Ok(Image { name: path.display().to_string(), disk, path, _in_use: None })
     }
 
-    fn check(&self, image: &Image, device: &Path) -> Result<Permitted> {
+    /// A node of the cluster file here, stamped in memory; `None` when there is no such node.
+    fn stamp(&self, target: &str, device: &Path, ui: &Ui) -> Result<Option<Image>> {
+        let file = Path::new(CLUSTER_FILE);
+        if !file.exists() {
+            return Ok(None);
+        }
+        let cluster = config::load(file)?;
+        let Some(node) = cluster.nodes.iter().find(|it| it.hostname == target) else {
+            return Ok(None);
+        };
+        // Before a base is prepared for a device that is none.
+        self.check(None, device)?;
+        let secrets = Secrets::load_or_create(&cluster)?;
+        secrets.check_expiry(&cluster)?;
+        let changes = plan::node(&cluster, node, &secrets)?;
+        let prepared = self.sandbox.obtain(&cluster, &self.from, false, ui)?;
+        ui.stage("stamping the node");
+        let delta = stamp_one(&prepared.base, &changes, FsckPolicy::Auto)
+            .context(|| format!("stamping `{target}`"))?;
+        let disk = Arc::new(Overlay::with_delta(Arc::clone(&prepared.base.disk), delta));
+        let image = prepared.base.image;
+        Ok(Some(Image {
+            name: target.to_owned(),
+            disk,
+            path: image.path.clone(),
+            _in_use: Some(image),
+        }))
+    }
+
+    /// Whether the device may be written over with an image; with any, when none is given.
+    fn check(&self, image: Option<&Image>, device: &Path) -> Result<Permitted> {
         let output = artifact::folder(self.output.as_deref())?;
-        let mut needed = vec![("the image", image.path.as_path())];
+        let mut needed: Vec<_> =
+            image.map(|it| ("the image", it.path.as_path())).into_iter().collect();
         if output.exists() {
             needed.push(("the output folder", &output));
         }
-        let request = Request {
-            name: device,
-            size: image.disk.size(),
-            sector_size: flash::table_sector_size(&*image.disk)?,
-            needed: &needed,
-        };
+        let sector_size =
+            image.map(|it| flash::table_sector_size(&*it.disk)).transpose()?.flatten();
+        let size = image.map_or(0, |it| it.disk.size());
+        let request = Request { name: device, size, sector_size, needed: &needed };
         flash::check(&request, flash::find(device)?, self.to_file)
     }
 
@@ -179,30 +214,19 @@ impl Flash {
     }
 }
 
-/// A node of the cluster file here, stamped in memory; `None` when there is no such node.
-fn stamped(
-    target: &str,
-    how: &prepare::PrepareArgs,
-    from: &SourceArgs,
-    ui: &Ui,
-) -> Result<Option<Image>> {
-    let file = Path::new(CLUSTER_FILE);
-    if !file.exists() {
-        return Ok(None);
+/// What a build made before the cluster file was changed is not the node that it describes.
+fn refuse_outdated(artifact: &Path, node: &str) -> Result<()> {
+    let changed = |path: &Path| path.metadata().and_then(|it| it.modified()).ok();
+    // Where there is no cluster file, the artifact is all there is.
+    let Some(edited) = changed(Path::new(CLUSTER_FILE)) else { return Ok(()) };
+    // A bundle is as old as its disk.
+    if changed(&artifact::disk_of(artifact)).is_some_and(|built| built >= edited) {
+        return Ok(());
     }
-    let cluster = config::load(file)?;
-    let Some(node) = cluster.nodes.iter().find(|it| it.hostname == target) else {
-        return Ok(None);
-    };
-    let secrets = Secrets::load_or_create(&cluster)?;
-    secrets.check_expiry(&cluster)?;
-    let changes = plan::node(&cluster, node, &secrets)?;
-    let prepared = how.obtain(&cluster, from, false, ui)?;
-    ui.stage("stamping the node");
-    let delta = stamp_one(&prepared.base, &changes, FsckPolicy::Auto)
-        .context(|| format!("stamping `{target}`"))?;
-    let disk = Arc::new(Overlay::with_delta(Arc::clone(&prepared.base.disk), delta));
-    Ok(Some(Image { name: target.to_owned(), disk, path: prepared.base.path }))
+    let path = artifact.display();
+    Err(Error::input(format!("`{path}` is older than `{CLUSTER_FILE}`"))
+        .hint(format!("`nodeforge build {node}` makes it anew"))
+        .hint(format!("`nodeforge flash {path} DEVICE` writes it as it is")))
 }
 
 fn row(listed: &Listed) -> Vec<String> {

@@ -37,10 +37,12 @@ impl Lock {
         let obtained = self.source.obtain(&cluster, &cache, self.update, ui)?;
         self.source.supply(&cluster, &cache, &obtained.path, self.update, ui)?;
         if self.update {
-            let mut lock = LockFile::load(&path)?;
+            let before = LockFile::load(&path)?;
+            let mut lock = before.clone();
             lock.packages_for = None;
+            lock.newest_packages = true;
             lock.packages.clear();
-            lock.save(&path)?;
+            lock.save_changes(&before, &path)?;
         }
         ui.finish();
         let change = if LockFile::load(&path)? == before { "unchanged" } else { "written" };

@@ -1,15 +1,13 @@
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::Args;
 
 use super::cluster::ClusterArgs;
 use super::output::print_json;
-use super::source::{SourceArgs, arch_of};
+use super::source::{SourceArgs, arch_of_base};
 use super::ui::Ui;
 use crate::config::{Arch, Checksum, Cluster};
 use crate::digest;
-use crate::disk::Raw;
 use crate::emit::{InputRecord, PreparedBase};
 use crate::error::{Error, Result};
 use crate::plan::{Action, Change, PackageState};
@@ -50,11 +48,8 @@ pub(super) struct Obtained {
     pub(super) key: String,
     /// The base below it, and what else came from elsewhere.
     pub(super) inputs: Vec<InputRecord>,
-    pub(super) packages: Vec<Package>,
     /// Files that went into it from elsewhere.
     pub(super) downloads: Vec<Download>,
-    /// Whether an earlier run had made it.
-    pub(super) was_cached: bool,
 }
 
 impl Prepare {
@@ -62,16 +57,16 @@ impl Prepare {
         let cluster = self.cluster.load(self.file.clone())?;
         let prepared = self.how.obtain(&cluster, &self.source, self.force, ui)?;
         ui.finish();
-        let path = prepared.base.path.display();
+        let image = &prepared.base.image;
         if self.json {
             return print_json(&serde_json::json!({
                 "key": prepared.key,
-                "path": prepared.base.path,
-                "sha256": prepared.base.sha256,
-                "packages": prepared.packages,
+                "path": image.path,
+                "sha256": image.about.sha256,
+                "packages": image.about.packages,
             }));
         }
-        anstream::println!("{} {path}", prepared.key);
+        anstream::println!("{} {}", prepared.key, image.path.display());
         Ok(())
     }
 }
@@ -109,15 +104,15 @@ impl PrepareArgs {
         }
         let cache = Cache::open()?;
         let base = source.obtain(cluster, &cache, false, progress)?;
+        let arch = arch_of_base(cluster, &base.path)?;
         let supplies = source.supply(cluster, &cache, &base.path, false, progress)?;
-        let arch = arch_of(&base.path)?;
 
         let path = Lock::path(&cluster.directory);
-        let mut lock = Lock::load(&path)?;
+        let before = Lock::load(&path)?;
         let purpose = purpose(&base.sha256, &supplies.changes)?;
-        let is_known = lock.packages_for.as_ref() == Some(&purpose);
         let sandbox = self.sandbox.kind(arch);
-        if source.locked && !is_known && sandbox != Sandbox::None {
+        let pinned = pinned(&before, &purpose);
+        if source.locked && pinned.is_none() && sandbox != Sandbox::None {
             return Err(would_change(&path, "it does not pin the packages of this base"));
         }
         if source.locked && sandbox == Sandbox::None && supplies.changes.iter().any(is_newest) {
@@ -133,20 +128,22 @@ impl PrepareArgs {
             base_sha256: &base.sha256,
             arch,
             sandbox,
-            locked: if is_known { &lock.packages } else { &[] },
-            anew,
+            locked: pinned.unwrap_or_default(),
+            anew: anew || (before.newest_packages && sandbox != Sandbox::None),
             offline: source.offline,
             shell_on_failure: self.shell_on_failure,
         };
         let prepared = request.prepare(&cache, progress)?;
         if sandbox != Sandbox::None {
-            let before = lock.clone();
+            let packages = &prepared.image.about.packages;
+            let mut lock = before.clone();
             lock.packages_for = Some(purpose);
-            lock.packages =
-                prepared.packages.iter().filter(|it| it.sha256.is_some()).cloned().collect();
-            if lock != before {
-                lock.save(&path)?;
+            lock.newest_packages = false;
+            lock.packages = packages.iter().filter(|it| it.sha256.is_some()).cloned().collect();
+            if source.locked && lock != before {
+                return Err(would_change(&path, "it pins other packages than are installed"));
             }
+            lock.save_changes(&before, &path)?;
         }
 
         let downloads = supplies.changes.iter().filter_map(|change| match &change.action {
@@ -156,7 +153,6 @@ impl PrepareArgs {
             _ => None,
         });
         let downloads = downloads.collect();
-        let disk = Arc::new(Raw::open(&prepared.image)?);
         let mut inputs =
             vec![InputRecord { name: "base".into(), origin: base.origin, sha256: base.sha256 }];
         inputs.extend(supplies.all.into_iter().map(|it| InputRecord {
@@ -165,12 +161,10 @@ impl PrepareArgs {
             sha256: it.sha256,
         }));
         Ok(Obtained {
-            base: PreparedBase::new(prepared.image, disk, prepared.sha256, arch),
+            base: PreparedBase::new(prepared.image, arch),
             key: prepared.key,
             inputs,
-            packages: prepared.packages,
             downloads,
-            was_cached: prepared.was_cached,
         })
     }
 
@@ -198,17 +192,19 @@ impl SandboxArgs {
         let cache = Cache::open()?;
         let source = SourceArgs::only_looking();
         let base = source.obtain(cluster, &cache, false, &Silent)?;
+        let arch = arch_of_base(cluster, &base.path)?;
         let supplies = source.supply(cluster, &cache, &base.path, false, &Silent)?;
-        let arch = arch_of(&base.path)?;
+        let lock = Lock::load(&Lock::path(&cluster.directory))?;
+        let sandbox = self.kind(arch);
         let request = Request {
             cluster,
             supplies: &supplies,
             base: &base.path,
             base_sha256: &base.sha256,
             arch,
-            sandbox: self.kind(arch),
-            locked: &[],
-            anew: false,
+            sandbox,
+            locked: pinned(&lock, &purpose(&base.sha256, &supplies.changes)?).unwrap_or_default(),
+            anew: lock.newest_packages && sandbox != Sandbox::None,
             offline: true,
             shell_on_failure: false,
         };
@@ -222,6 +218,11 @@ fn is_newest(change: &Change) -> bool {
         &change.action,
         Action::Package { state: PackageState::Installed | PackageState::Upgraded, .. }
     )
+}
+
+/// The packages of a lock that was written for the same purpose.
+fn pinned<'a>(lock: &'a Lock, purpose: &str) -> Option<&'a [Package]> {
+    (lock.packages_for.as_deref() == Some(purpose)).then_some(&lock.packages)
 }
 
 /// What packages are installed for, in one hash that changes when the same may not do any more.

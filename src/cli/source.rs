@@ -46,7 +46,7 @@ impl SourceArgs {
         update: bool,
         progress: &dyn Progress,
     ) -> Result<Obtained> {
-        if let Base::Path(path) = &cluster.base
+        if let Base::Path { path, .. } = &cluster.base
             && path.exists()
         {
             edit::finish(path)?;
@@ -96,6 +96,19 @@ impl SourceArgs {
     ) -> Source<'a> {
         let options = Options { offline: self.offline, locked: self.locked, update };
         Source { cache, catalogue, directory, options, progress }
+    }
+}
+
+/// What the programs of a cluster's base run on; whoever said so must be right.
+pub(super) fn arch_of_base(cluster: &Cluster, path: &Path) -> Result<Arch> {
+    let arch = arch_of(path)?;
+    match cluster.base.arch() {
+        Some(said) if said != arch => {
+            let (arch, said) = (arch.name(), said.name());
+            Err(Error::input(format!("the base is for {arch}, and [base] says {said}"))
+                .hint(format!("`arch = \"{arch}\"`, or another image")))
+        }
+        _ => Ok(arch),
     }
 }
 

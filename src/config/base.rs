@@ -33,7 +33,8 @@ pub(super) fn read(value: &Value<'_>) -> Option<Base> {
     let base = if let Some(image) = &image {
         image.string().map(|name| Base::Catalogue(name.value.to_owned()))
     } else if let Some(path) = &path {
-        path.string().map(|path| Base::Path(reader.resolve(&path)))
+        let arch = table.get("arch").and_then(|value| read_arch(&value));
+        path.string().map(|path| Base::Path { path: reader.resolve(&path), arch })
     } else if let Some(bootstrap) = &bootstrap {
         bootstrap.table("`bootstrap`").and_then(read_bootstrap).map(Base::Bootstrap)
     } else {
@@ -48,6 +49,7 @@ fn read_url(table: &Table<'_>, url: &Spanned<&str>) -> Option<Base> {
     let sha512 = digest(table, "sha512", 128);
     let signature = table.string("signature");
     let key = table.string("key");
+    let arch = table.get("arch").and_then(|value| read_arch(&value));
     let text = url.value;
     let reader = table.reader;
     let is_https = text.starts_with("https://");
@@ -61,6 +63,13 @@ fn read_url(table: &Table<'_>, url: &Spanned<&str>) -> Option<Base> {
     if !is_https && !pinned {
         let message = format!("`{text}` is not encrypted, and no hash pins what it must be");
         reader.wrong_hint(&url.span, message, "use https://, or add `sha256 = \"…\"`");
+        return None;
+    }
+    let host = text.split_once("://").and_then(|(_, rest)| rest.split('/').next());
+    if host.is_some_and(|host| host.contains('@')) {
+        let hint = "a server without one, or a file on this machine: `path = \"…\"`";
+        let message = "the address has a password in it, which `nodeforge.lock` would show";
+        reader.wrong_hint(&url.span, message, hint);
         return None;
     }
     match (&signature, &key) {
@@ -85,6 +94,7 @@ fn read_url(table: &Table<'_>, url: &Spanned<&str>) -> Option<Base> {
         sha512,
         signature: signature.map(|it| it.value.to_owned()),
         key: key.map(|it| it.value.to_owned()),
+        arch,
     })
 }
 

@@ -33,6 +33,19 @@ pub(super) fn roles(reader: &Reader, profile: &Profile, nodes: &mut [PlacedNode]
     }
 }
 
+/// No node's artifacts take the names of those that all nodes share.
+pub(super) fn artifact_names(reader: &Reader, cluster: Option<&str>, nodes: &[PlacedNode]) {
+    let Some(cluster) = cluster else { return };
+    let taken = ["base", "template"].map(|what| format!("{cluster}-{what}"));
+    for placed in nodes.iter().filter(|it| taken.contains(&it.node.hostname)) {
+        let message = format!(
+            "`{}` is what nodeforge calls the images that nodes share",
+            placed.node.hostname
+        );
+        reader.wrong_hint(&placed.hostname, message, "give the node or the cluster another name");
+    }
+}
+
 fn is_first(role: &Role, hostname: &str) -> bool {
     match &role.first {
         None => false,

@@ -7,7 +7,7 @@ use super::reader::{Reader, Span, Table, Value};
 use super::secrets::sealed::check_recipient;
 use super::{
     Cluster, Format, HostKeys, Inputs, Locale, Output, Places, Profile, Qcow2, Vm, VmNetwork,
-    access, base, check, files, hostname, node, origins, profile, setting, size,
+    access, base, check, files, hostname, node, origins, pools, profile, setting, size,
 };
 use crate::error::{Error, Result, Source};
 
@@ -70,7 +70,9 @@ fn read(root: Table<'_>, path: &Path) -> Option<Cluster> {
     let (settings, setting_places) =
         setting::merge(&profile.settings, settings, reader, &profile.name, &profile_span);
     check::roles(reader, &profile, &mut nodes);
+    check::artifact_names(reader, name.as_deref(), &nodes);
     check::networks(reader, &profile, &nodes, &settings, &profile_span, &setting_places);
+    pools::check(reader, &profile, &nodes, &settings, &profile_span, &setting_places);
     let base = match base {
         Some(base) => base,
         None if profile.base.is_none() => {

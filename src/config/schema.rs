@@ -273,6 +273,7 @@ fn base() -> Value {
             ("sha512", text("What the download must hash to")),
             ("signature", text("A detached OpenPGP signature")),
             ("key", text("The key that made it")),
+            ("arch", arch()),
             ("bootstrap", bootstrap),
         ],
     );

@@ -78,7 +78,12 @@ pub enum Base {
     /// A name in the catalogue.
     Catalogue(String),
     /// An image on this machine.
-    Path(PathBuf),
+    Path {
+        /// Absolute, or relative to where the program runs.
+        path: PathBuf,
+        /// The nodes' processors, where somebody said so.
+        arch: Option<Arch>,
+    },
     /// An image elsewhere.
     Url {
         /// https, or http when a hash is pinned.
@@ -91,6 +96,8 @@ pub enum Base {
         signature: Option<String>,
         /// The key it must be made by.
         key: Option<String>,
+        /// The nodes' processors, where somebody said so.
+        arch: Option<Arch>,
     },
     /// Made from Debian's packages.
     Bootstrap(Bootstrap),
@@ -417,11 +424,11 @@ impl Base {
     pub fn arch(&self) -> Option<Arch> {
         match self {
             Self::Bootstrap(bootstrap) => Some(bootstrap.arch),
-            // Names of the catalogue have it as one of their parts.
+            // Names of the catalogue have it as one of their parts, a release may follow.
             Self::Catalogue(name) => [Arch::Amd64, Arch::Arm64]
                 .into_iter()
-                .find(|arch| name.split('-').any(|part| part == arch.name())),
-            Self::Path(_) | Self::Url { .. } => None,
+                .find(|arch| name.split(['-', '@']).any(|part| part == arch.name())),
+            Self::Path { arch, .. } | Self::Url { arch, .. } => *arch,
         }
     }
 }

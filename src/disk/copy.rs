@@ -2,11 +2,9 @@
 
 use std::io;
 use std::ops::Range;
-use std::path::Path;
 
 use super::clusters::{cluster_buffer, is_zero};
 use super::{CLUSTER, Disk, Raw};
-use crate::error::{Context, Result};
 
 /// Bytes read and written at once.
 const CHUNK: u64 = 16 * CLUSTER;
@@ -27,15 +25,11 @@ pub fn copy_sparse(from: &dyn Disk, to: &dyn Disk) -> io::Result<()> {
     Ok(())
 }
 
-/// Copies the raw image at `from` to one just made that is at least as long. Where the file
+/// Copies a raw image to one just made that is at least as long. Where the file
 /// system can, the two share their blocks until one is written; else the data is copied, and
 /// holes stay holes.
-pub fn copy_file(from: &Path, to: &Raw) -> Result<()> {
-    let source = Raw::open(from)?;
-    if clone_file(&source, to) {
-        return Ok(());
-    }
-    copy_sparse(&source, to).context(|| format!("copying `{}`", from.display()))
+pub fn copy_file(from: &Raw, to: &Raw) -> io::Result<()> {
+    if clone_file(from, to) { Ok(()) } else { copy_sparse(from, to) }
 }
 
 /// Whether the file system made `to` a clone of `from`; if not, `to` is as it was.
@@ -112,7 +106,7 @@ mod tests {
         assert!(one.file().metadata().unwrap().blocks() * 512 <= 19 << 16);
 
         let two = Raw::create(&folder.path().join("two"), memory.size() + 4096).unwrap();
-        copy_file(&folder.path().join("one"), &two).unwrap();
+        copy_file(&one, &two).unwrap();
         bytes.resize(bytes.len() + 4096, 0);
         assert!(contents(&two) == bytes);
         assert!(two.file().metadata().unwrap().blocks() * 512 <= 19 << 16);

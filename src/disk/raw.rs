@@ -16,6 +16,7 @@ use crate::error::{Context, Error, Result};
 const SECTOR: usize = 512;
 
 /// A raw image file or a block device.
+#[derive(Debug)]
 pub struct Raw {
     file: File,
     /// Where it was found; `None` for a file that came without a name.

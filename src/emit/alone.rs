@@ -50,8 +50,8 @@ impl Alone {
     }
 }
 
-/// Writes a disk to `path`, in place of what is there, whole or not at all. Returns how many bytes
-/// it occupies.
+/// Writes a disk to `path`, in place of what is there, whole or not at all, for nobody else to read.
+/// Returns how many bytes it occupies.
 pub fn write_alone(format: Alone, path: &Path, disk: &dyn Disk) -> Result<u64> {
     let context = || format!("writing `{}`", path.display());
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -65,9 +65,6 @@ pub fn write_alone(format: Alone, path: &Path, disk: &dyn Disk) -> Result<u64> {
         .context(context)?;
     write(format, temporary.as_file(), &name, disk).context(context)?;
     temporary.as_file().sync_all().context(context)?;
-    let mut permissions = temporary.as_file().metadata().context(context)?.permissions();
-    std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o644);
-    temporary.as_file().set_permissions(permissions).context(context)?;
     let occupied = temporary.as_file().metadata().context(context)?.blocks() * 512;
     temporary.persist(path).map_err(|error| error.error).context(context)?;
     File::open(folder).and_then(|folder| folder.sync_all()).context(context)?;

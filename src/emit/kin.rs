@@ -29,3 +29,18 @@ pub fn outdated(cluster: &str, made: &[Artifact], output: &Path) -> BTreeSet<(St
     }
     outdated
 }
+
+/// Names of artifacts that nodes share and that the last build made just so: machines that run may
+/// stand on them.
+pub fn unchanged(cluster: &str, made: &[Artifact], output: &Path) -> BTreeSet<String> {
+    let Some(previous) = Manifest::previous(output, cluster) else { return BTreeSet::new() };
+    if !output.join(Manifest::SUMS).is_file() {
+        return BTreeSet::new();
+    }
+    let shared = made.iter().filter(|it| it.node.is_none() && !it.files.is_empty());
+    let is_there = |it: &Artifact| {
+        let is_known = |file| previous.artifacts.contains(file);
+        it.files.iter().all(|file| is_known(file) && output.join(&file.path).is_file())
+    };
+    shared.filter(|it| is_there(it)).map(|it| it.name.clone()).collect()
+}

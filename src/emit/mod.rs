@@ -15,12 +15,13 @@ mod qcow2;
 mod raw;
 mod seekable;
 mod staging;
+mod started;
 mod vmdk;
 mod vmware;
 mod xz;
 
 use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,11 +30,12 @@ use std::time::{Duration, Instant};
 pub use alone::{Alone, write_alone};
 use compressed::{Codec, Target};
 pub use handout::write_handouts;
-pub use kin::outdated;
+pub use kin::{outdated, unchanged};
 pub use manifest::{ArtifactRecord, FileRecord, InputRecord, Manifest, NodeRecord, write_synced};
 pub use pool::parallel;
 pub use prepared::PreparedBase;
 pub use staging::Staging;
+pub use started::started;
 
 use crate::config::{Cluster, Format, Qcow2};
 use crate::digest::sha256_of_file;
@@ -145,7 +147,9 @@ impl Emission<'_> {
             let name = name(node);
             let node = Some(node.hostname.to_owned());
             let mut artifact = Artifact { node, ..Artifact::shared(&name) };
-            artifact.record_files(&staging.path(&name), None)?;
+            let path = staging.path(&name);
+            make_private(&path)?;
+            artifact.record_files(&path, None)?;
             Ok(artifact)
         })?;
         // What they share cannot be told apart: to each its share of the time.
@@ -228,6 +232,9 @@ impl Emission<'_> {
             .map(|()| None)
         };
         let sum = make().context(|| format!("making `{name}`"))?;
+        if !matches!(task, Task::Qcow2Base) {
+            make_private(&path).context(|| format!("making `{name}`"))?;
+        }
 
         let node = node.map(|node| node.hostname.to_owned());
         let mut artifact = Artifact { node, ..Artifact::shared(&name) };
@@ -244,6 +251,18 @@ fn codec(format: Format) -> Option<Codec> {
         Format::RawZst => Some(Codec::Zstd),
         _ => None,
     }
+}
+
+/// Nobody else may read a node's keys and tokens out of its image.
+fn make_private(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        for entry in fs::read_dir(path)? {
+            make_private(&entry?.path())?;
+        }
+    }
+    let mode = fs::metadata(path)?.permissions().mode();
+    fs::set_permissions(path, PermissionsExt::from_mode(mode & 0o700))?;
+    Ok(())
 }
 
 impl Artifact {

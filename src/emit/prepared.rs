@@ -2,22 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use super::compressed::Shelf;
 use crate::config::Arch;
 use crate::disk::{CLUSTER, Delta, Disk, Occupied, Overlay};
 use crate::error::Result;
+use crate::source::CachedImage;
 
 /// The prepared base, as artifacts are made from it.
 pub struct PreparedBase {
     /// A raw image.
-    pub path: PathBuf,
-    /// The same, open.
+    pub image: CachedImage,
+    /// Its bytes.
     pub disk: Arc<dyn Disk>,
-    /// SHA-256 of its bytes, 64 hexadecimal digits.
-    pub sha256: String,
     /// What its programs run on.
     pub arch: Arch,
     /// Its clusters that hold anything but zeros, once they were looked for.
@@ -29,12 +27,11 @@ pub struct PreparedBase {
 }
 
 impl PreparedBase {
-    /// A raw image at `path`, open as `disk`; `sha256` in hexadecimal digits.
-    pub fn new(path: PathBuf, disk: Arc<dyn Disk>, sha256: String, arch: Arch) -> Self {
+    /// An image whose programs run on `arch`.
+    pub fn new(image: CachedImage, arch: Arch) -> Self {
         Self {
-            path,
-            disk,
-            sha256,
+            disk: image.disk.clone(),
+            image,
             arch,
             occupied: Mutex::default(),
             sums: Mutex::default(),

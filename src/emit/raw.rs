@@ -6,7 +6,7 @@ use std::thread;
 use super::PreparedBase;
 use crate::digest::sha256_of_disk;
 use crate::disk::{self, CLUSTER, Delta, Disk, Raw};
-use crate::error::Result;
+use crate::error::{Context as _, Result};
 
 /// Returns the SHA-256 of what is written, in hexadecimal digits. Hashing takes longer than all else:
 /// it goes on meanwhile, and on the base, whose bytes are in memory when many nodes are made of it.
@@ -21,7 +21,8 @@ pub(super) fn write(path: &Path, prepared: &PreparedBase, delta: &Delta) -> Resu
 fn copy(path: &Path, prepared: &PreparedBase, delta: &Delta) -> Result<()> {
     let size = prepared.disk.size();
     let image = Raw::create(path, size)?;
-    disk::copy_file(&prepared.path, &image)?;
+    disk::copy_file(&prepared.image.disk, &image)
+        .context(|| format!("copying `{}`", prepared.image.path.display()))?;
     for (index, cluster) in delta {
         let start = index * CLUSTER;
         let inside = usize::try_from(CLUSTER.min(size - start)).expect("at most a cluster");

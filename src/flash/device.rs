@@ -101,6 +101,12 @@ impl fmt::Display for Purpose {
 }
 
 impl Device {
+    /// Whether both are the same, as far as can be told.
+    pub fn is(&self, other: &Self) -> bool {
+        let identity = |it: &Self| (it.name(), it.serial.clone(), it.size, it.sector_size);
+        identity(self) == identity(other)
+    }
+
     /// Maker and model in one: `SanDisk Ultra`. Empty when it tells neither.
     pub fn name(&self) -> String {
         let words = [self.vendor.as_deref(), self.model.as_deref()];

@@ -3,10 +3,10 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::{Device, Target};
+use super::{Device, Node, Target};
 use crate::error::{Context, Error, Result};
 use crate::tool::Tool;
 
@@ -36,7 +36,6 @@ impl OpenTarget {
         #[cfg(target_os = "linux")]
         {
             use rustix::fs::OFlags;
-            use std::os::unix::fs::OpenOptionsExt as _;
             let flags = OFlags::EXCL | OFlags::DIRECT;
             options.custom_flags(flags.bits().cast_signed());
         }
@@ -53,6 +52,11 @@ impl OpenTarget {
                 _ => error,
             }
         })?;
+        // Cards are changed while people think about a question.
+        if !matches!(super::find(&device.path)?, Node::Whole(now) if now.is(device)) {
+            let message = format!("`{}` is another device by now", device.path.display());
+            return Err(Error::failure(message).hint("nothing was written; try again"));
+        }
         let (size, sector_size) = (device.size, device.sector_size);
         Ok(Self { file, path: device.path.clone(), size, sector_size, kind: Kind::Device })
     }
@@ -61,8 +65,10 @@ impl OpenTarget {
     pub fn file(path: &Path, size: u64) -> Result<Self> {
         let open = || {
             // Emptied by hand once it is known to be a regular file.
-            let file =
-                File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+            // A new one is for nobody else to read: a node's image holds its keys.
+            let mut options = File::options();
+            options.read(true).write(true).create(true).truncate(false).mode(0o600);
+            let file = options.open(path)?;
             file.set_len(0)?;
             file.set_len(size)?;
             io::Result::Ok(file)

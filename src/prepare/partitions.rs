@@ -48,7 +48,8 @@ pub(super) fn lay_out(
     size: Option<u64>,
     sandbox: Sandbox,
 ) -> Result<Parts> {
-    let from: Arc<dyn Disk> = Arc::new(Raw::open(base)?);
+    let raw = Arc::new(Raw::open(base)?);
+    let from: Arc<dyn Disk> = raw.clone();
     let opened =
         Image::open(Arc::clone(&from), 0).context(|| format!("opening `{}`", base.display()))?;
     let root = opened.root();
@@ -63,7 +64,7 @@ pub(super) fn lay_out(
     }
     let to = Raw::create(image, size)?;
     if sandbox != Sandbox::Userns {
-        disk::copy_file(base, &to)?;
+        disk::copy_file(&raw, &to).context(|| format!("copying `{}`", base.display()))?;
     }
     let to: Arc<dyn Disk> = Arc::new(to);
     if sandbox == Sandbox::Userns {

@@ -9,7 +9,7 @@ use crate::config::{Arch, Cluster};
 use crate::error::{Error, Result};
 use crate::plan::{Action, Change};
 use crate::progress::Progress;
-use crate::source::{About, Cache, Made, Package, Supplies};
+use crate::source::{About, Cache, CachedImage, Made, Package, Supplies};
 
 /// Where prepared bases are in the cache.
 const KIND: &str = "prepared";
@@ -44,15 +44,9 @@ pub struct Request<'a> {
 #[derive(Clone, Debug)]
 pub struct Prepared {
     /// A raw image in the cache.
-    pub image: PathBuf,
+    pub image: CachedImage,
     /// The hash of everything that went in: 64 hexadecimal digits.
     pub key: String,
-    /// SHA-256 of the image: 64 hexadecimal digits.
-    pub sha256: String,
-    /// What is installed in it, sorted.
-    pub packages: Vec<Package>,
-    /// Whether it was in the cache already.
-    pub was_cached: bool,
 }
 
 /// What preparing would do.
@@ -72,14 +66,8 @@ impl Request<'_> {
         refuse_secrets(&self.supplies.changes)?;
         let inputs = self.inputs()?;
         let key = inputs.key()?;
-        let cached = cache.find(KIND, &key).map(|it| it.about);
-        // Everything else is in the key; what repositories had that day is not.
-        let is_as_locked = |about: &About| {
-            self.sandbox == Sandbox::None
-                || self.locked.iter().all(|it| about.packages.contains(it))
-        };
-        let was_cached = !self.anew && cached.as_ref().is_some_and(is_as_locked);
-        let image = cache.image(KIND, &key, !was_cached, progress, |folder, disk| {
+        let fits = |about: &About| self.fits(about);
+        let image = cache.image(KIND, &key, fits, progress, |folder, disk| {
             progress.stage("growing the disk");
             let size = new_size(&self.supplies.changes);
             let parts = partitions::lay_out(self.base, disk, size, self.sandbox)?;
@@ -95,21 +83,19 @@ impl Request<'_> {
             });
             Ok(Made { from, sha256: None, packages })
         })?;
-        Ok(Prepared {
-            image: image.path,
-            key,
-            sha256: image.about.sha256,
-            packages: image.about.packages,
-            was_cached,
-        })
+        Ok(Prepared { image, key })
     }
 
     /// What [`Self::prepare`] would do, and why.
     pub fn outlook(&self, cache: &Cache) -> Result<Outlook> {
         let inputs = self.inputs()?;
         let key = inputs.key()?;
-        if cache.find(KIND, &key).is_some() {
-            return Ok(Outlook::Cached(key));
+        if let Some(image) = cache.find(KIND, &key) {
+            return Ok(if self.fits(&image.about) {
+                Outlook::Cached(key)
+            } else {
+                Outlook::Changed(vec!["nodeforge.lock asks for other packages".into()])
+            });
         }
         let of_this = |from: &serde_json::Value| -> Option<Inputs> {
             (from.get("cluster")?.as_str()? == self.cluster.name)
@@ -122,6 +108,13 @@ impl Request<'_> {
             .filter(|image| image.kind == KIND)
             .find_map(|image| of_this(&image.about?.from));
         Ok(last.map_or(Outlook::New, |old| Outlook::Changed(inputs.changes_since(&old))))
+    }
+
+    /// Whether what was prepared under the same key is what is asked for. Everything else is in
+    /// the key; what repositories had that day is not.
+    fn fits(&self, about: &About) -> bool {
+        let is_as_locked = || self.locked.iter().all(|it| about.packages.contains(it));
+        !self.anew && (self.sandbox == Sandbox::None || is_as_locked())
     }
 
     fn inputs(&self) -> Result<Inputs> {
@@ -176,6 +169,7 @@ impl Request<'_> {
             own_users: self.sandbox == Sandbox::Userns,
             emulator,
             has_terminal: self.shell_on_failure,
+            epoch: None,
         };
         sandbox::run(&order, progress)
     }

@@ -7,10 +7,12 @@ use std::process::Command;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::about::Package;
-use super::cache::{Cache, CachedImage, Made};
+use super::about::{About, Package};
+use super::cache::{Cache, CachedImage, Made, lock};
 use super::layout::{Layout, SECTOR};
+use super::obtain::{BASES, EPOCH};
 use super::{loader, raspberry_pi};
 use crate::clock;
 use crate::config::{Arch, Bootstrap, Layout as DiskLayout};
@@ -69,9 +71,13 @@ const FSCK_HOOK: &str = r#"mkdir -p "$1/etc/initramfs-tools/conf.d" &&
     echo FSTYPE=ext4 >"$1/etc/initramfs-tools/conf.d/root""#;
 
 /// The base, from the cache or made now; with `anew` in any case, from the packages of today.
+///
+/// It is made as of `SOURCE_DATE_EPOCH`, else as of `epoch` (seconds since 1970), else as of now.
+/// When neither says, any that is in the cache will do.
 pub fn bootstrap(
     base: &Bootstrap,
     cache: &Cache,
+    epoch: Option<i64>,
     anew: bool,
     offline: bool,
     progress: &dyn Progress,
@@ -79,7 +85,7 @@ pub fn bootstrap(
     if base.layout == DiskLayout::RaspberryPi && base.arch != Arch::Arm64 {
         return Err(Error::input("a Raspberry Pi is arm64, not amd64"));
     }
-    let mut from = serde_json::json!({
+    let recipe = serde_json::json!({
         "recipe": RECIPE,
         "suite": base.suite,
         "arch": base.arch.name(),
@@ -89,12 +95,22 @@ pub fn bootstrap(
         },
         "mirror": base.mirror,
     });
-    if let Some(clock) = clock::fixed()? {
-        from["source_date_epoch"] = clock.into();
-    }
-    let key = hex(&sha256(from.to_string().as_bytes()));
+    let hash = |it: &Value| hex(&sha256(it.to_string().as_bytes()));
+    let cached = || if anew { None } else { newest(cache, &recipe) };
+    let mut _turn = None;
+    let epoch = if let Some(epoch) = clock::fixed()?.or(epoch).or_else(cached) {
+        epoch
+    } else {
+        // Who has to wait takes what the other made.
+        _turn = Some(lock(&cache.folder(BASES)?, &hash(&recipe), progress)?);
+        cached().map_or_else(clock::now, Ok)?
+    };
+    let mut from = recipe.clone();
+    from[EPOCH] = epoch.into();
+    let key = hash(&from);
     let log = cache.folder("logs")?.join(format!("bootstrap-{}.log", &key[..12]));
-    cache.image("bases", &key, anew, progress, |folder, disk| {
+    let fits = |_: &About| !anew;
+    cache.image(BASES, &key, fits, progress, |folder, disk| {
         if offline {
             return Err(Error::failure("the cache does not have the base made from packages")
                 .hint("without `--offline` it is made"));
@@ -130,6 +146,7 @@ pub fn bootstrap(
             own_users: emulator.is_some(),
             emulator,
             has_terminal: false,
+            epoch: Some(epoch),
         };
         let packages: Vec<Package> = sandbox::run(&order, progress)?;
         progress.stage("installing the boot loader");
@@ -137,12 +154,22 @@ pub fn bootstrap(
             DiskLayout::Uefi => {
                 let loader = fs::read(&loader_image).context(|| "reading GRUB's image")?;
                 fs::remove_file(&loader_image)?;
-                make_esp(&layout, disk, &loader)?;
+                make_esp(&layout, disk, &loader, epoch)?;
             }
-            DiskLayout::RaspberryPi => make_bootfs(&layout, disk)?,
+            DiskLayout::RaspberryPi => make_bootfs(&layout, disk, epoch)?,
         }
         Ok(Made { from, sha256: None, packages })
     })
+}
+
+/// As of when the newest base that the cache has of a recipe was made.
+fn newest(cache: &Cache, recipe: &Value) -> Option<i64> {
+    let epoch_of = |key: &String| {
+        let mut from = cache.peek(BASES, key)?.from;
+        let epoch = from.as_object_mut()?.remove(EPOCH)?.as_i64();
+        epoch.filter(|_| from == *recipe)
+    };
+    cache.keys(BASES).iter().filter_map(epoch_of).max()
 }
 
 fn packages(layout: &Layout) -> Vec<String> {
@@ -241,8 +268,8 @@ fn changes(layout: &Layout) -> Vec<Change> {
 }
 
 /// Makes the EFI system partition and fills it.
-fn make_esp(layout: &Layout, disk: &Path, loader_image: &[u8]) -> Result<()> {
-    let mut tree = make_fat(layout, disk, &["-F", "16"])?;
+fn make_esp(layout: &Layout, disk: &Path, loader_image: &[u8], epoch: i64) -> Result<()> {
+    let mut tree = make_fat(layout, disk, &["-F", "16"], epoch)?;
     let attributes = Attributes { mode: 0o755, uid: 0, gid: 0 };
     for folder in ["/EFI", "/EFI/BOOT", "/EFI/debian"] {
         tree.create_dir(Path::new(folder), attributes)?;
@@ -254,18 +281,19 @@ fn make_esp(layout: &Layout, disk: &Path, loader_image: &[u8]) -> Result<()> {
 }
 
 /// Makes the partition that the Pi's firmware reads and fills it.
-fn make_bootfs(layout: &Layout, disk: &Path) -> Result<()> {
+fn make_bootfs(layout: &Layout, disk: &Path, epoch: i64) -> Result<()> {
     // Clusters of one sector, as the publisher has them since 2026-04.
-    let mut tree = make_fat(layout, disk, &["-F", "32", "-s", "1", "-n", "bootfs"])?;
+    let mut tree = make_fat(layout, disk, &["-F", "32", "-s", "1", "-n", "bootfs"], epoch)?;
     tree.write(Path::new("/cmdline.txt"), raspberry_pi::command_line(layout).as_bytes(), None)?;
     tree.write(Path::new("/config.txt"), raspberry_pi::CONFIG.as_bytes(), None)?;
     tree.flush()
 }
 
 /// Makes the FAT of the partition that firmware reads.
-fn make_fat(layout: &Layout, disk: &Path, options: &[&str]) -> Result<Namespace> {
+fn make_fat(layout: &Layout, disk: &Path, options: &[&str], epoch: i64) -> Result<Namespace> {
     let part = layout.firmware();
     Tool::new("mkfs.vfat", "dosfstools")
+        .env(clock::EPOCH, epoch.to_string())
         .args(options)
         .args(["--invariant", "-i", &format!("{:08x}", layout.firmware_volume)])
         .arg(format!("--offset={}", part.start))
@@ -275,7 +303,7 @@ fn make_fat(layout: &Layout, disk: &Path, options: &[&str]) -> Result<Namespace>
         .context(|| "making the firmware's file system")?;
     let image = Arc::new(Raw::open_writable(disk)?);
     let range = part.start * SECTOR..(part.start + part.sectors) * SECTOR;
-    let fat = Fat::open(Arc::new(Slice::new(image, range)?), clock::now()?)?;
+    let fat = Fat::open(Arc::new(Slice::new(image, range)?), epoch)?;
     Ok(Namespace::new(Box::new(fat)))
 }
 

@@ -6,6 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -37,8 +38,12 @@ pub struct Cache {
 pub struct CachedImage {
     /// A raw image, sparse.
     pub path: PathBuf,
+    /// The same, open: another may come to be under its path.
+    pub disk: Arc<Raw>,
     /// What is known of it.
     pub about: About,
+    /// Whether it was there already.
+    pub was_cached: bool,
     /// Its folder, locked for everybody who uses it.
     _in_use: Arc<FileLock>,
 }
@@ -87,14 +92,25 @@ impl Cache {
     /// The image under a key, when it is there and whole.
     pub fn find(&self, kind: &str, key: &str) -> Option<CachedImage> {
         let folder = self.root.join(kind).join(key);
-        let in_use = FileLock::try_shared(File::open(&folder).ok()?).ok()??;
-        let about = About::load(&folder.join(ABOUT)).ok()?;
         let path = folder.join(DISK);
+        let (in_use, about, disk) = loop {
+            let opened = File::open(&folder).ok()?;
+            let metadata = opened.metadata().ok()?;
+            let in_use = FileLock::try_shared(opened).ok()??;
+            let about = About::load(&folder.join(ABOUT)).ok()?;
+            let disk = Raw::open(&path).ok()?;
+            // Until it was locked, another could take its place.
+            let now = fs::metadata(&folder).ok()?;
+            if (now.dev(), now.ino()) == (metadata.dev(), metadata.ino()) {
+                break (in_use, about, disk);
+            }
+        };
         if !is_untouched(&path, &about) && !is_sound(&path, &about) {
             return None;
         }
         touch(&folder.join(ABOUT));
-        Some(CachedImage { path, about, _in_use: Arc::new(in_use) })
+        let (disk, in_use) = (Arc::new(disk), Arc::new(in_use));
+        Some(CachedImage { path, disk, about, was_cached: true, _in_use: in_use })
     }
 
     /// The keys of all images of a kind.
@@ -116,29 +132,31 @@ impl Cache {
         is_ours.then(|| About::load(&image.with_file_name(ABOUT)).ok()).flatten()
     }
 
-    /// The image under a key; `make` is called when it is not there, or `anew` in any case, with a
-    /// temporary folder and the path in it where the image has to be. Of several processes that
-    /// want the same image, one makes it and the others wait.
+    /// The image under a key; `make` is called when none is there that `fits`, with a temporary
+    /// folder and the path in it where the image has to be. Of several processes that want the same
+    /// image, one makes it and the others wait. Whoever uses what was there goes on with it.
     pub(crate) fn image(
         &self,
         kind: &str,
         key: &str,
-        anew: bool,
+        fits: impl Fn(&About) -> bool,
         progress: &dyn Progress,
         make: impl FnOnce(&Path, &Path) -> Result<Made>,
     ) -> Result<CachedImage> {
-        let find = || self.find(kind, key).filter(|_| !anew);
-        if let Some(image) = find() {
+        let find = || self.find(kind, key);
+        if let Some(image) = find().filter(|it| fits(&it.about)) {
             return Ok(image);
         }
         let parent = self.folder(kind)?;
         let _lock = lock(&parent, key, progress)?;
-        if let Some(image) = find() {
+        let found = find();
+        let is_damaged = found.is_none();
+        if let Some(image) = found.filter(|it| fits(&it.about)) {
             return Ok(image);
         }
         sweep(&parent, key, progress)?;
         let place = parent.join(key);
-        if !anew && place.exists() {
+        if is_damaged && place.exists() {
             progress.warn(&format!("`{}` is damaged: it is made anew", place.display()));
         }
         let temporary = Temporary::create(&parent, key)?;
@@ -150,7 +168,7 @@ impl Cache {
             drop(remove(&temporary.path, progress));
             return Err(error);
         }
-        let image = self.find(kind, key);
+        let image = find().map(|image| CachedImage { was_cached: false, ..image });
         self.keep_to_limit(progress)?;
         image.ok_or_else(|| Error::failure("the image just made is not in the cache"))
     }
@@ -231,20 +249,23 @@ impl Temporary {
         create().context(|| format!("making a temporary folder in `{}`", parent.display()))
     }
 
-    /// Gives the folder its name; what had it before is gone then.
+    /// Gives the folder its name; what had it before is gone then, or swept when nobody uses it any
+    /// more.
     fn publish(&self, parent: &Path, key: &str, progress: &dyn Progress) -> Result<()> {
         let place = parent.join(key);
-        let old = parent.join(format!(".{key}.old"));
         let publish = || {
+            let old = format!(".{key}.old.");
+            let old = tempfile::Builder::new().prefix(&old).tempdir_in(parent)?.keep();
             match fs::rename(&place, &old) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
             fs::rename(&self.path, &place)?;
-            File::open(parent)?.sync_all()
+            File::open(parent)?.sync_all()?;
+            Ok(old)
         };
-        publish().context(|| format!("moving the image to `{}`", place.display()))?;
-        remove(&old, progress)
+        let old = publish().context(|| format!("moving the image to `{}`", place.display()))?;
+        if is_free(&old) { remove(&old, progress) } else { Ok(()) }
     }
 
     /// Describes the image, and makes all of it durable.
@@ -288,13 +309,13 @@ pub(super) fn is_sound(path: &Path, about: &About) -> bool {
 }
 
 /// Notes a use, for whoever prunes. A cache that cannot be written is no obstacle.
-fn touch(file: &Path) {
+pub(super) fn touch(file: &Path) {
     let now = std::time::SystemTime::now();
     drop(File::options().append(true).open(file).and_then(|it| it.set_modified(now)));
 }
 
 /// Takes a key's lock, waiting for another nodeforge that holds it.
-fn lock(parent: &Path, key: &str, progress: &dyn Progress) -> Result<FileLock> {
+pub(super) fn lock(parent: &Path, key: &str, progress: &dyn Progress) -> Result<FileLock> {
     let mut has_said = false;
     loop {
         if let Some(lock) = try_lock(parent, key)? {
@@ -385,8 +406,9 @@ mod tests {
     fn an_image_is_made_once() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::at(folder.path().into()).unwrap();
-        let made = cache.image("bases", "k", false, &Silent, |_, disk| make(disk)).unwrap();
-        let found = cache.image("bases", "k", false, &Silent, |_, _| panic!("made twice")).unwrap();
+        let made = cache.image("bases", "k", |_| true, &Silent, |_, disk| make(disk)).unwrap();
+        let found =
+            cache.image("bases", "k", |_| true, &Silent, |_, _| panic!("made twice")).unwrap();
         assert_eq!(found.about, made.about);
         assert_eq!(names(&folder.path().join("bases")), [".k.lock", "k"]);
         assert_eq!(names(made.path.parent().unwrap()), ["about.json", "disk.img"]);
@@ -400,11 +422,17 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
-                    let image = cache.image("bases", "k", false, &Silent, |_, disk| {
-                        count.fetch_add(1, Ordering::SeqCst);
-                        std::thread::sleep(std::time::Duration::from_millis(200));
-                        make(disk)
-                    });
+                    let image = cache.image(
+                        "bases",
+                        "k",
+                        |_| true,
+                        &Silent,
+                        |_, disk| {
+                            count.fetch_add(1, Ordering::SeqCst);
+                            std::thread::sleep(std::time::Duration::from_millis(200));
+                            make(disk)
+                        },
+                    );
                     assert_eq!(image.unwrap().about.size, 1 << 20);
                 });
             }
@@ -416,10 +444,16 @@ mod tests {
     fn a_failure_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::at(folder.path().into()).unwrap();
-        let failed = cache.image("bases", "k", false, &Silent, |_, disk| {
-            make(disk)?;
-            Err(Error::failure("no luck"))
-        });
+        let failed = cache.image(
+            "bases",
+            "k",
+            |_| true,
+            &Silent,
+            |_, disk| {
+                make(disk)?;
+                Err(Error::failure("no luck"))
+            },
+        );
         assert_eq!(failed.unwrap_err().to_string(), "no luck");
         assert_eq!(names(&folder.path().join("bases")), [".k.lock"]);
     }
@@ -434,7 +468,7 @@ mod tests {
             File::create(parent.join(format!(".{key}.lock"))).unwrap();
         }
         let _alive = FileLock::shared(File::open(parent.join(".alive.x")).unwrap()).unwrap();
-        cache.image("bases", "k", false, &Silent, |_, disk| make(disk)).unwrap();
+        cache.image("bases", "k", |_| true, &Silent, |_, disk| make(disk)).unwrap();
         assert_eq!(names(&parent), [".alive.lock", ".alive.x", ".dead.lock", ".k.lock", "k"]);
     }
 
@@ -442,9 +476,9 @@ mod tests {
     fn half_an_image_is_made_anew() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::at(folder.path().into()).unwrap();
-        let image = cache.image("bases", "k", false, &Silent, |_, disk| make(disk)).unwrap();
+        let image = cache.image("bases", "k", |_| true, &Silent, |_, disk| make(disk)).unwrap();
         fs::write(&image.path, "torn").unwrap();
-        let image = cache.image("bases", "k", false, &Silent, |_, disk| make(disk)).unwrap();
+        let image = cache.image("bases", "k", |_| true, &Silent, |_, disk| make(disk)).unwrap();
         assert_eq!(fs::metadata(image.path).unwrap().len(), 1 << 20);
     }
 }

@@ -263,7 +263,8 @@ mod tests {
     fn cache(folder: &Path) -> Cache {
         let cache = Cache::at(folder.into()).unwrap();
         for (age, key) in ["old", "middle", "new"].into_iter().enumerate() {
-            let image = cache.image("bases", key, false, &Silent, |_, disk| {
+            let fits = |_: &About| true;
+            let image = cache.image("bases", key, fits, &Silent, |_, disk| {
                 Raw::create(disk, 1 << 20)?.write_at(&vec![1; 1 << 20], 0)?;
                 Ok(Made { from: serde_json::json!({}), sha256: None, packages: Vec::new() })
             });

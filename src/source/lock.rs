@@ -23,6 +23,10 @@ pub struct Lock {
     /// What the packages below were installed for: a hash of base, repositories and wishes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub packages_for: Option<String>,
+    /// Whether `lock --update` gave up the packages below: the next that are installed are the
+    /// newest, even where the cache has the base prepared.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub newest_packages: bool,
     /// The base.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<LockedBase>,
@@ -64,6 +68,9 @@ pub struct LockedBase {
     pub raw_size: u64,
     /// SHA-256 of the raw image.
     pub raw_sha256: String,
+    /// As of when it was made from packages, in seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub source_date_epoch: Option<i64>,
     /// Fingerprint of the key that signed it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub signer: Option<String>,
@@ -104,6 +111,7 @@ impl Default for Lock {
             keys: Vec::new(),
             artifacts: Vec::new(),
             packages_for: None,
+            newest_packages: false,
             packages: Vec::new(),
             rest: toml::Table::new(),
         }
@@ -158,8 +166,30 @@ impl Lock {
         Ok(())
     }
 
+    /// Writes what was found out since it was read as `before`: nothing else, and nothing that
+    /// another nodeforge found out or gave up meanwhile.
+    pub fn save_changes(&self, before: &Self, path: &Path) -> Result<()> {
+        let now = Self::load(path)?;
+        let packages =
+            |it: &Self| (it.packages_for.clone(), it.newest_packages, it.packages.clone());
+        let mut new = now.clone();
+        if now.base == before.base {
+            new.base.clone_from(&self.base);
+        }
+        if now.keys == before.keys {
+            new.keys.clone_from(&self.keys);
+        }
+        if now.artifacts == before.artifacts {
+            new.artifacts.clone_from(&self.artifacts);
+        }
+        if packages(&now) == packages(before) {
+            (new.packages_for, new.newest_packages, new.packages) = packages(self);
+        }
+        if new == now { Ok(()) } else { new.save(path) }
+    }
+
     /// Writes it, whole or not at all.
-    pub fn save(&self, path: &Path) -> Result<()> {
+    fn save(&self, path: &Path) -> Result<()> {
         let text = toml::to_string(self).map_err(|error| Error::failure(error.to_string()))?;
         let save = || {
             let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
@@ -197,6 +227,7 @@ mod tests {
             sha512: None,
             raw_size: 512,
             raw_sha256: "a".repeat(64),
+            source_date_epoch: None,
             signer: None,
             verified: "nothing".into(),
         });

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::about::About;
 use super::cache::{Cache, CachedImage, Made};
 use super::catalogue::Catalogue;
 use super::checksums::Hashes;
@@ -19,6 +20,8 @@ use crate::progress::Progress;
 
 /// Where bases are in the cache.
 pub(super) const BASES: &str = "bases";
+/// What the cache knows of a base made from packages: as of when, in seconds since 1970.
+pub(super) const EPOCH: &str = "source_date_epoch";
 /// Where what is not whole yet is in the cache.
 pub(super) const PARTS: &str = "downloads";
 
@@ -86,9 +89,9 @@ impl Source<'_> {
     /// missing, or when the cluster file asks for another base than it did.
     pub fn obtain_locked(&self, base: &Base) -> Result<Obtained> {
         let path = Lock::path(self.directory);
-        let mut lock = Lock::load(&path)?;
+        let before = Lock::load(&path)?;
         let request = request(base, self.directory);
-        let known = lock.base.as_ref().filter(|it| it.request == request);
+        let known = before.base.as_ref().filter(|it| it.request == request);
         if self.options.locked && known.is_none() {
             return Err(would_change(&path, "it does not pin the base"));
         }
@@ -105,8 +108,9 @@ impl Source<'_> {
         if known.is_some() && !self.options.update {
             self.progress.warn("the base is another one than before: the lock file follows");
         }
+        let mut lock = before.clone();
         lock.base = Some(obtained.locked.clone());
-        lock.save(&path)?;
+        lock.save_changes(&before, &path)?;
         Ok(obtained)
     }
 
@@ -114,12 +118,14 @@ impl Source<'_> {
     pub fn obtain(&self, base: &Base, known: Option<&LockedBase>) -> Result<Obtained> {
         match base {
             Base::Catalogue(_) | Base::Url { .. } => self.remote(base, known),
-            Base::Path(path) => self.local(base, path),
+            Base::Path { path, .. } => self.local(base, path),
             #[cfg(target_os = "linux")]
             Base::Bootstrap(bootstrap) => {
                 let offline = self.options.offline;
                 let anew = self.options.update && !offline;
-                let image = super::bootstrap(bootstrap, self.cache, anew, offline, self.progress)?;
+                let epoch = known.and_then(|it| it.source_date_epoch);
+                let image =
+                    super::bootstrap(bootstrap, self.cache, epoch, anew, offline, self.progress)?;
                 let origin = format!(
                     "Debian {} {}, bootstrapped from packages",
                     bootstrap.suite,
@@ -151,7 +157,7 @@ impl Source<'_> {
         if (!pinned.is_empty() || self.options.offline)
             && let Some((image, provenance)) = self.find(is_alike)
         {
-            return Ok(fetched(request, image, &provenance, true));
+            return Ok(fetched(request, image, &provenance));
         }
         if self.options.offline {
             return Err(Error::failure(format!("the cache does not have `{}`", what(base)))
@@ -167,16 +173,16 @@ impl Source<'_> {
         };
         let remote = ask(&inquiry, base, known)?;
         if let Some((image, provenance)) = self.find(|it| it.is(&remote.hashes)) {
-            return Ok(fetched(request, image, &provenance, true));
+            return Ok(fetched(request, image, &provenance));
         }
         self.fetch(&client, &remote, request)
     }
 
     fn fetch(&self, client: &Client, remote: &Remote, request: String) -> Result<Obtained> {
         let parts = self.cache.folder(PARTS)?;
-        let mut was_cached = true;
-        let image = self.cache.image(BASES, &remote.key, false, self.progress, |_, disk| {
-            was_cached = false;
+        // Nobody but the user may have vouched for the same bytes.
+        let fits = |about: &About| read_provenance(&about.from).is_some();
+        let image = self.cache.image(BASES, &remote.key, fits, self.progress, |_, disk| {
             let name = remote.url.rsplit('/').next().unwrap_or(&remote.url);
             self.progress.stage(&format!("downloading {name}"));
             let wanted = Wanted {
@@ -203,7 +209,7 @@ impl Source<'_> {
         })?;
         let provenance = provenance(&image)
             .ok_or_else(|| Error::failure("the cache does not know where the image came from"))?;
-        Ok(fetched(request, image, &provenance, was_cached))
+        Ok(fetched(request, image, &provenance))
     }
 
     /// Of the downloads in the cache that fit, the newest release.
@@ -244,6 +250,7 @@ impl Source<'_> {
                 sha512: None,
                 raw_size: disk.size(),
                 raw_sha256: sha256.clone(),
+                source_date_epoch: None,
                 signer: None,
                 verified: verified.clone(),
             };
@@ -266,7 +273,8 @@ impl Source<'_> {
             let source = disk::open(path)?;
             (crate::digest::sha256_of_disk(&*source)?, Some(source))
         };
-        let image = self.cache.image(BASES, &key, false, self.progress, |_, output| {
+        let fits = |_: &About| true;
+        let image = self.cache.image(BASES, &key, fits, self.progress, |_, output| {
             self.progress.stage("unpacking the base");
             let sha256 = match &source {
                 Some(source) => {
@@ -291,6 +299,7 @@ impl Source<'_> {
             sha512: None,
             raw_size: image.about.size,
             raw_sha256: image.about.sha256.clone(),
+            source_date_epoch: image.about.from[EPOCH].as_i64(),
             signer: None,
             verified: verified.clone(),
         };
@@ -300,7 +309,7 @@ impl Source<'_> {
             origin,
             verified,
             locked,
-            was_cached: false,
+            was_cached: image.was_cached,
             _image: Some(image),
         }
     }
@@ -318,7 +327,7 @@ fn ask(inquiry: &Inquiry<'_>, base: &Base, known: Option<&LockedBase>) -> Result
         return Ok(remote);
     }
     match base {
-        Base::Url { url, sha256, sha512, signature, key } => {
+        Base::Url { url, sha256, sha512, signature, key, .. } => {
             let hashes = Hashes { sha256: sha256.clone(), sha512: sha512.clone() };
             let signature = signature.as_deref().zip(key.as_deref());
             inquiry.pinned(&Pinned { url, hashes, signature, by: "the cluster file" })
@@ -330,7 +339,7 @@ fn ask(inquiry: &Inquiry<'_>, base: &Base, known: Option<&LockedBase>) -> Result
             };
             inquiry.named(name, date)
         }
-        Base::Path(_) | Base::Bootstrap(_) => {
+        Base::Path { .. } | Base::Bootstrap(_) => {
             Err(Error::failure(format!("{} is not elsewhere", what(base))))
         }
     }
@@ -340,7 +349,7 @@ fn what(base: &Base) -> String {
     match base {
         Base::Catalogue(name) => name.clone(),
         Base::Url { url, .. } => url.clone(),
-        Base::Path(path) => path.display().to_string(),
+        Base::Path { path, .. } => path.display().to_string(),
         Base::Bootstrap(bootstrap) => bootstrap.suite.clone(),
     }
 }
@@ -365,7 +374,7 @@ fn read_provenance(from: &serde_json::Value) -> Option<Provenance> {
     serde_json::from_value(from.get("download")?.clone()).ok()
 }
 
-fn fetched(request: String, image: CachedImage, from: &Provenance, was_cached: bool) -> Obtained {
+fn fetched(request: String, image: CachedImage, from: &Provenance) -> Obtained {
     let origin = match &from.date {
         Some(date) => format!("{} of {date}", from.url),
         None => from.url.clone(),
@@ -379,6 +388,7 @@ fn fetched(request: String, image: CachedImage, from: &Provenance, was_cached: b
         sha512: from.sha512.clone(),
         raw_size: image.about.size,
         raw_sha256: image.about.sha256.clone(),
+        source_date_epoch: None,
         signer: from.signer.clone(),
         verified: from.verified.clone(),
     };
@@ -388,7 +398,7 @@ fn fetched(request: String, image: CachedImage, from: &Provenance, was_cached: b
         origin,
         verified: from.verified.clone(),
         locked,
-        was_cached,
+        was_cached: image.was_cached,
         _image: Some(image),
     }
 }
@@ -397,11 +407,11 @@ fn fetched(request: String, image: CachedImage, from: &Provenance, was_cached: b
 pub fn request(base: &Base, directory: &Path) -> String {
     match base {
         Base::Catalogue(name) => format!("image {name}"),
-        Base::Path(path) => {
+        Base::Path { path, .. } => {
             let path = path.strip_prefix(directory).unwrap_or(path);
             format!("path {}", path.display())
         }
-        Base::Url { url, sha256, sha512, signature, key } => {
+        Base::Url { url, sha256, sha512, signature, key, .. } => {
             let pins =
                 [("sha256", sha256), ("sha512", sha512), ("signature", signature), ("key", key)];
             let pins =

@@ -28,7 +28,8 @@ pub(super) fn from_environment(scheme: &str) -> Result<Option<Proxy>> {
         proxy.build()
     };
     build().map(Some).map_err(|_: ureq::Error| {
-        Error::input(format!("`{name}` in the environment names no proxy: `{value}`"))
+        // Not what it is instead: that may have a password in it.
+        Error::input(format!("`{name}` in the environment names no proxy"))
             .hint("a proxy is written as http://HOST:PORT")
     })
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::cache::Cache;
+use super::cache::{Cache, touch};
 use super::checksums::Hashes;
 use super::download::{Wanted, download};
 use super::http::{Client, Plain, text};
@@ -103,7 +103,7 @@ impl Source<'_> {
             if self.options.locked {
                 return Err(would_change(&path, "it does not pin every key and artifact"));
             }
-            lock.save(&path)?;
+            lock.save_changes(&before, &path)?;
         }
         Ok(supplies)
     }
@@ -132,7 +132,11 @@ impl Source<'_> {
         };
         let (armored, fingerprint) = (certificate.armored()?, certificate.fingerprint());
         let path = folder.join(format!("{fingerprint}.asc"));
-        Cache::write(&path, armored.as_bytes())?;
+        if fs::read(&path).is_ok_and(|it| it == armored.as_bytes()) {
+            touch(&path);
+        } else {
+            Cache::write(&path, armored.as_bytes())?;
+        }
         let sha256 = hex(&sha256(armored.as_bytes()));
         let same = known.filter(|it| it.sha256 == sha256);
         let expires = certificate.expires().map(|second| calendar::date(second / 86_400));

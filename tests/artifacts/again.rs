@@ -153,6 +153,78 @@ fn checksums_and_bases_are_right_whenever_a_build_is_killed() {
     assert_eq!(files(&machines.path("out")), known[1]);
 }
 
+/// What a machine has written since is nowhere else.
+#[test]
+fn machines_that_were_started_are_not_replaced_unasked() {
+    let nodes = ["server1", "agent1", "agent2"];
+    let machines = Machines::new(Arch::Amd64, &nodes, r#"formats = ["qcow2", "vmwarevm"]"#);
+    let _ = machines.run(["build"]).succeeds();
+    let first = files(&machines.path("out"));
+    let _ = machines.run(["build"]).succeeds();
+    // As VMware does, and as QEMU does.
+    fs::write(machines.artifact("agent1.vmwarevm/vmware.log"), "started").expect("written");
+    let overlay = machines.artifact("server1.qcow2");
+    let image = overlay.to_str().expect("plain");
+    tool("qemu-io", ["-f", "qcow2", "-c", "write -P 7 200M 1M", image]);
+    let before = files(&machines.path("out"));
+    let _ = machines.run(["build"]).exits(2).stderr(
+        "error: `agent1.vmwarevm`, `server1.qcow2` were started since the last build: their disks \
+         would be lost\n\
+         hint: name the nodes that are to be built, or choose another folder with `-o`\n\
+         hint: `--replace` throws away what is on them\n",
+    );
+    let _ = machines.run(["build", "agent1", "--format", "vmwarevm"]).exits(2).stderr(
+        "error: `agent1.vmwarevm` was started since the last build: its disk would be lost\n\
+         hint: name the nodes that are to be built, or choose another folder with `-o`\n\
+         hint: `--replace` throws away what is on them\n",
+    );
+    assert_eq!(files(&machines.path("out")), before);
+    // A snapshot for clones made by hand; what others stand on is left where it is.
+    let snapshot = machines.artifact("small-template.vmwarevm/disk-000001.vmdk");
+    fs::write(&snapshot, "a snapshot").expect("written");
+    let _ = machines.run(["build", "agent2"]).succeeds();
+    assert!(snapshot.exists());
+    let _ = machines.run(["build", "agent1", "--format", "qcow2"]).succeeds();
+    let text = fs::read_to_string(machines.path("cluster.toml")).expect("there");
+    fs::write(machines.path("other.toml"), text.replace("admin", "someone")).expect("written");
+    let other = ["build", "-q", "other.toml", "agent2", "--format", "vmwarevm"];
+    let _ = machines.run(other).exits(2).stderr(
+        "error: `small-template.vmwarevm` was started since the last build: its disk would be \
+         lost\n\
+         hint: name the nodes that are to be built, or choose another folder with `-o`\n\
+         hint: `--replace` throws away what is on them\n",
+    );
+    assert_eq!(files(&machines.path("out"))["server1.qcow2"], before["server1.qcow2"]);
+    let _ = machines.run(["build", "--replace"]).succeeds();
+    fs::remove_file(snapshot).expect("left where it was");
+    assert_eq!(files(&machines.path("out")), first);
+}
+
+/// Keys and tokens are in every image of a node.
+#[test]
+fn nobody_else_reads_what_a_node_is_made_of() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let formats = r#"formats = ["raw", "raw.xz", "raw.zst", "qcow2", "vmdk", "vmwarevm", "ova"]"#;
+    let machines = Machines::new(Arch::Amd64, &["server1"], formats);
+    let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
+    let _ = machines.run(["build"]).succeeds();
+    for name in files(&machines.path("out")).into_keys() {
+        let of_all = ["SHA256SUMS", "manifest.json", "sbom.spdx.json", "known_hosts"];
+        let is_shared = of_all.contains(&name.as_str()) || name == "small-base.qcow2";
+        let mode = mode(&machines.artifact(&name));
+        assert_eq!(mode & 0o77, if is_shared { 0o44 } else { 0 }, "{name}: {mode:o}");
+    }
+    for bundle in ["server1.vmwarevm", "small-template.vmwarevm"] {
+        assert_eq!(mode(&machines.artifact(bundle)), 0o700);
+    }
+    let _ = machines.run(["stamp", "base.img", "--hostname", "a", "-o", "stamped.img"]).succeeds();
+    let _ = machines.run(["flash", "--to-file", "server1", "medium"]).succeeds();
+    for name in ["stamped.img", "medium"] {
+        assert_eq!(mode(&machines.path(name)), 0o600, "{name}");
+    }
+}
+
 #[test]
 fn a_node_that_is_left_out_keeps_its_base() {
     let nodes = ["server1", "agent1"];

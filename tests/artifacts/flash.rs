@@ -23,6 +23,36 @@ fn a_node_that_was_not_built_is_streamed() {
     }
 }
 
+/// What is on the card would not be what the cluster file says.
+#[test]
+fn an_artifact_from_before_an_edit_is_refused() {
+    let machines = Machines::new(Arch::Amd64, &["server1"], "formats = [\"raw\"]");
+    let _ = machines.run(["build"]).succeeds();
+    let _ = machines.run(["flash", "--to-file", "server1", "medium"]).succeeds();
+    let text = fs::read_to_string(machines.path("cluster.toml")).expect("there");
+    fs::write(machines.path("cluster.toml"), text.replace("admin", "someone")).expect("written");
+    let path = machines.artifact("server1.img").display().to_string();
+    let _ = machines.run(["flash", "--to-file", "server1", "medium"]).exits(2).stderr(&format!(
+        "error: `{path}` is older than `cluster.toml`\n\
+         hint: `nodeforge build server1` makes it anew\n\
+         hint: `nodeforge flash {path} DEVICE` writes it as it is\n"
+    ));
+    let _ = machines.run(["flash", "--to-file", &path, "medium"]).succeeds();
+    let _ = machines.run(["build"]).succeeds();
+    let _ = machines.run(["flash", "--to-file", "server1", "medium"]).succeeds();
+}
+
+/// Preparing may take minutes, and writes secrets.
+#[test]
+fn no_base_is_prepared_for_a_device_that_is_none() {
+    let machines = Machines::new(Arch::Amd64, &["server1"], "formats = [\"raw\"]");
+    let _ = machines.run(["flash", "-n", "server1", "/dev/nonexistent"]).exits(2).stderr(
+        "error: there is no device `/dev/nonexistent`\n\
+         hint: `nodeforge flash --list` shows the devices there are\n",
+    );
+    assert!(!machines.path("nodeforge.secrets").exists() && !machines.path("cache").exists());
+}
+
 #[test]
 fn what_is_neither_node_nor_image_is_refused() {
     let machines = Machines::new(Arch::Amd64, &["server1"], "formats = [\"raw\"]");

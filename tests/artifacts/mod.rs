@@ -2,5 +2,6 @@
 
 mod again;
 mod flash;
+mod in_use;
 mod oracles;
 mod vm;

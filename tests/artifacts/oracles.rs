@@ -338,7 +338,7 @@ fn a_clone_knows_its_template_which_nobody_writes() {
              numSentinels = \"1\"\n"
         );
         let base = machines.artifact("small-template.vmwarevm/base.vmdk");
-        assert_eq!(fs::metadata(&base).expect("there").permissions().mode() & 0o777, 0o444);
+        assert_eq!(fs::metadata(&base).expect("there").permissions().mode() & 0o777, 0o400);
         // Descriptors: the template's own machine runs on a child, too.
         let id = |name: &str, key: &str| {
             let text = text(name);

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::Stand;
-use crate::support::{compress, disk, tool};
+use crate::support::{checksum, compress, disk, tool};
 
 /// The disk in every form that can be downloaded.
 fn forms(raw: &Path) -> Vec<PathBuf> {
@@ -77,8 +77,32 @@ fn every_form_on_this_machine_goes_through_the_same_door() {
         }
         let stand = Stand::new();
         stand.cluster(&format!("path = \"{}\"", file.display()));
-        stand.fetch_is("cluster.toml", &raw);
-        stand.fetch_is("cluster.toml", &raw);
+        let is_raw = file == raw;
+        assert_eq!(stand.fetch_is("cluster.toml", &raw)["cached"], is_raw);
+        assert_eq!(stand.fetch_is("cluster.toml", &raw)["cached"], true);
         assert_eq!(stand.lock()["base"]["raw_size"].as_integer(), Some(8 << 20));
+    }
+}
+
+/// Compressed, and as it is: each has a hash that the other's cluster file names it by.
+#[test]
+fn an_image_of_ones_own_does_not_hide_the_same_from_elsewhere() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let raw = disk(folder.path(), 1);
+    let qcow2 = folder.path().join("own.qcow2");
+    let convert = ["convert", "-O", "qcow2"].map(OsStr::new);
+    tool("qemu-img", convert.into_iter().chain([raw.as_os_str(), qcow2.as_os_str()]));
+    let packed = compress("xz", &["--keep", "-1"], &raw);
+    for (own, published) in [(&packed, &packed), (&qcow2, &raw)] {
+        let stand = Stand::new();
+        let own = format!("path = \"{}\"", own.display());
+        stand.server.put_file("/image", published);
+        let hash = checksum("sha256sum", published);
+        let theirs = format!("url = \"SERVER/image\"\nsha256 = \"{hash}\"");
+        for (base, requests) in [(&own, 0), (&theirs, 1), (&own, 1), (&theirs, 1)] {
+            stand.cluster(base);
+            stand.fetch_is("cluster.toml", &raw);
+            assert_eq!(stand.server.requests("/image").len(), requests, "{base}");
+        }
     }
 }

@@ -19,7 +19,8 @@ fn example(server: &Server) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     tiny_base(folder.path(), Arch::Arm64);
     let settings = format!(
-        "[settings]\nk3s_mirror = \"{}\"\ncloudflared = true\ncloudflared_tunnel = \"6ff42ae2\"",
+        "[settings]\nk3s_mirror = \"{}\"\ncloudflared = true\ncloudflared_tunnel = \"6ff42ae2\"\n\
+         cloudflared_hostname = \"www.example.net\"\ncloudflared_service = \"http://web.default\"",
         server.url("")
     );
     let text = fs::read_to_string(EXAMPLE).expect("the example is there");
@@ -162,4 +163,46 @@ fn k3s_is_downloaded_by_the_node_and_checked() {
     server.forget_requests();
     assert!(step().status.success());
     assert!(server.requests(&format!("{RELEASE}/k3s")).is_empty());
+}
+
+/// Whoever brings the base says what it is for, where that decides what a node downloads.
+#[test]
+fn an_image_of_ones_own_is_not_taken_for_another_kind() {
+    let server = Server::http();
+    let folder = example(&server);
+    let file = folder.path().join("cluster.toml");
+    let text = fs::read_to_string(&file).expect("there").replace("cloudflared = true\n", "");
+    let sums = ["0", "1"].map(|digit| digit.repeat(64));
+    let text = text.replace(
+        "[settings]\n",
+        &format!(
+            "[settings]\noffline = false\nk3s_sha256_amd64 = \"{}\"\nk3s_sha256_arm64 = \"{}\"\n",
+            sums[0], sums[1]
+        ),
+    );
+    let run = |arch: &str, command: &str| {
+        let arch = format!("path = \"base.img\"\n{arch}");
+        fs::write(&file, text.replace("path = \"base.img\"\n", &arch)).expect("written");
+        Run::new(command.split(' '))
+            .folder(folder.path())
+            .env("XDG_CACHE_HOME", folder.path().join("cache"))
+    };
+    let said = run("", "check").exits(2).stderr_text();
+    let wanted = "`base.arch` is not known before the image was read; `arch = \"arm64\"` or \
+                  `arch = \"amd64\"` under [base] says it";
+    assert!(said.contains(wanted), "{said}");
+
+    let said = run("arch = \"amd64\"\n", "build --sandbox none").exits(2).stderr_text();
+    assert!(said.contains("the base is for arm64, and [base] says amd64"), "{said}");
+    assert!(!folder.path().join("out/agent1.vmwarevm").exists());
+
+    let _ = run("arch = \"arm64\"\n", "build --sandbox none").succeeds();
+    let place = "out/agent1.vmwarevm:/etc/nodeforge/k3s.env";
+    let env = Run::new(["cat", place]).folder(folder.path()).succeeds().stdout_text();
+    for line in [
+        format!("K3S_URL='{}'\n", server.url(&format!("{RELEASE}/k3s-arm64"))),
+        format!("K3S_SHA256='{}'\n", sums[1]),
+    ] {
+        assert!(env.contains(&line), "{env}");
+    }
 }

@@ -1,19 +1,26 @@
-//! Two of the linked clones as virtual machines on one network with a router.
+//! Linked clones as virtual machines on one network with a router.
 //!
-//! Like all tests that boot, it wants the machine to itself.
+//! Like all tests that boot, they want the machine to themselves.
 
-use super::{HERE, built, in_a_home_of_its_own};
+use super::{Built, HERE, built, built_for_apple, in_a_home_of_its_own};
+
+/// Boots the first server of a build beside its router, and further nodes.
+#[track_caller]
+fn boot(built: &Built, further: &[&str]) {
+    let scratch = tempfile::tempdir().expect("a folder");
+    let (nodeforge, out) = (env!("CARGO_BIN_EXE_nodeforge"), built.path("out"));
+    let mut arguments = vec![nodeforge.as_ref(), out.as_os_str(), scratch.path().as_os_str()];
+    arguments.extend(further.iter().map(std::ffi::OsStr::new));
+    in_a_home_of_its_own(&format!("{HERE}/vms"), &arguments);
+}
 
 #[test]
 fn clones_boot_register_join_and_follow_the_prefix() {
-    let built = built();
-    let scratch = tempfile::tempdir().expect("a folder");
-    in_a_home_of_its_own(
-        &format!("{HERE}/vms"),
-        &[
-            env!("CARGO_BIN_EXE_nodeforge").as_ref(),
-            built.path("out").as_os_str(),
-            scratch.path().as_os_str(),
-        ],
-    );
+    boot(built(), &["agent1"]);
+}
+
+/// UEFI firmware, GRUB, a Debian of packages and a clone's VMDK chain, all for arm64.
+#[test]
+fn an_arm64_clone_forms_the_cluster_and_no_unit_fails() {
+    boot(built_for_apple(), &[]);
 }

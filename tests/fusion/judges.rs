@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::super::support::{K3S, Run, resources_are_known, tool};
-use super::{built, cluster, names, plan};
+use super::{Built, build_small, built, cluster, k3s_accepts, names, plan, small};
 
 const MANIFESTS: &str = "var/lib/rancher/k3s/server/manifests";
 
@@ -66,11 +66,17 @@ fn planned(folder: &Path, node: &str) -> BTreeMap<String, Option<String>> {
 #[test]
 fn every_part_has_its_switch() {
     let all = [
-        ("calico = false", "calico.yaml calico-installation.yaml bgp.yaml bgp-secrets.yaml"),
-        ("bgp = false\nha = \"dns\"", "bgp.yaml bgp-secrets.yaml api.yaml"),
+        (
+            "calico = false\nmetallb = false\nha = \"dns\"",
+            "calico.yaml calico-installation.yaml bgp.yaml bgp-secrets.yaml metallb.yaml api.yaml",
+        ),
+        (
+            "bgp = false\nmetallb = false\nha = \"dns\"",
+            "bgp.yaml bgp-secrets.yaml metallb.yaml api.yaml",
+        ),
         ("metallb = false\nha = \"none\"", "metallb.yaml api.yaml"),
         ("ha = \"dns\"", "api.yaml"),
-        ("external_dns = false", "external-dns.yaml"),
+        ("external_dns = false\nha = \"none\"", "external-dns.yaml api.yaml"),
         ("coredns_custom = false", "coredns-custom.yaml"),
     ];
     let manifests = |settings: &str| -> Vec<String> {
@@ -85,7 +91,7 @@ fn every_part_has_its_switch() {
         let mut expected = whole.clone();
         expected.retain(|name| !gone.contains(&name.as_str()));
         // Without addresses that change, the configuration is no template.
-        if setting.contains("metallb = false") {
+        if setting.starts_with("metallb = false") {
             expected.push("bgp-configuration.yaml".into());
             expected.sort();
         }
@@ -95,8 +101,12 @@ fn every_part_has_its_switch() {
 
 #[test]
 fn a_tunnel_is_deployed_with_its_credentials() {
-    let folder =
-        cluster(&["cloudflared = true", "cloudflared_tunnel = \"6ff42ae2\"", "ha = \"dns\""]);
+    let folder = cluster(&[
+        "cloudflared = true",
+        "cloudflared_tunnel = \"6ff42ae2\"",
+        "cloudflared_hostname = \"www.example.net\"",
+        "cloudflared_service = \"http://web.default\"",
+    ]);
     let missing = Run::new(["plan"]).folder(folder.path()).fails().stderr_text();
     assert!(missing.contains("cloudflared.json"), "{missing}");
     let secret = "{\n  \"AccountTag\": \"a\",\n  \"TunnelSecret\": \"hush\"\n}\n";
@@ -109,10 +119,21 @@ fn a_tunnel_is_deployed_with_its_credentials() {
 }
 
 #[test]
-fn values_that_do_not_go_together_are_refused() {
-    let folder = cluster(&["metallb = false"]);
-    let said = Run::new(["plan"]).folder(folder.path()).exits(2).stderr_text();
-    assert!(said.contains("`ha = \"metallb\"` needs `metallb` and `bgp`"), "{said}");
+fn without_calico_flannel_is_the_pods_network() {
+    let built = Built { folder: small(&["calico = false", "metallb = false", "ha = \"dns\""]) };
+    build_small(built.folder.path(), &[]).succeeds();
+    let roots = tempfile::tempdir().expect("a folder");
+    for node in ["server1", "server2"] {
+        let root = built.root_of(&format!("{node}.vmwarevm"), node, roots.path());
+        k3s_accepts(&root, "server");
+        let config = fs::read_to_string(root.join("etc/rancher/k3s/config.yaml")).expect("there");
+        assert!(!config.contains("flannel-backend") && !config.contains("disable-network-policy"));
+        assert!(config.contains("flannel-ipv6-masq: true\n"), "{config}");
+        // And so has a server that is cloned by hand.
+        let clone = root.join("usr/share/nodeforge/k3s/server.yaml");
+        let clone = fs::read_to_string(clone).expect("there");
+        assert!(clone.contains("flannel-ipv6-masq: true\n") && !clone.contains("none"), "{clone}");
+    }
 }
 
 #[test]

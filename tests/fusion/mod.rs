@@ -5,9 +5,12 @@
 mod apple;
 mod boots;
 mod judges;
+mod later;
 mod network;
 mod nodes;
+mod rules;
 mod services;
+mod steps;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -15,7 +18,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use super::support::{K3S, Person, Run, in_a_home_of_its_own, names, tool};
+use super::support::{
+    Arch, K3S, Person, Run, in_a_home_of_its_own, names, tiny_base, tool, write_judge,
+};
 
 const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fusion");
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/fusion-k3s/cluster.toml");
@@ -24,10 +29,16 @@ const NODES: [&str; 5] = ["server1", "server2", "server3", "agent1", "agent2"];
 /// fusion-k3s with the stand-in baked, and with what that needs to run.
 const PROFILE: &str = "description = \"fusion-k3s without k3s\"
 extends = \"fusion-k3s\"
-overlays = [\"k3s-stand-in\"]
+overlays = [\"k3s-stand-in\", \"judge\"]
 
 [packages]
 install = [\"openssl\", \"python3-yaml\"]
+";
+/// An emulated machine on a busy host waits long for its own disks.
+const PATIENCE: &str = "
+[[files]]
+path = \"/etc/systemd/system.conf.d/patience.conf\"
+content = \"[Manager]\\nDefaultDeviceTimeoutSec=15min\\n\"
 ";
 
 /// The example with its artifacts.
@@ -80,13 +91,28 @@ pub(crate) fn built() -> &'static Built {
     })
 }
 
+/// The first server as Apple silicon would have it.
+fn built_for_apple() -> &'static Built {
+    static BUILT: OnceLock<Built> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let built = Built { folder: cluster_for(Arch::Arm64, &[]) };
+        Run::new(["build", "cluster.toml", "server1"]).folder(built.folder.path()).succeeds();
+        built
+    })
+}
+
 /// The example's cluster on a base that can be made here, with further lines of `[settings]`.
 fn cluster(settings: &[&str]) -> tempfile::TempDir {
+    cluster_for(Arch::Amd64, settings)
+}
+
+fn cluster_for(arch: Arch, settings: &[&str]) -> tempfile::TempDir {
+    let arch = arch.name();
     let folder = Person::me().folder();
     let path = |name: &str| folder.path().join(name);
     let text = fs::read_to_string(EXAMPLE).expect("the example is there");
     let settings = format!(
-        "[settings]\noffline = false\nk3s_sha256_amd64 = \"{}\"\nrouter_interface = \"lan0\"\n{}",
+        "[settings]\noffline = false\nk3s_sha256_{arch} = \"{}\"\nrouter_interface = \"lan0\"\n{}",
         "0".repeat(64),
         settings.join("\n") + "\n"
     );
@@ -98,14 +124,15 @@ fn cluster(settings: &[&str]) -> tempfile::TempDir {
             "[settings]" => settings.clone(),
             "profile = \"fusion-k3s\"" => "profile = \"./profile\"\n".to_owned(),
             "image = \"debian-13-generic-arm64\"" => {
-                "bootstrap = { suite = \"trixie\", arch = \"amd64\", layout = \"uefi\" }\n"
-                    .to_owned()
+                format!(
+                    "bootstrap = {{ suite = \"trixie\", arch = \"{arch}\", layout = \"uefi\" }}\n"
+                )
             }
             "size = \"16G\"" => "size = \"4G\"\n".to_owned(),
             line => format!("{line}\n"),
         })
         .collect();
-    fs::write(path("cluster.toml"), text).expect("written");
+    fs::write(path("cluster.toml"), text + PATIENCE).expect("written");
     let key = Path::new(EXAMPLE).with_file_name("demo.pub");
     fs::copy(key, path("demo.pub")).expect("copied");
     let bin = path("profile/overlays/k3s-stand-in/usr/local/bin");
@@ -116,8 +143,29 @@ fn cluster(settings: &[&str]) -> tempfile::TempDir {
     fs::create_dir_all(&unit).expect("a folder");
     fs::write(unit.join("console.conf"), "[Service]\nStandardOutput=journal+console\n")
         .expect("written");
+    write_judge(&path("profile/overlays/judge"));
     fs::write(path("profile/profile.toml"), PROFILE).expect("written");
     folder
+}
+
+/// The same on a base made by hand, whose programs never run.
+fn small(settings: &[&str]) -> tempfile::TempDir {
+    let folder = cluster(settings);
+    tiny_base(folder.path(), Arch::Amd64);
+    let file = folder.path().join("cluster.toml");
+    let text = fs::read_to_string(&file).expect("there");
+    let bootstrap = "bootstrap = { suite = \"trixie\", arch = \"amd64\", layout = \"uefi\" }";
+    assert!(text.contains(bootstrap), "{text}");
+    let base = "path = \"base.img\"\narch = \"amd64\"";
+    let text = text.replace(bootstrap, base).replace("\"4G\"", "\"512M\"");
+    fs::write(&file, text).expect("written");
+    folder
+}
+
+/// Its build, of all nodes or of some.
+fn build_small(folder: &Path, nodes: &[&str]) -> Run {
+    let command = ["build", "--sandbox", "none", "cluster.toml"];
+    Run::new(command).args(nodes).folder(folder).env("XDG_CACHE_HOME", folder.join("cache"))
 }
 
 /// The plan of a cluster as JSON.

@@ -14,6 +14,7 @@ fn nodes_find_their_addresses_register_them_and_follow_the_prefix() {
         ("server1.vmwarevm", "server1"),
         ("agent2.vmwarevm", "agent2"),
         ("fusion-template.vmwarevm", "agent9"),
+        ("fusion-template.vmwarevm", "server9"),
     ] {
         built.root_of(artifact, name, folder.path());
     }

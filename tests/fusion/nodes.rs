@@ -5,8 +5,8 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 
-use super::super::support::{Run, found_in, tool};
-use super::{Built, NODES, built, k3s_accepts, plan};
+use super::super::support::{Run, found_in, partitions, tool};
+use super::{Built, NODES, built, built_for_apple, k3s_accepts, plan};
 
 /// The file in an artifact.
 fn cat(built: &Built, artifact: &str, path: &str) -> String {
@@ -53,6 +53,23 @@ fn k3s_takes_every_configuration() {
         let root = built.root_of(&format!("{node}.vmwarevm"), node, temporary.path());
         k3s_accepts(&root, mode);
     }
+}
+
+/// For arm64, on a base made of Debian's packages as well; boots.rs boots it.
+#[test]
+fn an_arm64_clone_is_like_the_others() {
+    let built = built_for_apple();
+    let temporary = tempfile::tempdir().expect("a folder");
+    let root = built.root_of("server1.vmwarevm", "server1", temporary.path());
+    k3s_accepts(&root, "server");
+    let said = cat(built, "server1.vmwarevm", "/etc/nodeforge/k3s.env");
+    assert!(said.contains("/k3s-arm64'\n"), "{said}");
+
+    let raw = raw(built, "server1.vmwarevm", temporary.path());
+    let root = partitions(&raw).into_iter().find(|it| it.0 == 1).expect("a root").1;
+    tool("e2fsck", ["-fn", &format!("{}?offset={}", raw.display(), root.start)]);
+    let loader = format!("{}:/boot/efi/EFI/BOOT", raw.display());
+    assert_eq!(Run::new(["ls", &loader]).succeeds().stdout_text(), "BOOTAA64.EFI\n");
 }
 
 #[test]

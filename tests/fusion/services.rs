@@ -92,6 +92,13 @@ fn dynamic(address: &str, seconds: u32) -> String {
     )
 }
 
+/// One that the router took back, or that it did not tell of in time.
+fn deprecated(address: &str) -> String {
+    format!(
+        r"{address}/64 scope global deprecated dynamic \       valid_lft 9sec preferred_lft 0sec"
+    )
+}
+
 #[test]
 fn addresses_are_read_as_addresses() {
     let machine = Machine::new();
@@ -158,11 +165,8 @@ fn the_pool_follows_the_prefix_and_nothing_else() {
     assert_eq!(modified(), before);
     assert_eq!(fs::metadata(&file).expect("there").permissions().mode() & 0o777, 0o600);
 
-    // A router that forgot its old prefix leaves it preferred for hours: the new one counts, and
-    // whichever lasts longer from then on changes nothing.
-    machine.addresses(&[&ula, &dynamic(old, 14000), &dynamic(new, 1800)]);
-    assert_eq!(machine.pool(), new_pool);
-    machine.addresses(&[&ula, &dynamic(new, 1700), &dynamic(old, 14400)]);
+    // The old one deprecated.
+    machine.addresses(&[&ula, &deprecated(old), &dynamic(new, 1800)]);
     assert_eq!(machine.pool(), new_pool);
 
     // All prefixes gone: what was rendered stays.
@@ -170,12 +174,36 @@ fn the_pool_follows_the_prefix_and_nothing_else() {
     assert_eq!(machine.pool(), new_pool);
 
     // The new one deprecated, the old one back.
-    let deprecated = format!(
-        r"{new}/64 scope global deprecated dynamic \       valid_lft 9sec preferred_lft 0sec"
-    );
-    machine.addresses(&[&ula, &deprecated, &dynamic(old, 14400)]);
+    machine.addresses(&[&ula, &deprecated(new), &dynamic(old, 14400)]);
     assert_eq!(machine.pool(), old_pool);
     assert_eq!(names(file.parent().expect("a folder")), ["pool.yaml"], "nothing is left behind");
+}
+
+/// k3s deploys every server's folder: servers that disagree would overwrite each other for ever.
+#[test]
+fn servers_choose_the_same_prefix_whatever_they_saw_before() {
+    let low = ["2001:db8::11", "2001:db8::20c:29ff:fe00:1"];
+    let high = ["2001:db8:0:b::11", "2001:db8:0:b:20c:29ff:fe00:1"];
+    let pools = |servers: &[Machine; 2]| servers.each_ref().map(Machine::pool);
+    let of = |prefix: &str| [0; 2].map(|_| format!("pool: \"2001:db8:0:{prefix}:ff01::/112\"\n"));
+    let servers = [Machine::new(), Machine::new()];
+    let see = |server: usize, addresses: &[String]| {
+        let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+        servers[server].addresses(&addresses);
+    };
+    // Each saw another one first,
+    see(0, &[dynamic(low[0], 1800)]);
+    see(1, &[dynamic(high[1], 1800)]);
+    assert_eq!(pools(&servers), [of("0")[0].clone(), of("b")[0].clone()]);
+    // and the two in another order, with other times left.
+    for seconds in [200, 1000, 1800] {
+        see(0, &[dynamic(high[0], 1800), dynamic(low[0], seconds)]);
+        see(1, &[dynamic(low[1], 900), dynamic(high[1], seconds)]);
+        assert_eq!(pools(&servers), of("0"), "{seconds}");
+    }
+    see(0, &[deprecated(low[0]), dynamic(high[0], 300)]);
+    see(1, &[dynamic(high[1], 1800), deprecated(low[1])]);
+    assert_eq!(pools(&servers), of("b"));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod boots;
 mod downloads;
 mod handover;
+mod locks;
 mod sandboxes;
 mod secrets;
 mod shell;

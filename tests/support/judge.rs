@@ -20,20 +20,25 @@ pub(crate) const SETTLED: &str = "nodeforge-test: that is all";
 /// Has a raw image say on its console, once it is up, `nodeforge-test: STATE, failed: UNITS`.
 pub(crate) fn says_when_up(person: &Person, image: &Path) {
     let folder = person.folder();
+    write_judge(folder.path());
+    for top in ["etc", "usr"] {
+        let (source, target) = (folder.path().join(top), format!("{}:/", image.display()));
+        Run::by(person, ["cp".as_ref(), "-r".as_ref(), source.as_os_str(), target.as_ref()])
+            .succeeds();
+    }
+}
+
+/// Lays what has a machine say so into a folder that becomes part of its root.
+pub(crate) fn write_judge(folder: &Path) {
     let files = [
         ("etc/systemd/system/nodeforge-test.service", UNIT),
         ("etc/systemd/system/multi-user.target.d/nodeforge-test.conf", WANTS),
         ("usr/local/sbin/nodeforge-test", SCRIPT),
     ];
     for (path, text) in files {
-        let path = folder.path().join(path);
+        let path = folder.join(path);
         fs::create_dir_all(path.parent().expect("a folder")).expect("made");
         fs::write(path, text).expect("written");
     }
-    super::tool("chmod", ["-R".as_ref(), "755".as_ref(), folder.path().as_os_str()]);
-    for top in ["etc", "usr"] {
-        let (source, target) = (folder.path().join(top), format!("{}:/", image.display()));
-        Run::by(person, ["cp".as_ref(), "-r".as_ref(), source.as_os_str(), target.as_ref()])
-            .succeeds();
-    }
+    super::tool("chmod", ["-R".as_ref(), "755".as_ref(), folder.as_os_str()]);
 }

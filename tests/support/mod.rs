@@ -17,7 +17,7 @@ mod server;
 mod tools;
 
 pub(crate) use home::in_a_home_of_its_own;
-pub(crate) use judge::{SETTLED, says_when_up};
+pub(crate) use judge::{SETTLED, says_when_up, write_judge};
 pub(crate) use kubernetes::{K3S, resources_are_known};
 pub(crate) use machine::{Arch, Machines, tiny_base};
 pub(crate) use node::{FIRSTBOOT, Node};

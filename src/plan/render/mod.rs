@@ -61,6 +61,8 @@ impl<'a> Renderer<'a> {
         environment.add_function("fail", |why: String| -> Result<Value, minijinja::Error> {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, why))
         });
+        environment
+            .add_test("on", |address: Value, network: Value| values::is_on(&address, &network));
         // Only so do errors know their place.
         environment.set_debug(true);
         let (used, common, nodes) = (Used::default(), OnceCell::new(), OnceCell::new());
@@ -176,7 +178,7 @@ impl<'a> Renderer<'a> {
     fn common_values(&self) -> BTreeMap<&'static str, Value> {
         let mut context = BTreeMap::from([
             ("cluster", values::cluster(self.cluster)),
-            ("base", values::base(&self.cluster.base)),
+            ("base", values::base(&self.cluster.base, &self.used)),
             ("settings", values::settings(&self.cluster.settings, &self.used)),
         ]);
         if let Scope::Node(node, _) = self.scope {
@@ -319,7 +321,7 @@ impl Write for Limited {
 fn base_kind(base: &Base) -> &'static str {
     match base {
         Base::Catalogue(_) => "image",
-        Base::Path(_) => "path",
+        Base::Path { .. } => "path",
         Base::Url { .. } => "url",
         Base::Bootstrap(_) => "bootstrap",
     }

@@ -8,6 +8,8 @@ fn render(text: &str) -> Result<Content> {
     let net = |text: &str| Setting::Cidr(text.parse().expect("a network"));
     cluster.settings.insert("pods".into(), net("10.244.64.0/18"));
     cluster.settings.insert("six".into(), net("fd00::/64"));
+    cluster.settings.insert("lan".into(), net("192.168.77.0/24"));
+    cluster.settings.insert("wide".into(), net("192.168.0.0/16"));
     cluster.settings.insert("tsig".into(), Setting::Secret(SecretText("hush".into())));
     let secrets = Secrets::load_or_pretend(&cluster)?;
     let renderer = Renderer::new(&cluster, Scope::Node(&cluster.nodes[1], &secrets));
@@ -36,6 +38,14 @@ fn values_keep_their_types() {
         ("{{ cluster.first.addresses[0].ip }}", "192.168.77.10"),
         ("{{ nodes | length }}", "3"),
         ("{{ base.arch }}", "amd64"),
+        ("{{ '10.244.64.9' is on(settings.pods) }}", "True"),
+        ("{{ '10.243.64.9' is on(settings.pods) }}", "False"),
+        ("{{ 'fd00::9' is on(settings.pods) or 'pods' is on(settings.pods) }}", "False"),
+        ("{{ cluster.first.addresses is on(settings.lan) }}", "True"),
+        ("{{ cluster.first.addresses is on(settings.pods) }}", "False"),
+        // In a network, with the prefix of another.
+        ("{{ cluster.first.addresses is on(settings.wide) }}", "False"),
+        ("{{ [] is on(settings.lan) }}", "False"),
         ("{% if cluster.domain %}\nyes\n{% endif %}\n", "yes\n"),
         ("a\n", "a\n"),
     ];
@@ -56,6 +66,10 @@ fn whatever_is_undefined_is_an_error() {
         (
             "{{ settings.six.host(-1) ~ settings.pods.host(99999) }}",
             "the template `test.j2` does not render: 10.244.64.0/18 has no address number 99999",
+        ),
+        (
+            "{{ '10.244.64.9' is on('10.244.64.0/18') }}",
+            "the template `test.j2` does not render: on(…) takes a network",
         ),
         ("{{ fail('no edge') }}", "the template `test.j2` does not render: no edge"),
         (

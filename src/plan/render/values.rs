@@ -10,7 +10,7 @@ use minijinja::value::{Enumerator, Object};
 use minijinja::{Error, ErrorKind, State, Value};
 
 use super::base_kind;
-use crate::config::{Arch, Base, Cluster, Node, Setting};
+use crate::config::{Base, Cluster, Node, Setting};
 
 pub(super) const NODE_KEYS: [&str; 6] =
     ["hostname", "role", "is_first", "addresses", "gateway", "dns"];
@@ -59,16 +59,25 @@ pub(super) fn node(node: &Node) -> Value {
     map(NODE_KEYS, values)
 }
 
-pub(super) fn base(base: &Base) -> Value {
+/// The base. Templates that ask for an architecture that nobody knows do not render.
+pub(super) fn base(base: &Base, used: &Used) -> Value {
     let name = match base {
         Base::Catalogue(name) => name.clone(),
-        Base::Path(path) => path.display().to_string(),
+        Base::Path { path, .. } => path.display().to_string(),
         Base::Url { url, .. } => url.clone(),
         Base::Bootstrap(bootstrap) => bootstrap.suite.clone(),
     };
-    let arch = base.arch().map(Arch::name);
-    let values = [Value::from(base_kind(base)), Value::from(name), Value::from(arch)];
-    map(BASE_KEYS, values)
+    let arch = base.arch().map(|arch| Value::from(arch.name())).ok_or_else(|| {
+        let what = match base {
+            Base::Catalogue(_) => "give the image a name with it in it, like `ours-arm64`",
+            _ => "`arch = \"arm64\"` or `arch = \"amd64\"` under [base] says it",
+        };
+        format!("`base.arch` is not known before the image was read; {what}")
+    });
+    let values = [Ok(Value::from(base_kind(base))), Ok(Value::from(name)), arch];
+    let values = BASE_KEYS.into_iter().zip(values);
+    let values = values.map(|(key, value)| (key.to_owned(), Guarded { value, is_secret: false }));
+    Value::from_object(Watched { values: values.collect(), used: used.clone() })
 }
 
 fn map<const N: usize>(keys: [&'static str; N], values: [Value; N]) -> Value {
@@ -175,6 +184,26 @@ impl Object for Cidr {
     fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
     }
+}
+
+/// `address is on(network)`: whether a host with this address is in that network. An address with
+/// a prefix is in its own network and no other. Of several addresses one is enough.
+pub(super) fn is_on(address: &Value, network: &Value) -> Result<bool, Error> {
+    let Some(Cidr(net)) = network.downcast_object_ref() else {
+        return Err(Error::new(ErrorKind::InvalidOperation, "on(…) takes a network"));
+    };
+    if let Some(Cidr(own)) = address.downcast_object_ref() {
+        return Ok(own.trunc() == net.trunc());
+    }
+    if let Some(text) = address.as_str() {
+        return Ok(text.parse::<IpAddr>().is_ok_and(|address| net.contains(&address)));
+    }
+    for one in address.try_iter()? {
+        if is_on(&one, network)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// An address whose network's bits are zero.

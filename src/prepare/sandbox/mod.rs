@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 
 use super::Job;
+use crate::clock;
 use crate::error::{Context, Error, Result};
 use crate::interrupt;
 use crate::progress::Progress;
@@ -55,7 +56,7 @@ const ENVIRONMENT: [&str; 10] = [
     "HTTP_PROXY",
     "HTTPS_PROXY",
     "NO_PROXY",
-    "SOURCE_DATE_EPOCH",
+    clock::EPOCH,
     "TERM",
 ];
 
@@ -100,6 +101,7 @@ pub(crate) fn run<T: DeserializeOwned>(order: &Order, progress: &dyn Progress) -
         // leave boot loaders alone.
         .env("container", "nodeforge")
         .envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+        .envs(order.epoch.map(|epoch| (clock::EPOCH, epoch.to_string())))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -143,6 +145,7 @@ pub(crate) fn remove_folder(folder: &Path, progress: &dyn Progress) -> Result<()
                 own_users: true,
                 emulator: None,
                 has_terminal: false,
+                epoch: None,
             };
             run::<()>(&order, progress)
         }

@@ -26,6 +26,9 @@ pub(crate) struct Order {
     pub own_users: bool,
     /// Whether what runs inside may use the terminal.
     pub has_terminal: bool,
+    /// What the time is, in seconds since 1970, for programs that ask `SOURCE_DATE_EPOCH`; this
+    /// process's when nothing is said.
+    pub epoch: Option<i64>,
     /// What runs the image's programs, when the kernel does not.
     pub emulator: Option<Emulator>,
 }

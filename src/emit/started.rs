@@ -1,0 +1,34 @@
+//! Machines that were started from their artifacts: what is on their disks by now is nowhere else.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use super::Manifest;
+
+/// Those of the artifacts called `names` in `output` that are no longer as the last build left them:
+/// a disk that is written to grows, and VMware leaves files beside it.
+pub fn started(
+    cluster: &str,
+    names: impl IntoIterator<Item = String>,
+    output: &Path,
+) -> BTreeSet<String> {
+    let Some(previous) = Manifest::previous(output, cluster) else { return BTreeSet::new() };
+    // Without checksums, a build was killed while it published: what is there may be newer.
+    if !output.join(Manifest::SUMS).is_file() {
+        return BTreeSet::new();
+    }
+    let is_as_built = |path: &str| {
+        let size = fs::metadata(output.join(path)).map(|it| it.len()).ok();
+        size.is_none_or(|size| {
+            previous.artifacts.iter().any(|it| it.path == path && it.size == size)
+        })
+    };
+    let was_started = |name: &String| match fs::read_dir(output.join(name)) {
+        Ok(files) => files
+            .flatten()
+            .any(|file| !is_as_built(&format!("{name}/{}", file.file_name().to_string_lossy()))),
+        Err(_) => !is_as_built(name),
+    };
+    names.into_iter().filter(was_started).collect()
+}

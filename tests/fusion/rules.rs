@@ -1,0 +1,172 @@
+//! What cannot work is refused by `check`, which points at the cluster file.
+
+use std::fs;
+use std::path::Path;
+
+use super::super::support::Run;
+use super::EXAMPLE;
+
+const SUM: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+/// `check` of the example with some settings given otherwise, or in addition.
+fn check(settings: &str, change: (&str, &str)) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = fs::read_to_string(EXAMPLE).expect("the example is there");
+    let given = |line: &str| {
+        let key = |line: &str| line.split_once(" = ").map(|(key, _)| key.to_owned());
+        key(line)
+            .is_some_and(|wanted| settings.lines().any(|line| key(line).as_ref() == Some(&wanted)))
+    };
+    let mut changed = String::new();
+    for line in text.lines().filter(|line| !given(line)) {
+        changed += &format!("{line}\n");
+        if line == "[settings]" {
+            changed += &format!("{settings}\n");
+        }
+    }
+    assert!(changed.contains(change.0), "{}", change.0);
+    fs::write(folder.path().join("cluster.toml"), changed.replacen(change.0, change.1, 1))
+        .expect("written");
+    let key = Path::new(EXAMPLE).with_file_name("demo.pub");
+    fs::copy(key, folder.path().join("demo.pub")).expect("copied");
+    let mut run = Run::new(["check"]).folder(folder.path());
+    let output = run.command().output().expect("nodeforge starts");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[track_caller]
+fn accepted(settings: &str) {
+    let (code, said) = check(settings, ("", ""));
+    assert_eq!(code, Some(0), "{settings}\n{said}");
+}
+
+#[track_caller]
+fn refused(settings: &str, words: &[&str]) {
+    refused_with(settings, ("", ""), words);
+}
+
+#[track_caller]
+fn refused_with(settings: &str, change: (&str, &str), words: &[&str]) {
+    let (code, said) = check(settings, change);
+    assert_eq!(code, Some(2), "{settings}\n{said}");
+    for word in words {
+        assert!(said.contains(word), "`{word}` is not in:\n{said}");
+    }
+    assert!(said.contains("--> cluster.toml:"), "{said}");
+}
+
+#[test]
+fn what_works_is_accepted() {
+    let offline = format!("offline = false\nk3s_sha256_arm64 = \"{SUM}\"");
+    for settings in [
+        "",
+        "calico = false\nmetallb = false\nha = \"dns\"",
+        "bgp = false\nmetallb = false\nha = \"none\"",
+        "metallb = false\nha = \"dns\"",
+        "external_dns = false\nha = \"none\"",
+        "dns_registration = false",
+        "dns_registration = false\nha = \"none\"\njoin_name = \"servers.home.arpa\"",
+        "ha = \"none\"\napi_name = \"api.home.arpa\"",
+        "join_name = \"k8s.example.net\"\napi_name = \"a.b.k8s.example.net\"",
+        "service_cidr = \"fd77:3be9:5d2e:ff00::/108\"",
+        "pod_cidr = \"fd77:3be9:5d2e:ffcc::/104\"",
+        "node_cidr_mask = 128",
+        "pod_cidr = \"fd77:3be9:5d2e:ff00::/56\"\nnode_cidr_mask = 64\nservice_cidr = \
+         \"fd77:3be9:5d2f::/112\"\ncalico = false\nmetallb = false\nha = \"dns\"",
+        "global_prefix_length = 56\nbalancer_pool = \"::f1:0:0:0:0/112\"",
+        &offline,
+    ] {
+        accepted(settings);
+    }
+}
+
+#[test]
+fn parts_that_need_each_other_are_refused_alone() {
+    let metallb = "`ha = \"metallb\"` needs `calico`, `bgp` and `metallb`";
+    refused("calico = false", &[metallb, "without `calico` and `bgp` nobody tells the router"]);
+    refused("bgp = false", &[metallb, "hint: in [settings]: `metallb = false`"]);
+    refused("metallb = false", &[metallb, "hint: in [settings]: `ha = \"dns\"`"]);
+    refused(
+        "calico = false\nmetallb = false\nha = \"dns\"\ncontainerd = \"debian\"",
+        &["the pods' network is flannel, which only k3s' own containerd finds"],
+    );
+    refused(
+        "external_dns = false",
+        &["nobody registers `api_name` api.k8s.example.net", "external_dns = false"],
+    );
+    refused("dns_registration = false\nha = \"dns\"", &["`ha = \"dns\"` needs `dns_registration`"]);
+    refused_with(
+        "dns_registration = false",
+        ("addresses = [\"fd77:3be9:5d2e:1::11/64\"]\n", ""),
+        &["nobody finds `server1`: it registers no address, and has none in this file"],
+    );
+    let tunnel =
+        "a tunnel needs `cloudflared_tunnel`, `cloudflared_hostname` and `cloudflared_service`";
+    refused("cloudflared = true", &[tunnel]);
+    refused(
+        "cloudflared = true\ncloudflared_tunnel = \"6ff42ae2\"\ncloudflared_hostname = \"a.test\"",
+        &[tunnel],
+    );
+}
+
+#[test]
+fn networks_that_kubernetes_or_nodes_could_not_use_are_refused() {
+    let no_local = "is no unique local /64";
+    for network in ["fd77:3be9:5d2e::/48", "2001:db8:0:1::/64", "192.168.1.0/24"] {
+        refused(&format!("node_network = \"{network}\""), &[no_local, "node_network = "]);
+    }
+    let stranger = "`server1` has no address in `node_network` fd77:3be9:5d2e:2::/64";
+    refused(
+        "node_network = \"fd77:3be9:5d2e:2::/64\"",
+        &[stranger, "`router` fd77:3be9:5d2e:1::1 is not in `node_network`"],
+    );
+    // In it, but the only one of a network of its own.
+    refused_with(
+        "",
+        ("5d2e:1::21/64", "5d2e:1::21/128"),
+        &["`agent1` has no address in `node_network` fd77:3be9:5d2e:1::/64", "end in /64"],
+    );
+    refused("router = \"fe80::1\"", &["`router` fe80::1 is not in `node_network`"]);
+    refused("pod_cidr = \"10.42.0.0/16\"", &["`pod_cidr` 10.42.0.0/16 is not IPv6"]);
+    refused("service_cidr = \"10.43.0.0/16\"", &["is no IPv6 network from /108 to /123"]);
+    refused(
+        "service_cidr = \"fd77:3be9:5d2e:ff00::/64\"",
+        &["`service_cidr` fd77:3be9:5d2e:ff00::/64 is no IPv6 network from /108 to /123"],
+    );
+    refused("service_cidr = \"fd77:3be9:5d2e:ff00::/124\"", &["from /108 to /123"]);
+    for (mask, range) in [(112, "/113 to /128"), (129, "/113 to /128"), (-1, "/113 to /128")] {
+        let said = format!("`node_cidr_mask` is {mask}, and each node's part of fd77");
+        refused(&format!("node_cidr_mask = {mask}"), &[&said, range]);
+    }
+    refused("pod_cidr = \"fd77:3be9:5d2e:ffcc::/64\"", &["must be a /65 to /80", "65536 parts"]);
+    refused("node_cidr_mask = 114", &["Calico's blocks are /116 to /128"]);
+    refused("balancer_pool = \"10.0.0.0/24\"", &["is no IPv6 network that is smaller"]);
+    refused("global_prefix_length = 112", &["smaller than the global prefix, /112"]);
+    refused("dns_server = \"192.168.1.1\"", &["`dns_server` 192.168.1.1 is not IPv6"]);
+}
+
+#[test]
+fn names_outside_the_zone_are_refused() {
+    refused(
+        "join_name = \"servers.home.arpa\"",
+        &["`join_name` servers.home.arpa is not in `dns_zone` k8s.example.net"],
+    );
+    // An end that is no whole label.
+    refused("join_name = \"serversk8s.example.net\"", &["is not in `dns_zone`"]);
+    for ha in ["metallb", "dns"] {
+        refused(
+            &format!("ha = \"{ha}\"\napi_name = \"api.home.arpa\""),
+            &["`api_name` api.home.arpa is not in `dns_zone` k8s.example.net"],
+        );
+    }
+}
+
+#[test]
+fn a_download_without_its_hash_is_blamed_on_the_cluster_file() {
+    let wanted = "without `offline`, `k3s_sha256_arm64` must say what nodes download";
+    let hint = "/v1.34.1%2Bk3s1/sha256sum-arm64.txt";
+    refused("offline = false", &[wanted, hint, "offline = false"]);
+    let other = format!("offline = false\nk3s_sha256_amd64 = \"{SUM}\"");
+    refused(&other, &[wanted]);
+    refused("offline = false\nk3s_sha256_arm64 = \"abc\"", &[wanted]);
+}
