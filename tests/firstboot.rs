@@ -277,6 +277,39 @@ fn the_clock_is_waited_for_where_somebody_sets_it() {
 }
 
 #[test]
+fn a_clock_from_before_the_certificates_is_set_to_their_day() {
+    let node = Node::new("agent1");
+    node.stand_in("systemctl", "exit 3");
+    node.stand_in(
+        "date",
+        "case $* in
+        *--set*) [ -e $NODEFORGE_ROOT/stuck ] || echo ${3#@} >$NODEFORGE_ROOT/now ;;
+        *--date*) exec /usr/bin/date \"$@\" ;;
+        *) exec /usr/bin/date -u -d @$(cat $NODEFORGE_ROOT/now) \"${2:-$1}\" ;;
+        esac",
+    );
+    node.write("now", "1740000000\n");
+    assert!(node.run_step("15-clock").status.success(), "nothing says what is wrong with it");
+    node.write("etc/nodeforge/not-before", "2026-11-21\n");
+    node.write("stuck", "");
+    let output = node.run_step("15-clock");
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stdout).contains("the clock cannot be set"));
+
+    fs::remove_file(node.path("stuck")).expect("there");
+    node.write("var/lib/systemd/timesync/clock", "");
+    let output = node.run_step("15-clock");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("the clock says 2025-02-19, before"), "{said}");
+    assert!(said.ends_with("it is 2026-11-21 00:00:00 UTC\n"), "{said}");
+    // What is right is left alone.
+    node.write("now", "1800000000\n");
+    assert!(node.run_step("15-clock").status.success());
+    assert_eq!(node.read("now"), "1800000000\n");
+}
+
+#[test]
 fn the_scripts_are_clean() {
     let mut scripts = vec![];
     let mut folders = vec![PathBuf::from(SOURCES), Path::new(SOURCES).join("steps")];

@@ -120,7 +120,9 @@ fn planned_files_are_compared_with_whatever_the_base_has() {
         let below = from.skip(1).take_while(|line| line.starts_with("    "));
         below.flat_map(|line| [line.trim_start(), "\n"]).collect::<String>()
     };
-    assert!(said.contains("\n  cloud-init, first-user dialogues and a second network manager off"));
+    assert!(
+        said.contains("\n  cloud-init and first-user dialogues off, where the base has them\n")
+    );
     let whole = "@@ -0,0 +1 @@\n+new\n";
     assert_eq!(
         under("/etc/os-release"),

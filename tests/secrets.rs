@@ -147,7 +147,7 @@ fn one_secret_is_rotated_and_nothing_else() {
     let said = Run::new(["secrets", "rotate", "join_token"]).folder(folder.path()).succeeds();
     assert!(
         said.stdout_text().contains(
-            "kubeadm token create $(nodeforge secrets show --reveal join_token) --ttl 24h"
+            "\n  ssh -t me@server1 sudo kubeadm token create \"$(nodeforge secrets show --reveal join_token)\" --ttl 24h\n"
         ),
         "{}",
         said.stdout_text()

@@ -40,6 +40,19 @@ fn every_format_holds_the_same_node() {
 }
 
 #[test]
+fn keys_and_states_of_another_machine_go() {
+    let fixture = Fixture::new();
+    fs::create_dir(fixture.path("ssh")).expect("made");
+    for name in ["ssh_host_rsa_key", "ssh_host_rsa_key.pub", "ssh_config"] {
+        fixture.write(&format!("ssh/{name}"), "another machine's\n");
+    }
+    fixture.run(["cp", "-r", "ssh", "node.img:/etc/"]).succeeds();
+    fixture.run(["stamp", "node.img", "--hostname", "db", "-o", "a.img"]).succeeds();
+    let said = fixture.run(["ls", "a.img:/etc/ssh"]).succeeds().stdout_text();
+    assert!(said.contains("ssh_config") && !said.contains("ssh_host_rsa_key"), "{said}");
+}
+
+#[test]
 fn the_same_words_give_the_same_bits() {
     let fixture = Fixture::new();
     for name in ["a.img", "b.img"] {

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::CLUSTER_FILE;
 use super::ui::Ui;
-use crate::config::{Cluster, Inputs};
+use crate::config::{Cluster, Inputs, RoleKind};
 use crate::error::{Error, Result};
 
 /// What a cluster is described by.
@@ -41,5 +41,18 @@ impl ClusterArgs {
 pub(super) fn note_oddities(cluster: &Cluster, ui: &Ui) {
     if cluster.access.is_closed() {
         ui.note("note: nobody can log in: [access] has neither SSH keys nor a password");
+    }
+    let is_control = |role: &str| {
+        let role = cluster.profile.roles.iter().find(|it| it.name == role);
+        role.is_some_and(|role| role.kind == Some(RoleKind::ControlPlane))
+    };
+    let controls = cluster.nodes.iter().filter(|node| is_control(&node.role)).count();
+    // What they decide, more than half of them decide.
+    if controls > 0 && controls.is_multiple_of(2) {
+        let fewer = controls - 1;
+        ui.note(&format!(
+            "note: {controls} control planes bear no more losses than {fewer}, and fail more often: \
+             take an odd number"
+        ));
     }
 }

@@ -15,7 +15,7 @@ use crate::disk;
 use crate::error::{Error, Result};
 use crate::image::{Image, ReadOnly};
 use crate::plan::{self, Change, Handout};
-use crate::prepare::{Outlook, Sandbox};
+use crate::prepare::{Outlook, Sandbox, is_networkds};
 use crate::progress::Progress as _;
 use crate::source::Cache;
 
@@ -83,7 +83,7 @@ impl Plan {
         let base = base.as_ref();
         let mut text = String::new();
         section(&mut text, "prepared base", &prepare, base, &[])?;
-        self.tell_outlook(&cluster, &mut text);
+        self.tell_outlook(&cluster, &prepare, &mut text);
         for (hostname, changes) in &plans {
             text.push('\n');
             section(&mut text, hostname, changes, base, &prepare)?;
@@ -110,13 +110,14 @@ impl Plan {
         self.sandbox.kind(cluster.base.arch().unwrap_or(own))
     }
 
-    fn tell_outlook(&self, cluster: &Cluster, text: &mut String) {
+    fn tell_outlook(&self, cluster: &Cluster, changes: &[Change], text: &mut String) {
         let mut line = |line: &str| writeln!(text, "  {line}").expect("writing to a string");
         line(self.kind(cluster).describe());
         line("one machine's own files removed: ids, keys, leases, logs, caches");
-        line(
-            "cloud-init, first-user dialogues and a second network manager off, where the base has them",
-        );
+        line("cloud-init and first-user dialogues off, where the base has them");
+        if is_networkds(changes) {
+            line("NetworkManager off and netplan's files gone, where the base has them");
+        }
         match self.sandbox.outlook(cluster) {
             Ok(Outlook::Cached(key)) => line(&format!("in the cache as {}", &key[..12])),
             Ok(Outlook::New) => line("to be made: nothing was prepared for this cluster yet"),

@@ -10,7 +10,7 @@ use crate::config::{Arch, Checksum, Cluster};
 use crate::digest;
 use crate::emit::{InputRecord, PreparedBase};
 use crate::error::{Error, Result};
-use crate::plan::{Action, Change};
+use crate::plan::{Action, Change, PackageState};
 use crate::prepare::{Outlook, Request, Sandbox};
 use crate::progress::{Progress, Silent};
 use crate::sbom::Download;
@@ -115,6 +115,12 @@ impl PrepareArgs {
         if source.locked && pinned.is_none() && sandbox != Sandbox::None {
             return Err(would_change(&path, "it does not pin the packages of this base"));
         }
+        if source.locked && sandbox == Sandbox::None && supplies.changes.iter().any(is_newest) {
+            progress.warn(
+                "packages are left to each node's first boot, which installs the newest of that day: \
+                 `--locked` does not hold them",
+            );
+        }
         let request = Request {
             cluster,
             supplies: &supplies,
@@ -204,6 +210,14 @@ impl SandboxArgs {
         };
         request.outlook(&cache)
     }
+}
+
+/// Whether what comes of a change is the repositories' business.
+fn is_newest(change: &Change) -> bool {
+    matches!(
+        &change.action,
+        Action::Package { state: PackageState::Installed | PackageState::Upgraded, .. }
+    )
 }
 
 /// The packages of a lock that was written for the same purpose.

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -9,7 +9,7 @@ use super::output::{print, print_json};
 use super::table::table;
 use super::ui::Ui;
 use crate::config::secrets::Entry;
-use crate::config::{Cluster, Secrets};
+use crate::config::{Cluster, Secrets, Setting};
 use crate::error::{Error, Result};
 
 /// List a cluster's secrets, or make some of them anew
@@ -122,9 +122,10 @@ impl Rotate {
                 Error::input("no secret is named").hint("`nodeforge secrets show` lists them")
             );
         }
-        let cluster = self.cluster.load(file)?;
+        let cluster = self.cluster.load(file.clone())?;
         for entry in Secrets::rotate(&cluster, &names)? {
-            print(&format!("{} is new. {}\n", entry.name, consequence(&entry)))?;
+            let file = file.as_deref();
+            print(&format!("{} is new. {}\n", entry.name, consequence(&cluster, file, &entry)))?;
         }
         ui.note(&format!("wrote {}", Secrets::path(&cluster).display()));
         Ok(())
@@ -152,13 +153,19 @@ fn roles(cluster: &Cluster, name: &str) -> Vec<String> {
 }
 
 /// What to do about nodes that run with the old one.
-fn consequence(entry: &Entry) -> String {
+fn consequence(cluster: &Cluster, file: Option<&Path>, entry: &Entry) -> String {
     let Entry { name, .. } = entry;
-    let reveal = format!("$(nodeforge secrets show --reveal {name})");
+    let file = file.map(|file| format!("{} ", file.display())).unwrap_or_default();
+    let reveal = format!("$(nodeforge secrets show {file}--reveal {name})");
     match entry.kind.as_str() {
         "kubeadm-token" => format!(
             "Nodes that have joined need nothing. Before a new image joins a running cluster, make \
-             it known on a control plane:\n  kubeadm token create {reveal} --ttl 24h"
+             it known there, from this machine:\n  {} sudo kubeadm token create \"{reveal}\" --ttl {}",
+            ssh(cluster),
+            match cluster.settings.get("token_ttl") {
+                Some(Setting::String(ttl)) => ttl.as_str(),
+                _ => "24h",
+            }
         ),
         "ca" => "Nothing that the old one signed is trusted any more: build all nodes anew, or \
                  follow\n  https://kubernetes.io/docs/tasks/tls/manual-rotation-of-ca-certificates/"
@@ -189,6 +196,21 @@ fn consequence(entry: &Entry) -> String {
              them:\n  {reveal}\nThe token of a k3s server is changed there with `k3s token rotate`"
         ),
     }
+}
+
+/// How to get to the node that forms the cluster.
+fn ssh(cluster: &Cluster) -> String {
+    let first = cluster.nodes.iter().find(|node| node.is_first);
+    let place = first.map_or_else(
+        || "CONTROL-PLANE".to_owned(),
+        |node| {
+            let address = node.addresses.first();
+            address.map_or_else(|| node.hostname.clone(), |it| it.addr().to_string())
+        },
+    );
+    // Who must type a password needs a terminal for it.
+    let terminal = if cluster.access.passwordless_sudo { "" } else { "-t " };
+    format!("ssh {terminal}{}@{place}", cluster.access.user)
 }
 
 fn unknown(name: &str) -> Error {

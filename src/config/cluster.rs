@@ -7,7 +7,7 @@ use super::reader::{Reader, Span, Table, Value};
 use super::secrets::sealed::check_recipient;
 use super::{
     Cluster, Format, HostKeys, Inputs, Locale, Output, Places, Profile, Qcow2, Vm, VmNetwork,
-    access, base, check, files, hostname, node, origins, profile, setting, size,
+    access, base, check, files, hostname, node, origins, pools, profile, setting, size,
 };
 use crate::error::{Error, Result, Source};
 
@@ -72,6 +72,7 @@ fn read(root: Table<'_>, path: &Path) -> Option<Cluster> {
     check::roles(reader, &profile, &mut nodes);
     check::artifact_names(reader, name.as_deref(), &nodes);
     check::networks(reader, &profile, &nodes, &settings, &profile_span, &setting_places);
+    pools::check(reader, &profile, &nodes, &settings, &profile_span, &setting_places);
     let base = match base {
         Some(base) => base,
         None if profile.base.is_none() => {

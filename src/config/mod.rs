@@ -12,6 +12,7 @@ mod hostname;
 mod inputs;
 mod node;
 mod origins;
+mod pools;
 mod profile;
 mod profile_types;
 mod reader;

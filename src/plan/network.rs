@@ -5,8 +5,9 @@ use std::net::IpAddr;
 
 use crate::config::Node;
 
-/// Sorts before whatever the profile has for all interfaces.
-pub(super) const PATH: &str = "/etc/systemd/network/10-nodeforge.network";
+/// Sorts before whatever the profile has for all interfaces, and before what netplan and cloud-init
+/// write, whose names begin with `10-`: the first that matches is the only one that counts.
+pub(super) const PATH: &str = "/etc/systemd/network/05-nodeforge.network";
 
 /// The unit's text; `None` when the profile's own, with DHCP and router advertisements, does.
 pub(super) fn unit(node: &Node, domain: Option<&str>) -> Option<String> {

@@ -31,6 +31,12 @@ pub fn node(cluster: &Cluster, node: &Node, secrets: &Secrets) -> Result<Vec<Cha
     if cluster.host_keys == HostKeys::Build {
         host_key(&mut list, node, secrets)?;
     }
+    // A machine whose clock has no battery must not think that it is before its certificates' time.
+    if let Some(day) = secrets.newest()
+        && role.firstboot.iter().any(|step| step == "15-clock")
+    {
+        list.file(&Origin::Nodeforge, "/etc/nodeforge/not-before", 0o644, format!("{day}\n"));
+    }
     common(&mut list, cluster, Some(node));
 
     let origin = Origin::Role(role.name.clone());

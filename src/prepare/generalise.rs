@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::error::Result;
 use crate::fs::{Attributes, FileType, Tree};
+use crate::stamp;
 
 /// Removed where they are. A `*` in the last component stands for any characters.
 const REMOVED: [&str; 46] = [
@@ -62,7 +63,7 @@ const ROOT: Attributes = Attributes { mode: 0o644, uid: 0, gid: 0 };
 /// Takes identity, history and caches out of a root file system.
 pub(crate) fn generalise(tree: &mut dyn Tree) -> Result<()> {
     for pattern in REMOVED {
-        remove_matching(tree, pattern)?;
+        stamp::remove(tree, pattern)?;
     }
     empty_logs(tree, Path::new("/var/log"))?;
     forget_own_name(tree)?;
@@ -73,28 +74,6 @@ pub(crate) fn generalise(tree: &mut dyn Tree) -> Result<()> {
     tree.write(id, b"uninitialized\n", Some(Attributes { mode: 0o444, ..ROOT }))?;
     if tree.metadata(Path::new("/var/lib/dbus"))?.is_some() {
         tree.symlink(Path::new("/var/lib/dbus/machine-id"), id)?;
-    }
-    Ok(())
-}
-
-fn remove_matching(tree: &mut dyn Tree, pattern: &str) -> Result<()> {
-    let Some((folder, name)) = pattern.rsplit_once('/') else { return Ok(()) };
-    let Some((prefix, suffix)) = name.split_once('*') else {
-        return tree.remove(Path::new(pattern));
-    };
-    let folder = Path::new(folder);
-    let is_folder = |it: crate::fs::Metadata| it.file_type == FileType::Directory;
-    if !tree.metadata(folder)?.is_some_and(is_folder) {
-        return Ok(());
-    }
-    for entry in tree.read_dir(folder)? {
-        let name = entry.name.as_encoded_bytes();
-        if name.len() >= prefix.len() + suffix.len()
-            && name.starts_with(prefix.as_bytes())
-            && name.ends_with(suffix.as_bytes())
-        {
-            tree.remove(&folder.join(&entry.name))?;
-        }
     }
     Ok(())
 }

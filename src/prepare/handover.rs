@@ -1,9 +1,10 @@
 //! Publishers' own ways of setting a machine up: nodeforge does their part, and they would undo it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::error::Result;
-use crate::fs::Tree;
+use crate::fs::{FileType, Tree};
 use crate::plan::{Action, Change, Content, Origin, Owner, UnitState};
 use crate::stamp;
 
@@ -17,9 +18,12 @@ const NETWORK_MANAGER: [&str; 3] = [
     "NetworkManager-dispatcher.service",
     "NetworkManager.service",
 ];
-/// It leaves every interface to that service. The one in /etc shadows the other.
-const NETPLAN: [&str; 2] =
-    ["/etc/netplan/00-network-manager-all.yaml", "/usr/lib/netplan/00-network-manager-all.yaml"];
+/// What is in there leaves interfaces to that service, or becomes networkd's own files at every
+/// boot: Debian's `90-default.yaml` is a `10-netplan-all-en.network` with DHCP, which comes before a
+/// profile's and whose first match counts. Source: netplan-generate(8), systemd.network(5).
+const NETPLAN: &str = "/etc/netplan";
+/// What packages bring; a file of the same name in the other takes its place.
+const NETPLAN_OF_PACKAGES: [&str; 2] = ["/usr/lib/netplan", "/lib/netplan"];
 
 /// What `tree` needs to be left alone, when `changes` are to be made to it: cloud-init off, no
 /// questions about users, and one manager of the network.
@@ -41,16 +45,37 @@ pub(super) fn hand_over(tree: &dyn Tree, changes: &[Change]) -> Result<Vec<Chang
         actions.push(unit("getty@tty1.service", UnitState::Enabled));
         actions.push(Action::Remove { path: BANNER.into() });
     }
-    let is_networkd = |change: &Change| {
-        matches!(&change.action, Action::Unit { name, state: UnitState::Enabled }
-            if name == "systemd-networkd.service")
-    };
-    if changes.iter().any(is_networkd) && stamp::has_unit(tree, NETWORK_MANAGER[2])? {
-        actions.extend(NETWORK_MANAGER.map(|name| unit(name, UnitState::Masked)));
-        if has(NETPLAN[0])? || has(NETPLAN[1])? {
-            actions.push(file(NETPLAN[0], "network:\n  version: 2\n"));
+    if is_networkds(changes) {
+        if stamp::has_unit(tree, NETWORK_MANAGER[2])? {
+            actions.extend(NETWORK_MANAGER.map(|name| unit(name, UnitState::Masked)));
+        }
+        if has(NETPLAN)? {
+            actions.push(Action::Remove { path: format!("{NETPLAN}/*.yaml") });
+        }
+        for name in netplan_of_packages(tree)? {
+            actions.push(file(&format!("{NETPLAN}/{name}"), "network:\n  version: 2\n"));
         }
     }
     let own = |action| Change { action, origin: Origin::Nodeforge };
     Ok(actions.into_iter().map(own).collect())
+}
+
+/// Whether these changes make the network systemd-networkd's.
+pub(crate) fn is_networkds(changes: &[Change]) -> bool {
+    changes.iter().any(|change| {
+        matches!(&change.action, Action::Unit { name, state: UnitState::Enabled }
+            if name == "systemd-networkd.service")
+    })
+}
+
+fn netplan_of_packages(tree: &dyn Tree) -> Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    for folder in NETPLAN_OF_PACKAGES.map(Path::new) {
+        if tree.metadata(folder)?.is_some_and(|it| it.file_type == FileType::Directory) {
+            let entries = tree.read_dir(folder)?.into_iter();
+            let entries = entries.filter_map(|entry| entry.name.into_string().ok());
+            names.extend(entries.filter(|name| name.ends_with(".yaml")));
+        }
+    }
+    Ok(names)
 }

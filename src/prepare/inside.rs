@@ -20,7 +20,7 @@ use super::partitions::{FirmwarePart, Place};
 use super::root::Root;
 use super::sandbox::Chroot;
 use super::steps::{PRESET, first_boot, put, source_file};
-use super::{locked, packages, sandbox, shell};
+use super::{locked, packages, shell};
 use crate::config::{Arch, Checksum};
 use crate::error::{Context, Result};
 use crate::fs::Tree;
@@ -125,14 +125,13 @@ impl PrepareJob {
         if done.is_err() && self.shell_on_failure {
             shell::open(progress);
         }
-        done?;
-        // What packages' scripts left running would hold on to the root.
-        sandbox::end_others();
-        let mut after = read_installed()?;
-        chroot.leave()?;
+        let after = done.and_then(|()| read_installed());
+        // However it went, the next run finds what was fetched.
+        let kept = chroot.leave().and_then(|()| link_archives(&archives, &self.archives));
+        let mut after = after?;
+        kept?;
         locked::add_hashes(&mut after, &before, &archives)?;
         locked::check(&after, &self.locked)?;
-        link_archives(&archives, &self.archives)?;
         Ok(after)
     }
 

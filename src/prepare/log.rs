@@ -2,10 +2,12 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::thread;
 
+use super::{sandbox, unsynced};
 use crate::error::{Context, Error, Result};
 
 /// How many lines an error shows.
@@ -29,7 +31,8 @@ impl Log {
         Ok(Self { file, path: path.to_owned(), last: VecDeque::new() })
     }
 
-    /// Runs a program to its end; everything it writes goes to the log, and by line to `watch`.
+    /// Runs a program to its end; everything it writes goes to the log, and by line to `watch`. In a
+    /// sandbox, whatever it has left running ends then too.
     pub(crate) fn follow(
         &mut self,
         mut command: Command,
@@ -39,9 +42,24 @@ impl Log {
         let name = command.get_program().to_string_lossy().into_owned();
         let (reader, writer) = io::pipe()?;
         command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
-        let mut child = command.spawn().context(|| format!("starting `{name}`"))?;
-        // It holds this process's ends of the pipe, which would then never end.
-        drop(command);
+        thread::scope(|scope| -> Result<ExitStatus> {
+            let running = scope.spawn(move || {
+                unsynced::believe();
+                let child = command.spawn().context(|| format!("starting `{name}`"));
+                // It holds this process's ends of the pipe, which would then never end.
+                drop(command);
+                let status = child?.wait()?;
+                // What it leaves running has the pipe as well: a daemon would keep it for ever.
+                sandbox::end_others();
+                Ok(status)
+            });
+            self.keep(reader, &mut watch)?;
+            running.join().map_err(|_| Error::failure("nobody waits any more"))?
+        })
+    }
+
+    /// Keeps all that is said.
+    fn keep(&mut self, reader: impl Read, watch: &mut impl FnMut(&str)) -> Result<()> {
         let mut reader = BufReader::new(reader);
         let mut bytes = Vec::new();
         while reader.read_until(b'\n', &mut bytes)? > 0 {
@@ -57,7 +75,7 @@ impl Log {
             }
             bytes.clear();
         }
-        Ok(child.wait()?)
+        Ok(())
     }
 
     /// The last program's last lines, oldest first.

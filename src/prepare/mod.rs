@@ -39,10 +39,13 @@ mod sandbox_kind;
 #[cfg(target_os = "linux")]
 mod shell;
 mod steps;
+#[cfg(target_os = "linux")]
+mod unsynced;
 
 #[cfg(target_os = "linux")]
 pub(crate) use apt_output::{Watcher, failure};
 pub(crate) use generalise::generalise;
+pub(crate) use handover::is_networkds;
 #[cfg(target_os = "linux")]
 pub(crate) use job::Job;
 #[cfg(target_os = "linux")]

@@ -36,20 +36,25 @@ pub(super) fn symlink(tree: &mut dyn Tree, path: &Path, target: &Path) -> Result
     tree.symlink(path, target)
 }
 
-/// Removes what is at `path`; with `/*` at its end, everything in the directory but not itself.
-pub(super) fn remove(tree: &mut dyn Tree, path: &str) -> Result<()> {
-    match path.strip_suffix("/*") {
-        Some(directory) => {
-            let directory = Path::new(directory);
-            if tree.metadata(directory)?.is_some_and(|it| it.file_type == FileType::Directory) {
-                for entry in tree.read_dir(directory)? {
-                    tree.remove(&directory.join(entry.name))?;
-                }
-            }
-            Ok(())
-        }
-        None => tree.remove(Path::new(path)),
+/// Removes what is at `path`, if anything is. A `*` in its last component stands for any characters.
+pub(crate) fn remove(tree: &mut dyn Tree, path: &str) -> Result<()> {
+    let pattern = path.rsplit_once('/').and_then(|(folder, name)| {
+        name.split_once('*').map(|(prefix, suffix)| (Path::new(folder), prefix, suffix))
+    });
+    let Some((folder, prefix, suffix)) = pattern else { return tree.remove(Path::new(path)) };
+    if tree.metadata(folder)?.is_none_or(|it| it.file_type != FileType::Directory) {
+        return Ok(());
     }
+    for entry in tree.read_dir(folder)? {
+        let name = entry.name.as_encoded_bytes();
+        if name.len() >= prefix.len() + suffix.len()
+            && name.starts_with(prefix.as_bytes())
+            && name.ends_with(suffix.as_bytes())
+        {
+            tree.remove(&folder.join(&entry.name))?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes the missing directories above `path`. One that is a symlink is followed.

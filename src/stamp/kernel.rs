@@ -42,7 +42,8 @@ pub(super) fn add_argument(tree: &mut dyn Tree, argument: &str) -> Result<()> {
     files::write(tree, Path::new(GRUB_DEFAULTS), defaults.as_bytes(), 0o644, &Owner::root())
 }
 
-/// Adds a line to config.txt, for all boards; one that is there already stays alone.
+/// Adds a line to config.txt, for all boards; one that is there already, if only for a Pi 5, stays
+/// alone. Source: "Conditional filters" of Raspberry Pi's documentation.
 pub(super) fn add_config_line(tree: &mut dyn Tree, line: &str) -> Result<()> {
     for path in CONFIG_TXT {
         if tree.metadata(Path::new(path))?.is_some() {
@@ -54,18 +55,32 @@ pub(super) fn add_config_line(tree: &mut dyn Tree, line: &str) -> Result<()> {
 }
 
 fn with_config_line(mut text: String, line: &str) -> String {
-    if text.lines().any(|other| other.trim() == line) {
-        return text;
+    // All of them must hold for what follows to count.
+    let mut filters: Vec<&str> = Vec::new();
+    for other in text.lines().map(str::trim) {
+        if let Some(filter) = other.strip_prefix('[').and_then(|it| it.split(']').next()) {
+            // One for another model takes its place, and `[all]` that of any kind.
+            filters.retain(|it| filter != "all" && !(is_model(it) && is_model(filter)));
+            if filter != "all" {
+                filters.push(filter);
+            }
+        } else if other == line && filters.iter().all(|it| *it == "pi5") {
+            return text;
+        }
     }
+    let is_filtered = !filters.is_empty();
     if !text.is_empty() && !text.ends_with('\n') {
         text.push('\n');
     }
-    // A section for one board may still be open.
-    let last_section = text.lines().rev().find(|line| line.starts_with('['));
-    if last_section.is_some_and(|section| section.trim() != "[all]") {
+    if is_filtered {
         text.push_str("[all]\n");
     }
     text + line + "\n"
+}
+
+/// Whether a filter of config.txt is for models of boards.
+fn is_model(filter: &str) -> bool {
+    filter.starts_with("pi") || filter.starts_with("cm")
 }
 
 fn with_argument(line: &str, argument: &str) -> String {
@@ -85,6 +100,26 @@ mod tests {
         let once = with_config_line("[pi4]\narm_boost=1".into(), "dtparam=pciex1");
         assert_eq!(once, "[pi4]\narm_boost=1\n[all]\ndtparam=pciex1\n");
         assert_eq!(with_config_line(once.clone(), "dtparam=pciex1"), once);
+    }
+
+    #[test]
+    fn a_config_line_for_others_is_none_for_all() {
+        let is_there = |text: &str| with_config_line(text.into(), "x=1") == text;
+        for text in ["x=1", "[pi5]\nx=1", "[cm5]\n[pi5]\n x=1", "[none]\ny=1\r\n[all]\r\nx=1\r\n"] {
+            assert!(is_there(text), "{text}");
+        }
+        for filters in
+            ["[cm4]", "[cm5]\n", "[none]", "[EDID=A-B]\n[pi5]", "[pi5]\n[gpio4=1]", " [pi4] "]
+        {
+            let text = format!("{filters}\nx=1\n");
+            let once = with_config_line(text.clone(), "x=1");
+            assert_eq!(once, format!("{text}[all]\nx=1\n"));
+            assert!(is_there(&once), "{once}");
+        }
+        assert_eq!(
+            with_config_line("[pi4]\nx=1\n[all]\n".into(), "x=1"),
+            "[pi4]\nx=1\n[all]\nx=1\n"
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod units;
 
 use std::path::Path;
 
-pub(crate) use files::create_parents;
+pub(crate) use files::{create_parents, remove};
 pub(crate) use units::exists as has_unit;
 
 use crate::clock;

@@ -48,7 +48,7 @@ content = \"\"
 /// Home's own way to the edge's public addresses; the line and the provider are one wire here.
 const LINE: &str = "
 [[node.files]]
-path = \"/etc/systemd/network/10-nodeforge.network.d/line.conf\"
+path = \"/etc/systemd/network/05-nodeforge.network.d/line.conf\"
 content = \"[Network]\\nAddress=203.0.113.66/24\\nAddress=2001:db8:0:1::66/64\\n\"
 ";
 

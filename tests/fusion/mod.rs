@@ -156,7 +156,8 @@ fn small(settings: &[&str]) -> tempfile::TempDir {
     let text = fs::read_to_string(&file).expect("there");
     let bootstrap = "bootstrap = { suite = \"trixie\", arch = \"amd64\", layout = \"uefi\" }";
     assert!(text.contains(bootstrap), "{text}");
-    let text = text.replace(bootstrap, "path = \"base.img\"").replace("\"4G\"", "\"512M\"");
+    let base = "path = \"base.img\"\narch = \"amd64\"";
+    let text = text.replace(bootstrap, base).replace("\"4G\"", "\"512M\"");
     fs::write(&file, text).expect("written");
     folder
 }

@@ -135,7 +135,7 @@ secrets-encryption: true
 fn addresses_have_the_same_host_part_under_every_prefix() {
     let built = built();
     let unit =
-        |node| cat(built, &format!("{node}.vmwarevm"), "/etc/systemd/network/10-nodeforge.network");
+        |node| cat(built, &format!("{node}.vmwarevm"), "/etc/systemd/network/05-nodeforge.network");
     assert!(unit("server1").contains("\nToken=static:::11\n"));
     assert!(unit("agent1").contains("\nToken=static:::21\n"));
     assert!(!unit("agent2").contains("Token="));

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{Stand, cat, image, root};
+use super::{Stand, cat, image, own_repository, root};
 use crate::support::{Gpg, Key, Person, Repository, Style, noise, tool};
 
 const STYLES: [(&str, Style); 3] =
@@ -206,6 +206,21 @@ fn a_lock_past_its_time_is_refused() {
     assert!(said.contains("the next build will change `"), "{said}");
     let said = stand.run(["check", "--locked"]).exits(2).stderr_text();
     assert!(said.contains("would change: it pins `path "), "{said}");
+}
+
+#[test]
+fn what_was_fetched_stays_when_packages_fail() {
+    let stand = Stand::new(Person::me());
+    let source = own_repository(&stand, &[("whole", ""), ("broken", "exit 1")]);
+    stand.profile(&format!("[packages]\ninstall = [\"whole\", \"broken\"]\n{source}"));
+    for _ in 0..2 {
+        let said = stand.fails(&[]);
+        assert!(said.contains("broken"), "{said}");
+        for name in ["whole", "broken"] {
+            let asked = stand.plain.requests(&format!("/r/all/{name}_1.0_all.deb"));
+            assert_eq!(asked.len(), 1, "{name}");
+        }
+    }
 }
 
 #[test]

@@ -19,6 +19,8 @@ fn package(stand: &Stand) -> String {
         touch -d @1000000000 /usr/share/probe.old
         if command -v setcap >/dev/null; then setcap cap_net_raw+ep /usr/share/probe.e; fi
         test -e /proc/self/status && test -c /dev/null && test ! -e /sys/class
+        # No disk can do that: nobody asks one.
+        sync /dev/null
         test -w /tmp && test ! -e /dev/sda
         dpkg --print-architecture >/usr/share/probe.arch
         uname -m >/usr/share/probe.machine";
@@ -169,5 +171,9 @@ fn none_leaves_packages_to_the_first_boot() {
         assert!(cat(&made, "/etc/apt/keyrings/own.asc").contains("BEGIN PGP PUBLIC KEY"));
         let said = stand.run(["plan", "--sandbox", "none"]).succeeds().stdout_text();
         assert!(said.contains("packages left to the first boot"), "{said}");
+        // Nothing is promised that nobody keeps.
+        let locked = stand.run(["prepare", "--sandbox", "none", "--locked"]).succeeds();
+        let said = locked.stderr_text();
+        assert!(said.contains("`--locked` does not hold them"), "{said}");
     }
 }

@@ -1,6 +1,7 @@
 //! Whatever becomes of a run, the host is as it was.
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use super::{Stand, image, own_repository};
 use crate::support::{Person, noise, tool};
@@ -60,6 +61,19 @@ fn etc() -> String {
     let mut command = Command::new("sh");
     command.args(["-c", "find /etc -xdev -type f -print0 | sort -z | xargs -0 sha256sum"]);
     String::from_utf8_lossy(&command.output().expect("sh starts").stdout).into_owned()
+}
+
+#[test]
+fn what_scripts_leave_running_holds_nothing_up() {
+    let stand = Stand::new(Person::me());
+    // It has apt's output, as daemons have that were not told better.
+    let source = own_repository(&stand, &[("probe", "sleep 900 & echo daemon started")]);
+    stand.profile(&format!("[packages]\ninstall = [\"probe\"]\n{source}"));
+    let begun = Instant::now();
+    let made = image(&stand.prepare(&[]));
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(450), "{took:?}");
+    tool("e2fsck", ["-fn", &super::root(&made)]);
 }
 
 #[test]

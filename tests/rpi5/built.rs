@@ -140,7 +140,7 @@ fn build(arch: Arch, nodes: &[&str]) -> Built {
     let gateway = put("/gateway/v1.3.0/standard-install.yaml", b"kind: CustomResourceDefinition\n");
     let cilium = put("/cilium.tgz", b"a chart");
     let flux = put("/flux-operator.tgz", b"another chart");
-    let list = r#"[{"RepoTags":["registry.k8s.io/pause:3.10.1","quay.io/cilium/cilium:v1.18.4"]}]"#;
+    let list = r#"[{"Config":"a.json","RepoTags":["registry.k8s.io/pause:3.10.1","quay.io/cilium/cilium:v1.18.4"],"Layers":[]}]"#;
     let images = put("/images.tar", &archive(folder.path(), "-cf", &[("manifest.json", list)]));
 
     let source = |name: &str| {
@@ -180,6 +180,9 @@ fn build(arch: Arch, nodes: &[&str]) -> Built {
     let cluster = cluster
         .replace("profile = \"rpi5-kubeadm\"", "profile = \"./own\"")
         .replace("sops = false\n", "")
+        // The example has as few control planes as one can have, or as many as three.
+        .replace("\"node1\"", "\"controlplane1\"")
+        .replace("192.168.1.21", "192.168.1.11")
         .replace("[settings]\n", &settings)
         .replace("size = \"8G\"", "size = \"3G\"")
         .replace(

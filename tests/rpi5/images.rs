@@ -35,7 +35,9 @@ fn resources_have_no_key_that_their_definitions_have_not() {
     let files = files.map(|path| taken(built(), "controlplane", path));
     resources_are_known(&files.each_ref().map(|it| it.path().to_owned()));
     let file = taken(built(), "controlplane", "/etc/nodeforge/cilium/values.yaml");
-    let script = "import sys, yaml; assert yaml.safe_load(open(sys.argv[1]))['ipam']";
+    let script = "import sys, yaml; values = yaml.safe_load(open(sys.argv[1])); assert values['ipam']; \
+        images = [values['image']] + [values[it]['image'] for it in ('operator', 'envoy', 'certgen')]; \
+        assert [it['useDigest'] for it in images] == [False] * 4";
     tool("python3", ["-c".as_ref(), script.as_ref(), file.path().as_os_str()]);
     let flux = built().cat("controlplane", "/etc/nodeforge/flux-instance.yaml");
     assert!(flux.contains("provider: sops") && flux.contains("pullSecret: flux-git"), "{flux}");

@@ -4,6 +4,7 @@ mod boots;
 mod built;
 mod csrs;
 mod images;
+mod joining;
 mod later;
 mod refusals;
 mod steps;

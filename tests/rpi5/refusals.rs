@@ -88,3 +88,82 @@ fn what_makes_no_cluster_is_refused() {
     refused("[output]", "offline = true\n[output]", &["`offline` needs `images`"]);
     refused("[output]", "pod_mask = 16\n[output]", &["`pod_mask` is 16"]);
 }
+
+#[test]
+fn a_pool_is_of_the_lan_and_of_nobody_else() {
+    let pool = |pool: &str, words: &[&str]| refused("192.168.1.240-192.168.1.250", pool, words);
+    pool(
+        "192.168.1.15-192.168.1.30",
+        &["holds an address that is taken", "`node0` is 192.168.1.20"],
+    );
+    pool("192.168.1.0/29", &["holds an address that is taken", "192.168.1.1 is the router of"]);
+    pool("10.244.64.10-10.244.64.20", &["10.244.64.10-10.244.64.20 overlaps `pod_subnet`"]);
+    pool("192.168.2.240-192.168.2.250", &["is in no network of the nodes", "192.168.1.0/24"]);
+    pool("192.168.1.250-192.168.2.10", &["is in no network of the nodes"]);
+    let (code, said) = check(|text| text.replace("192.168.1.240-192.168.1.250", "fd00::1-fd00::9"));
+    assert_eq!(code, Some(0), "nodes may have such addresses by themselves: {said}");
+}
+
+#[test]
+fn values_that_only_a_node_would_stumble_over_are_refused() {
+    for ttl in ["a week", "168", "h", ""] {
+        refused("168h0m0s", ttl, &["is no time that kubeadm understands", "token_ttl"]);
+    }
+    refused("[output]", "api_port = 8443\n[output]", &["control planes listen on 6443"]);
+    refused(
+        "\"10.244.0.0/20\"",
+        "\"fd00:1::/112\"",
+        &["pods have IPv4 addresses, and services IPv6"],
+    );
+    let key = "age_key = { env = \"PATH\" }\n[output]";
+    refused("[output]", key, &["`age_key` holds no age key", "AGE-SECRET-KEY-"]);
+    let version = "gateway_api_version = \"1.4.1\"\n[output]";
+    refused("[output]", version, &["the Gateway API 1.4.1 is newer than Cilium 1.18.4 knows"]);
+    let offline = format!(
+        "offline = true\nimages = \"https://example.org/images.tar\"\ncilium_chart_sha256 = \"{0}\"\n\
+         gateway_api_sha256 = \"{0}\"\n[output]",
+        "0".repeat(64)
+    );
+    refused("[output]", &offline, &["`offline` needs `images`, `images_sha256`"]);
+}
+
+#[test]
+fn two_control_planes_are_worth_a_note() {
+    let more = |count: usize| {
+        check(|mut text| {
+            for number in 1..=count {
+                text += &format!(
+                    "\n[[node]]\nhostname = \"controlplane{number}\"\n\
+                     addresses = [\"192.168.1.1{number}/24\"]\n"
+                );
+            }
+            text
+        })
+    };
+    let (code, said) = more(1);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("note: 2 control planes bear no more losses than 1"), "{said}");
+    assert!(!more(2).1.contains("control planes"));
+}
+
+#[test]
+fn without_the_internet_the_chart_is_of_its_version_and_images_go_by_tag() {
+    let plan = |offline: &str| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let start = concat!(env!("CARGO_MANIFEST_DIR"), "/profiles/rpi5-kubeadm/cluster.toml");
+        let text = fs::read_to_string(start).expect("readable");
+        let text =
+            text.replace("[output]", &format!("{offline}cilium_version = \"1.18.5\"\n[output]"));
+        fs::write(folder.path().join("cluster.toml"), text).expect("written");
+        Run::new(["plan", "--json"]).folder(folder.path()).succeeds().stdout_text()
+    };
+    let offline = plan(&format!(
+        "offline = true\nimages = \"https://example.org/images.tar\"\nimages_sha256 = \"{0}\"\n\
+         cilium_chart_sha256 = \"{0}\"\ngateway_api_sha256 = \"{0}\"\n",
+        "0".repeat(64)
+    ));
+    assert!(offline.contains("\"https://helm.cilium.io/cilium-1.18.5.tgz\""), "{offline}");
+    assert_eq!(offline.matches("useDigest: false").count(), 4, "{offline}");
+    assert!(offline.contains("\"/etc/nodeforge/not-before\""), "{offline}");
+    assert!(!plan("").contains("useDigest"));
+}

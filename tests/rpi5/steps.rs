@@ -27,14 +27,10 @@ const KUBEADM: &str = "
         mkdir -p $k/manifests; : >$k/manifests/etcd.yaml
         [ ! -e $NODEFORGE_ROOT/kubeadm-fails ] || exit 1
         : >$k/admin.conf ;;
-    join)
-        : >$k/bootstrap-kubelet.conf
-        [ ! -e $NODEFORGE_ROOT/kubeadm-fails ] || exit 1
-        : >$k/kubelet.conf ;;
     reset) rm -rf $k $NODEFORGE_ROOT/var/lib/etcd; mkdir $k ;;
     esac";
 
-fn control_plane() -> Node {
+pub(super) fn control_plane() -> Node {
     let node = worker();
     for name in AUTHORITIES {
         node.write(&format!("etc/nodeforge/pki/{name}"), name);
@@ -52,7 +48,7 @@ fn control_plane() -> Node {
     node
 }
 
-fn worker() -> Node {
+pub(super) fn worker() -> Node {
     let node = Node::new("node0");
     node.overlay(&format!("{PROFILE}/overlays/kubeadm-node"));
     node.write("root/kubeadm/kubeadm-join.yaml", "kind: JoinConfiguration\n");
@@ -68,7 +64,7 @@ fn step(node: &Node, name: &str) -> Output {
 }
 
 #[track_caller]
-fn goes_well(node: &Node, name: &str) -> String {
+pub(super) fn goes_well(node: &Node, name: &str) -> String {
     let output = step(node, name);
     let errors = String::from_utf8_lossy(&output.stderr);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -77,20 +73,20 @@ fn goes_well(node: &Node, name: &str) -> String {
 }
 
 #[track_caller]
-fn goes_wrong(node: &Node, name: &str) -> String {
+pub(super) fn goes_wrong(node: &Node, name: &str) -> String {
     let output = step(node, name);
     assert!(!output.status.success(), "{}", node.calls());
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// The lines of the calls of one program.
-fn calls_of(node: &Node, program: &str) -> Vec<String> {
+pub(super) fn calls_of(node: &Node, program: &str) -> Vec<String> {
     let calls = node.calls();
     let own = calls.lines().filter(|line| line.split(' ').next() == Some(program));
     own.map(|line| line.replace(node.path("").to_str().expect("text"), "/")).collect()
 }
 
-fn assert_authorities(node: &Node) {
+pub(super) fn assert_authorities(node: &Node) {
     for name in AUTHORITIES {
         let path = format!("etc/kubernetes/pki/{name}");
         assert_eq!(node.read(&path), name);
@@ -99,7 +95,7 @@ fn assert_authorities(node: &Node) {
     }
 }
 
-fn spent(node: &Node) -> Vec<String> {
+pub(super) fn spent(node: &Node) -> Vec<String> {
     let text = node.read("var/lib/nodeforge/firstboot/the-step.spent");
     let root = node.path("").display().to_string();
     let mut names: Vec<_> = text.lines().map(|line| line.replace(&root, "/")).collect();
@@ -157,45 +153,6 @@ fn an_init_that_was_cut_goes_on_when_its_api_answers() {
 }
 
 #[test]
-fn a_worker_joins_with_nothing_but_its_configuration() {
-    let node = worker();
-    goes_well(&node, "50-kubeadm-join");
-    assert_eq!(
-        calls_of(&node, "kubeadm"),
-        ["kubeadm join --config /root/kubeadm/kubeadm-join.yaml"]
-    );
-    assert!(!node.path("etc/kubernetes/pki").exists());
-    assert_eq!(spent(&node), ["/root/kubeadm/kubeadm-join.yaml"]);
-
-    // The power failed before the mark: the cluster knows it.
-    node.stand_in("kubectl", "exit 0");
-    goes_well(&node, "50-kubeadm-join");
-    assert_eq!(calls_of(&node, "kubeadm").len(), 1);
-    assert!(calls_of(&node, "kubectl")[0].ends_with("kubelet.conf get node node0"));
-}
-
-#[test]
-fn a_join_that_failed_starts_over() {
-    for node in [worker(), control_plane()] {
-        node.write("kubeadm-fails", "");
-        goes_wrong(&node, "50-kubeadm-join");
-        fs::remove_file(node.path("kubeadm-fails")).expect("there");
-        goes_well(&node, "50-kubeadm-join");
-        assert!(calls_of(&node, "kubeadm")[1].starts_with("kubeadm reset --force"));
-        if node.path("etc/nodeforge/pki").exists() {
-            assert_authorities(&node);
-        }
-    }
-    // A further control plane that the cluster knows may still lack its etcd.
-    let node = control_plane();
-    node.write("root/kubeadm/kubeadm-join.yaml", "kind: JoinConfiguration\ncontrolPlane:\n");
-    node.write("etc/kubernetes/kubelet.conf", "");
-    node.stand_in("kubectl", "exit 0");
-    goes_well(&node, "50-kubeadm-join");
-    assert_eq!(calls_of(&node, "kubeadm").len(), 2);
-}
-
-#[test]
 fn cri_o_is_waited_for() {
     let node = worker();
     node.stand_in("crictl", "exit 0");
@@ -246,8 +203,18 @@ fn baked_images_go_to_the_store_of_cri_o() {
     goes_well(&node, "38-images");
     assert_eq!(calls_of(&node, "skopeo").len(), 0);
     let manifest = r#"[{"Config":"a.json","RepoTags":["registry.k8s.io/pause:3.10.1"],"Layers":["a"]},{"Config":"b.json","RepoTags":["quay.io/cilium/cilium:v1","quay.io/cilium/cilium:latest"],"Layers":[]}]"#;
-    node.write("usr/share/nodeforge/manifest.json", manifest);
-    node.shell("cd $NODEFORGE_ROOT/usr/share/nodeforge && tar -cf images.tar manifest.json");
+    let bake = |manifest: &str| {
+        node.write("usr/share/nodeforge/manifest.json", manifest);
+        node.shell("cd $NODEFORGE_ROOT/usr/share/nodeforge && tar -cf images.tar manifest.json");
+    };
+    // Saved by digest, an image has no name that a pod could ask for.
+    for untagged in ["[]", "null"] {
+        bake(&manifest.replace("[\"registry.k8s.io/pause:3.10.1\"]", untagged));
+        let said = goes_wrong(&node, "38-images");
+        assert!(said.contains("of 2 images in images.tar, 1 have a tag"), "{said}");
+    }
+    assert_eq!(calls_of(&node, "skopeo").len(), 0);
+    bake(manifest);
     node.stand_in("skopeo", "exit 1");
     goes_wrong(&node, "38-images");
     assert!(node.path("usr/share/nodeforge/images.tar").exists());

@@ -203,6 +203,13 @@ impl Secrets {
         std::iter::once(seed).chain(named).chain(keys).collect()
     }
 
+    /// The last day on which one of the profile's secrets was made: `2026-11-21`, UTC. `None` when
+    /// there are none.
+    pub fn newest(&self) -> Option<&str> {
+        let days = self.named.values().map(|it| it.created.as_str());
+        days.filter(|day| calendar::days_since(day).is_some()).max()
+    }
+
     /// The value of one that is stored, or of one part: `ca.cert`. `None` when there is none.
     pub fn reveal(&self, name: &str) -> Option<String> {
         if let Some(host) = name.strip_prefix(HOST_KEY) {

@@ -17,6 +17,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, ExitCode, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -38,6 +39,9 @@ use protocol::{Failure, Message, Reporter};
 const COMMAND: &str = "__sandbox";
 const KEEPER: &str = "keeper";
 const WORKER: &str = "worker";
+
+/// Whether this process is one.
+static IS_WORKER: AtomicBool = AtomicBool::new(false);
 
 /// How long a keeper may take to clean up before it is killed.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -152,11 +156,12 @@ pub(crate) fn remove_folder(folder: &Path, progress: &dyn Progress) -> Result<()
     }
 }
 
-/// Kills every process of the sandbox but its first and this one.
+/// Kills every process of the sandbox but its first and the worker, which is this one. Does nothing
+/// in any other process.
 pub(crate) fn end_others() {
     use rustix::process::{Pid, Signal, getppid, kill_process_group};
     // Outside of a sandbox it would be everybody else.
-    if getppid() == Some(Pid::INIT) {
+    if IS_WORKER.load(Ordering::SeqCst) && getppid() == Some(Pid::INIT) {
         // kill(-1), which spares both. None left is fine.
         let _ = kill_process_group(Pid::INIT, Signal::KILL);
     }
@@ -225,6 +230,7 @@ fn listen<R: Read + Send + 'static>(stream: Option<R>) -> std::thread::JoinHandl
 
 /// The worker: reads its order, does the job, says how it went.
 fn worker() -> ExitCode {
+    IS_WORKER.store(true, Ordering::SeqCst);
     let done = read_order().and_then(|order| {
         rustix::system::sethostname(b"localhost").map_err(io::Error::from)?;
         if let Some(emulator) = &order.emulator {

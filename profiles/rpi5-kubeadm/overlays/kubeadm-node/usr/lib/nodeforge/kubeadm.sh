@@ -19,6 +19,20 @@ start_over() {
 	kubeadm reset --force --cri-socket unix:///var/run/crio/crio.sock
 }
 
+# flushed COMMAND…: runs it, and brings what it writes for Kubernetes to the disk as it goes. kubeadm
+# leaves that to the kernel, which takes half a minute; etcd notes at once that it has a vote, and never
+# comes back to cast it when a power cut took its manifest or its keys.
+flushed() {
+	(while sleep 1; do
+		find "$root/etc/kubernetes" "$root/var/lib/kubelet" -maxdepth 3 -type f -exec sync {} + || :
+	done) >/dev/null 2>&1 &
+	flusher=$!
+	flushed_status=0
+	"$@" || flushed_status=$?
+	kill "$flusher" || :
+	return "$flushed_status"
+}
+
 # The files under the names and modes that kubeadm looks for.
 restore_pki() {
 	[ -d "$pki_master" ] || return 0

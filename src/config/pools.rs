@@ -1,0 +1,88 @@
+//! Pools of addresses: beside those of the nodes, and nobody else's.
+
+use std::collections::BTreeMap;
+
+use super::node::PlacedNode;
+use super::reader::{Reader, Span};
+use super::{Profile, Setting};
+use crate::error::Problem;
+
+/// Nodes answer for the addresses of a pool, so it is in a network of theirs; and nobody else has
+/// them: no node, no router, no other network of the settings.
+pub(super) fn check(
+    reader: &Reader,
+    profile: &Profile,
+    nodes: &[PlacedNode],
+    settings: &BTreeMap<String, Setting>,
+    profile_span: &Span,
+    places: &BTreeMap<String, Span>,
+) {
+    let is_checked = |name: &str| profile.settings.get(name).is_some_and(|it| !it.may_overlap);
+    for (name, setting) in settings.iter().filter(|(name, _)| is_checked(name)) {
+        let Setting::IpPool(first, last) = setting else { continue };
+        let pool = *first..=*last;
+        let refuse = |message: &str, other: Option<(&Span, String)>, hint: &str| {
+            let (span, note) = match places.get(name) {
+                Some(span) => (span.clone(), name.clone()),
+                // What the file does not give is the profile's default.
+                None => (profile_span.clone(), format!("the default of `{name}`")),
+            };
+            let mut problem = Problem::new(format!("`{name}` {first}-{last} {message}"));
+            if let Some((span, note)) = other {
+                problem = problem.also_at(&reader.source, span.clone(), note);
+            }
+            reader.report(problem.also_at(&reader.source, span, note).hint(hint));
+        };
+        // Addresses of one family stand in order, and apart from those of the other.
+        let shared = settings.iter().find_map(|(other, setting)| match setting {
+            Setting::Cidr(net)
+                if is_checked(other) && net.network() <= *last && *first <= net.broadcast() =>
+            {
+                Some(format!("overlaps `{other}` {net}"))
+            }
+            _ => None,
+        });
+        if let Some(message) = shared {
+            refuse(&message, None, "services of the LAN need addresses of the LAN");
+            continue;
+        }
+        let taken = nodes.iter().find_map(|placed| {
+            let node = &placed.node;
+            let mut own = node.addresses.iter().zip(&placed.addresses);
+            let own = own.find(|(address, _)| pool.contains(&address.addr()));
+            let own = own.map(|(address, span)| {
+                (span, format!("`{}` is {}", node.hostname, address.addr()))
+            });
+            let router = || {
+                let router = node.gateway.iter().find(|router| pool.contains(*router))?;
+                Some((&placed.hostname, format!("{router} is the router of `{}`", node.hostname)))
+            };
+            own.or_else(router)
+        });
+        if taken.is_some() {
+            let hint =
+                "two machines at one address are both out of reach: leave it out of the pool";
+            refuse("holds an address that is taken", taken, hint);
+            continue;
+        }
+        // Of a node whose addresses come from DHCP, nobody knows the network.
+        if nodes.iter().any(|placed| placed.node.addresses.is_empty()) {
+            continue;
+        }
+        let mut networks = nodes.iter().flat_map(|placed| {
+            let own = placed.node.addresses.iter().zip(&placed.addresses);
+            own.map(move |(address, span)| (placed, address, span))
+        });
+        let of_family = |address: &ipnet::IpNet| address.addr().is_ipv4() == first.is_ipv4();
+        let Some((placed, address, span)) =
+            networks.clone().find(|(_, address, _)| of_family(address))
+        else {
+            continue;
+        };
+        if !networks.any(|(_, net, _)| net.contains(first) && net.contains(last)) {
+            let note = format!("`{}` is in {}", placed.node.hostname, address.trunc());
+            let hint = "nodes answer for these addresses where their neighbours ask for them";
+            refuse("is in no network of the nodes", Some((span, note)), hint);
+        }
+    }
+}
