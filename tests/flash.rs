@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -289,6 +289,18 @@ fn unfit_devices_are_refused() {
     );
 }
 
+/// A flash that asks whoever sits there: script(1) makes a terminal of what it is given.
+fn on_a_terminal(image: &Path, device: &str) -> Child {
+    let program = env!("CARGO_BIN_EXE_nodeforge");
+    let command = format!("{program} --color never flash {} {device}", image.display());
+    Command::new("script")
+        .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("script starts")
+}
+
 #[test]
 fn nobody_is_overwritten_unasked() {
     if !with_devices() {
@@ -306,18 +318,7 @@ fn nobody_is_overwritten_unasked() {
     ));
 
     let asked = |answer: &str| {
-        // script(1) makes a terminal of what it is given.
-        let command = format!(
-            "{} --color never flash {} {name}",
-            env!("CARGO_BIN_EXE_nodeforge"),
-            image.display()
-        );
-        let mut child = Command::new("script")
-            .args(["--quiet", "--return", "--command", &command, "/dev/null"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("script starts");
+        let mut child = on_a_terminal(&image, &name);
         child.stdin.take().expect("a pipe").write_all(answer.as_bytes()).expect("written");
         let output = child.wait_with_output().expect("it ends");
         (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
@@ -358,17 +359,7 @@ fn another_device_by_the_time_of_the_answer_is_refused() {
     let other = folder.path().join("other");
     fs::write(&other, noise(50 << 20, 5)).expect("written");
     let name = device.name();
-    let command = format!(
-        "{} --color never flash {} {name}",
-        env!("CARGO_BIN_EXE_nodeforge"),
-        image.display()
-    );
-    let mut child = Command::new("script")
-        .args(["--quiet", "--return", "--command", &command, "/dev/null"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("script starts");
+    let mut child = on_a_terminal(&image, &name);
     let (mut answer, mut said) = (child.stdin.take().expect("piped"), Vec::new());
     let mut screen = child.stdout.take().expect("piped");
     while !said.ends_with(b"[y/N] ") {

@@ -114,9 +114,7 @@ impl Build {
 
         let staging = Staging::new(output)?;
         if !self.replace {
-            let running =
-                formats.iter().filter(|it| matches!(it, Format::Qcow2 | Format::Vmwarevm));
-            let names = running.flat_map(|format| {
+            let names = formats.iter().flat_map(|format| {
                 nodes.iter().map(|node| format!("{}.{}", node.hostname, format.name()))
             });
             refuse_started(&cluster.name, names, output)?;
@@ -184,10 +182,8 @@ impl Build {
         let unchanged = unchanged(&cluster.name, &artifacts, output);
         names.retain(|name| !unchanged.contains(*name));
         if !self.replace {
-            // Handouts are no machines, and those with secrets are in no manifest.
-            let runs = |name: &str| [".qcow2", ".vmwarevm"].iter().any(|it| name.ends_with(it));
-            let shared = artifacts.iter().filter(|it| it.node.is_none() && runs(&it.name));
-            let changed = shared.map(|it| it.name.clone()).filter(|it| !unchanged.contains(it));
+            let shared = artifacts.iter().filter(|it| it.node.is_none()).map(|it| it.name.clone());
+            let changed = shared.filter(|name| !unchanged.contains(name));
             refuse_started(&cluster.name, changed, output)?;
         }
         staging.withdraw([Manifest::SUMS])?;

@@ -173,11 +173,9 @@ fn as_json(cluster: &Cluster, base: &str, formats: &[&str]) -> serde_json::Value
 /// A base in a few words.
 pub(super) fn describe_base(base: &Base) -> String {
     match base {
-        Base::Catalogue(name) => name.clone(),
-        Base::Path { path, .. } => path.display().to_string(),
-        Base::Url { url, .. } => url.clone(),
         Base::Bootstrap(bootstrap) => {
             format!("{} {} from packages", bootstrap.suite, bootstrap.arch.name())
         }
+        _ => base.name(),
     }
 }

@@ -42,11 +42,8 @@ pub(super) fn note_oddities(cluster: &Cluster, ui: &Ui) {
     if cluster.access.is_closed() {
         ui.note("note: nobody can log in: [access] has neither SSH keys nor a password");
     }
-    let is_control = |role: &str| {
-        let role = cluster.profile.roles.iter().find(|it| it.name == role);
-        role.is_some_and(|role| role.kind == Some(RoleKind::ControlPlane))
-    };
-    let controls = cluster.nodes.iter().filter(|node| is_control(&node.role)).count();
+    let kinds = cluster.nodes.iter().filter_map(|node| cluster.profile.role(&node.role)?.kind);
+    let controls = kinds.filter(|kind| *kind == RoleKind::ControlPlane).count();
     // What they decide, more than half of them decide.
     if controls > 0 && controls.is_multiple_of(2) {
         let fewer = controls - 1;

@@ -10,7 +10,7 @@ use crate::config::{Arch, Checksum, Cluster};
 use crate::digest;
 use crate::emit::{InputRecord, PreparedBase};
 use crate::error::{Error, Result};
-use crate::plan::{Action, Change, PackageState};
+use crate::plan::{Action, Change};
 use crate::prepare::{Outlook, Request, Sandbox};
 use crate::progress::{Progress, Silent};
 use crate::sbom::Download;
@@ -115,7 +115,10 @@ impl PrepareArgs {
         if source.locked && pinned.is_none() && sandbox != Sandbox::None {
             return Err(would_change(&path, "it does not pin the packages of this base"));
         }
-        if source.locked && sandbox == Sandbox::None && supplies.changes.iter().any(is_newest) {
+        if source.locked
+            && sandbox == Sandbox::None
+            && supplies.changes.iter().any(Change::installs)
+        {
             progress.warn(
                 "packages are left to each node's first boot, which installs the newest of that day: \
                  `--locked` does not hold them",
@@ -210,14 +213,6 @@ impl SandboxArgs {
         };
         request.outlook(&cache)
     }
-}
-
-/// Whether what comes of a change is the repositories' business.
-fn is_newest(change: &Change) -> bool {
-    matches!(
-        &change.action,
-        Action::Package { state: PackageState::Installed | PackageState::Upgraded, .. }
-    )
 }
 
 /// The packages of a lock that was written for the same purpose.

@@ -14,7 +14,7 @@ pub(super) fn roles(reader: &Reader, profile: &Profile, nodes: &mut [PlacedNode]
     let mut reported = None;
     for placed in nodes.iter_mut() {
         let role = match &placed.role {
-            Some(_) => profile.roles.iter().find(|role| role.name == placed.node.role),
+            Some(_) => profile.role(&placed.node.role),
             None => profile.roles.iter().find(|role| role.pattern.is_match(&placed.node.hostname)),
         };
         let Some(role) = role else {
@@ -98,10 +98,7 @@ fn check_first(reader: &Reader, nodes: &[PlacedNode]) {
 }
 
 fn check_control_planes(reader: &Reader, profile: &Profile, nodes: &[PlacedNode]) {
-    let kind_of = |placed: &PlacedNode| {
-        let role = profile.roles.iter().find(|role| role.name == placed.node.role);
-        role.and_then(|role| role.kind)
-    };
+    let kind_of = |placed: &PlacedNode| profile.role(&placed.node.role)?.kind;
     let of_kind = |kind| nodes.iter().find(|placed| kind_of(placed) == Some(kind));
     let patterns: Vec<&str> = profile
         .roles
@@ -138,36 +135,52 @@ fn first_pattern(role: &Role) -> Option<&str> {
     }
 }
 
+/// A cluster's settings, and where they stand.
+pub(super) struct Settings<'a> {
+    pub(super) reader: &'a Reader,
+    pub(super) profile: &'a Profile,
+    pub(super) values: &'a BTreeMap<String, Setting>,
+    /// Where the cluster file names the profile.
+    pub(super) profile_span: &'a Span,
+    /// Where the cluster file gives a value.
+    pub(super) places: &'a BTreeMap<String, Span>,
+}
+
+impl Settings<'_> {
+    /// Those whose addresses nobody else may have.
+    pub(super) fn apart(&self) -> impl Iterator<Item = (&str, &Setting)> {
+        let is_apart = |name| self.profile.settings.get(name).is_some_and(|it| !it.may_overlap);
+        let all = self.values.iter().map(|(name, value)| (name.as_str(), value));
+        all.filter(move |(name, _)| is_apart(*name))
+    }
+
+    /// Shows where a setting's value stands. What the file does not give is the profile's default.
+    pub(super) fn point(&self, problem: Problem, name: &str) -> Problem {
+        let (span, note) = match self.places.get(name) {
+            Some(span) => (span, name.to_owned()),
+            None => (self.profile_span, format!("the default of `{name}`")),
+        };
+        problem.also_at(&self.reader.source, span.clone(), note)
+    }
+}
+
 /// Networks of the settings share addresses neither with each other nor with the nodes.
-pub(super) fn networks(
-    reader: &Reader,
-    profile: &Profile,
-    nodes: &[PlacedNode],
-    settings: &BTreeMap<String, Setting>,
-    profile_span: &Span,
-    places: &BTreeMap<String, Span>,
-) {
+pub(super) fn networks(settings: &Settings<'_>, nodes: &[PlacedNode]) {
+    let reader = settings.reader;
     let nets: Vec<_> = settings
-        .iter()
-        .filter(|(name, _)| profile.settings.get(*name).is_some_and(|spec| !spec.may_overlap))
+        .apart()
         .filter_map(|(name, setting)| match setting {
-            Setting::Cidr(net) => Some((name.as_str(), net, places.get(name))),
+            Setting::Cidr(net) => Some((name, net)),
             _ => None,
         })
         .collect();
-    // What the file does not give is the profile's default.
-    let point = |problem: Problem, place: Option<&Span>, name: &str| {
-        let default = || (profile_span.clone(), format!("the default of `{name}`"));
-        let (span, note) = place.map_or_else(default, |span| (span.clone(), name.to_owned()));
-        problem.also_at(&reader.source, span, note)
-    };
     let hint = "each needs addresses of its own; [settings] may give others";
-    for (index, (name, net, place)) in nets.iter().enumerate() {
-        for (other_name, other, other_place) in &nets[..index] {
+    for (index, (name, net)) in nets.iter().enumerate() {
+        for (other_name, other) in &nets[..index] {
             if address::overlap(net, other) {
                 let message = format!("`{name}` {net} overlaps `{other_name}` {other}");
-                let problem = point(Problem::new(message), *place, name);
-                let problem = point(problem, *other_place, other_name);
+                let problem = settings.point(Problem::new(message), name);
+                let problem = settings.point(problem, other_name);
                 reader.report(problem.hint(hint));
             }
         }
@@ -184,8 +197,7 @@ pub(super) fn networks(
                 span.clone(),
                 format!("{hostname} is in {}", address.trunc()),
             );
-            let problem = point(problem, *place, name);
-            reader.report(problem.hint(hint));
+            reader.report(settings.point(problem, name).hint(hint));
         }
     }
 }

@@ -71,8 +71,15 @@ fn read(root: Table<'_>, path: &Path) -> Option<Cluster> {
         setting::merge(&profile.settings, settings, reader, &profile.name, &profile_span);
     check::roles(reader, &profile, &mut nodes);
     check::artifact_names(reader, name.as_deref(), &nodes);
-    check::networks(reader, &profile, &nodes, &settings, &profile_span, &setting_places);
-    pools::check(reader, &profile, &nodes, &settings, &profile_span, &setting_places);
+    let checked = check::Settings {
+        reader,
+        profile: &profile,
+        values: &settings,
+        profile_span: &profile_span,
+        places: &setting_places,
+    };
+    check::networks(&checked, &nodes);
+    pools::check(&checked, &nodes);
     let base = match base {
         Some(base) => base,
         None if profile.base.is_none() => {

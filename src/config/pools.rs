@@ -1,43 +1,28 @@
 //! Pools of addresses: beside those of the nodes, and nobody else's.
 
-use std::collections::BTreeMap;
-
+use super::Setting;
+use super::check::Settings;
 use super::node::PlacedNode;
-use super::reader::{Reader, Span};
-use super::{Profile, Setting};
+use super::reader::Span;
 use crate::error::Problem;
 
 /// Nodes answer for the addresses of a pool, so it is in a network of theirs; and nobody else has
 /// them: no node, no router, no other network of the settings.
-pub(super) fn check(
-    reader: &Reader,
-    profile: &Profile,
-    nodes: &[PlacedNode],
-    settings: &BTreeMap<String, Setting>,
-    profile_span: &Span,
-    places: &BTreeMap<String, Span>,
-) {
-    let is_checked = |name: &str| profile.settings.get(name).is_some_and(|it| !it.may_overlap);
-    for (name, setting) in settings.iter().filter(|(name, _)| is_checked(name)) {
+pub(super) fn check(settings: &Settings<'_>, nodes: &[PlacedNode]) {
+    let reader = settings.reader;
+    for (name, setting) in settings.apart() {
         let Setting::IpPool(first, last) = setting else { continue };
         let pool = *first..=*last;
         let refuse = |message: &str, other: Option<(&Span, String)>, hint: &str| {
-            let (span, note) = match places.get(name) {
-                Some(span) => (span.clone(), name.clone()),
-                // What the file does not give is the profile's default.
-                None => (profile_span.clone(), format!("the default of `{name}`")),
-            };
             let mut problem = Problem::new(format!("`{name}` {first}-{last} {message}"));
             if let Some((span, note)) = other {
                 problem = problem.also_at(&reader.source, span.clone(), note);
             }
-            reader.report(problem.also_at(&reader.source, span, note).hint(hint));
+            reader.report(settings.point(problem, name).hint(hint));
         };
         // Addresses of one family stand in order, and apart from those of the other.
-        let shared = settings.iter().find_map(|(other, setting)| match setting {
-            Setting::Cidr(net)
-                if is_checked(other) && net.network() <= *last && *first <= net.broadcast() =>
-            {
+        let shared = settings.apart().find_map(|(other, setting)| match setting {
+            Setting::Cidr(net) if net.network() <= *last && *first <= net.broadcast() => {
                 Some(format!("overlaps `{other}` {net}"))
             }
             _ => None,

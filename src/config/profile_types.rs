@@ -44,6 +44,13 @@ pub struct Profile {
     pub firstboot_steps: BTreeMap<String, Vec<u8>>,
 }
 
+impl Profile {
+    /// The role of this name.
+    pub fn role(&self, name: &str) -> Option<&Role> {
+        self.roles.iter().find(|role| role.name == name)
+    }
+}
+
 /// Something that makes no cluster, found before anything is built.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {

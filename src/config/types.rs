@@ -420,6 +420,16 @@ impl Format {
 }
 
 impl Base {
+    /// What it is called, or where it is.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Catalogue(name) => name.clone(),
+            Self::Path { path, .. } => path.display().to_string(),
+            Self::Url { url, .. } => url.clone(),
+            Self::Bootstrap(bootstrap) => bootstrap.suite.clone(),
+        }
+    }
+
     /// The processors it runs on, as far as its description tells.
     pub fn arch(&self) -> Option<Arch> {
         match self {

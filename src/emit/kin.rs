@@ -33,10 +33,7 @@ pub fn outdated(cluster: &str, made: &[Artifact], output: &Path) -> BTreeSet<(St
 /// Names of artifacts that nodes share and that the last build made just so: machines that run may
 /// stand on them.
 pub fn unchanged(cluster: &str, made: &[Artifact], output: &Path) -> BTreeSet<String> {
-    let Some(previous) = Manifest::previous(output, cluster) else { return BTreeSet::new() };
-    if !output.join(Manifest::SUMS).is_file() {
-        return BTreeSet::new();
-    }
+    let Some(previous) = Manifest::settled(output, cluster) else { return BTreeSet::new() };
     let shared = made.iter().filter(|it| it.node.is_none() && !it.files.is_empty());
     let is_there = |it: &Artifact| {
         let is_known = |file| previous.artifacts.contains(file);

@@ -103,6 +103,12 @@ impl Manifest {
         Self::read(output).filter(|it| it.cluster == cluster)
     }
 
+    /// [`Self::previous`], unless a build was killed while it published: what is there may be newer
+    /// then.
+    pub fn settled(output: &Path, cluster: &str) -> Option<Self> {
+        Self::previous(output, cluster).filter(|_| output.join(Self::SUMS).is_file())
+    }
+
     /// Takes over what an earlier build of other nodes left in `output` and is still there.
     pub fn merge_previous(&mut self, output: &Path) -> Result<()> {
         let Some(mut previous) = Self::previous(output, &self.cluster) else { return Ok(()) };

@@ -6,18 +6,16 @@ use std::path::Path;
 
 use super::Manifest;
 
-/// Those of the artifacts called `names` in `output` that are no longer as the last build left them:
-/// a disk that is written to grows, and VMware leaves files beside it.
+/// Those of the artifacts called `names` in `output` that machines run from where they are, and that
+/// are no longer as the last build left them: a disk that is written to grows, and VMware leaves files
+/// beside it.
 pub fn started(
     cluster: &str,
     names: impl IntoIterator<Item = String>,
     output: &Path,
 ) -> BTreeSet<String> {
-    let Some(previous) = Manifest::previous(output, cluster) else { return BTreeSet::new() };
-    // Without checksums, a build was killed while it published: what is there may be newer.
-    if !output.join(Manifest::SUMS).is_file() {
-        return BTreeSet::new();
-    }
+    let Some(previous) = Manifest::settled(output, cluster) else { return BTreeSet::new() };
+    let is_machine = |name: &String| [".qcow2", ".vmwarevm"].iter().any(|it| name.ends_with(it));
     let is_as_built = |path: &str| {
         let size = fs::metadata(output.join(path)).map(|it| it.len()).ok();
         size.is_none_or(|size| {
@@ -30,5 +28,5 @@ pub fn started(
             .any(|file| !is_as_built(&format!("{name}/{}", file.file_name().to_string_lossy()))),
         Err(_) => !is_as_built(name),
     };
-    names.into_iter().filter(was_started).collect()
+    names.into_iter().filter(|name| is_machine(name) && was_started(name)).collect()
 }

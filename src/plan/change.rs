@@ -90,6 +90,16 @@ pub struct User {
     pub passwordless_sudo: bool,
 }
 
+impl Change {
+    /// Whether it takes packages from repositories.
+    pub fn installs(&self) -> bool {
+        matches!(
+            &self.action,
+            Action::Package { state: PackageState::Installed | PackageState::Upgraded, .. }
+        )
+    }
+}
+
 /// One thing done to an image. Paths are absolute inside it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {

@@ -9,9 +9,10 @@ use crate::error::{Error, Result};
 /// All changes that make the prepared base into `node`.
 pub fn node(cluster: &Cluster, node: &Node, secrets: &Secrets) -> Result<Vec<Change>> {
     rules::check(cluster)?;
-    let role = cluster.profile.roles.iter().find(|role| role.name == node.role);
-    let role =
-        role.ok_or_else(|| Error::input(format!("the profile has no role `{}`", node.role)))?;
+    let role = cluster
+        .profile
+        .role(&node.role)
+        .ok_or_else(|| Error::input(format!("the profile has no role `{}`", node.role)))?;
     let renderer = Renderer::new(cluster, Scope::Node(node, secrets));
     let mut list = List::default();
 

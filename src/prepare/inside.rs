@@ -103,7 +103,7 @@ impl PrepareJob {
         let files = locked::files(&self.locked, &archives)?;
         let source = match files {
             Some(files) if !self.locked.is_empty() => Source::Files(files),
-            _ if self.offline && self.wants_packages() => {
+            _ if self.offline && self.changes.iter().any(Change::installs) => {
                 return Err(locked::not_cached(&self.locked));
             }
             _ => Source::Repositories,
@@ -133,15 +133,6 @@ impl PrepareJob {
         locked::add_hashes(&mut after, &before, &archives)?;
         locked::check(&after, &self.locked)?;
         Ok(after)
-    }
-
-    fn wants_packages(&self) -> bool {
-        self.changes.iter().any(|change| {
-            matches!(
-                &change.action,
-                Action::Package { state: PackageState::Installed | PackageState::Upgraded, .. }
-            )
-        })
     }
 
     /// Brings sources and packages into the root this process is in.

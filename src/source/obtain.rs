@@ -160,10 +160,10 @@ impl Source<'_> {
             return Ok(fetched(request, image, &provenance));
         }
         if self.options.offline {
-            return Err(Error::failure(format!("the cache does not have `{}`", what(base)))
+            return Err(Error::failure(format!("the cache does not have `{}`", base.name()))
                 .hint("without `--offline` it is fetched"));
         }
-        self.progress.stage(&format!("looking for {}", what(base)));
+        self.progress.stage(&format!("looking for {}", base.name()));
         let client = Client::new()?;
         let inquiry = Inquiry {
             client: &client,
@@ -340,17 +340,8 @@ fn ask(inquiry: &Inquiry<'_>, base: &Base, known: Option<&LockedBase>) -> Result
             inquiry.named(name, date)
         }
         Base::Path { .. } | Base::Bootstrap(_) => {
-            Err(Error::failure(format!("{} is not elsewhere", what(base))))
+            Err(Error::failure(format!("{} is not elsewhere", base.name())))
         }
-    }
-}
-
-fn what(base: &Base) -> String {
-    match base {
-        Base::Catalogue(name) => name.clone(),
-        Base::Url { url, .. } => url.clone(),
-        Base::Path { path, .. } => path.display().to_string(),
-        Base::Bootstrap(bootstrap) => bootstrap.suite.clone(),
     }
 }
 

@@ -61,12 +61,6 @@ pub(super) fn node(node: &Node) -> Value {
 
 /// The base. Templates that ask for an architecture that nobody knows do not render.
 pub(super) fn base(base: &Base, used: &Used) -> Value {
-    let name = match base {
-        Base::Catalogue(name) => name.clone(),
-        Base::Path { path, .. } => path.display().to_string(),
-        Base::Url { url, .. } => url.clone(),
-        Base::Bootstrap(bootstrap) => bootstrap.suite.clone(),
-    };
     let arch = base.arch().map(|arch| Value::from(arch.name())).ok_or_else(|| {
         let what = match base {
             Base::Catalogue(_) => "give the image a name with it in it, like `ours-arm64`",
@@ -74,7 +68,7 @@ pub(super) fn base(base: &Base, used: &Used) -> Value {
         };
         format!("`base.arch` is not known before the image was read; {what}")
     });
-    let values = [Ok(Value::from(base_kind(base))), Ok(Value::from(name)), arch];
+    let values = [Ok(Value::from(base_kind(base))), Ok(Value::from(base.name())), arch];
     let values = BASE_KEYS.into_iter().zip(values);
     let values = values.map(|(key, value)| (key.to_owned(), Guarded { value, is_secret: false }));
     Value::from_object(Watched { values: values.collect(), used: used.clone() })
