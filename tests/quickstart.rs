@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use super::support::{Person, Run, partitions, tool};
+use super::support::{Person, Run, partitions, remove_at_exit, tool};
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/quickstart");
 const NODES: [&str; 3] = ["server1", "agent1", "agent2"];
@@ -38,6 +38,7 @@ pub(crate) fn built() -> &'static [Built] {
 
 fn build(person: Person) -> Built {
     let folder = person.folder();
+    remove_at_exit(folder.path());
     copy_example(&person, folder.path());
     Run::by(&person, ["build"]).folder(folder.path()).succeeds();
     Built { person, folder }

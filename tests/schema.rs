@@ -7,22 +7,10 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::support::{Person, Run, tool};
+use super::support::{Person, Run, python_tool};
 
-const VERSION: &str = "0.35.0";
-
-/// check-jsonschema in a virtual environment in the user's cache, made when it is missing.
 fn judge() -> PathBuf {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| std::env::home_dir().map(|home| home.join(".cache")));
-    let folder = cache.expect("a home").join(format!("nodeforge-tests/check-jsonschema-{VERSION}"));
-    let program = folder.join("bin/check-jsonschema");
-    if !program.exists() {
-        tool("python3", ["-m".as_ref(), "venv".as_ref(), folder.as_os_str()]);
-        let wanted = format!("check-jsonschema=={VERSION}");
-        tool(folder.join("bin/pip").to_str().expect("UTF-8"), ["install", "--quiet", &wanted]);
-    }
-    program
+    python_tool(&["check-jsonschema==0.35.0"], "check-jsonschema")
 }
 
 fn schema(of: &str, folder: &Path) -> PathBuf {

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
-use super::support::{Run, tool};
+use super::support::{Run, remove_at_exit, tool};
 
 const MIB: u64 = 1 << 20;
 /// Where the two partitions are, in MiB.
@@ -91,6 +91,7 @@ fn original() -> &'static Path {
 /// GPT with an ESP on FAT and a root on ext4, as Debian's cloud images have them.
 fn make() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a folder");
+    remove_at_exit(folder.path());
     let tree = folder.path().join("tree");
     for (path, content) in [
         (

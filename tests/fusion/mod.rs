@@ -19,7 +19,8 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use super::support::{
-    Arch, K3S, Person, Run, in_a_home_of_its_own, names, tiny_base, tool, write_judge,
+    Arch, K3S, Person, Run, in_a_home_of_its_own, names, remove_at_exit, tiny_base, tool,
+    write_judge,
 };
 
 const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fusion");
@@ -86,6 +87,7 @@ pub(crate) fn built() -> &'static Built {
     static BUILT: OnceLock<Built> = OnceLock::new();
     BUILT.get_or_init(|| {
         let built = Built { folder: cluster(&[]) };
+        remove_at_exit(built.folder.path());
         Run::new(["build"]).folder(built.folder.path()).succeeds();
         built
     })
@@ -96,6 +98,7 @@ fn built_for_apple() -> &'static Built {
     static BUILT: OnceLock<Built> = OnceLock::new();
     BUILT.get_or_init(|| {
         let built = Built { folder: cluster_for(Arch::Arm64, &[]) };
+        remove_at_exit(built.folder.path());
         Run::new(["build", "cluster.toml", "server1"]).folder(built.folder.path()).succeeds();
         built
     })

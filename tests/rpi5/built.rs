@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use super::super::support::{
-    Arch, Authority, Gpg, Key, Repository, Run, Server, Style, checksum, tool,
+    Arch, Authority, Gpg, Key, Repository, Run, Server, Style, checksum, remove_at_exit, tool,
 };
 
 const KUBEADM: &str = include_str!("programs/kubeadm");
@@ -122,6 +122,7 @@ fn build(arch: Arch, nodes: &[&str]) -> Built {
     };
     let arch = arch.name();
     let folder = tempfile::tempdir().expect("a folder");
+    remove_at_exit(folder.path());
     let path = |name: &str| folder.path().join(name);
     let gpg = Gpg::new();
     let key = gpg.key("ed25519");

@@ -16,7 +16,7 @@ pub(crate) fn resources_are_known(files: &[PathBuf]) {
     if built_in.is_empty() {
         return;
     }
-    let validate = python_tool("kubernetes-validate==1.34.1", "kubernetes-validate");
+    let validate = python_tool(&["kubernetes-validate==1.34.1"], "kubernetes-validate");
     let mut arguments = vec!["-k", "1.34", "--strict", "--quiet"];
     arguments.extend(built_in.lines());
     tool(validate.to_str().expect("UTF-8"), arguments);

@@ -58,9 +58,15 @@ impl Person {
         command
             .env("HOME", &self.home)
             .env("USER", self.other.unwrap_or("root"))
-            .env_remove("XDG_CACHE_HOME")
+            .env("XDG_CACHE_HOME", self.cache())
+            .env("NODEFORGE_CACHE_SIZE", "12G")
             .env_remove("NO_COLOR");
         command
+    }
+
+    /// What their tests keep from run to run, apart from what nodeforge keeps for them.
+    pub(crate) fn cache(&self) -> PathBuf {
+        self.home.join(".cache/nodeforge-tests")
     }
 
     /// A new folder of theirs, gone with the test.

@@ -1,9 +1,8 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::sync::OnceLock;
 
 /// Runs a judge, wants it to be content, and gives its stdout.
 #[track_caller]
@@ -20,33 +19,6 @@ pub(crate) fn tool<S: AsRef<OsStr>>(
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {}\n{stdout}\n{stderr}", output.status);
     stdout
-}
-
-/// A program of the judges that `PyPI` has, in an environment of their own in the user's cache.
-pub(crate) fn python(program: &str) -> PathBuf {
-    const PACKAGES: [&str; 3] = ["libvmdk-python==20260714", "pyzstd==0.20.0", "spdx-tools==0.8.5"];
-    static MADE: OnceLock<PathBuf> = OnceLock::new();
-    let made = MADE.get_or_init(|| {
-        let home = PathBuf::from(std::env::var_os("HOME").expect("HOME is set"));
-        let folder = home.join(".cache/nodeforge-tests/artifacts-venv");
-        let (packages, list) = (PACKAGES.join("\n"), folder.join("packages"));
-        if fs::read_to_string(&list).is_ok_and(|it| it == packages) {
-            return folder;
-        }
-        tool(
-            "python3",
-            [OsStr::new("-m"), OsStr::new("venv"), OsStr::new("--clear"), folder.as_os_str()],
-        );
-        let pip = folder.join("bin/pip");
-        tool(
-            pip.to_str().expect("a plain name"),
-            ["install", "--quiet"].into_iter().chain(PACKAGES),
-        );
-        // Written last: without it, the next run begins anew.
-        fs::write(&list, packages).expect("written");
-        folder
-    });
-    made.join("bin").join(program)
 }
 
 /// Number and bytes of every partition, as sfdisk sees them.
