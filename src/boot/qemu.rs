@@ -1,7 +1,6 @@
 //! QEMU's command line.
 
 use std::ffi::OsString;
-use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -9,7 +8,7 @@ use std::process::{Command, Stdio};
 use clap::ValueEnum;
 use tempfile::TempDir;
 
-use super::firmware;
+use super::firmware::{self, Firmware};
 use super::kernel::Kernel;
 use crate::config::Arch;
 use crate::digest::sha256;
@@ -92,23 +91,9 @@ impl Machine {
                 command.arg("-kernel").arg(own.file).arg("-initrd").arg(own.initrd);
                 command.arg("-append").arg(own.command_line);
             }
-            None => self.add_firmware(&mut command, folder.path())?,
+            None => add_firmware(&mut command, firmware::find(self.arch)?),
         }
         Ok(Prepared { command, _folder: folder })
-    }
-
-    /// UEFI. The machine writes its boot entries into a copy of its own, in `folder`.
-    fn add_firmware(&self, command: &mut Command, folder: &Path) -> Result<()> {
-        let firmware = firmware::find(self.arch)?;
-        let variables = folder.join("variables.fd");
-        fs::copy(firmware.variables, &variables)
-            .context(|| format!("copying `{}`", firmware.variables))?;
-        command
-            .arg("-drive")
-            .arg(drive("if=pflash,unit=0,format=raw,readonly=on", Path::new(firmware.code)))
-            .arg("-drive")
-            .arg(drive("if=pflash,unit=1,format=raw", &variables));
-        Ok(())
     }
 
     /// Machines on one network reach each other by multicast that does not leave this host: any
@@ -145,6 +130,15 @@ impl Machine {
             _ => (self.image.clone(), "raw"),
         })
     }
+}
+
+/// UEFI. What the machine writes among its variables goes to a temporary file that QEMU removes.
+fn add_firmware(command: &mut Command, firmware: &Firmware) {
+    command
+        .arg("-drive")
+        .arg(drive("if=pflash,unit=0,format=raw,readonly=on", Path::new(firmware.code)))
+        .arg("-drive")
+        .arg(drive("if=pflash,unit=1,format=raw,snapshot=on", Path::new(firmware.variables)));
 }
 
 /// `-drive`'s value; a comma in a file name is doubled.
