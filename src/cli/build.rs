@@ -40,7 +40,8 @@ pub(super) struct Build {
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
 
-    /// Replace machines that were started, with all that is on their disks
+    /// Replace another cluster's artifacts, and machines that were started with all that is on their
+    /// disks
     #[arg(long)]
     replace: bool,
 
@@ -114,6 +115,7 @@ impl Build {
 
         let staging = Staging::new(output)?;
         if !self.replace {
+            refuse_another(&cluster.name, output)?;
             let names = formats.iter().flat_map(|format| {
                 nodes.iter().map(|node| format!("{}.{}", node.hostname, format.name()))
             });
@@ -205,6 +207,19 @@ fn parse_format(name: &str) -> Result<Format, String> {
         let known: Vec<_> = Format::ALL.iter().map(|format| format.name()).collect();
         format!("the formats are {}", known.join(", "))
     })
+}
+
+/// Of one folder there is one manifest, and clusters may have nodes of the same names.
+fn refuse_another(cluster: &str, output: &Path) -> Result<()> {
+    match Manifest::read(output).map(|it| it.cluster).filter(|other| other != cluster) {
+        Some(other) => {
+            let output = output.display();
+            Err(Error::input(format!("`{output}` holds the artifacts of the cluster `{other}`"))
+                .hint("choose another folder with `-o`")
+                .hint(format!("`--replace` gives it to `{cluster}`")))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Machines are not replaced unasked once they were started.

@@ -1,6 +1,6 @@
 //! `[base]`: where the base comes from; in cluster files and in profiles.
 
-use super::reader::{Spanned, Table, Value};
+use super::reader::{Reader, Spanned, Table, Value};
 use super::{Arch, Base, Bootstrap, Layout, suggest};
 use crate::error::Problem;
 
@@ -53,6 +53,10 @@ fn read_url(table: &Table<'_>, url: &Spanned<&str>) -> Option<Base> {
     let text = url.value;
     let reader = table.reader;
     let is_https = text.starts_with("https://");
+    let hint = "a server without one, or a file on this machine: `path = \"…\"`";
+    if !is_without_password(reader, url, hint) {
+        return None;
+    }
     // One that is malformed is reported as that.
     let pinned = table.get("sha256").is_some() || table.get("sha512").is_some();
     if !is_https && !text.starts_with("http://") {
@@ -63,13 +67,6 @@ fn read_url(table: &Table<'_>, url: &Spanned<&str>) -> Option<Base> {
     if !is_https && !pinned {
         let message = format!("`{text}` is not encrypted, and no hash pins what it must be");
         reader.wrong_hint(&url.span, message, "use https://, or add `sha256 = \"…\"`");
-        return None;
-    }
-    let host = text.split_once("://").and_then(|(_, rest)| rest.split('/').next());
-    if host.is_some_and(|host| host.contains('@')) {
-        let hint = "a server without one, or a file on this machine: `path = \"…\"`";
-        let message = "the address has a password in it, which `nodeforge.lock` would show";
-        reader.wrong_hint(&url.span, message, hint);
         return None;
     }
     match (&signature, &key) {
@@ -96,6 +93,18 @@ fn read_url(table: &Table<'_>, url: &Spanned<&str>) -> Option<Base> {
         key: key.map(|it| it.value.to_owned()),
         arch,
     })
+}
+
+/// Whether an address gives no user's name or password away; reports it if it does.
+pub(super) fn is_without_password(reader: &Reader, url: &Spanned<&str>, hint: &str) -> bool {
+    let host = url.value.split_once("://").and_then(|(_, rest)| rest.split('/').next());
+    let is_without = !host.is_some_and(|host| host.contains('@'));
+    if !is_without {
+        let message =
+            "the address has a password in it, which lock files, manifests and images would show";
+        reader.wrong_secret(&url.span, message, hint);
+    }
+    is_without
 }
 
 /// A hash in lower case.

@@ -73,7 +73,7 @@ pub fn prepare(cluster: &Cluster) -> Result<Vec<Change>> {
 fn apt_source(source: &AptSource, renderer: &Renderer<'_>) -> Result<Action> {
     let name = &source.name;
     let words = |key: &str, words: &[String]| -> Result<String> {
-        let title = format!("`{key}` of the apt source `{name}`");
+        let title = format!("{key} of the apt source {name}");
         let words: Result<Vec<_>> =
             words.iter().map(|word| renderer.render_word(&title, word)).collect();
         Ok(words?.join(" "))

@@ -9,10 +9,7 @@ use crate::config::{Arch, Cluster};
 use crate::error::{Error, Result};
 use crate::plan::{Action, Change};
 use crate::progress::Progress;
-use crate::source::{About, Cache, CachedImage, Made, Package, Supplies};
-
-/// Where prepared bases are in the cache.
-const KIND: &str = "prepared";
+use crate::source::{About, Cache, CachedImage, Made, PREPARED, Package, Supplies};
 
 /// A prepared base that is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +64,7 @@ impl Request<'_> {
         let inputs = self.inputs()?;
         let key = inputs.key()?;
         let fits = |about: &About| self.fits(about);
-        let image = cache.image(KIND, &key, fits, progress, |folder, disk| {
+        let image = cache.image(PREPARED, &key, fits, progress, |folder, disk| {
             progress.stage("growing the disk");
             let size = new_size(&self.supplies.changes);
             let parts = partitions::lay_out(self.base, disk, size, self.sandbox)?;
@@ -90,7 +87,7 @@ impl Request<'_> {
     pub fn outlook(&self, cache: &Cache) -> Result<Outlook> {
         let inputs = self.inputs()?;
         let key = inputs.key()?;
-        if let Some(image) = cache.find(KIND, &key) {
+        if let Some(image) = cache.find(PREPARED, &key) {
             return Ok(if self.fits(&image.about) {
                 Outlook::Cached(key)
             } else {
@@ -105,7 +102,7 @@ impl Request<'_> {
         let last = cache
             .list()?
             .into_iter()
-            .filter(|image| image.kind == KIND)
+            .filter(|image| image.kind == PREPARED)
             .find_map(|image| of_this(&image.about?.from));
         Ok(last.map_or(Outlook::New, |old| Outlook::Changed(inputs.changes_since(&old))))
     }

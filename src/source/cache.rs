@@ -20,6 +20,8 @@ use crate::interrupt;
 use crate::progress::Progress;
 
 pub(super) const DISK: &str = "disk.img";
+/// Where prepared bases are in the cache.
+pub(crate) const PREPARED: &str = "prepared";
 pub(super) const ABOUT: &str = "about.json";
 /// What the name of a file that is being made ends in.
 pub(super) const NEW: &str = "new";
@@ -154,7 +156,7 @@ impl Cache {
         if let Some(image) = found.filter(|it| fits(&it.about)) {
             return Ok(image);
         }
-        sweep(&parent, key, progress)?;
+        sweep(&parent, Some(key), progress)?;
         let place = parent.join(key);
         if is_damaged && place.exists() {
             progress.warn(&format!("`{}` is damaged: it is made anew", place.display()));
@@ -345,8 +347,9 @@ fn is_free(path: &Path) -> bool {
     File::open(path).is_ok_and(|file| matches!(FileLock::try_exclusive(file), Ok(Some(_))))
 }
 
-/// Removes what killed runs left of images, of this key and of all that nobody is making.
-fn sweep(parent: &Path, own_key: &str, progress: &dyn Progress) -> Result<()> {
+/// Removes what killed runs left of images: of the key that we hold, and of all that nobody is
+/// making.
+pub(super) fn sweep(parent: &Path, own_key: Option<&str>, progress: &dyn Progress) -> Result<()> {
     for entry in fs::read_dir(parent).context(|| format!("reading `{}`", parent.display()))? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -358,7 +361,7 @@ fn sweep(parent: &Path, own_key: &str, progress: &dyn Progress) -> Result<()> {
         }
         // Whoever holds the key may have made the folder and not locked it yet.
         let keys_lock = parent.join(format!(".{key}.lock"));
-        if (key == own_key || is_free(&keys_lock)) && is_free(&entry.path()) {
+        if (own_key == Some(key) || is_free(&keys_lock)) && is_free(&entry.path()) {
             // A dead run's leftovers cost room, but stop nobody.
             drop(remove(&entry.path(), progress));
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::about::About;
-use super::cache::{ABOUT, Cache, DISK, NEW, is_sound, remove, try_lock};
+use super::cache::{ABOUT, Cache, DISK, NEW, PREPARED, is_sound, remove, sweep, try_lock};
 use super::loose::{FILES, Loose};
 use super::obtain::{BASES, PARTS};
 use crate::error::{Context as _, Error, Result};
@@ -16,8 +16,8 @@ use crate::progress::Progress;
 
 /// The most bytes the cache may take, as a size like `20G`.
 const VARIABLE: &str = "NODEFORGE_CACHE_SIZE";
-/// Folders with neither images nor files that somebody would miss.
-const OTHERS: [&str; 3] = ["hashes", "logs", PARTS];
+/// Folders of images.
+const IMAGES: [&str; 2] = [BASES, PREPARED];
 
 /// An image in the cache, or a single file.
 #[derive(Clone, Debug)]
@@ -86,18 +86,18 @@ impl Cache {
     /// All images and files, those used last first.
     pub fn list(&self) -> Result<Vec<Kept>> {
         let mut all = self.list_files();
-        for kind in self.kinds()? {
-            for key in self.keys(&kind) {
-                let folder = self.root.join(&kind).join(&key);
+        for kind in IMAGES {
+            for key in self.keys(kind) {
+                let folder = self.root.join(kind).join(&key);
                 // Another nodeforge may remove it at any moment.
                 let Ok(metadata) = fs::metadata(&folder) else { continue };
                 let used = fs::metadata(folder.join(ABOUT)).and_then(|it| it.modified());
                 all.push(Kept {
-                    about: self.peek(&kind, &key),
+                    about: self.peek(kind, &key),
                     occupied: occupied(&folder),
                     used: used.or_else(|_| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH),
                     path: folder,
-                    kind: kind.clone(),
+                    kind: kind.into(),
                     key,
                     loose: None,
                 });
@@ -132,10 +132,15 @@ impl Cache {
         occupied(&self.root)
     }
 
-    /// Removes what exceeds the limits and nobody uses, and downloads nobody works at. Without
-    /// any limit only what is damaged and what is not whole goes.
+    /// Removes what exceeds the limits and nobody uses, and downloads and images nobody works at.
+    /// Without any limit only what is damaged and what is not whole goes.
     pub fn prune(&self, limits: Limits, progress: &dyn Progress) -> Result<Pruned> {
         let mut pruned = Pruned::default();
+        let before = self.occupied();
+        for kind in IMAGES {
+            sweep(&self.folder(kind)?, None, progress)?;
+        }
+        pruned.freed = before.saturating_sub(self.occupied());
         self.prune_parts(&mut pruned)?;
         let now = SystemTime::now();
         let mut left = self.occupied();
@@ -180,24 +185,6 @@ impl Cache {
             return Err(Error::failure(format!("`{path}` is damaged, and in use")));
         }
         Ok(sound)
-    }
-
-    fn kinds(&self) -> Result<Vec<String>> {
-        let read = || {
-            let mut kinds = Vec::new();
-            for entry in fs::read_dir(&self.root)? {
-                let entry = entry?;
-                let name = entry.file_name().to_string_lossy().into_owned();
-                let is_other = OTHERS.contains(&name.as_str())
-                    || Loose::ALL.iter().any(|loose| loose.kind() == name);
-                if entry.file_type()?.is_dir() && !is_other {
-                    kinds.push(name);
-                }
-            }
-            kinds.sort();
-            std::io::Result::Ok(kinds)
-        };
-        read().context(|| format!("reading `{}`", self.root.display()))
     }
 
     /// Whether it could be removed: not while somebody uses it.
@@ -301,6 +288,24 @@ mod tests {
         assert_eq!(keys(&cache.prune(all, &Silent).unwrap().kept), ["middle", "new"]);
         drop(image);
         assert_eq!(keys(&cache.prune(all, &Silent).unwrap().kept), ["old"]);
+    }
+
+    #[test]
+    fn what_killed_runs_left_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = cache(folder.path());
+        let bases = folder.path().join("bases");
+        for name in [".old.pruned", ".middle.Xy12aB"] {
+            fs::create_dir(bases.join(name)).unwrap();
+            fs::write(bases.join(name).join(DISK), vec![1; 1 << 20]).unwrap();
+        }
+        // Its maker has not locked it yet.
+        let _making = try_lock(&bases, "middle").unwrap();
+        let pruned = cache.prune(Limits::default(), &Silent).unwrap();
+        assert!(pruned.freed >= 1 << 20, "{}", pruned.freed);
+        assert!(!bases.join(".old.pruned").exists());
+        assert!(bases.join(".middle.Xy12aB").exists());
+        assert_eq!(keys(&cache.list().unwrap()), ["new", "middle", "old"]);
     }
 
     #[test]

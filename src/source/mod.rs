@@ -31,8 +31,8 @@ mod unpack;
 pub use about::{About, Package};
 #[cfg(target_os = "linux")]
 pub use bootstrap::bootstrap;
-pub(crate) use cache::Made;
 pub use cache::{Cache, CachedImage};
+pub(crate) use cache::{Made, PREPARED};
 pub use catalogue::{Catalogue, Entry};
 pub use keep::{Kept, Limits, Pruned};
 pub use lock::{Lock, LockedArtifact, LockedBase, LockedKey};

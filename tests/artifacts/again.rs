@@ -202,6 +202,26 @@ fn machines_that_were_started_are_not_replaced_unasked() {
 
 /// Keys and tokens are in every image of a node.
 #[test]
+fn a_folder_belongs_to_one_cluster() {
+    let machines = Machines::new(Arch::Amd64, &["server1"], "formats = [\"qcow2\"]");
+    let _ = machines.run(["build"]).succeeds();
+    let built = fs::read(machines.artifact("manifest.json")).expect("a manifest");
+    let text = fs::read_to_string(machines.path("cluster.toml")).expect("a cluster file");
+    let text = text.replace("name = \"small\"", "name = \"other\"");
+    fs::write(machines.path("other.toml"), text).expect("written");
+    let refused = machines.run(["build", "other.toml"]).exits(2);
+    let _ = refused.stderr(&format!(
+        "error: `{}` holds the artifacts of the cluster `small`\n\
+         hint: choose another folder with `-o`\n\
+         hint: `--replace` gives it to `other`\n",
+        machines.path("out").display()
+    ));
+    assert_eq!(fs::read(machines.artifact("manifest.json")).expect("a manifest"), built);
+    let _ = machines.run(["build", "other.toml", "-o", "elsewhere"]).succeeds();
+    let _ = machines.run(["build", "other.toml", "--replace"]).succeeds();
+}
+
+#[test]
 fn nobody_else_reads_what_a_node_is_made_of() {
     use std::os::unix::fs::PermissionsExt as _;
 

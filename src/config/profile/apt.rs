@@ -1,10 +1,13 @@
 //! `[[apt_source]]` and `[[artifact]]`: what comes from elsewhere.
 
 use super::owned;
-use crate::config::base::read_arch;
+use crate::config::base::{is_without_password, read_arch};
 use crate::config::files::{check_path, read_mode};
 use crate::config::reader::{Spanned, Table};
 use crate::config::{AptSource, Artifact, Checksum, condition};
+
+/// Who wants a password is not asked.
+const OTHER_SERVER: &str = "a server without one, such as a mirror of your own";
 
 pub(super) fn read(table: Table<'_>) -> Option<AptSource> {
     let reader = table.reader;
@@ -13,8 +16,12 @@ pub(super) fn read(table: Table<'_>) -> Option<AptSource> {
         let message = format!("`{}` is no name for a file", name.value);
         reader.wrong_hint(&name.span, message, "letters, digits, `-` and `_`");
     }
-    let uris = list(&table, "uris", "uris = [\"https://…\"]");
-    let suites = list(&table, "suites", "suites = [\"/\"]");
+    let uris = require_list(&table, "uris", "uris = [\"https://…\"]");
+    for uri in &uris {
+        is_without_password(reader, uri, OTHER_SERVER);
+    }
+    let uris = words(&table, uris);
+    let suites = words(&table, require_list(&table, "suites", "suites = [\"/\"]"));
     let components = words(&table, table.strings("components"));
     let key_url = table.require("key_url", "key_url = \"https://…\"").and_then(|it| it.string());
     let fingerprint = table.string("fingerprint");
@@ -83,9 +90,12 @@ pub(super) fn read_artifact(table: Table<'_>) -> Option<Artifact> {
     Some(Artifact { url, checksum, path, mode, arch, when })
 }
 
-fn list(table: &Table<'_>, key: &'static str, example: &str) -> Vec<String> {
-    let values = table.require(key, example).map(|value| value.strings()).unwrap_or_default();
-    words(table, values)
+fn require_list<'a>(
+    table: &'a Table<'_>,
+    key: &'static str,
+    example: &str,
+) -> Vec<Spanned<&'a str>> {
+    table.require(key, example).map(|value| value.strings()).unwrap_or_default()
 }
 
 /// Words of a deb822 field; anything else would break the file's lines.
@@ -105,6 +115,9 @@ fn words(table: &Table<'_>, values: Vec<Spanned<&str>>) -> Vec<String> {
 /// shows when it is read.
 fn check_address(table: &Table<'_>, url: &Spanned<&str>, is_pinned: bool) {
     let text = url.value;
+    if !is_without_password(table.reader, url, OTHER_SERVER) {
+        return;
+    }
     let is_good = text.starts_with("https://")
         || text.starts_with("{{")
         || is_pinned && text.starts_with("http://");
