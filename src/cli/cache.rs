@@ -39,9 +39,17 @@ enum Command {
         /// Remove everything that nobody uses now
         #[arg(long, conflicts_with_all = ["older_than", "max_size"])]
         all: bool,
+
+        /// Print the result as JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Read everything and remove what is not what it was
-    Verify,
+    Verify {
+        /// Print the result as JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 impl Cache {
@@ -49,13 +57,13 @@ impl Cache {
         let cache = source::Cache::open()?;
         match self.command {
             Command::List { json } => list(&cache, json),
-            Command::Prune { older_than, max_size, all } => {
+            Command::Prune { older_than, max_size, all, json } => {
                 let day = 24 * 60 * 60;
                 let days = if all { Some(0) } else { older_than };
                 let age = days.map(|days| Duration::from_secs(days.saturating_mul(day)));
-                prune(&cache, Limits { age, size: max_size }, ui)
+                prune(&cache, Limits { age, size: max_size }, json, ui)
             }
-            Command::Verify => verify(&cache, ui),
+            Command::Verify { json } => verify(&cache, json, ui),
         }
     }
 }
@@ -112,8 +120,23 @@ fn list(cache: &source::Cache, json: bool) -> Result<()> {
     print(&table(&headings, &[2, 3], &rows))
 }
 
-fn prune(cache: &source::Cache, limits: Limits, ui: &Ui) -> Result<()> {
+fn prune(cache: &source::Cache, limits: Limits, json: bool, ui: &Ui) -> Result<()> {
     let pruned = cache.prune(limits, ui)?;
+    if json {
+        let removed = |it: &Kept| {
+            serde_json::json!({
+                "kind": it.kind,
+                "key": it.key,
+                "origin": it.origin(),
+                "occupied": it.occupied,
+            })
+        };
+        return print_json(&serde_json::json!({
+            "removed": pruned.kept.iter().map(removed).collect::<Vec<_>>(),
+            "unfinished": pruned.parts,
+            "freed": pruned.freed,
+        }));
+    }
     for it in &pruned.kept {
         print(format!("{} {} {}", it.kind, it.key, it.origin()).trim_end())?;
         print("\n")?;
@@ -129,15 +152,23 @@ fn prune(cache: &source::Cache, limits: Limits, ui: &Ui) -> Result<()> {
     Ok(())
 }
 
-fn verify(cache: &source::Cache, ui: &Ui) -> Result<()> {
+fn verify(cache: &source::Cache, json: bool, ui: &Ui) -> Result<()> {
     let mut damaged = 0;
+    let mut found = Vec::new();
     for it in cache.list()? {
         ui.stage(&format!("reading {} {}", it.kind, short(&it)));
         let is_sound = cache.verify(&it, ui)?;
         ui.finish();
+        damaged += u64::from(!is_sound);
+        if json {
+            found.push(serde_json::json!({ "kind": it.kind, "key": it.key, "sound": is_sound }));
+            continue;
+        }
         let verdict = if is_sound { "sound" } else { "damaged: removed" };
         print(&format!("{} {} {verdict}\n", it.kind, it.key))?;
-        damaged += u64::from(!is_sound);
+    }
+    if json {
+        print_json(&found)?;
     }
     if damaged > 0 {
         let what = counted(damaged, "entry was", "entries were");

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::cluster::ClusterArgs;
+use super::output::print_json;
 use super::source::SourceArgs;
 use super::table::pairs;
 use super::ui::Ui;
@@ -26,6 +27,10 @@ pub(super) struct Lock {
 
     #[command(flatten)]
     source: SourceArgs,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Lock {
@@ -45,7 +50,16 @@ impl Lock {
             lock.save_changes(&before, &path)?;
         }
         ui.finish();
-        let change = if LockFile::load(&path)? == before { "unchanged" } else { "written" };
+        let is_written = LockFile::load(&path)? != before;
+        if self.json {
+            return print_json(&serde_json::json!({
+                "path": path,
+                "written": is_written,
+                "origin": obtained.origin,
+                "locked": obtained.locked,
+            }));
+        }
+        let change = if is_written { "written" } else { "unchanged" };
         ui.note(&format!("`{}` is {change}", path.display()));
         pairs(&[
             ("base", &obtained.origin),

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::about::{About, Package};
+use super::keep;
 use super::loose::FILES;
 use crate::digest::{sha256_of_disk, sha256_of_file};
 use crate::disk::Raw;
@@ -33,6 +34,8 @@ const ELSEWHERE: &str = "XDG_CACHE_HOME can point the cache to another folder";
 #[derive(Clone, Debug)]
 pub struct Cache {
     pub(super) root: PathBuf,
+    /// The most bytes it may take, where the environment says so.
+    pub(super) limit: Option<u64>,
 }
 
 /// An image in the cache. It is never written again, and not pruned while this exists.
@@ -71,15 +74,17 @@ impl Cache {
             .ok_or_else(|| {
                 Error::failure("there is no place for the cache").hint("set HOME or XDG_CACHE_HOME")
             })?;
-        Self::at(folder.join("nodeforge"))
+        // Before anything is fetched: what is wrong with it is the user's to mend.
+        let limit = keep::limit()?;
+        Ok(Self { limit, ..Self::at(folder.join("nodeforge"))? })
     }
 
-    /// A cache in a folder of its own.
+    /// A cache in a folder of its own, without a limit.
     pub fn at(root: PathBuf) -> Result<Self> {
         fs::create_dir_all(&root)
             .context(|| format!("making the cache `{}`", root.display()))
             .map_err(|error| error.hint(ELSEWHERE))?;
-        Ok(Self { root })
+        Ok(Self { root, limit: None })
     }
 
     /// A folder of the cache for files that carry their own check, such as packages.
@@ -188,8 +193,8 @@ impl Cache {
     }
 
     /// The file under its SHA-256, locked for everybody who uses it; `make` is called when it is
-    /// not there or damaged, with the path where it has to be. It appears whole, made by one of
-    /// several processes that want it.
+    /// not there or damaged, with the path where it has to be, and answers for the hash of what it
+    /// makes. It appears whole, made by one of several processes that want it.
     pub(super) fn file(
         &self,
         sha256: &str,
@@ -217,19 +222,20 @@ impl Cache {
         }
         let new = parent.join(format!(".{sha256}.{NEW}"));
         let publish = || {
-            File::open(&new)?.sync_all()?;
-            fs::rename(&new, &place)
+            let file = File::open(&new)?;
+            file.sync_all()?;
+            let in_use = FileLock::shared(file)?;
+            fs::rename(&new, &place)?;
+            io::Result::Ok(in_use)
         };
         let made = make(&new)
             .and_then(|()| publish().context(|| format!("moving a file to `{}`", place.display())));
-        if let Err(error) = made {
+        let in_use = made.inspect_err(|_| {
             // The first error is the news.
             drop(fs::remove_file(&new));
-            return Err(error);
-        }
-        let file = find();
+        })?;
         self.keep_to_limit(progress)?;
-        file.ok_or_else(|| Error::failure("the file just fetched is not in the cache"))
+        Ok((place, Arc::new(in_use)))
     }
 }
 

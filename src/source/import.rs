@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use super::catalogue::MAX_SIZE;
-use super::unpack::{Trouble, Unpacked, unpack};
+use super::unpack::{self, Trouble, Unpacked, unpack};
 use crate::digest::{Hashing, hex, sha256_of_disk};
 use crate::disk::{self, Disk, Raw, copy_sparse};
 use crate::error::{Context as _, Error, Result};
@@ -40,7 +40,13 @@ pub(super) fn copy(disk: &dyn Disk, output: &Path) -> Result<String> {
     sha256_of_disk(&raw).context(context)
 }
 
-/// Unpacks a compressed file of the user's to the raw file `output`; returns its SHA-256. What is
+/// Whether a file of the user's is a tar archive.
+pub(super) fn is_archive(path: &Path) -> Result<bool> {
+    let head = File::open(path).and_then(|mut file| unpack::peek(&mut file));
+    Ok(unpack::is_archive(&head.context(|| format!("reading `{}`", path.display()))?))
+}
+
+/// Unpacks a compressed file, or an archive, of the user's to the raw file `output`; returns its SHA-256. What is
 /// unpacked must be what has the SHA-256 that is known of the file.
 pub(super) fn compressed(path: &Path, output: &Path, sha256: &str) -> Result<String> {
     let input = File::open(path).context(|| format!("opening `{}`", path.display()))?;

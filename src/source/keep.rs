@@ -163,11 +163,8 @@ impl Cache {
 
     /// Removes what exceeds the limit that the environment sets, if any.
     pub(super) fn keep_to_limit(&self, progress: &dyn Progress) -> Result<()> {
-        let Some(text) = std::env::var_os(VARIABLE) else { return Ok(()) };
-        let text = text.to_string_lossy();
-        let size = crate::config::parse_size(&text).context(|| format!("reading {VARIABLE}"))?;
-        if self.occupied() > size {
-            self.prune(Limits { age: None, size: Some(size) }, progress)?;
+        if self.limit.is_some_and(|limit| self.occupied() > limit) {
+            self.prune(Limits { age: None, size: self.limit }, progress)?;
         }
         Ok(())
     }
@@ -227,6 +224,14 @@ impl Cache {
         }
         Ok(())
     }
+}
+
+/// The limit that the environment sets, if any.
+pub(super) fn limit() -> Result<Option<u64>> {
+    let Some(text) = std::env::var_os(VARIABLE) else { return Ok(None) };
+    crate::config::parse_size(&text.to_string_lossy())
+        .map(Some)
+        .context(|| format!("reading {VARIABLE}"))
 }
 
 /// Bytes of the disk that a file or a folder with all in it takes. What vanishes takes nothing.

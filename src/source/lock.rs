@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::about::Package;
+use super::checksums::Hashes;
 use crate::calendar;
 use crate::error::{Context as _, Error, Result};
 use crate::plan::{Action, Change};
@@ -101,6 +102,13 @@ pub struct LockedArtifact {
     pub sha256: String,
     /// What named that hash.
     pub verified: String,
+}
+
+impl LockedBase {
+    /// What the download must be.
+    pub(super) fn hashes(&self) -> Hashes {
+        Hashes { sha256: self.sha256.clone(), sha512: self.sha512.clone() }
+    }
 }
 
 impl Default for Lock {

@@ -20,6 +20,7 @@ mod loose;
 mod memo;
 mod obtain;
 mod openpgp;
+mod provenance;
 mod proxy;
 #[cfg(target_os = "linux")]
 mod raspberry_pi;

@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
 use super::about::About;
 use super::cache::{Cache, CachedImage, Made};
 use super::catalogue::Catalogue;
@@ -11,7 +9,8 @@ use super::checksums::Hashes;
 use super::download::{Wanted, download};
 use super::http::Client;
 use super::lock::{Lock, LockedBase};
-use super::remote::{Inquiry, Pinned, Remote};
+use super::provenance::Provenance;
+use super::remote::{self, BY_LOCK, Inquiry, NamedKey, Pinned, Remote};
 use super::{import, memo};
 use crate::config::Base;
 use crate::disk::{self, Format};
@@ -68,20 +67,6 @@ pub struct Obtained {
     pub was_cached: bool,
     /// Keeps it from being pruned.
     _image: Option<CachedImage>,
-}
-
-/// What the cache knows of a download.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Provenance {
-    /// As in the lock file.
-    request: String,
-    url: String,
-    date: Option<String>,
-    size: u64,
-    sha256: String,
-    sha512: Option<String>,
-    signer: Option<String>,
-    verified: String,
 }
 
 impl Source<'_> {
@@ -142,22 +127,10 @@ impl Source<'_> {
 
     fn remote(&self, base: &Base, known: Option<&LockedBase>) -> Result<Obtained> {
         let request = request(base, self.directory);
-        // What is pinned is looked for before anybody is asked.
-        let pinned = match (known, base) {
-            (Some(known), _) => {
-                Hashes { sha256: known.sha256.clone(), sha512: known.sha512.clone() }
-            }
-            (None, Base::Url { sha256, sha512, .. }) => {
-                Hashes { sha256: sha256.clone(), sha512: sha512.clone() }
-            }
-            _ => Hashes::default(),
-        };
-        let is_alike =
-            |it: &Provenance| it.is(&pinned) || (pinned.is_empty() && it.request == request);
-        if (!pinned.is_empty() || self.options.offline)
-            && let Some((image, provenance)) = self.find(is_alike)
-        {
-            return Ok(fetched(request, image, &provenance));
+        // A lock that lost its address or its hashes pins nothing.
+        let known = known.filter(|it| it.url.is_some() && !it.hashes().is_empty());
+        if let Some((image, provenance)) = self.cached(base, known)? {
+            return Ok(fetched(request, image, &provenance, known));
         }
         if self.options.offline {
             return Err(Error::failure(format!("the cache does not have `{}`", base.name()))
@@ -172,16 +145,78 @@ impl Source<'_> {
             progress: self.progress,
         };
         let remote = ask(&inquiry, base, known)?;
-        if let Some((image, provenance)) = self.find(|it| it.is(&remote.hashes)) {
-            return Ok(fetched(request, image, &provenance));
-        }
-        self.fetch(&client, &remote, request)
+        let is_it = |it: &Provenance| it.is(&remote.hashes) && it.fits(&remote);
+        let (image, provenance) = match self.find(is_it) {
+            Some(found) => found,
+            None => {
+                let asked = if known.is_some() { None } else { Some(self.asked(base)?) };
+                self.fetch(&client, &remote, asked)?
+            }
+        };
+        let provenance = match known {
+            Some(known) => provenance.as_locked(known),
+            None => provenance.as_asked(remote),
+        };
+        Ok(fetched(request, image, &provenance, known))
     }
 
-    fn fetch(&self, client: &Client, remote: &Remote, request: String) -> Result<Obtained> {
+    /// A download that the cache has and that needs nobody's word: a lock file or the cluster file
+    /// pins its hash, or, offline, it is what was asked for before. A lock file is enough by itself;
+    /// where the cluster file wants a signature, it must have been verified.
+    fn cached(
+        &self,
+        base: &Base,
+        known: Option<&LockedBase>,
+    ) -> Result<Option<(CachedImage, Provenance)>> {
+        if let Some(known) = known {
+            let hashes = known.hashes();
+            let found = self.find(|it| it.is(&hashes));
+            return Ok(found.map(|(image, it)| (image, it.as_locked(known))));
+        }
+        if let Base::Url { url, sha256, sha512, key, .. } = base
+            && (sha256.is_some() || sha512.is_some())
+        {
+            let hashes = Hashes { sha256: sha256.clone(), sha512: sha512.clone() };
+            let keys = key.as_deref().map(|key| self.fingerprints(key)).transpose()?;
+            let found = self.find(|it| it.is(&hashes) && it.is_signed_by(keys.as_deref()));
+            return Ok(found.map(|(image, it)| {
+                let signer = it.signer.clone().filter(|_| keys.is_some());
+                let verified = remote::words(&hashes, "the cluster file", signer.as_deref());
+                (image, Provenance { url: url.clone(), date: None, signer, verified, ..it })
+            }));
+        }
+        if !self.options.offline {
+            return Ok(None);
+        }
+        let asked = self.asked(base)?;
+        Ok(self.find(|it| it.request.as_ref() == Some(&asked)))
+    }
+
+    /// What is asked for, and who must vouch for it: a key by its fingerprint, for a path or a name
+    /// may stand for another one elsewhere.
+    fn asked(&self, base: &Base) -> Result<String> {
+        let request = request(base, self.directory);
+        let by = match base {
+            Base::Catalogue(name) => self.catalogue.entry(split(name).0)?.pins(),
+            Base::Url { key: Some(key), .. } => self.fingerprints(key)?,
+            _ => Vec::new(),
+        };
+        Ok(if by.is_empty() { request } else { format!("{request} by {}", by.join(" ")) })
+    }
+
+    fn fingerprints(&self, key: &str) -> Result<Vec<String>> {
+        Ok(NamedKey::new(key, self.directory, self.catalogue)?.fingerprints())
+    }
+
+    fn fetch(
+        &self,
+        client: &Client,
+        remote: &Remote,
+        asked: Option<String>,
+    ) -> Result<(CachedImage, Provenance)> {
         let parts = self.cache.folder(PARTS)?;
-        // Nobody but the user may have vouched for the same bytes.
-        let fits = |about: &About| read_provenance(&about.from).is_some();
+        // The same bytes may be there, vouched for by somebody whose word is not enough here.
+        let fits = |about: &About| Provenance::read(about).is_some_and(|it| it.fits(remote));
         let image = self.cache.image(BASES, &remote.key, fits, self.progress, |_, disk| {
             let name = remote.url.rsplit('/').next().unwrap_or(&remote.url);
             self.progress.stage(&format!("downloading {name}"));
@@ -195,7 +230,7 @@ impl Source<'_> {
             };
             let delivered = download(client, &wanted, &parts, disk, self.progress)?;
             let provenance = Provenance {
-                request: request.clone(),
+                request: asked,
                 url: remote.url.clone(),
                 date: remote.date.clone(),
                 size: delivered.size,
@@ -207,9 +242,9 @@ impl Source<'_> {
             let from = serde_json::json!({ "download": provenance });
             Ok(Made { from, sha256: Some(delivered.raw_sha256), packages: Vec::new() })
         })?;
-        let provenance = provenance(&image)
+        let provenance = Provenance::read(&image.about)
             .ok_or_else(|| Error::failure("the cache does not know where the image came from"))?;
-        Ok(fetched(request, image, &provenance))
+        Ok((image, provenance))
     }
 
     /// Of the downloads in the cache that fit, the newest release.
@@ -219,7 +254,7 @@ impl Source<'_> {
             .keys(BASES)
             .into_iter()
             .filter_map(|key| {
-                let provenance = read_provenance(&self.cache.peek(BASES, &key)?.from)?;
+                let provenance = Provenance::read(&self.cache.peek(BASES, &key)?)?;
                 fits(&provenance).then_some((key, provenance))
             })
             .collect();
@@ -234,9 +269,10 @@ impl Source<'_> {
     fn local(&self, base: &Base, path: &Path) -> Result<Obtained> {
         let as_input = |error: Error| Error::input(error.to_string());
         let format = disk::probe(path).map_err(as_input)?;
+        let is_archive = format == Format::Raw && import::is_archive(path)?;
         let origin = path.display().to_string();
         let verified = "an image of your own".to_owned();
-        if format == Format::Raw {
+        if format == Format::Raw && !is_archive {
             // Says what is wrong with a file that is no disk.
             let disk = disk::open(path)?;
             self.progress.stage("hashing the base");
@@ -266,7 +302,7 @@ impl Source<'_> {
             });
         }
         self.progress.stage("hashing the base");
-        let (key, source) = if format.is_compressed() {
+        let (key, source) = if format.is_compressed() || is_archive {
             (memo::sha256_of(path, self.cache)?, None)
         } else {
             // It may lie on others: only what a reader sees tells whether it is the same.
@@ -283,7 +319,8 @@ impl Source<'_> {
                 }
                 None => import::compressed(path, output, &key)?,
             };
-            let from = serde_json::json!({ "file": path, "format": format.name(), "key": key });
+            let format = if is_archive { "tar" } else { format.name() };
+            let from = serde_json::json!({ "file": path, "format": format, "key": key });
             Ok(Made { from, sha256: Some(sha256), packages: Vec::new() })
         })?;
         Ok(self.made(base, image, origin, verified))
@@ -320,9 +357,8 @@ fn ask(inquiry: &Inquiry<'_>, base: &Base, known: Option<&LockedBase>) -> Result
     if let Some(known) = known
         && let Some(url) = &known.url
     {
-        let hashes = Hashes { sha256: known.sha256.clone(), sha512: known.sha512.clone() };
-        let mut remote =
-            inquiry.pinned(&Pinned { url, hashes, signature: None, by: "nodeforge.lock" })?;
+        let hashes = known.hashes();
+        let mut remote = inquiry.pinned(&Pinned { url, hashes, signature: None, by: BY_LOCK })?;
         remote.date.clone_from(&known.date);
         return Ok(remote);
     }
@@ -333,10 +369,7 @@ fn ask(inquiry: &Inquiry<'_>, base: &Base, known: Option<&LockedBase>) -> Result
             inquiry.pinned(&Pinned { url, hashes, signature, by: "the cluster file" })
         }
         Base::Catalogue(name) => {
-            let (name, date) = match name.split_once('@') {
-                Some((name, date)) => (name, Some(date)),
-                None => (name.as_str(), None),
-            };
+            let (name, date) = split(name);
             inquiry.named(name, date)
         }
         Base::Path { .. } | Base::Bootstrap(_) => {
@@ -345,27 +378,22 @@ fn ask(inquiry: &Inquiry<'_>, base: &Base, known: Option<&LockedBase>) -> Result
     }
 }
 
-impl Provenance {
-    /// Whether it has these hashes, as far as there are any.
-    fn is(&self, hashes: &Hashes) -> bool {
-        let differs = |wanted: &Option<String>, own: Option<&String>| {
-            wanted.as_ref().is_some_and(|wanted| own != Some(wanted))
-        };
-        !hashes.is_empty()
-            && !differs(&hashes.sha256, Some(&self.sha256))
-            && !differs(&hashes.sha512, self.sha512.as_ref())
-    }
+/// An image's name in the catalogue, and its date where one is named: `NAME@DATE`.
+fn split(name: &str) -> (&str, Option<&str>) {
+    name.split_once('@').map_or((name, None), |(name, date)| (name, Some(date)))
 }
 
-fn provenance(image: &CachedImage) -> Option<Provenance> {
-    read_provenance(&image.about.from)
-}
-
-fn read_provenance(from: &serde_json::Value) -> Option<Provenance> {
-    serde_json::from_value(from.get("download")?.clone()).ok()
-}
-
-fn fetched(request: String, image: CachedImage, from: &Provenance) -> Obtained {
+fn fetched(
+    request: String,
+    image: CachedImage,
+    from: &Provenance,
+    known: Option<&LockedBase>,
+) -> Obtained {
+    let verified = match known {
+        // Whatever verified it when it was locked: now it is the lock that does.
+        Some(known) => remote::words(&known.hashes(), BY_LOCK, None),
+        None => from.verified.clone(),
+    };
     let origin = match &from.date {
         Some(date) => format!("{} of {date}", from.url),
         None => from.url.clone(),
@@ -387,7 +415,7 @@ fn fetched(request: String, image: CachedImage, from: &Provenance) -> Obtained {
         path: image.path.clone(),
         sha256: image.about.sha256.clone(),
         origin,
-        verified: from.verified.clone(),
+        verified,
         locked,
         was_cached: image.was_cached,
         _image: Some(image),

@@ -10,6 +10,8 @@ use crate::digest::{hex, sha256};
 use crate::error::{Context as _, Error, Result};
 use crate::progress::Progress;
 
+/// Who pinned what a lock file pins, for people.
+pub(super) const BY_LOCK: &str = "nodeforge.lock";
 /// The most bytes a file of checksums may have.
 pub(super) const CHECKSUMS_LIMIT: u64 = 8 << 20;
 
@@ -38,6 +40,14 @@ pub(super) struct Pinned<'a> {
     pub(super) by: &'a str,
 }
 
+/// A key as a cluster file names it.
+pub(super) enum NamedKey {
+    /// A file's.
+    Here(Vec<Certificate>),
+    /// `https://…#FINGERPRINT`, or a fingerprint.
+    Elsewhere(KeyPlace),
+}
+
 /// Asks the network about images.
 pub(super) struct Inquiry<'a> {
     pub(super) client: &'a Client,
@@ -50,7 +60,6 @@ pub(super) struct Inquiry<'a> {
 impl Inquiry<'_> {
     /// An image of the user's own.
     pub(super) fn pinned(&self, pinned: &Pinned<'_>) -> Result<Remote> {
-        let mut words = pinned_words(&pinned.hashes, pinned.by);
         let mut verifier = None;
         let mut signature_hash = None;
         if let Some((address, key)) = pinned.signature {
@@ -59,10 +68,9 @@ impl Inquiry<'_> {
             verifier = Some(checked_verifier(&bytes, &certificates, address)?);
             signature_hash = Some(sha256(&bytes));
         }
-        if let Some(verifier) = &verifier {
-            words.push(format!("OpenPGP signature by {}", verifier.fingerprint));
-        }
-        if words.is_empty() {
+        let signer = verifier.as_ref().map(|it| it.fingerprint.as_str());
+        let verified = words(&pinned.hashes, pinned.by, signer);
+        if verified.is_empty() {
             return Err(unverifiable(pinned.url));
         }
         Ok(Remote {
@@ -72,7 +80,7 @@ impl Inquiry<'_> {
             hashes: pinned.hashes.clone(),
             verifier,
             limit: MAX_SIZE,
-            verified: words.join(" and "),
+            verified,
         })
     }
 
@@ -116,7 +124,7 @@ impl Inquiry<'_> {
         if let Some(address) = &release.signature {
             let bytes = self.signature(address)?;
             let found = checked_verifier(&bytes, &certificates, address)?;
-            words.push(format!("OpenPGP signature by {}", found.fingerprint));
+            words.push(signed_words(&found.fingerprint));
             verifier = Some(found);
             signature_hash = Some(sha256(&bytes));
         }
@@ -174,25 +182,41 @@ impl Inquiry<'_> {
         Err(error.context(format!("the key {} cannot be had", place.fingerprint)))
     }
 
-    /// A key as a cluster file names it: a file, `https://…#FINGERPRINT`, or a fingerprint.
     fn certificates_of(&self, key: &str) -> Result<Vec<Certificate>> {
+        match NamedKey::new(key, self.directory, self.catalogue)? {
+            NamedKey::Here(certificates) => Ok(certificates),
+            NamedKey::Elsewhere(place) => Ok(vec![self.fetch_key(&place)?]),
+        }
+    }
+}
+
+impl NamedKey {
+    /// Relative paths start from `directory`.
+    pub(super) fn new(key: &str, directory: &Path, catalogue: &Catalogue) -> Result<Self> {
         if let Some((url, fingerprint)) = key.split_once('#').filter(|(url, _)| is_address(url)) {
             let fingerprint = catalogue::fingerprint(fingerprint)?;
-            let place = KeyPlace { fingerprint, urls: vec![url.to_owned()] };
-            return Ok(vec![self.fetch_key(&place)?]);
+            return Ok(Self::Elsewhere(KeyPlace { fingerprint, urls: vec![url.to_owned()] }));
         }
         if is_address(key) {
             return Err(Error::input(format!("nothing pins the key at `{key}`"))
                 .hint(format!("add its fingerprint: `key = \"{key}#FINGERPRINT\"`")));
         }
         if let Ok(fingerprint) = catalogue::fingerprint(key) {
-            return Ok(vec![self.fetch_key(&self.catalogue.key(&fingerprint))?]);
+            return Ok(Self::Elsewhere(catalogue.key(&fingerprint)));
         }
-        let path = self.directory.join(key);
+        let path = directory.join(key);
         std::fs::read(&path)
             .map_err(|error| Error::input(Error::from(error).to_string()))
             .and_then(|bytes| Certificate::read_all(&bytes))
+            .map(Self::Here)
             .context(|| format!("reading the key `{}`", path.display()))
+    }
+
+    pub(super) fn fingerprints(&self) -> Vec<String> {
+        match self {
+            Self::Here(certificates) => certificates.iter().map(Certificate::fingerprint).collect(),
+            Self::Elsewhere(place) => vec![place.fingerprint.clone()],
+        }
     }
 }
 
@@ -224,6 +248,17 @@ fn pinned_words(hashes: &Hashes, by: &str) -> Vec<String> {
     let named = [("SHA-256", &hashes.sha256), ("SHA-512", &hashes.sha512)];
     let pinned = named.into_iter().filter(|(_, hash)| hash.is_some());
     pinned.map(|(name, _)| format!("{name} pinned in {by}")).collect()
+}
+
+fn signed_words(fingerprint: &str) -> String {
+    format!("OpenPGP signature by {fingerprint}")
+}
+
+/// What is worth believing in an image: hashes that somebody pinned, and who signed it.
+pub(super) fn words(hashes: &Hashes, by: &str, signer: Option<&str>) -> String {
+    let mut words = pinned_words(hashes, by);
+    words.extend(signer.map(signed_words));
+    words.join(" and ")
 }
 
 /// A name for the bytes: their hash where it is known. A signature is as good: it holds for one

@@ -31,16 +31,20 @@ impl Fault {
 /// Counts failures in a row.
 pub(super) struct Retry {
     failures: u32,
+    /// The most that was ever achieved.
+    furthest: u64,
 }
 
 impl Retry {
     pub(super) fn new() -> Self {
-        Self { failures: 0 }
+        Self { failures: 0, furthest: 0 }
     }
 
-    /// Something was achieved since the last failure.
-    pub(super) fn progressed(&mut self) {
-        self.failures = 0;
+    /// So many bytes are there: more than ever means that failing so far was worth it.
+    pub(super) fn reached(&mut self, bytes: u64) {
+        if bytes > self.furthest {
+            (self.furthest, self.failures) = (bytes, 0);
+        }
     }
 
     /// Waits until it makes sense to try again; returns the fault's error when it does not.

@@ -123,9 +123,14 @@ fn pour_any(mut input: impl Read, output: &File, limit: u64) -> Result<Unpacked>
             .hint("decompress it, and name the file that comes out as `path` under [base]")
             .into());
     }
-    let is_archive = head.get(TAR_MAGIC.0..).is_some_and(|rest| rest.starts_with(TAR_MAGIC.1));
+    let is_archive = is_archive(&head);
     let input = Cursor::new(head).chain(input);
     if is_archive { pour_archived(input, output, limit) } else { pour(input, output, limit) }
+}
+
+/// Whether a file that begins so is a tar archive.
+pub(super) fn is_archive(head: &[u8]) -> bool {
+    head.get(TAR_MAGIC.0..).is_some_and(|rest| rest.starts_with(TAR_MAGIC.1))
 }
 
 /// The image of a tar archive: Debian's hold one sparse file `disk.raw`.
@@ -273,7 +278,7 @@ fn write_occupied(output: &File, block: &[u8], offset: u64) -> io::Result<()> {
 }
 
 /// The first bytes, as far as there are any.
-fn peek(input: &mut impl Read) -> io::Result<Vec<u8>> {
+pub(super) fn peek(input: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut head = Vec::with_capacity(HEAD);
     input.by_ref().take(HEAD as u64).read_to_end(&mut head)?;
     Ok(head)

@@ -150,3 +150,42 @@ fn a_limit_in_the_environment_is_kept() {
     let said = stand.run(["fetch", "it", "--offline"]).exits(1).stderr_text();
     assert!(said.contains("the cache does not have `it`"), "{said}");
 }
+
+#[test]
+fn a_limit_that_is_no_size_is_said_before_anything_is_fetched() {
+    let mut stand = Stand::new();
+    stand.pinned_disk();
+    let run = stand.run(["fetch", "it"]).env("NODEFORGE_CACHE_SIZE", "abc");
+    let said = run.exits(2).stderr_text();
+    assert!(said.contains("reading NODEFORGE_CACHE_SIZE"), "{said}");
+    assert_eq!(stand.server.requests("/image").len(), 0);
+}
+
+#[test]
+fn what_was_verified_and_pruned_is_told_as_json() {
+    let mut stand = Stand::new();
+    let raw = stand.pinned_disk();
+    let said = stand.fetch_is("it", &raw);
+    let path = said["path"].as_str().expect("a path").to_owned();
+    let json = |arguments: &[&str], code| {
+        let text = stand.run(arguments).exits(code).stdout_text();
+        serde_json::from_str::<serde_json::Value>(&text).expect("JSON")
+    };
+    let said = json(&["cache", "verify", "--json"], 0);
+    assert_eq!((&said[0]["kind"], &said[0]["sound"]), (&"bases".into(), &true.into()));
+    let said = json(&["cache", "prune", "--all", "--json"], 0);
+    assert_eq!(said["removed"][0]["origin"], stand.server.url("/image"));
+    assert_eq!(
+        (said["removed"][0]["kind"].as_str(), &said["unfinished"]),
+        (Some("bases"), &0.into())
+    );
+    assert!(said["freed"].as_u64().is_some_and(|it| it > 1 << 20), "{said}");
+    stand.fetch_is("it", &raw);
+    File::options()
+        .write(true)
+        .open(&path)
+        .expect("there")
+        .write_all_at(b"rot", 9)
+        .expect("written");
+    assert_eq!(json(&["cache", "verify", "--json"], 1)[0]["sound"], false);
+}

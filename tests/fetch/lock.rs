@@ -60,7 +60,22 @@ fn a_lock_is_made_kept_and_moved_on() {
     assert_eq!(stand.server.requests("/list").len(), 0);
     assert_eq!(fs::read(stand.path("nodeforge.lock")).expect("there"), first);
 
-    let _ = stand.run(["lock", "--update"]).succeeds();
+    // Whoever has no lock asks the publisher, and hears what his word is worth.
+    stand.cluster("image = \"it@2026-01-01\"");
+    fs::remove_file(stand.path("nodeforge.lock")).expect("removed");
+    let said = stand.run(["fetch", "cluster.toml"]).succeeds().stdout_text();
+    assert!(said.contains("trusted over https at first use"), "{said}");
+    let verified = stand.lock()["base"]["verified"].to_string();
+    assert!(verified.contains("trusted over https at first use"), "{verified}");
+    stand.cluster("image = \"it\"");
+
+    let said = stand.run(["lock", "--update", "--json"]).succeeds().stdout_text();
+    let said: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!((&said["written"], &said["locked"]["date"]), (&true.into(), &"2026-02-02".into()));
+    let said = stand.run(["lock", "--json"]).succeeds().stdout_text();
+    let said: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!(said["written"], false);
+    assert!(said["path"].as_str().is_some_and(|it| it.ends_with("nodeforge.lock")), "{said}");
     assert_eq!(date(&stand), "2026-02-02");
 
     // Another base in the cluster file, and the lock follows.
@@ -129,4 +144,22 @@ fn a_lock_that_cannot_be_read() {
     let said = stand.run(["fetch"]).exits(2).stderr_text();
     assert!(said.contains("nodeforge.lock` cannot be read"), "{said}");
     assert!(said.contains("line 1"), "{said}");
+}
+
+/// The same bytes in two places: each cluster's lock names its own.
+#[test]
+fn a_lock_names_the_address_that_its_cluster_file_does() {
+    let stand = Stand::new();
+    let raw = disk(stand.folder.path(), 1);
+    let file = compress("xz", &["--keep", "-1"], &raw);
+    let hash = checksum("sha256sum", &file);
+    for name in ["one", "other"] {
+        stand.server.put_file(&format!("/{name}"), &file);
+        stand.cluster(&format!("url = \"SERVER/{name}\"\nsha256 = \"{hash}\""));
+        stand.fetch_is("cluster.toml", &raw);
+        let url = stand.server.url(&format!("/{name}"));
+        assert_eq!(stand.lock()["base"]["url"].as_str(), Some(url.as_str()));
+        let _ = stand.run(["fetch", "--locked", "--offline"]).succeeds();
+    }
+    assert_eq!(stand.server.requests("/other").len(), 0);
 }

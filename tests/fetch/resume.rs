@@ -133,3 +133,26 @@ fn an_interrupt_stops_a_download_and_the_next_run_goes_on() {
     stand.fetch_is("it", &raw);
     assert!(stand.server.requests("/image")[1].headers.contains_key("range"));
 }
+
+#[test]
+fn a_server_without_ranges_that_cuts_is_asked_again_from_the_beginning() {
+    let mut stand = Stand::new();
+    let raw = stand.pinned_disk();
+    stand.server.always("/image", Fault::Whole);
+    // Every other request asks for the rest, and learns that it cannot be had.
+    let cuts = [100_000, 0, 200_000, 0, 300_000, 0, 400_000, 0];
+    stand.server.once("/image", cuts.map(Fault::CutAfter));
+    let said = stand.run(["fetch", "it"]).succeeds().stderr_text();
+    assert_eq!(said.matches("the server cannot resume: beginning anew").count(), 4, "{said}");
+    assert!(!said.contains("another file"), "{said}");
+    stand.fetch_is("it", &raw);
+
+    drop(std::fs::remove_dir_all(stand.path("cache")));
+    stand.server.forget_requests();
+    stand.server.always("/image", Fault::CutAfter(100_000));
+    let said = stand.fails("it");
+    assert!(said.contains("` broke") && said.contains("tried 5 times"), "{said}");
+    assert!(!said.contains("changes while") && !said.contains("goes on after"), "{said}");
+    let whole = stand.server.requests("/image");
+    assert_eq!(whole.iter().filter(|it| !it.headers.contains_key("range")).count(), 5);
+}

@@ -215,3 +215,118 @@ fn a_cluster_file_pins_by_hash_or_key() {
     let said = stand.run(["fetch"]).exits(2).stderr_text();
     assert!(said.contains("nothing pins the key at"), "{said}");
 }
+
+/// Another cluster, whose word is enough for itself, fetched the same bytes before.
+#[test]
+fn a_warm_cache_is_no_signature() {
+    let gpg = Gpg::new();
+    let (key, other) = (gpg.key("ed25519"), gpg.key("ed25519"));
+    let signed = Signed::new(&gpg, &key, |_| Vec::new());
+    let (mut stand, raw) = (signed.stand, signed.raw);
+    let unsigned = stand.path("unsigned");
+    fs::write(&unsigned, "another file").expect("written");
+    let sum = crate::support::checksum("sha256sum", &signed.file);
+    stand.server.put("/image.sig", gpg.sign(&key, &unsigned, false));
+    stand.server.put("/image.asc", gpg.sign(&key, &signed.file, true));
+    stand.server.put("/SHA256SUMS", format!("{sum} *image\n"));
+    stand.image(
+        "both",
+        &format!(
+            "url = \"SERVER/image\"\nchecksums = \"SERVER/SHA256SUMS\"\n\
+             signature = \"{{url}}.sig\"\nkeys = [\"{}\"]",
+            key.fingerprint
+        ),
+    );
+    let pinned = format!("url = \"SERVER/image\"\nsha256 = \"{sum}\"");
+    let with_key = format!("{pinned}\nsignature = \"SERVER/image.asc\"\nkey = \"key.asc\"");
+    fs::write(stand.path("key.asc"), gpg.public(&other)).expect("written");
+    let by_other = format!("the signature is by {}, not by {}", key.fingerprint, other.fingerprint);
+    let lock = stand.path("nodeforge.lock");
+    for is_warm in [false, true] {
+        if is_warm {
+            stand.cluster(&pinned);
+            stand.fetch_is("cluster.toml", &raw);
+            fs::remove_file(&lock).expect("removed");
+        }
+        for (base, words) in [("image = \"both\"", "is not genuine"), (&*with_key, &*by_other)] {
+            stand.cluster(base);
+            let said = stand.fails("cluster.toml");
+            assert!(said.contains(words), "wanted: {words}\n{said}");
+            assert!(!lock.exists());
+        }
+    }
+    // The image stays as good as it was for whoever pins it.
+    stand.server.forget_requests();
+    stand.cluster(&pinned);
+    stand.fetch_is("cluster.toml", &raw);
+    assert_eq!(stand.server.requests("/image").len(), 0);
+    fs::remove_file(&lock).expect("removed");
+
+    // The right key is enough, once it has been seen to be.
+    fs::write(stand.path("key.asc"), gpg.public(&key)).expect("written");
+    stand.cluster(&with_key);
+    for _ in 0..2 {
+        let said = stand.fetch_is("cluster.toml", &raw);
+        assert_eq!(said["locked"]["signer"], key.fingerprint.as_str());
+        assert_eq!(
+            said["verified"],
+            format!(
+                "SHA-256 pinned in the cluster file and OpenPGP signature by {}",
+                key.fingerprint
+            )
+        );
+        assert_eq!(stand.server.requests("/image").len(), 1);
+        fs::remove_file(&lock).expect("removed");
+    }
+}
+
+#[test]
+fn offline_the_key_counts_and_not_where_it_is() {
+    let gpg = Gpg::new();
+    let (key, other) = (gpg.key("ed25519"), gpg.key("ed25519"));
+    let stand = Stand::encrypted();
+    let raw = disk(stand.folder.path(), 1);
+    let file = compress("xz", &["--keep", "-1"], &raw);
+    stand.server.put_file("/image", &file);
+    stand.server.put("/image.asc", gpg.sign(&key, &file, true));
+    stand.cluster("url = \"SERVER/image\"\nsignature = \"SERVER/image.asc\"\nkey = \"key.asc\"");
+    let trust = |key: &Key| {
+        drop(fs::remove_file(stand.path("nodeforge.lock")));
+        fs::write(stand.path("key.asc"), gpg.public(key)).expect("written");
+    };
+    trust(&key);
+    stand.fetch_is("cluster.toml", &raw);
+    trust(&other);
+    let said = stand.run(["fetch", "--offline"]).exits(1).stderr_text();
+    assert!(said.contains("the cache does not have"), "{said}");
+    assert!(!stand.path("nodeforge.lock").exists());
+    trust(&key);
+    let _ = stand.run(["fetch", "--offline"]).succeeds();
+    assert_eq!(stand.lock()["base"]["signer"].as_str(), Some(key.fingerprint.as_str()));
+}
+
+#[test]
+fn who_signed_is_known_to_the_lock_and_to_nobody_by_the_lock() {
+    let gpg = Gpg::new();
+    let key = gpg.key("ed25519");
+    let Signed { stand, raw, .. } = Signed::new(&gpg, &key, |file| gpg.sign(&key, file, false));
+    stand.cluster("image = \"it\"");
+    let words = format!("OpenPGP signature by {}", key.fingerprint);
+    let lock = stand.path("nodeforge.lock");
+    let fetched_signed = || {
+        let locked = &stand.fetch_is("cluster.toml", &raw)["locked"];
+        assert_eq!(locked["signer"], key.fingerprint.as_str());
+        assert_eq!(locked["verified"], words.as_str());
+    };
+    fetched_signed();
+    fs::remove_dir_all(stand.path("cache")).expect("removed");
+    fetched_signed();
+    // Another cluster has another lock: none.
+    fs::remove_file(&lock).expect("removed");
+    let said = stand.run(["fetch", "--offline"]).exits(1).stderr_text();
+    assert!(said.contains("the cache does not have `it`"), "{said}");
+    fetched_signed();
+    fs::remove_file(&lock).expect("removed");
+    let _ = stand.run(["fetch", "--offline"]).succeeds();
+    assert_eq!(stand.lock()["base"]["signer"].as_str(), Some(key.fingerprint.as_str()));
+}

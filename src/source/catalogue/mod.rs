@@ -195,6 +195,12 @@ impl Entry {
         layout_name(self.layout)
     }
 
+    /// What must be true of a download, whatever its publisher says: a hash, or fingerprints of
+    /// the keys that may sign.
+    pub(super) fn pins(&self) -> Vec<String> {
+        self.sha256.iter().chain(&self.keys).cloned().collect()
+    }
+
     /// How a download is verified, for people.
     pub fn trust(&self) -> &'static str {
         if self.signature.is_some() || self.checksums_signature.is_some() {

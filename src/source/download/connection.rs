@@ -24,6 +24,8 @@ pub(super) enum Interruption {
     Fault(Fault),
     /// The server has another file.
     Changed,
+    /// The server only sends the whole file.
+    Unresumable,
     /// Somebody who listens has seen enough.
     Refused,
     /// It cannot go on now.
@@ -48,10 +50,17 @@ pub(super) fn receive(
         .send(Method::Get, wanted.url, Plain::Allowed, &range(wanted, part)?)
         .map_err(Interruption::Fault)?;
     match response.status {
-        StatusCode::OK if part.length() > 0 => return Err(Interruption::Changed),
         StatusCode::OK => {
-            let total = response.body.content_length();
-            part.begin(Validator::of(&response), total).map_err(Interruption::Stopped)?;
+            let (validator, total) = (Validator::of(&response), response.body.content_length());
+            if part.length() > 0 {
+                let is_same = *part.validator() == validator && part.total() == total;
+                return Err(if is_same {
+                    Interruption::Unresumable
+                } else {
+                    Interruption::Changed
+                });
+            }
+            part.begin(validator, total).map_err(Interruption::Stopped)?;
         }
         StatusCode::PARTIAL_CONTENT => {
             let Some((start, total)) = content_range(&response) else {
@@ -111,7 +120,7 @@ fn range(
         Some(validator) => Ok(vec![range, (header::IF_RANGE, validator.to_owned())]),
         // The hash tells in the end whether both halves were of one file.
         None if !wanted.hashes.is_empty() => Ok(vec![range]),
-        None => Err(Interruption::Changed),
+        None => Err(Interruption::Unresumable),
     }
 }
 

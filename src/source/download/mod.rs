@@ -62,6 +62,8 @@ enum Failure {
     Bad(Error),
     /// The server has another file than the one we have a part of.
     Changed,
+    /// The server has the same file, and sends it from its beginning only.
+    Unresumable,
     /// It could not go on; what came so far may be good.
     Stopped(Error),
 }
@@ -75,9 +77,12 @@ pub(super) fn download(
     progress: &dyn Progress,
 ) -> Result<Delivered> {
     let mut part = Part::open(parts, wanted.key, wanted.url)?;
-    for _ in 0..BEGINNINGS {
+    let mut retry = Retry::new();
+    let mut can_resume = true;
+    let mut beginnings = 0;
+    while beginnings < BEGINNINGS {
         let is_resumed = part.length() > 0;
-        match pass(client, wanted, &mut part, disk, progress) {
+        match pass(client, wanted, &mut part, disk, &mut retry, progress) {
             Ok(delivered) => {
                 part.remove()?;
                 return Ok(delivered);
@@ -89,6 +94,9 @@ pub(super) fn download(
                     return Err(hint_at_room(error));
                 }
                 let error = hint_at_room(error);
+                if !can_resume {
+                    return Err(error);
+                }
                 return Err(error.hint(format!("run it again: it goes on after {kept} bytes")));
             }
             Err(Failure::Bad(error)) if !is_resumed => {
@@ -97,13 +105,19 @@ pub(super) fn download(
             }
             Err(Failure::Bad(_)) => {
                 progress.warn("what an earlier run left is no good: starting afresh");
-                part.clear()?;
+                (retry, beginnings) = (Retry::new(), beginnings + 1);
             }
             Err(Failure::Changed) => {
                 progress.warn("the server has another file now: starting afresh");
-                part.clear()?;
+                (retry, beginnings) = (Retry::new(), beginnings + 1);
+            }
+            // No news of the file: what broke the connection is counted, however often it does.
+            Err(Failure::Unresumable) => {
+                progress.warn("the server cannot resume: beginning anew");
+                can_resume = false;
             }
         }
+        part.clear()?;
     }
     part.remove()?;
     Err(Error::failure(format!("`{}` changes while it is downloaded", wanted.url))
@@ -116,6 +130,7 @@ fn pass(
     wanted: &Wanted<'_>,
     part: &mut Part,
     disk: &Path,
+    retry: &mut Retry,
     progress: &dyn Progress,
 ) -> Result<Delivered, Failure> {
     let output = File::create(disk)
@@ -123,7 +138,7 @@ fn pass(
         .map_err(Failure::Stopped)?;
     let verdicts = thread::scope(|scope| {
         let sinks = Sinks::start(scope, wanted, &output);
-        let fed = feed(client, wanted, part, &sinks, progress);
+        let fed = feed(client, wanted, part, &sinks, retry, progress);
         let verdicts = sinks.finish().map_err(Failure::Stopped)?;
         match fed {
             Ok(()) => judge(wanted, verdicts),
@@ -133,6 +148,7 @@ fn pass(
                 Ok(_) => judge(wanted, verdicts),
             },
             Err(Interruption::Changed) => Err(Failure::Changed),
+            Err(Interruption::Unresumable) => Err(Failure::Unresumable),
             Err(Interruption::Stopped(error)) => Err(Failure::Stopped(error)),
             Err(Interruption::Fault(_)) => unreachable!("feeding waits faults out"),
         }
@@ -175,18 +191,15 @@ fn feed(
     wanted: &Wanted<'_>,
     part: &mut Part,
     sinks: &Sinks<'_>,
+    retry: &mut Retry,
     progress: &dyn Progress,
 ) -> Result<(), Interruption> {
     replay(part, sinks, progress)?;
-    let mut retry = Retry::new();
     while !part.is_whole() {
-        let before = part.length();
         match receive(client, wanted, part, sinks, progress) {
             Ok(()) => break,
             Err(Interruption::Fault(fault)) => {
-                if part.length() > before {
-                    retry.progressed();
-                }
+                retry.reached(part.length());
                 retry.wait(fault, progress).map_err(Interruption::Stopped)?;
             }
             Err(other) => return Err(other),
