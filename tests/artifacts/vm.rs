@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 
 use crate::support::{Arch, Machines, Run, tool};
@@ -161,6 +162,17 @@ fn checksums_are_right_whatever_becomes_of_a_clone() {
             assert!(said.ends_with("  cause: Error: The virtual machine is locked\n"), "{said}");
         }
     }
+}
+
+/// The only copies of the template are in a folder that the next run clears away.
+#[test]
+fn a_template_is_put_back_after_a_kill() {
+    let vmware = Vmware::new("rm -r \"${vmx%/*}\" \"${vmx%/*/*}\"/small-template.*; kill -9 $PPID");
+    let before = vmware.template();
+    let run = vmware.run(["delete", "--yes", "agent1"]).command().status().expect("it starts");
+    assert_eq!(run.signal(), Some(9));
+    let _ = vmware.machines.run(["build", "server1"]).succeeds();
+    assert!(vmware.template() == before);
 }
 
 #[test]
