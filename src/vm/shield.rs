@@ -21,7 +21,8 @@ pub struct Shield {
 }
 
 impl Shield {
-    /// Keeps the files of `bundle` in the folder `kept`, which is made, on the same file system.
+    /// Keeps the files of `bundle` in the folder `kept`, which is made, on the same file system, two
+    /// levels below the output folder.
     pub fn over(bundle: &Path, kept: &Path) -> Result<Self> {
         let keep = || {
             let files = kept.join(FILES);
@@ -32,7 +33,15 @@ impl Shield {
                     fs::hard_link(entry.path(), files.join(entry.file_name()))?;
                 }
             }
-            symlink(bundle.canonicalize()?, kept.join(OF))
+            // The output folder may be moved before anybody comes to put them back.
+            let output = kept.canonicalize()?;
+            let output = output.ancestors().nth(2).unwrap_or(Path::new("/"));
+            let name = bundle.canonicalize()?;
+            let of = match name.strip_prefix(output) {
+                Ok(name) => Path::new("../..").join(name),
+                Err(_) => name,
+            };
+            symlink(of, kept.join(OF))
         };
         keep().context(|| format!("keeping the files of `{}`", bundle.display()))?;
         Ok(Self { kept: kept.to_owned() })
@@ -46,7 +55,7 @@ impl Shield {
     /// Puts back what is gone; says how many files those were.
     pub fn lift(self) -> Result<usize> {
         let put_back = || {
-            let bundle = fs::read_link(self.kept.join(OF))?;
+            let bundle = self.kept.join(fs::read_link(self.kept.join(OF))?);
             let mut count = 0;
             fs::create_dir_all(&bundle)?;
             for entry in fs::read_dir(self.kept.join(FILES))? {

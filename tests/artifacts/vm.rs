@@ -171,7 +171,11 @@ fn a_template_is_put_back_after_a_kill() {
     let before = vmware.template();
     let run = vmware.run(["delete", "--yes", "agent1"]).command().status().expect("it starts");
     assert_eq!(run.signal(), Some(9));
-    let _ = vmware.machines.run(["build", "server1"]).succeeds();
+    // Even if the folder was moved meanwhile.
+    let (out, moved) = (vmware.machines.path("out"), vmware.machines.path("moved"));
+    fs::rename(&out, &moved).expect("moved");
+    let _ = vmware.machines.run(["build", "server1", "-o", "moved"]).succeeds();
+    fs::rename(&moved, &out).expect("moved back");
     assert!(vmware.template() == before);
 }
 
