@@ -146,16 +146,15 @@ impl Source<'_> {
         };
         let remote = ask(&inquiry, base, known)?;
         let is_it = |it: &Provenance| it.is(&remote.hashes) && it.fits(&remote);
-        let (image, provenance) = match self.find(is_it) {
-            Some(found) => found,
-            None => {
-                let asked = if known.is_some() { None } else { Some(self.asked(base)?) };
-                self.fetch(&client, &remote, asked)?
-            }
+        let (image, provenance) = if let Some(found) = self.find(is_it) {
+            found
+        } else {
+            let asked = if known.is_some() { None } else { Some(self.asked(base)?) };
+            self.fetch(&client, &remote, asked)?
         };
         let provenance = match known {
-            Some(known) => provenance.as_locked(known),
-            None => provenance.as_asked(remote),
+            Some(known) => provenance.told_by_lock(known),
+            None => provenance.told_by(remote),
         };
         Ok(fetched(request, image, &provenance, known))
     }
@@ -171,7 +170,7 @@ impl Source<'_> {
         if let Some(known) = known {
             let hashes = known.hashes();
             let found = self.find(|it| it.is(&hashes));
-            return Ok(found.map(|(image, it)| (image, it.as_locked(known))));
+            return Ok(found.map(|(image, it)| (image, it.told_by_lock(known))));
         }
         if let Base::Url { url, sha256, sha512, key, .. } = base
             && (sha256.is_some() || sha512.is_some())

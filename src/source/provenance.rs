@@ -48,7 +48,7 @@ impl Provenance {
     }
 
     /// The same bytes as this request found them: others may have had them from elsewhere.
-    pub(super) fn as_asked(self, remote: Remote) -> Self {
+    pub(super) fn told_by(self, remote: Remote) -> Self {
         Self {
             url: remote.url,
             date: remote.date,
@@ -59,7 +59,7 @@ impl Provenance {
     }
 
     /// The same bytes as a lock file has them.
-    pub(super) fn as_locked(self, known: &LockedBase) -> Self {
+    pub(super) fn told_by_lock(self, known: &LockedBase) -> Self {
         Self {
             url: known.url.clone().unwrap_or(self.url),
             date: known.date.clone(),
