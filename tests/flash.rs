@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -472,15 +472,16 @@ fn a_file_stands_for_a_device() {
         assert!(finished.stderr_text().contains("read back and found right"));
         assert!(fs::read(&target).expect("there") == fs::read(&image).expect("there"));
         assert!(fs::metadata(&target).expect("there").blocks() * 512 < 8 * MIB, "holes stay holes");
-        // Again, over what was there.
+        // Again, over what was there, which anybody could read.
+        fs::set_permissions(&target, fs::Permissions::from_mode(0o644)).expect("set");
         let _ = Run::by(&person, arguments).succeeds();
         assert!(fs::read(&target).expect("there") == fs::read(&image).expect("there"));
+        assert_eq!(fs::metadata(&target).expect("there").permissions().mode() & 0o777, 0o600);
 
         let itself = [Path::new("flash"), Path::new("--to-file"), &image, &image];
         let name = image.display();
-        let _ = Run::by(&person, itself)
-            .exits(2)
-            .stderr(&format!("error: `{name}` is the image itself\n"));
+        let _ =
+            Run::by(&person, itself).exits(2).stderr(&format!("error: `{name}` is the image\n"));
         let _ = Run::by(&person, [Path::new("flash"), &image, &target]).exits(2).stderr(&format!(
             "error: `{}` is a regular file, not a device\nhint: `--to-file` writes into it all the same\n",
             target.display()

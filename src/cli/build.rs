@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -51,7 +52,7 @@ pub(super) struct Build {
 
     /// How many nodes and artifacts to work on at once [default: one per processor]
     #[arg(long, value_name = "N")]
-    jobs: Option<usize>,
+    jobs: Option<NonZeroUsize>,
 
     /// Whether e2fsck checks every node: `auto` does where it is installed
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
@@ -99,7 +100,7 @@ impl Build {
         let nodes = select(&cluster, names)?;
         let output = self.output.as_ref().unwrap_or(&cluster.output.directory);
         let formats = if self.format.is_empty() { &cluster.output.formats } else { &self.format };
-        let jobs = self.jobs.unwrap_or_else(|| available_parallelism().map_or(1, usize::from));
+        let jobs = self.jobs.or_else(|| available_parallelism().ok()).map_or(1, usize::from);
 
         note_oddities(&cluster, ui);
 

@@ -15,6 +15,7 @@ use super::{CLUSTER_FILE, artifact, prepare, print_json};
 use crate::config::{self, Secrets};
 use crate::disk::{self, Disk, Overlay};
 use crate::edit;
+use crate::emit::{self, Manifest};
 use crate::error::{Context, Error, Result};
 use crate::flash::{self, Contents, Device, OpenTarget, Permitted, Request, Summary};
 use crate::image::FsckPolicy;
@@ -82,8 +83,8 @@ struct Image {
     /// As messages call it.
     name: String,
     disk: Arc<dyn Disk>,
-    /// The file that is read meanwhile.
-    path: PathBuf,
+    /// The files that are read meanwhile.
+    files: Vec<PathBuf>,
     /// Keeps it in the cache.
     _in_use: Option<CachedImage>,
 }
@@ -132,6 +133,7 @@ impl Flash {
         };
         if path != Path::new(target) {
             refuse_outdated(&path, target)?;
+            refuse_started(&path, target)?;
         }
         let file = artifact::disk_of(&path);
         let disk = if disk::probe(&file)?.is_compressed() {
@@ -139,7 +141,8 @@ impl Flash {
         } else {
             edit::open_to_read(&file)?
         };
-        Ok(Image { name: path.display().to_string(), disk, path, _in_use: None })
+        let files = disk::files(&file)?;
+        Ok(Image { name: path.display().to_string(), disk, files, _in_use: None })
     }
 
     /// A node of the cluster file here, stamped in memory; `None` when there is no such node.
@@ -166,7 +169,7 @@ impl Flash {
         Ok(Some(Image {
             name: target.to_owned(),
             disk,
-            path: image.path.clone(),
+            files: vec![image.path.clone()],
             _in_use: Some(image),
         }))
     }
@@ -174,8 +177,12 @@ impl Flash {
     /// Whether the device may be written over with an image; with any, when none is given.
     fn check(&self, image: Option<&Image>, device: &Path) -> Result<Permitted> {
         let output = artifact::folder(self.output.as_deref())?;
+        let files = image.map_or(&[][..], |it| &it.files);
         let mut needed: Vec<_> =
-            image.map(|it| ("the image", it.path.as_path())).into_iter().collect();
+            files.iter().map(|it| ("a part of the image", it.as_path())).collect();
+        if let Some((what, _)) = needed.first_mut() {
+            *what = "the image";
+        }
         if output.exists() {
             needed.push(("the output folder", &output));
         }
@@ -192,10 +199,10 @@ impl Flash {
             Permitted::Device(device) => OpenTarget::device(device)?,
             Permitted::File => OpenTarget::file(name, source.size())?,
         };
-        let summary = flash::write(source, &mut target, !self.no_verify, ui)
-            .context(|| format!("flashing `{}`", name.display()));
+        let context = || format!("flashing `{}`", name.display());
+        let summary = flash::write(source, &mut target, !self.no_verify, ui).context(context);
         ui.finish();
-        target.finish();
+        target.finish(summary.is_ok()).context(context)?;
         ui.note(&said(&summary?, !self.no_verify, started.elapsed(), name));
         Ok(())
     }
@@ -226,6 +233,20 @@ fn refuse_outdated(artifact: &Path, node: &str) -> Result<()> {
     let path = artifact.display();
     Err(Error::input(format!("`{path}` is older than `{CLUSTER_FILE}`"))
         .hint(format!("`nodeforge build {node}` makes it anew"))
+        .hint(format!("`nodeforge flash {path} DEVICE` writes it as it is")))
+}
+
+/// What a machine wrote to its disk is not what was built, and while it runs it goes on writing.
+fn refuse_started(artifact: &Path, node: &str) -> Result<()> {
+    let folder = artifact.parent().unwrap_or(Path::new(""));
+    let name = artifact.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let Some(manifest) = Manifest::read(folder) else { return Ok(()) };
+    if emit::started(&manifest.cluster, [name], folder).is_empty() {
+        return Ok(());
+    }
+    let path = artifact.display();
+    Err(Error::input(format!("`{path}` was started since it was built"))
+        .hint(format!("`nodeforge build --replace {node}` makes it anew"))
         .hint(format!("`nodeforge flash {path} DEVICE` writes it as it is")))
 }
 

@@ -112,7 +112,12 @@ impl Plan {
 
     fn tell_outlook(&self, cluster: &Cluster, changes: &[Change], text: &mut String) {
         let mut line = |line: &str| writeln!(text, "  {line}").expect("writing to a string");
-        line(self.kind(cluster).describe());
+        let sandbox = self.kind(cluster);
+        line(sandbox.describe());
+        if let Err(error) = sandbox.require() {
+            let error = error.to_string();
+            line(&format!("which fails here: {}", error.lines().next().unwrap_or_default()));
+        }
         line("one machine's own files removed: ids, keys, leases, logs, caches");
         line("cloud-init and first-user dialogues off, where the base has them");
         if is_networkds(changes) {

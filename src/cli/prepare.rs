@@ -102,6 +102,8 @@ impl PrepareArgs {
         if self.shell_on_failure {
             self.require_terminal()?;
         }
+        // Before anything is fetched. Root is refused nothing, and others have no choice.
+        self.sandbox.sandbox.unwrap_or(Sandbox::Userns).require()?;
         let cache = Cache::open()?;
         let base = source.obtain(cluster, &cache, false, progress)?;
         let arch = arch_of_base(cluster, &base.path)?;

@@ -8,7 +8,7 @@ use clap::Args;
 use super::place::disk_of;
 use super::ui::{Ui, bytes};
 use crate::config;
-use crate::disk::{Disk, Overlay};
+use crate::disk::{self, Disk, Overlay};
 use crate::edit;
 use crate::emit;
 use crate::error::{Context, Error, Result};
@@ -66,17 +66,16 @@ impl Stamp {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         config::check_hostname(&self.hostname)?;
         let format = emit::Alone::of(&self.output)?;
-        if self
-            .output
-            .canonicalize()
-            .is_ok_and(|out| self.image.canonicalize().is_ok_and(|it| it == out))
+        let image = disk_of(&self.image);
+        if let Ok(output) = self.output.canonicalize()
+            && disk::files(&image)?.iter().any(|it| it.canonicalize().is_ok_and(|it| it == output))
         {
             return Err(Error::input("the image is not changed: OUT must be another file"));
         }
         let files = self.files.iter().map(read_file).collect::<Result<Vec<_>>>()?;
 
         ui.stage("stamping");
-        let base = edit::open_to_read(&disk_of(&self.image))?;
+        let base = edit::open_to_read(&image)?;
         let overlay: Arc<dyn Disk> = Arc::new(Overlay::new(base));
         let mut image = Image::open(Arc::clone(&overlay), stamp::clock()?)?;
         let node = Single {

@@ -11,7 +11,7 @@ use super::table::table;
 use super::ui::Ui;
 use crate::emit::{ArtifactRecord, Manifest, Staging};
 use crate::error::{Context, Error, Result};
-use crate::vm::{Bundle, Shield, Vmrun};
+use crate::vm::{Bundle, Vmrun};
 
 /// Drive the machines that were built for VMware
 #[derive(Debug, Args)]
@@ -226,7 +226,7 @@ fn publish(
 
 fn delete_one(machine: &Bundle, vmrun: &Vmrun, staging: &Staging, ui: &Ui) -> Result<()> {
     let template = machine.template.as_ref().filter(|it| it.is_dir());
-    let shield = template.map(|it| Shield::over(it, &staging.path("template"))).transpose()?;
+    let shield = template.map(|it| staging.shield(it)).transpose()?;
     let deleted = vmrun.delete(&machine.vmx);
     if let Some(shield) = shield
         && shield.lift()? > 0

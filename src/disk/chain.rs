@@ -12,6 +12,8 @@ const LONGEST: usize = 32;
 #[derive(Default)]
 pub(super) struct Chain {
     paths: Vec<PathBuf>,
+    /// What else they are made of.
+    extents: Vec<PathBuf>,
 }
 
 impl Chain {
@@ -29,6 +31,16 @@ impl Chain {
         }
         self.paths.push(real);
         Ok(())
+    }
+
+    /// Notes a file that the image entered last is made of.
+    pub(super) fn add_extent(&mut self, path: PathBuf) {
+        self.extents.push(path);
+    }
+
+    /// All files opened so far, the images before their extents.
+    pub(super) fn into_files(self) -> Vec<PathBuf> {
+        [self.paths, self.extents].concat()
     }
 }
 

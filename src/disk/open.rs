@@ -35,6 +35,17 @@ pub fn open_with(path: &Path, scratch: &Scratch) -> Result<Arc<dyn Disk>> {
     }
 }
 
+/// The files that an image is made of, its own first: extents, and all that it lies on.
+pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
+    let mut chain = Chain::default();
+    match probe(path)? {
+        Format::Qcow2 => drop(qcow2::open_chain(path, &mut chain)?),
+        Format::Vmdk => drop(vmdk::open_chain(path, &mut chain)?),
+        _ => chain.enter(path)?,
+    }
+    Ok(chain.into_files())
+}
+
 /// Opens an image that will be read once, from front to back: a compressed one that says how large
 /// it is is decompressed on the way, and takes no room on any disk. Its first MiB can be read at
 /// any time.

@@ -9,9 +9,13 @@ use tempfile::TempDir;
 
 use crate::error::{Context, Error, Result};
 use crate::file_lock::FileLock;
+use crate::vm::Shield;
 
 /// What the hidden folders' names begin with.
 const PREFIX: &str = ".nodeforge-";
+
+/// Where the files of a template are kept while a clone of it is deleted.
+const SHIELD: &str = "template";
 
 /// A folder inside the output folder in which artifacts are made. Gone when dropped, with
 /// everything that was not published.
@@ -40,6 +44,9 @@ impl Staging {
         for entry in fs::read_dir(output)? {
             let entry = entry?;
             if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+                if let Some(shield) = Shield::left_in(&entry.path().join(SHIELD)) {
+                    shield.lift()?;
+                }
                 fs::remove_dir_all(entry.path())
                     .context(|| format!("removing `{}`", entry.path().display()))?;
             }
@@ -54,6 +61,12 @@ impl Staging {
     /// Where the artifact `name` is made.
     pub fn path(&self, name: &str) -> PathBuf {
         self.temporary.path().join(name)
+    }
+
+    /// Keeps the files of a bundle in the output folder for as long as what is done to another may take
+    /// them away; should this be killed, until the next who writes to the output folder.
+    pub fn shield(&self, bundle: &Path) -> Result<Shield> {
+        Shield::over(bundle, &self.path(SHIELD))
     }
 
     /// The folder in which artifacts end up.

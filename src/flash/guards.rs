@@ -67,7 +67,7 @@ fn check_file(request: &Request<'_>) -> Result<()> {
         _ => false,
     };
     match request.needed.iter().find(|(_, path)| same(path)) {
-        Some((what, _)) => Err(Error::input(format!("`{name}` is {what} itself"))),
+        Some((what, _)) => Err(Error::input(format!("`{name}` is {what}"))),
         None => Ok(()),
     }
 }

@@ -3,8 +3,10 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, OpenOptionsExt as _};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+
+use tempfile::TempPath;
 
 use super::{Device, Node, Target};
 use crate::error::{Context, Error, Result};
@@ -16,13 +18,8 @@ pub struct OpenTarget {
     path: PathBuf,
     size: u64,
     sector_size: u32,
-    kind: Kind,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Device,
-    File,
+    /// Where a file is until it is whole; none for a device.
+    temporary: Option<TempPath>,
 }
 
 impl OpenTarget {
@@ -35,7 +32,10 @@ impl OpenTarget {
         options.read(true).write(true);
         #[cfg(target_os = "linux")]
         {
+            use std::os::unix::fs::OpenOptionsExt as _;
+
             use rustix::fs::OFlags;
+
             let flags = OFlags::EXCL | OFlags::DIRECT;
             options.custom_flags(flags.bits().cast_signed());
         }
@@ -58,37 +58,54 @@ impl OpenTarget {
             return Err(Error::failure(message).hint("nothing was written; try again"));
         }
         let (size, sector_size) = (device.size, device.sector_size);
-        Ok(Self { file, path: device.path.clone(), size, sector_size, kind: Kind::Device })
+        Ok(Self { file, path: device.path.clone(), size, sector_size, temporary: None })
     }
 
-    /// Makes a file of `size` bytes, in place of what it held before.
+    /// Makes a file of `size` bytes, which [`Self::finish`] puts in place of what is at `path`. It is
+    /// for nobody else to read: a node's image holds its keys.
     pub fn file(path: &Path, size: u64) -> Result<Self> {
-        let open = || {
-            // Emptied by hand once it is known to be a regular file.
-            // A new one is for nobody else to read: a node's image holds its keys.
-            let mut options = File::options();
-            options.read(true).write(true).create(true).truncate(false).mode(0o600);
-            let file = options.open(path)?;
-            file.set_len(0)?;
+        let make = || {
+            // A link goes on pointing where it does.
+            let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+            let (file, temporary) = tempfile::Builder::new()
+                .prefix(&format!(".{}.", path.file_name().unwrap_or_default().display()))
+                .suffix(".part")
+                .tempfile_in(folder(&path))?
+                .into_parts();
             file.set_len(size)?;
-            io::Result::Ok(file)
+            io::Result::Ok(Self { file, path, size, sector_size: 1, temporary: Some(temporary) })
         };
-        let file = open().context(|| format!("opening `{}` for writing", path.display()))?;
-        Ok(Self { file, path: path.to_owned(), size, sector_size: 1, kind: Kind::File })
+        make().context(|| format!("opening `{}` for writing", path.display()))
     }
 
-    /// Closes a device and asks the kernel to look at its new partition table. That it cannot, or
-    /// has no program to be asked by, is no failure: the table is read when it is next plugged in.
-    pub fn finish(self) {
-        let Self { file, path, kind, .. } = self;
+    fn is_device(&self) -> bool {
+        self.temporary.is_none()
+    }
+
+    /// Puts a file into its place, if it `is_whole`; else it is gone. Closes a device and asks the
+    /// kernel to look at its new partition table. That it cannot, or has no program to be asked by, is
+    /// no failure: the table is read when it is next plugged in.
+    pub fn finish(self, is_whole: bool) -> io::Result<()> {
+        let Self { file, path, temporary, .. } = self;
         drop(file);
-        if kind == Kind::Device && cfg!(target_os = "linux") {
+        if let Some(temporary) = temporary {
+            if is_whole {
+                temporary.persist(&path)?;
+                File::open(folder(&path))?.sync_all()?;
+            }
+        } else if cfg!(target_os = "linux") {
             let asked = Tool::new("blockdev", "util-linux").arg("--rereadpt").arg(&path).run();
             if asked.is_err() {
                 Tool::new("partprobe", "parted").arg(&path).run().ok();
             }
         }
+        Ok(())
     }
+}
+
+/// The folder that a file is in.
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// On macOS the device that does not go through the buffer cache: `/dev/disk4` is `/dev/rdisk4`.
@@ -137,12 +154,12 @@ impl Target for OpenTarget {
     /// A new file is all holes; macOS has no such call for devices.
     #[cfg(not(target_os = "linux"))]
     fn clear(&mut self, _range: Range<u64>) -> io::Result<bool> {
-        Ok(self.kind == Kind::File)
+        Ok(!self.is_device())
     }
 
     /// Through `blkdiscard`, where it is installed: the kernel offers it as an ioctl only.
     fn discard(&mut self, range: Range<u64>) {
-        if self.kind == Kind::Device && cfg!(target_os = "linux") && !range.is_empty() {
+        if self.is_device() && cfg!(target_os = "linux") && !range.is_empty() {
             let offset = range.start.to_string();
             let length = (range.end - range.start).to_string();
             // `--force`: it would otherwise want the device for itself, which is ours.
@@ -154,7 +171,7 @@ impl Target for OpenTarget {
     fn sync(&mut self) -> io::Result<()> {
         match self.file.sync_all() {
             // macOS's raw devices know no cache.
-            Err(error) if cfg!(target_os = "macos") && self.kind == Kind::Device => {
+            Err(error) if cfg!(target_os = "macos") && self.is_device() => {
                 let harmless =
                     [rustix::io::Errno::NOTTY, rustix::io::Errno::NOTSUP, rustix::io::Errno::INVAL];
                 let code = error.raw_os_error();
@@ -170,7 +187,7 @@ impl Target for OpenTarget {
 
     fn forget(&mut self) -> io::Result<()> {
         #[cfg(target_os = "linux")]
-        if self.kind == Kind::File {
+        if !self.is_device() {
             rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed)?;
         }
         Ok(())

@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Arch;
+use crate::error::Result;
 
 /// How an image's root is made reachable for its programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -29,6 +30,23 @@ impl Sandbox {
         // A table of emulators that is not the host's needs a user namespace.
         let is_plain = matches!(Emulator::find(arch), Ok(None));
         if is_root() && is_plain && has_loop() { Self::Loop } else { Self::Userns }
+    }
+
+    /// Fails where the host does not let programs of an image be run like this.
+    #[cfg(target_os = "linux")]
+    pub fn require(self) -> Result<()> {
+        if self != Self::Userns {
+            return Ok(());
+        }
+        super::sandbox::try_user_namespace().map_err(|error| {
+            error.hint("`--sandbox none` leaves packages to each node's first boot")
+        })
+    }
+
+    /// Nothing is run.
+    #[cfg(not(target_os = "linux"))]
+    pub fn require(self) -> Result<()> {
+        Ok(())
     }
 
     /// The best of those that this host allows: programs of an image need Linux.

@@ -1,6 +1,7 @@
 //! A node written without an image of it on any disk.
 
 use std::fs;
+use std::path::Path;
 use std::thread::sleep;
 use std::time::Instant;
 
@@ -146,4 +147,73 @@ fn nobody_sees_an_image_half_edited() {
             assert!(found == text, "round {round}");
         }
     }
+}
+
+/// Others stand on the base, and a clone's disk is in its template too.
+#[test]
+fn no_part_of_the_image_is_written_over() {
+    let formats = "formats = [\"qcow2\", \"vmwarevm\"]";
+    let machines = Machines::new(Arch::Amd64, &["server1"], formats);
+    let _ = machines.run(["build"]).succeeds();
+    let sums = || checksums(&machines.path("out"));
+    let before = sums();
+    for (image, part) in [
+        ("out/server1.qcow2", "out/small-base.qcow2"),
+        ("out/server1.vmwarevm", "out/server1.vmwarevm/disk.vmdk"),
+        ("out/server1.vmwarevm", "out/small-template.vmwarevm/base.vmdk"),
+    ] {
+        let said = machines.run(["flash", "--to-file", image, part]).exits(2).stderr_text();
+        assert!(said.ends_with("the image\n"), "{image} {part}: {said}");
+    }
+    let stamp = ["stamp", "out/server1.qcow2", "--hostname", "x", "-o", "out/small-base.qcow2"];
+    let _ = machines
+        .run(stamp)
+        .exits(2)
+        .stderr("error: the image is not changed: OUT must be another file\n");
+    assert_eq!(sums(), before);
+}
+
+/// The SHA-256 of all files in a folder.
+fn checksums(folder: &Path) -> String {
+    tool(
+        "sh",
+        [
+            "-c",
+            "find \"$1\" -type f -exec sha256sum {} + | sort",
+            "sh",
+            &folder.display().to_string(),
+        ],
+    )
+}
+
+/// It has another machine's state by then, and may be written to meanwhile.
+#[test]
+fn the_disk_of_a_machine_that_was_started_is_no_node() {
+    let machines = Machines::new(Arch::Amd64, &["server1"], "formats = [\"qcow2\"]");
+    let _ = machines.run(["build"]).succeeds();
+    let path = machines.artifact("server1.qcow2").display().to_string();
+    tool("qemu-io", ["-f", "qcow2", "-c", "write -P 7 200M 1M", &path]);
+    let _ = machines.run(["flash", "--to-file", "server1", "medium"]).exits(2).stderr(&format!(
+        "error: `{path}` was started since it was built\n\
+         hint: `nodeforge build --replace server1` makes it anew\n\
+         hint: `nodeforge flash {path} DEVICE` writes it as it is\n"
+    ));
+    let _ = machines.run(["flash", "--to-file", &path, "medium"]).succeeds();
+}
+
+#[test]
+fn a_killed_flash_leaves_the_file_that_was_there() {
+    let machines = Machines::new(Arch::Amd64, &["server1"], "formats = [\"raw\"]");
+    let _ = machines.run(["build"]).succeeds();
+    let medium = machines.path("medium");
+    let mut kills = 0;
+    for step in [1, 4, 16, 64] {
+        fs::write(&medium, "what was there").expect("written");
+        let arguments = ["flash", "--to-file", "server1", "medium"];
+        let was_killed = machines.is_killed_at("pwrite64,fsync,rename", step, &arguments);
+        kills += u32::from(was_killed);
+        let is_old = fs::read(&medium).expect("there") == b"what was there";
+        assert_eq!(is_old, was_killed, "{step}");
+    }
+    assert!(kills > 1, "{kills} kills");
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 
 use crate::support::{Arch, Machines, Run, tool};
@@ -161,6 +162,23 @@ fn checksums_are_right_whatever_becomes_of_a_clone() {
             assert!(said.ends_with("  cause: Error: The virtual machine is locked\n"), "{said}");
         }
     }
+}
+
+/// The only copies of the template are in a folder that the next run clears away.
+#[test]
+fn a_template_is_put_back_after_a_kill() {
+    let once = "rm -r \"${vmx%/*}\"; test ! -e killed || exit 0; : >killed
+        rm -r \"${vmx%/*/*}\"/small-template.*; kill -9 $PPID";
+    let vmware = Vmware::new(once);
+    let before = vmware.template();
+    let run = vmware.run(["delete", "--yes", "agent1"]).command().status().expect("it starts");
+    assert_eq!(run.signal(), Some(9));
+    // Even if the folder was moved meanwhile.
+    let (out, moved) = (vmware.machines.path("out"), vmware.machines.path("moved"));
+    fs::rename(&out, &moved).expect("moved");
+    let _ = vmware.run(["-o", "moved", "delete", "--yes", "agent2"]).succeeds();
+    fs::rename(&moved, &out).expect("moved back");
+    assert!(vmware.template() == before);
 }
 
 #[test]

@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use super::{Stand, bootstrapped, cat, image, own_repository, root};
-use crate::support::{Person, partitions, tool};
+use crate::support::{Arch, Machines, Person, partitions, tool};
 
 /// What may differ between two runs of apt: when they were.
 const ALLOWED: [&str; 3] = ["./lost+found", "./var/cache/ldconfig", "./var/lib/dpkg/lock"];
@@ -176,4 +177,42 @@ fn none_leaves_packages_to_the_first_boot() {
         let said = locked.stderr_text();
         assert!(said.contains("`--locked` does not hold them"), "{said}");
     }
+}
+
+/// Before a base is fetched and grown for nothing.
+#[test]
+fn who_cannot_make_a_sandbox_is_told_at_once() {
+    if !Person::i_am_root() {
+        eprintln!("not root: nobody here can be a user without subordinate ids");
+        return;
+    }
+    let machines = Machines::new(Arch::Amd64, &["server1"], "");
+    let folder = machines.folder.path();
+    tool("chown", ["-R".as_ref(), "54321:54321".as_ref(), folder.as_os_str()]);
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--reuid", "54321", "--regid", "54321", "--clear-groups"])
+            .arg(env!("CARGO_BIN_EXE_nodeforge"))
+            .args(arguments)
+            .current_dir(folder)
+            .env("XDG_CACHE_HOME", machines.path("cache"));
+        command.output().expect("setpriv starts")
+    };
+    let told = "the user `54321` has no ids in /etc/subuid";
+    let failed = run(&["prepare"]);
+    assert_eq!(
+        String::from_utf8_lossy(&failed.stderr),
+        format!(
+            "error: {told}\n\
+             hint: as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 54321\n\
+             hint: `--sandbox none` leaves packages to each node's first boot\n"
+        )
+    );
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(!machines.path("cache").exists());
+    let plan = run(&["plan"]);
+    let plan = String::from_utf8_lossy(&plan.stdout);
+    assert!(plan.contains(&format!("  which fails here: {told}\n")), "{plan}");
+    assert!(run(&["prepare", "--sandbox", "none"]).status.success());
 }

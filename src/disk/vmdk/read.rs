@@ -63,6 +63,11 @@ fn open_image(path: &Path, chain: &mut Chain) -> Result<(Descriptor, Arc<dyn Dis
     let context = || format!("`{}` cannot be read as VMDK", path.display());
     let (descriptor, extents) = open_extents(path).context(context)?;
     let size = extents.last().map_or(0, |part| part.end);
+    for extent in descriptor.extents.iter().filter(|it| it.kind != "ZERO") {
+        if let Some(file) = chain::inside_folder(path, &extent.file_name) {
+            chain.add_extent(file);
+        }
+    }
     let parent = open_parent(path, &descriptor, chain)?;
     Ok((descriptor, Arc::new(LayeredDisk(Image { size, extents, parent }))))
 }

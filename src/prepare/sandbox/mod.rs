@@ -31,7 +31,7 @@ use crate::progress::Progress;
 use crate::tool;
 pub(crate) use chroot::Chroot;
 pub(crate) use emulator::{Emulator, is_native};
-pub(crate) use namespaces::is_root;
+pub(crate) use namespaces::{is_root, try_user_namespace};
 pub(crate) use protocol::Order;
 use protocol::{Failure, Message, Reporter};
 

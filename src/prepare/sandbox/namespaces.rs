@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::error::{Error, Result};
+use crate::error::{Context as _, Error, Result};
 use crate::tool;
 
 /// Processes die with their first one, and see and reach nothing of the host's but files and network.
@@ -30,6 +30,19 @@ pub(super) fn command(own_users: bool) -> Result<Command> {
     }
     command.args(ISOLATION);
     Ok(command)
+}
+
+/// Fails where nobody but root can have users of their own.
+pub(crate) fn try_user_namespace() -> Result<()> {
+    if is_root() {
+        return Ok(());
+    }
+    let output = command(false)?.arg("true").output().context(|| "running `unshare`")?;
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(explain(&String::from_utf8_lossy(&output.stderr)))
+    }
 }
 
 /// `unshare` for a further mount namespace of a process that is in the sandbox already.
