@@ -41,7 +41,7 @@ fn publish(stand: &Machines, files: &[(String, &str)]) {
         fs::create_dir_all(path.parent().expect("a folder")).expect("made");
         fs::write(path, text).expect("written");
     }
-    for top in ["etc", "usr"] {
+    for top in ["etc", "usr"].into_iter().filter(|top| tree.join(top).exists()) {
         let (source, target) = (tree.join(top), format!("{}:/", stand.path("base.img").display()));
         Run::new(["cp".as_ref(), "-r".as_ref(), source.as_os_str(), target.as_ref()]).succeeds();
     }
@@ -153,7 +153,7 @@ fn lines_for_other_boards_are_not_there_for_all() {
     }
 }
 
-/// Raspberry Pi OS, of Debian 12, would throw away the keys that known_hosts is made from.
+/// Raspberry Pi OS, of Debian 12, would throw away the keys in `known_hosts`.
 #[test]
 fn nobody_else_makes_host_keys_anew() {
     let stand = Machines::new(Arch::Amd64, &["server1"], "formats = [\"raw\"]");

@@ -221,20 +221,3 @@ fn without_the_internet_the_chart_is_of_its_version_and_images_go_by_tag() {
     assert!(offline.contains("\"/etc/nodeforge/not-before\""), "{offline}");
     assert!(!plan("").contains("useDigest"));
 }
-
-/// YAML takes a name of digits for a number, which kubeadm refuses where text belongs.
-#[test]
-fn names_of_digits_are_text() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let start = concat!(env!("CARGO_MANIFEST_DIR"), "/profiles/rpi5-kubeadm/cluster.toml");
-    let text = fs::read_to_string(start).expect("readable").replace("\"home\"", "\"42\"");
-    let text = text.replace("hostname = \"node0\"", "hostname = \"101\"\nrole = \"node\"");
-    let more = "\n[[node]]\nhostname = \"102\"\nrole = \"controlplane-replica\"\naddresses = [\"192.168.1.12/24\"]\n";
-    fs::write(folder.path().join("cluster.toml"), text + more).expect("written");
-    let plan = Run::new(["plan", "--json"]).folder(folder.path()).succeeds().stdout_text();
-    // In a template, in a list of JSON: quoted once more.
-    for line in ["  name: '101'", "clusterName: '42'", "    - '102'\\n", "    - '102.home.arpa'"] {
-        let line = line.replace('\'', "\\\"");
-        assert!(plan.contains(&line), "{line}\n{plan}");
-    }
-}
