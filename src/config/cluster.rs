@@ -46,6 +46,7 @@ fn read(root: Table<'_>, path: &Path) -> Option<Cluster> {
     let reader = root.reader;
     let header = root.require("cluster", "[cluster]").and_then(|value| value.table("[cluster]"));
     let header = header.map(read_header);
+    let base_span = root.get("base").map(|value| value.span());
     let base = root.get("base").map(|value| base::read(&value));
     let disk_size = root.table("disk").map(read_disk);
     let access = root.require("access", "[access]").and_then(|value| value.table("[access]"));
@@ -112,6 +113,7 @@ fn read(root: Table<'_>, path: &Path) -> Option<Cluster> {
         origins: Vec::new(),
         sources: Vec::new(),
         places: Places {
+            base: place(base_span.unwrap_or_else(|| profile_span.clone())),
             profile: place(profile_span),
             settings: setting_places.into_iter().map(|(name, span)| (name, place(span))).collect(),
         },

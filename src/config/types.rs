@@ -60,6 +60,8 @@ pub struct Cluster {
 pub struct Places {
     /// The profile's name.
     pub profile: Place,
+    /// The base it gives; the profile's name when that brings the base.
+    pub base: Place,
     /// Values of the settings it gives.
     pub settings: BTreeMap<String, Place>,
 }

@@ -63,6 +63,113 @@ fn planned(folder: &Path, node: &str) -> BTreeMap<String, Option<String>> {
     files.map(entry).collect()
 }
 
+/// Whether systemd would start a unit where there are only these files.
+fn starts(unit: &str, files: &BTreeMap<String, Option<String>>) -> bool {
+    let conditions = unit.lines().filter_map(|line| {
+        let (key, path) = line.split_once('=')?;
+        let (start, end) = match key {
+            "ConditionPathExists" => (path, ""),
+            "ConditionPathExistsGlob" => path.split_once('*').expect("a pattern"),
+            _ => return None,
+        };
+        let holds = |file: &String| {
+            file.strip_prefix(start.trim_start_matches('|')).is_some_and(|rest| {
+                if end.is_empty() { rest.is_empty() } else { rest.ends_with(end) }
+            })
+        };
+        Some((path.starts_with('|'), files.keys().any(holds)))
+    });
+    let (triggering, all): (Vec<_>, Vec<_>) = conditions.partition(|condition| condition.0);
+    all.iter().all(|condition| condition.1)
+        && (triggering.is_empty() || triggering.iter().any(|condition| condition.1))
+}
+
+#[test]
+fn addresses_are_watched_where_somebody_wants_to_know() {
+    let folder = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/profiles/fusion-k3s/overlays/fusion/etc/systemd/system/"
+    );
+    let starts_on = |files: &BTreeMap<_, _>, unit: &str| {
+        let text = fs::read_to_string(format!("{folder}{unit}.service")).expect("there");
+        starts(&text, files)
+    };
+    for (settings, node, wanted) in [
+        ("", "server1", ["nodeforge-dns", "nodeforge-prefix"].as_slice()),
+        ("", "agent1", &["nodeforge-dns"]),
+        ("dns_registration = false", "server2", &["nodeforge-prefix"]),
+        ("dns_registration = false", "agent1", &[]),
+        ("metallb = false\nha = \"dns\"", "server1", &["nodeforge-dns"]),
+    ] {
+        let cluster = cluster(&settings.lines().collect::<Vec<_>>());
+        let files = planned(cluster.path(), node);
+        for unit in ["nodeforge-dns", "nodeforge-prefix"] {
+            let is_wanted = wanted.contains(&unit);
+            assert_eq!(starts_on(&files, unit), is_wanted, "{settings} {node} {unit}");
+        }
+        let watched = starts_on(&files, "nodeforge-addresses");
+        assert_eq!(watched, !wanted.is_empty(), "{settings} {node}");
+    }
+}
+
+/// The cluster's file with one thing otherwise.
+fn change(folder: &Path, from: &str, to: &str) {
+    let file = folder.join("cluster.toml");
+    let text = fs::read_to_string(&file).expect("there");
+    assert!(text.contains(from), "{from}\n{text}");
+    fs::write(&file, text.replace(from, to)).expect("written");
+}
+
+#[test]
+fn a_node_has_the_gateways_of_the_cluster_file() {
+    let unit = |addresses: &str, gateway: &str| {
+        let folder = cluster(&[]);
+        let own = "\"fd77:3be9:5d2e:1::21/64\"";
+        let line = format!("{own}{addresses}]\ngateway = [{gateway}]");
+        change(folder.path(), &format!("{own}]"), &line);
+        let files = planned(folder.path(), "agent1");
+        files["/etc/systemd/network/05-nodeforge.network"].clone().expect("it is public")
+    };
+    let has = |unit: &str, line: &str| unit.lines().any(|it| it == line);
+    let four = unit(", \"192.168.5.5/24\"", "\"192.168.5.1\"");
+    assert!(has(&four, "Address=192.168.5.5/24") && has(&four, "Gateway=192.168.5.1"), "{four}");
+    assert!(!four.contains("UseGateway"), "{four}");
+    let both = unit(", \"192.168.5.5/24\"", "\"192.168.5.1\", \"fd77:3be9:5d2e:1::1\"");
+    for line in ["Gateway=192.168.5.1", "Gateway=fd77:3be9:5d2e:1::1", "UseGateway=no"] {
+        assert!(has(&both, line), "{both}");
+    }
+    let six = unit("", "\"fe80::1\"");
+    // Keys are in their sections, each line by itself.
+    let network = six.split("\n[").find(|it| it.starts_with("Network]\n")).expect("a section");
+    assert!(has(network, "Gateway=fe80::1") && !network.contains("UseGateway"), "{six}");
+}
+
+#[test]
+fn images_are_imported_where_containers_run() {
+    for (containerd, is_imported) in [("embedded", false), ("debian", true), ("docker", true)] {
+        let folder = cluster(&[&format!("containerd = \"{containerd}\"")]);
+        change(folder.path(), "offline = false", "offline = true");
+        let plan = plan(folder.path());
+        let prepare = plan["prepare"].as_array().expect("changes");
+        let has = |key: &str, value: &str| prepare.iter().any(|it| it[key] == value);
+        assert_eq!(has("name", "zstd"), is_imported, "{containerd}");
+        let env = prepare.iter().find(|it| it["path"] == "/etc/nodeforge/k3s.env").expect("there");
+        let env = env["content"].as_str().expect("it is public");
+        let line = "K3S_CONTAINERD='/run/containerd/containerd.sock'\n";
+        assert_eq!(env.contains(line), is_imported, "{env}");
+        // The image that holds a pod together is among them.
+        let config = prepare.iter().find(|it| it["path"] == "/etc/containerd/config.toml");
+        let pause = "docker.io/rancher/mirrored-pause:3.6";
+        let named = config.is_some_and(|it| it["content"].to_string().contains(pause));
+        assert_eq!(named, is_imported, "{containerd}");
+        for node in plan["nodes"].as_array().expect("nodes") {
+            let changes = node["changes"].as_array().expect("changes");
+            let step = "/usr/lib/nodeforge/firstboot.d/45-k3s-images";
+            assert!(changes.iter().any(|it| it["path"] == step), "{}", node["hostname"]);
+        }
+    }
+}
+
 #[test]
 fn every_part_has_its_switch() {
     let all = [

@@ -68,6 +68,12 @@ fn what_works_is_accepted() {
         "dns_registration = false\nha = \"none\"\njoin_name = \"servers.home.arpa\"",
         "ha = \"none\"\napi_name = \"api.home.arpa\"",
         "join_name = \"k8s.example.net\"\napi_name = \"a.b.k8s.example.net\"",
+        "dns_registration = false\nha = \"none\"\njoin_name = \"server1.k8s.example.net\"",
+        "ha = \"none\"\napi_name = \"k3s-cluster.k8s.example.net\"",
+        "k3s_version = \"v1.33.6+k3s1\"",
+        "k3s_version = \"v1.36.0+k3s1\"",
+        "calico = false\nmetallb = false\nha = \"dns\"\nk3s_version = \"v1.34.1+k3s1\"",
+        "router_as = 4294967295\ncluster_as = 1\nrouter_interface = \"br-lan.100\"\ndns_port = 53",
         "service_cidr = \"fd77:3be9:5d2e:ff00::/108\"",
         "pod_cidr = \"fd77:3be9:5d2e:ffcc::/104\"",
         "node_cidr_mask = 128",
@@ -145,6 +151,66 @@ fn networks_that_kubernetes_or_nodes_could_not_use_are_refused() {
     refused("dns_server = \"192.168.1.1\"", &["`dns_server` 192.168.1.1 is not IPv6"]);
 }
 
+/// Load balancers would get their addresses.
+#[test]
+fn a_pool_that_holds_nodes_is_refused() {
+    let holds = "holds the host part of server1";
+    let hint = "hint: low bits that no node has";
+    for pool in ["::/112", "2001:db8::/112", "::10/124", "::/65"] {
+        refused(&format!("balancer_pool = \"{pool}\""), &[holds, hint, "balancer_pool = "]);
+    }
+    // The first subnet may well be the nodes'.
+    refused("global_prefix_length = 56\nbalancer_pool = \"::/112\"", &[holds]);
+    refused("balancer_pool = \"::20/124\"", &["holds the host part of agent1"]);
+}
+
+/// Nodes without IPv4 never had Calico of these: k3s-io/k3s#12947.
+#[test]
+fn releases_that_do_not_install_calico_are_refused() {
+    let never = "never installs Calico here: it asks for the API at 127.0.0.1";
+    for release in
+        ["v1.34.1+k3s1", "v1.33.5+k3s1", "v1.32.9+k3s1", "v1.31.13+k3s1", "v1.30.14+k3s2"]
+    {
+        let setting = format!("k3s_version = \"{release}\"");
+        refused(&setting, &[never, "hint: v1.34.2+k3s1 asks at ::1", "k3s_version = "]);
+    }
+}
+
+/// FRR, BIND and radvd would not load them.
+#[test]
+fn what_the_router_could_not_load_is_refused() {
+    for (setting, said) in [
+        ("router = \"192.168.1.1\"\nbgp = false\nmetallb = false\nha = \"dns\"", "is not IPv6"),
+        ("router_id = \"fd00::1\"", "`router_id` fd00::1 has not the form of an IPv4 address"),
+        ("router_as = 4294967296", "`router_as` 4294967296 is no autonomous system"),
+        ("router_as = -1", "`router_as` -1 is no autonomous system"),
+        ("cluster_as = 0", "`cluster_as` 0 is no autonomous system"),
+        ("cluster_as = 4294967296", "`cluster_as` 4294967296 is no autonomous system"),
+        ("dns_port = 70000", "`dns_port` 70000 is no port: 1 to 65535"),
+        ("dns_port = 0", "`dns_port` 0 is no port"),
+        ("dns_ttl = -1", "`dns_ttl` -1 is no time to live"),
+        ("router_interface = \"\"", "is no name of an interface"),
+        ("router_interface = \"eth0 {\"", "is no name of an interface"),
+        ("router_interface = \"interface0123456\"", "at most 15 letters"),
+    ] {
+        let key = setting.split(' ').next().expect("a key");
+        refused(setting, &[said, &format!("{key} = ")]);
+    }
+}
+
+#[test]
+fn names_of_several_machines_are_nobodys_own() {
+    let own = "server2.k8s.example.net is a node's own name";
+    let name = |key: &str| format!("{key} = \"server2.k8s.example.net\"");
+    refused(&name("join_name"), &[own, "a name that only servers share", "join_name = "]);
+    refused(&name("api_name"), &[own, "a name that no machine has", "api_name = "]);
+    refused(&format!("ha = \"dns\"\n{}", name("api_name")), &[own]);
+    for ha in ["metallb", "dns"] {
+        let one = format!("ha = \"{ha}\"\napi_name = \"k3s-cluster.k8s.example.net\"");
+        refused(&one, &["`api_name` and `join_name` are both k3s-cluster.k8s.example.net"]);
+    }
+}
+
 #[test]
 fn names_outside_the_zone_are_refused() {
     refused(
@@ -164,7 +230,7 @@ fn names_outside_the_zone_are_refused() {
 #[test]
 fn a_download_without_its_hash_is_blamed_on_the_cluster_file() {
     let wanted = "without `offline`, `k3s_sha256_arm64` must say what nodes download";
-    let hint = "/v1.34.1%2Bk3s1/sha256sum-arm64.txt";
+    let hint = "/v1.34.2%2Bk3s1/sha256sum-arm64.txt";
     refused("offline = false", &[wanted, hint, "offline = false"]);
     let other = format!("offline = false\nk3s_sha256_amd64 = \"{SUM}\"");
     refused(&other, &[wanted]);

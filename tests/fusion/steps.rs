@@ -134,6 +134,35 @@ fn k3s_that_is_nowhere_is_missed() {
 }
 
 #[test]
+fn a_containerd_that_is_not_k3s_own_is_given_the_images() {
+    const STEP: &str = "profiles/fusion-k3s/firstboot/45-k3s-images";
+    let node = node();
+    node.write("var/lib/rancher/k3s/agent/images/k3s-airgap-images-arm64.tar.zst", "packed");
+    node.stand_in("zstd", "echo images");
+    node.stand_in("ctr", "cat >\"$NODEFORGE_ROOT/imported\"");
+    // k3s does that itself for its own.
+    assert_eq!((run(&node, "", STEP), node.calls()), ((true, String::new()), String::new()));
+
+    node.write("etc/nodeforge/k3s.env", "K3S_CONTAINERD='/run/containerd/containerd.sock'\n");
+    let said = "nodeforge-firstboot: importing k3s-airgap-images-arm64.tar.zst\n".to_owned();
+    assert_eq!(run(&node, "", STEP), (true, said));
+    assert_eq!(node.read("imported"), "images\n");
+    let ctr = "ctr --address /run/containerd/containerd.sock --namespace k8s.io images import -\n";
+    let calls = node.calls();
+    assert!(calls.starts_with("systemctl start containerd.service\n"), "{calls}");
+    assert!(calls.contains(ctr) && calls.contains("zstd -dc "), "{calls}");
+
+    // Tried again when the images are not in it.
+    node.stand_in("ctr", "exit 1");
+    assert!(!run(&node, "", STEP).0);
+    node.stand_in("systemctl", "exit 1");
+    assert!(!run(&node, "", STEP).0);
+    // Without `offline` there are none.
+    fs::remove_dir_all(node.path("var/lib/rancher")).expect("there");
+    assert_eq!(run(&node, "", STEP), (true, String::new()));
+}
+
+#[test]
 fn an_agent_is_waited_for_until_its_kubelet_is_of_the_cluster() {
     let node = node();
     let vain = "waited in vain for the k3s agent to join";

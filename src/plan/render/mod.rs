@@ -63,6 +63,12 @@ impl<'a> Renderer<'a> {
         });
         environment
             .add_test("on", |address: Value, network: Value| values::is_on(&address, &network));
+        environment.add_test("suffix_on", |addresses: Value, network: Value| {
+            values::is_suffix_on(&addresses, &network)
+        });
+        environment.add_test("before", |version: String, other: String| {
+            values::is_before(&version, &other)
+        });
         // Only so do errors know their place.
         environment.set_debug(true);
         let (used, common, nodes) = (Used::default(), OnceCell::new(), OnceCell::new());
@@ -117,6 +123,12 @@ impl<'a> Renderer<'a> {
             if error.kind() == ErrorKind::UndefinedError {
                 return undefined();
             }
+            if self.lacks_arch(text) {
+                let places = vec![self.cluster.places.base.clone()];
+                let problem = Problem { places, ..Problem::new(values::UNKNOWN_ARCH) };
+                let problem = problem.hint(values::arch_hint(&self.cluster.base));
+                return Error::from_problems(vec![problem]).expect_err("there is one");
+            }
             let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
             wrong(format!("the condition `{text}` cannot be understood: {detail}"))
         };
@@ -132,6 +144,15 @@ impl<'a> Renderer<'a> {
             wrong(format!("the condition `{text}` is neither true nor false"))
                 .hint("compare it with something: `settings.mode == 'bgp'`")
         })
+    }
+
+    /// Whether an expression asks for the architecture of an image that nobody said it of.
+    fn lacks_arch(&self, expression: &str) -> bool {
+        self.cluster.base.arch().is_none()
+            && self
+                .environment
+                .compile_expression(expression)
+                .is_ok_and(|expression| expression.undeclared_variables(true).contains("base.arch"))
     }
 
     /// Whether a condition is the same for all nodes.

@@ -8,6 +8,7 @@ fn render(text: &str) -> Result<Content> {
     let net = |text: &str| Setting::Cidr(text.parse().expect("a network"));
     cluster.settings.insert("pods".into(), net("10.244.64.0/18"));
     cluster.settings.insert("six".into(), net("fd00::/64"));
+    cluster.settings.insert("pool".into(), net("2001:db8:0:1::/112"));
     cluster.settings.insert("lan".into(), net("192.168.77.0/24"));
     cluster.settings.insert("wide".into(), net("192.168.0.0/16"));
     cluster.settings.insert("tsig".into(), Setting::Secret(SecretText("hush".into())));
@@ -46,6 +47,16 @@ fn values_keep_their_types() {
         // In a network, with the prefix of another.
         ("{{ cluster.first.addresses is on(settings.wide) }}", "False"),
         ("{{ [] is on(settings.lan) }}", "False"),
+        // The second one's suffix is ::10.
+        ("{{ cluster.first.addresses is suffix_on(settings.pool.low(64)) }}", "True"),
+        ("{{ cluster.first.addresses is suffix_on(settings.pool) }}", "False"),
+        ("{{ [] is suffix_on(settings.pool) }}", "False"),
+        ("{{ settings.pool.low(32) }} {{ settings.lan.low(16) }}", "0:0:0:1::/112 0.0.77.0/24"),
+        ("{{ settings.pool.low(0) }} {{ settings.pool.low(128) }}", "2001:db8:0:1::/112 ::/112"),
+        ("{{ 'v1.34.1+k3s1' is before('v1.34.2') }}", "True"),
+        ("{{ 'v1.9.9' is before('v1.34.2') }}", "True"),
+        ("{{ 'v1.34.2+k3s1' is before('v1.34.2') or 'v1.34.10' is before('v1.34.2') }}", "False"),
+        ("{{ 'stable' is before('v1.34.2') }}", "False"),
         ("{% if cluster.domain %}\nyes\n{% endif %}\n", "yes\n"),
         ("a\n", "a\n"),
     ];
@@ -66,6 +77,15 @@ fn whatever_is_undefined_is_an_error() {
         (
             "{{ settings.six.host(-1) ~ settings.pods.host(99999) }}",
             "the template `test.j2` does not render: 10.244.64.0/18 has no address number 99999",
+        ),
+        (
+            "{{ settings.pool.low(129) }}",
+            "the template `test.j2` does not render: 2001:db8:0:1::/112 has no 129 bits",
+        ),
+        (
+            "{{ settings.pool is suffix_on(settings.pool) }}",
+            "the template `test.j2` does not render: suffix_on(…) is for addresses with a prefix, \
+             like those of a node",
         ),
         (
             "{{ '10.244.64.9' is on('10.244.64.0/18') }}",

@@ -16,6 +16,7 @@ pub(super) const NODE_KEYS: [&str; 6] =
     ["hostname", "role", "is_first", "addresses", "gateway", "dns"];
 pub(super) const CLUSTER_KEYS: [&str; 5] = ["name", "domain", "profile", "user", "first"];
 pub(super) const BASE_KEYS: [&str; 3] = ["kind", "name", "arch"];
+pub(super) const UNKNOWN_ARCH: &str = "`base.arch` is not known before the image was read";
 
 /// Names of the secrets that a template asked for while it was rendered.
 #[derive(Clone, Debug, Default)]
@@ -61,17 +62,20 @@ pub(super) fn node(node: &Node) -> Value {
 
 /// The base. Templates that ask for an architecture that nobody knows do not render.
 pub(super) fn base(base: &Base, used: &Used) -> Value {
-    let arch = base.arch().map(|arch| Value::from(arch.name())).ok_or_else(|| {
-        let what = match base {
-            Base::Catalogue(_) => "give the image a name with it in it, like `ours-arm64`",
-            _ => "`arch = \"arm64\"` or `arch = \"amd64\"` under [base] says it",
-        };
-        format!("`base.arch` is not known before the image was read; {what}")
-    });
+    let arch = base.arch().map(|arch| Value::from(arch.name()));
+    let arch = arch.ok_or_else(|| format!("{UNKNOWN_ARCH}; {}", arch_hint(base)));
     let values = [Ok(Value::from(base_kind(base))), Ok(Value::from(base.name())), arch];
     let values = BASE_KEYS.into_iter().zip(values);
     let values = values.map(|(key, value)| (key.to_owned(), Guarded { value, is_secret: false }));
     Value::from_object(Watched { values: values.collect(), used: used.clone() })
+}
+
+/// Who says what an image is for.
+pub(super) fn arch_hint(base: &Base) -> &'static str {
+    match base {
+        Base::Catalogue(_) => "give the image a name with it in it, like `ours-arm64`",
+        _ => "`arch = \"arm64\"` or `arch = \"amd64\"` under [base] says it",
+    }
 }
 
 fn map<const N: usize>(keys: [&'static str; N], values: [Value; N]) -> Value {
@@ -171,6 +175,15 @@ impl Object for Cidr {
                 })
             }
             ("host", _) => Err(Error::new(ErrorKind::MissingArgument, "host(n) takes one number")),
+            ("low", [number]) => {
+                let length = u8::try_from(number.clone()).ok();
+                let low = length.and_then(|length| without_first(self.0, length));
+                low.map(|net| Value::from_object(Cidr(net))).ok_or_else(|| {
+                    let message = format!("{} has no {number} bits", self.0);
+                    Error::new(ErrorKind::InvalidOperation, message)
+                })
+            }
+            ("low", _) => Err(Error::new(ErrorKind::MissingArgument, "low(n) takes one number")),
             _ => Err(Error::from(ErrorKind::UnknownMethod)),
         }
     }
@@ -198,6 +211,37 @@ pub(super) fn is_on(address: &Value, network: &Value) -> Result<bool, Error> {
         }
     }
     Ok(false)
+}
+
+/// `addresses is suffix_on(network)`: whether what is left of an address without its network is in
+/// that network. Of several addresses one is enough.
+pub(super) fn is_suffix_on(addresses: &Value, network: &Value) -> Result<bool, Error> {
+    for address in addresses.try_iter()? {
+        let Some(Cidr(net)) = address.downcast_object_ref() else {
+            let message = "suffix_on(…) is for addresses with a prefix, like those of a node";
+            return Err(Error::new(ErrorKind::InvalidOperation, message));
+        };
+        if is_on(&Value::from(suffix(*net).to_string()), network)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// `version is before("v1.34.2")`: compared number by number. What has no number is before nothing.
+pub(super) fn is_before(version: &str, other: &str) -> bool {
+    let numbers = |text: &str| -> Vec<u64> {
+        let parts = text.split(|c: char| !c.is_ascii_digit());
+        parts.filter_map(|part| part.parse().ok()).collect()
+    };
+    let version = numbers(version);
+    !version.is_empty() && version < numbers(other)
+}
+
+/// A network without its first `length` bits, which are zero then.
+fn without_first(net: IpNet, length: u8) -> Option<IpNet> {
+    let low = suffix(IpNet::new(net.addr(), length).ok()?);
+    IpNet::new(low, net.prefix_len()).ok()
 }
 
 /// An address whose network's bits are zero.
