@@ -185,6 +185,11 @@ pub enum Action {
         /// `cgroup_enable=memory`.
         argument: String,
     },
+    /// A word taken off the Raspberry Pi's cmdline.txt.
+    KernelArgumentRemoved {
+        /// `init=/usr/lib/raspberrypi-sys-mods/firstboot`.
+        argument: String,
+    },
     /// A line of the Raspberry Pi's config.txt, added where it is missing.
     ConfigTxt {
         /// `dtparam=pciex1`.

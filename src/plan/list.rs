@@ -167,7 +167,9 @@ fn subject_of(action: &Action) -> (&'static str, String) {
         | Action::Remove { path } => ("path", path.clone()),
         Action::Unit { name, .. } => ("unit", name.clone()),
         Action::User(user) => ("user", user.name.clone()),
-        Action::KernelArgument { argument } => ("argument", argument.clone()),
+        Action::KernelArgument { argument } | Action::KernelArgumentRemoved { argument } => {
+            ("argument", argument.clone())
+        }
         Action::ConfigTxt { line } => ("config.txt", line.clone()),
         Action::Hostname { .. } => ("host name", String::new()),
         Action::MachineId { .. } => ("machine id", String::new()),

@@ -38,6 +38,9 @@ pub fn describe(change: &Change) -> String {
             format!("set up the user {}, {keys} SSH key{plural}, {password}{sudo}", user.name)
         }
         Action::KernelArgument { argument } => format!("add the kernel argument {argument}"),
+        Action::KernelArgumentRemoved { argument } => {
+            format!("remove the kernel argument {argument}")
+        }
         Action::ConfigTxt { line } => format!("add {line} to config.txt"),
         Action::Hostname { name, domain, hosts } => {
             let domain = domain.as_ref().map(|domain| format!(".{domain}")).unwrap_or_default();
@@ -115,6 +118,9 @@ pub fn to_json(change: &Change) -> Value {
             }),
         ),
         Action::KernelArgument { argument } => ("kernel-argument", json!({ "argument": argument })),
+        Action::KernelArgumentRemoved { argument } => {
+            ("kernel-argument-removed", json!({ "argument": argument }))
+        }
         Action::ConfigTxt { line } => ("config-txt", json!({ "line": line })),
         Action::Hostname { name, domain, hosts } => {
             let hosts: Vec<_> = hosts

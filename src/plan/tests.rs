@@ -129,3 +129,30 @@ fn a_template_is_nobody_yet() -> Result<()> {
     assert!(lines.iter().any(|line| line.contains("/usr/lib/nodeforge/firstboot.d/20-report")));
     Ok(())
 }
+
+/// YAML takes a name of digits for a number, which kubeadm refuses where text belongs.
+#[test]
+fn names_of_digits_are_text() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let start = concat!(env!("CARGO_MANIFEST_DIR"), "/profiles/rpi5-kubeadm/cluster.toml");
+    let text = std::fs::read_to_string(start)?.replace("name = \"home\"", "name = \"42\"");
+    let text = text.replace("hostname = \"node0\"", "hostname = \"101\"\nrole = \"node\"");
+    let file = folder.path().join("cluster.toml");
+    let another = "\n[[node]]\nhostname = \"102\"\nrole = \"controlplane-replica\"\naddresses = [\"192.168.1.12/24\"]\n";
+    std::fs::write(&file, text + another)?;
+    let cluster = crate::config::load(&file)?;
+    let secrets = Secrets::load_or_create(&cluster)?;
+    for (index, file, lines) in [
+        (0, "init", ["clusterName: \"42\"", "    - \"102\"\n    - \"102.home.arpa\""].as_slice()),
+        (1, "join", &["  name: \"101\""]),
+        (2, "join", &["  name: \"102\""]),
+    ] {
+        let changes = node(&cluster, &cluster.nodes[index], &secrets)?;
+        let text = text_of(&changes, &format!("/root/kubeadm/kubeadm-{file}.yaml"));
+        let text = text.unwrap_or_default();
+        for line in lines {
+            assert!(text.contains(&format!("{line}\n")), "{line}\n{text}");
+        }
+    }
+    Ok(())
+}

@@ -12,6 +12,11 @@ use crate::stamp;
 const WIZARD: &str = "userconfig.service";
 /// It says at every login that no user has been set up yet.
 const BANNER: &str = "/etc/ssh/sshd_config.d/rename_user.conf";
+/// Raspberry Pi OS's first boot before the boot, until Debian 12: as the kernel's `init=` it throws the
+/// SSH host keys away, gives the disk another id and starts over.
+const FIRST_BOOT: &str = "/usr/lib/raspberrypi-sys-mods/firstboot";
+/// The same for the host keys alone, as a unit. nodeforge's own makes those that are missing.
+const HOST_KEYS: &str = "regenerate_ssh_host_keys.service";
 /// In this order, so that none is wanted when its own is masked.
 const NETWORK_MANAGER: [&str; 3] = [
     "NetworkManager-wait-online.service",
@@ -26,7 +31,7 @@ const NETPLAN: &str = "/etc/netplan";
 const NETPLAN_OF_PACKAGES: [&str; 2] = ["/usr/lib/netplan", "/lib/netplan"];
 
 /// What `tree` needs to be left alone, when `changes` are to be made to it: cloud-init off, no
-/// questions about users, and one manager of the network.
+/// questions about users, host keys kept, and one manager of the network.
 pub(super) fn hand_over(tree: &dyn Tree, changes: &[Change]) -> Result<Vec<Change>> {
     let has = |path: &str| -> Result<bool> { Ok(tree.metadata(Path::new(path))?.is_some()) };
     let file = |path: &str, text: &str| Action::File {
@@ -44,6 +49,13 @@ pub(super) fn hand_over(tree: &dyn Tree, changes: &[Change]) -> Result<Vec<Chang
         actions.push(unit(WIZARD, UnitState::Masked));
         actions.push(unit("getty@tty1.service", UnitState::Enabled));
         actions.push(Action::Remove { path: BANNER.into() });
+    }
+    if has(FIRST_BOOT)? {
+        let argument = format!("init={FIRST_BOOT}");
+        actions.push(Action::KernelArgumentRemoved { argument });
+    }
+    if stamp::has_unit(tree, HOST_KEYS)? {
+        actions.push(unit(HOST_KEYS, UnitState::Masked));
     }
     if is_networkds(changes) {
         if stamp::has_unit(tree, NETWORK_MANAGER[2])? {

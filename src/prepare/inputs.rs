@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::plan::{self, Change};
 
 /// Raised when the same changes come to mean another image.
-const RECIPE: u32 = 4;
+const RECIPE: u32 = 5;
 
 /// Names and hashes of inputs, in the order in which they count.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

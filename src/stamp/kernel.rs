@@ -42,6 +42,19 @@ pub(super) fn add_argument(tree: &mut dyn Tree, argument: &str) -> Result<()> {
     files::write(tree, Path::new(GRUB_DEFAULTS), defaults.as_bytes(), 0o644, &Owner::root())
 }
 
+/// Takes a word off cmdline.txt, where the image has one.
+pub(super) fn remove_argument(tree: &mut dyn Tree, argument: &str) -> Result<()> {
+    for path in CMDLINE_TXT {
+        let text = read_text(tree, path)?;
+        let words: Vec<&str> = text.split_whitespace().filter(|word| *word != argument).collect();
+        if words.len() < text.split_whitespace().count() {
+            let line = words.join(" ") + "\n";
+            tree.write(Path::new(path), line.as_bytes(), None)?;
+        }
+    }
+    Ok(())
+}
+
 /// Adds a line to config.txt, for all boards; one that is there already, if only for a Pi 5, stays
 /// alone. Source: "Conditional filters" of Raspberry Pi's documentation.
 pub(super) fn add_config_line(tree: &mut dyn Tree, line: &str) -> Result<()> {

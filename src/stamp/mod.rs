@@ -84,6 +84,7 @@ fn apply_one(tree: &mut dyn Tree, action: &Action) -> Result<()> {
         Action::Unit { name, state } => units::set(tree, name, *state),
         Action::User(user) => accounts::set_user(tree, user),
         Action::KernelArgument { argument } => kernel::add_argument(tree, argument),
+        Action::KernelArgumentRemoved { argument } => kernel::remove_argument(tree, argument),
         Action::Hostname { name, domain, hosts } => {
             identity::set_hostname(tree, name, domain.as_deref(), hosts)
         }
@@ -112,7 +113,9 @@ fn title(action: &Action) -> String {
         Action::Remove { path } => format!("removing `{path}`"),
         Action::Unit { name, .. } => format!("unit `{name}`"),
         Action::User(user) => format!("user `{}`", user.name),
-        Action::KernelArgument { argument } => format!("kernel argument `{argument}`"),
+        Action::KernelArgument { argument } | Action::KernelArgumentRemoved { argument } => {
+            format!("kernel argument `{argument}`")
+        }
         Action::Hostname { name, .. } => format!("host name `{name}`"),
         Action::MachineId { .. } => "machine id".into(),
         Action::DiskId { .. } => "disk id".into(),

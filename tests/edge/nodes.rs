@@ -60,7 +60,7 @@ fn the_configurations_are_these() {
     };
     let server = |what: &str, way: &str, own: &str| {
         let names = HOMES.iter().zip(5..).map(|(name, host)| {
-            format!("- {name}\n- \"192.168.178.{host}\"\n- \"fda8:a1db:5685::{host}\"\n")
+            format!("- \"{name}\"\n- \"192.168.178.{host}\"\n- \"fda8:a1db:5685::{host}\"\n")
         });
         let names = names.collect::<Vec<_>>().concat();
         format!(
@@ -68,7 +68,7 @@ fn the_configurations_are_these() {
              node-ip: {own}\ncluster-cidr: 10.42.0.0/16,fd01::/48\n\
              service-cidr: 10.43.0.0/16,fd02::/112\nflannel-ipv6-masq: true\n\
              flannel-conf: /etc/rancher/k3s/flannel.json\ndisable: [servicelb]\n\
-             tls-san:\n- k3s.home.example.org\n{names}"
+             tls-san:\n- \"k3s.home.example.org\"\n{names}"
         )
     };
     assert_eq!(

@@ -41,7 +41,7 @@ fn publish(stand: &Machines, files: &[(String, &str)]) {
         fs::create_dir_all(path.parent().expect("a folder")).expect("made");
         fs::write(path, text).expect("written");
     }
-    for top in ["etc", "usr"] {
+    for top in ["etc", "usr"].into_iter().filter(|top| tree.join(top).exists()) {
         let (source, target) = (tree.join(top), format!("{}:/", stand.path("base.img").display()));
         Run::new(["cp".as_ref(), "-r".as_ref(), source.as_os_str(), target.as_ref()]).succeeds();
     }
@@ -63,6 +63,12 @@ fn names_in(folder: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+/// Where a link of the image points.
+fn link(image: &Path, path: &str) -> Option<String> {
+    let stat = tool("debugfs", ["-R", &format!("stat {path}"), &super::root(image)]);
+    stat.lines().find_map(|it| it.strip_prefix("Fast link dest: ")).map(str::to_owned)
 }
 
 /// What systemd-networkd reads on `image`, in that order: what is there, and what netplan's own
@@ -147,6 +153,30 @@ fn lines_for_other_boards_are_not_there_for_all() {
     }
 }
 
+/// Raspberry Pi OS, of Debian 12, would throw away the keys in `known_hosts`.
+#[test]
+fn nobody_else_makes_host_keys_anew() {
+    let stand = Machines::new(Arch::Amd64, &["server1"], "formats = [\"raw\"]");
+    let init = "/usr/lib/raspberrypi-sys-mods/firstboot";
+    let unit = "regenerate_ssh_host_keys.service";
+    publish(
+        &stand,
+        &[
+            (init.into(), "#!/bin/bash\nrm -f /etc/ssh/ssh_host_*_key*\n"),
+            (format!("/usr/lib/systemd/system/{unit}"), UNIT),
+        ],
+    );
+    let file = stand.path("cmdline.txt");
+    fs::write(&file, format!("root=/dev/vda1 rootwait quiet init={init}\n")).expect("written");
+    let target = format!("{}:/boot/cmdline.txt", stand.path("base.img").display());
+    Run::new(["cp".as_ref(), file.as_os_str(), target.as_ref()]).succeeds();
+    let said = stand.run(["prepare", "--json", "--sandbox", "none"]).succeeds().stdout_text();
+    let made = super::image(&serde_json::from_str(&said).expect("JSON"));
+    assert_eq!(cat(&made, "/boot/cmdline.txt"), "root=/dev/vda1 rootwait quiet\n");
+    let mask = format!("/etc/systemd/system/{unit}");
+    assert_eq!(link(&made, &mask).as_deref(), Some("\"/dev/null\""));
+}
+
 #[test]
 fn cloud_init_the_wizard_and_a_second_network_manager_are_off() {
     let stand = Machines::new(Arch::Amd64, &["server1"], "formats = [\"raw\"]");
@@ -164,15 +194,12 @@ fn cloud_init_the_wizard_and_a_second_network_manager_are_off() {
     let made = super::image(&serde_json::from_str(&said).expect("JSON"));
     assert_eq!(cat(&made, "/etc/cloud/cloud-init.disabled"), "disabled by nodeforge\n");
     assert_eq!(cat(&made, "/etc/netplan/00-network-manager-all.yaml"), "network:\n  version: 2\n");
-    let link = |path: &str| {
-        let stat = tool("debugfs", ["-R", &format!("stat {path}"), &super::root(&made)]);
-        stat.lines().find_map(|it| it.strip_prefix("Fast link dest: ")).map(str::to_owned)
-    };
     for name in ["userconfig", "NetworkManager", "NetworkManager-wait-online"] {
-        let target = link(&format!("/etc/systemd/system/{name}.service"));
+        let target = link(&made, &format!("/etc/systemd/system/{name}.service"));
         assert_eq!(target.as_deref(), Some("\"/dev/null\""), "{name}");
     }
-    assert!(link("/etc/systemd/system/multi-user.target.wants/getty@tty1.service").is_some());
-    assert!(link("/etc/systemd/system/multi-user.target.wants/systemd-networkd.service").is_some());
+    let wants = "/etc/systemd/system/multi-user.target.wants";
+    assert!(link(&made, &format!("{wants}/getty@tty1.service")).is_some());
+    assert!(link(&made, &format!("{wants}/systemd-networkd.service")).is_some());
     assert_eq!(cat(&made, "/etc/ssh/sshd_config.d/rename_user.conf"), "");
 }

@@ -1,47 +1,76 @@
 //! Whose serving certificates are approved: real requests, made by openssl.
 
-use std::process::Command;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 
 use super::super::support::Node;
 
+const OVERLAY: &str = "profiles/rpi5-kubeadm/overlays/kubeadm-first";
 const APPROVER: &str =
     "profiles/rpi5-kubeadm/overlays/kubeadm-first/usr/lib/nodeforge/approve-kubelet-csrs";
 const NODES: &str = "# NAME ADDRESS…\ncontrolplane 192.168.1.10 fd77:3be9:5d2e:1::10\n\
                      node0 192.168.1.20 fd77::1:0:20\nnode1\n";
 const SERVING: &str = "kubernetes.io/kubelet-serving";
 
-/// A signing request, in base64 as the API has it.
-fn request(subject: &str, names: &str) -> String {
-    let extension = format!("subjectAltName={names}");
+/// A signing request, in PEM.
+fn pem(subject: &str, extensions: &[&str]) -> String {
     let mut command = Command::new("openssl");
     command.args(["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]);
     command.args(["-keyout", "/dev/null", "-subj", subject]);
-    if !names.is_empty() {
-        command.args(["-addext", &extension]);
+    for extension in extensions {
+        command.args(["-addext", extension]);
     }
     let output = command.output().expect("openssl starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let mut base64 = Command::new("base64");
-    base64.arg("-w0").stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
-    let mut base64 = base64.spawn().expect("base64 starts");
-    std::io::Write::write_all(base64.stdin.as_mut().expect("piped"), &output.stdout).expect("sent");
-    let output = base64.wait_with_output().expect("base64 ends");
     String::from_utf8(output.stdout).expect("text")
+}
+
+/// In base64, as the API has it.
+fn base64(bytes: &[u8]) -> String {
+    pipe(&["base64", "-w0"], bytes)
+}
+
+/// What a command makes of its standard input.
+fn pipe(command: &[&str], input: &[u8]) -> String {
+    let mut child = Command::new(command[0]);
+    child.args(&command[1..]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = child.spawn().expect("it starts");
+    child.stdin.take().expect("piped").write_all(input).expect("sent");
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{command:?}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+fn request(subject: &str, names: &str) -> String {
+    let extension = format!("subjectAltName={names}");
+    let extensions = [extension.as_str()];
+    base64(pem(subject, if names.is_empty() { &[] } else { &extensions }).as_bytes())
+}
+
+/// Alternative names by tag and content, as `openssl req` takes them.
+fn der(names: &[(u8, &[u8])]) -> String {
+    let element = |tag: u8, content: &[u8]| {
+        let length = u8::try_from(content.len()).ok().filter(|it| *it < 128).expect("short");
+        [&[tag, length], content].concat()
+    };
+    let names: Vec<u8> = names.iter().flat_map(|(tag, content)| element(*tag, content)).collect();
+    let hex: Vec<String> = element(0x30, &names).iter().map(|it| format!("{it:02x}")).collect();
+    format!("DER:{}", hex.join(":"))
 }
 
 /// What becomes of a request: the log's line, without its time.
 fn verdict(signer: &str, user: &str, request: &str) -> String {
     let node = Node::new("controlplane");
+    node.overlay(OVERLAY);
     node.write("etc/nodeforge/nodes", NODES);
     node.write("var/log/.kept", "");
-    node.stand_in(
-        "kubectl",
-        &format!("[ \"$1\" != get ] || echo 'csr-1 {signer} {user} {request}'"),
-    );
+    node.write("requests", &format!("csr-1 {signer} {request} \"{user}\"\n"));
+    node.stand_in("kubectl", "[ \"$1\" != get ] || cat $NODEFORGE_ROOT/requests");
     let output = node.run_script(APPROVER);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let log = std::fs::read_to_string(node.path("var/log/approve-kubelet-csrs.log"));
     let log = log.unwrap_or_default();
+    assert!(log.lines().count() <= 1, "{log}");
     let line = log.trim_end().split_once(' ').map_or("", |(_, rest)| rest).to_owned();
     let approved = node.calls().contains("kubectl certificate approve csr-1\n");
     assert_eq!(approved, line.starts_with("csr-1 approved for"), "{log}");
@@ -80,11 +109,12 @@ fn what_is_anothers_is_left_alone() {
         ("DNS:node0,IP:10.0.0.1", "IP Address:10.0.0.1"),
         ("DNS:controlplane", "DNS:controlplane"),
         ("DNS:k8s-api.home.arpa,IP:192.168.1.20", "DNS:k8s-api.home.arpa"),
-        ("DNS:node0,IP:fd77:3be9:5d2e:1::10", "IP Address:FD77:3BE9:5D2E:1:0:0:0:10"),
+        ("DNS:node0,IP:fd77:3be9:5d2e:1::10", "IP Address:fd77:3be9:5d2e:1::10"),
         ("DNS:node0,URI:https://node0", "URI:https://node0"),
         ("DNS:node0,email:root@node0", "email:root@node0"),
         ("DNS:node00", "DNS:node00"),
         ("DNS:*", "DNS:*"),
+        ("RID:1.2.3.4", "tag 88:*\\x03\\x04"),
     ] {
         let expected = format!("csr-1 left alone: node0 asks for {foreign}, which is not its own");
         assert_eq!(node0(names), expected, "{names}");
@@ -105,6 +135,9 @@ fn whoever_is_no_node_gets_nothing() {
         "node0",
         "admin",
         "system:node:#",
+        "system:node:node\\060",
+        "system:node:node0\\ncsr-2 kubernetes.io/kubelet-serving",
+        "system:node:*",
     ] {
         let line = verdict(SERVING, user, &good);
         assert_eq!(line, format!("csr-1 left alone: {user} is no node of the cluster file"));
@@ -117,11 +150,16 @@ fn whoever_is_no_node_gets_nothing() {
         "/O=system:nodes/O=system:masters/CN=system:node:node0",
         "/CN=system:node:node0",
         "/O=system:nodes/CN=system:node:node0\\,O=system:nodes",
+        "/O=system:nodes/CN=system:node:node0\n",
+        "/O=system:nodes/CN=system:node:node0\nsubject=CN=system:node:node0,O=system:nodes",
+        "/O=system:nodes\n/CN=system:node:node0",
+        "/O=system:nodes/CN=\u{8}system:node:node0",
+        "/O=system:nodes+CN=system:node:node0",
     ] {
         let line = verdict(SERVING, "system:node:node0", &request(subject, "DNS:node0"));
         assert!(line.starts_with("csr-1 left alone: its subject is "), "{subject}: {line}");
     }
-    for broken in ["%%%", "aGVsbG8="] {
+    for broken in ["%%%", "aGVsbG8=", "Cg=="] {
         assert!(
             verdict(SERVING, "system:node:node0", broken)
                 .starts_with("csr-1 left alone: it is not ")
@@ -130,4 +168,93 @@ fn whoever_is_no_node_gets_nothing() {
     // Not its business: nothing is said.
     let line = verdict("kubernetes.io/kube-apiserver-client-kubelet", "system:node:node0", &good);
     assert_eq!(line, "");
+}
+
+/// openssl prints names as they are: what follows a line break was not looked at.
+#[test]
+fn a_name_that_looks_like_several_is_one() {
+    let four: &[u8] = &[10, 244, 0, 1];
+    let (dns, ip, own) = (0x82, 0x87, &[192, 168, 1, 20]);
+    for (name, shown) in [
+        ("node0\n x", "node0\\x0a\\x20x"),
+        ("node0\n", "node0\\x0a"),
+        ("node0\0", "node0\\x00"),
+        ("node0, DNS:node0", "node0,\\x20DNS:node0"),
+        ("node0\r", "node0\\x0d"),
+        ("NODE0", "NODE0"),
+        ("", ""),
+    ] {
+        let names = [
+            (dns, name.as_bytes()),
+            (dns, b"kubernetes.default.svc"),
+            (ip, four),
+            (ip, own.as_slice()),
+        ];
+        let expected =
+            format!("csr-1 left alone: node0 asks for DNS:{shown}, which is not its own");
+        assert_eq!(node0(&der(&names)), expected);
+    }
+    // An address that is a name, and one with its netmask.
+    for name in [(dns, own.as_slice()), (ip, b"node0"), (ip, &[192, 168, 1, 20, 255, 255, 255, 0])]
+    {
+        let line = node0(&der(&[(dns, b"node0"), name]));
+        assert!(line.ends_with("which is not its own"), "{line}");
+    }
+    assert_eq!(node0(&der(&[])), "csr-1 left alone: it names no address");
+    let both = der(&[(dns, b"node0"), (ip, own.as_slice())]);
+    assert_eq!(node0(&both), "csr-1 approved for system:node:node0");
+}
+
+#[test]
+fn only_what_kubelets_write_is_read() {
+    let (subject, user) = ("/O=system:nodes/CN=system:node:node0", "system:node:node0");
+    let own = "subjectAltName=DNS:node0";
+    for extensions in [
+        // Names twice, something else beside them, no names, marked critical.
+        [own, "2.5.29.17=DER:30:0c:82:0a:6b:75:62:65:72:6e:65:74:65:73"].as_slice(),
+        &["2.5.29.17=DER:30:0a:82:08:6b:75:62:65:72:6e:65:74", own],
+        &[own, "basicConstraints=CA:TRUE"],
+        &["keyUsage=digitalSignature"],
+        &["subjectAltName=critical,DNS:node0"],
+        &["subjectAltName=DER:82:05:6e:6f:64:65:30"],
+        &["subjectAltName=DER:30:07:82:05:6e:6f:64:65:30:05:00"],
+        &["subjectAltName=DER:30:80:82:05:6e:6f:64:65:30:00:00"],
+    ] {
+        let extensions: Vec<&str> = extensions.to_vec();
+        let line = verdict(SERVING, user, &base64(pem(subject, &extensions).as_bytes()));
+        assert_eq!(
+            line, "csr-1 left alone: it is not built as those of kubelets",
+            "{extensions:?}"
+        );
+    }
+
+    // Of two requests, or of what only openssl or only Kubernetes takes for one.
+    let good = pem(subject, &[own]);
+    let evil = pem(subject, &["subjectAltName=DNS:kubernetes.default.svc"]);
+    let unseen = good.replacen("BEGIN", "BEG\0IN", 1);
+    for pem in [
+        format!("{good}{evil}"),
+        format!("{unseen}{evil}"),
+        format!("x\n{good}"),
+        format!("{good}\n"),
+        good.replace("CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"),
+    ] {
+        let line = verdict(SERVING, user, &base64(pem.as_bytes()));
+        assert_eq!(line, "csr-1 left alone: it is not one signing request in PEM", "{pem}");
+    }
+
+    // Another's key.
+    let forged = "openssl req -outform DER | { head -c -1; printf x; } | openssl req -inform DER";
+    let forged = pipe(&["sh", "-c", forged], good.as_bytes());
+    let line = verdict(SERVING, user, &base64(forged.as_bytes()));
+    assert_eq!(line, "csr-1 left alone: it is not signed by its own key");
+}
+
+#[test]
+fn a_users_name_is_one_field_of_one_line() {
+    let node = Node::new("controlplane");
+    node.overlay(OVERLAY);
+    node.stand_in("kubectl", "exit 0");
+    assert!(node.run_script(APPROVER).status.success());
+    assert!(node.calls().contains(r#"{{printf "%q" .spec.username}}"#), "{}", node.calls());
 }

@@ -86,7 +86,6 @@ fn what_makes_no_cluster_is_refused() {
         &["is no SSH public key"],
     );
     refused("[output]", "offline = true\n[output]", &["`offline` needs `images`"]);
-    refused("[output]", "pod_mask = 16\n[output]", &["`pod_mask` is 16"]);
 }
 
 #[test]
@@ -115,6 +114,24 @@ fn values_that_only_a_node_would_stumble_over_are_refused() {
         "\"fd00:1::/112\"",
         &["pods have IPv4 addresses, and services IPv6"],
     );
+    for (version, words) in [
+        ("v1.34.2", "is no version of Kubernetes in full"),
+        ("1.34", "is no version of Kubernetes in full"),
+        ("1.34.", "is no version of Kubernetes in full"),
+        ("1.34.2-1.1", "is no version of Kubernetes in full"),
+        ("1.30.14", "Kubernetes 1.30.14 is too old"),
+    ] {
+        refused("[output]", &format!("kubernetes_version = \"{version}\"\n[output]"), &[words]);
+    }
+    for (version, words) in [
+        ("1.17.9", "Cilium 1.17.9 is too old"),
+        ("1.9.0", "Cilium 1.9.0 is too old"),
+        ("v1.18.4", "is no version of Cilium in full"),
+        ("1.18", "is no version of Cilium in full"),
+        ("main", "is no version of Cilium in full"),
+    ] {
+        refused("[output]", &format!("cilium_version = \"{version}\"\n[output]"), &[words]);
+    }
     let key = "age_key = { env = \"PATH\" }\n[output]";
     refused("[output]", key, &["`age_key` holds no age key", "AGE-SECRET-KEY-"]);
     let version = "gateway_api_version = \"1.4.1\"\n[output]";
@@ -125,6 +142,43 @@ fn values_that_only_a_node_would_stumble_over_are_refused() {
         "0".repeat(64)
     );
     refused("[output]", &offline, &["`offline` needs `images`, `images_sha256`"]);
+}
+
+#[test]
+fn networks_that_kubeadm_refuses_are_refused() {
+    for mask in [16, 18, 33, 35] {
+        let setting = format!("pod_mask = {mask}\n[output]");
+        let words =
+            format!("`pod_mask` is {mask}, and each node's share of 10.244.64.0/18 must be");
+        refused("[output]", &setting, &[&words, "a /19 to /32"]);
+    }
+    let pods = |net: &str, words: &[&str]| refused("\"10.244.64.0/18\"", net, words);
+    pods("\"100.0.0.0/7\"", &["must be a /8 to /23", "into 65536 shares"]);
+    pods("\"10.244.64.0/29\"\npod_mask = 30", &["`pod_subnet` 10.244.64.0/29 has fewer than"]);
+    let services = |net: &str, words: &[&str]| refused("10.244.0.0/20", net, words);
+    services("10.0.0.0/11", &["`service_subnet` 10.0.0.0/11 is no network from /12 to /28"]);
+    services("10.244.0.0/29", &["`service_subnet` 10.244.0.0/29 is no network from /12 to /28"]);
+
+    let both = |pods: &str, services: &str| {
+        check(|text| {
+            let text = text.replacen("\"10.244.64.0/18\"", pods, 1);
+            text.replacen("10.244.0.0/20", services, 1)
+        })
+    };
+    let six = "\"fd00:1::/56\"\npod_mask = 64";
+    for services in ["fd00:2::/107", "fd00:2::/125"] {
+        let (code, said) = both(six, services);
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains("is no network from /108 to /124"), "{said}");
+    }
+    let (code, said) = both(six, "fd00:2::/112");
+    assert_eq!(code, Some(2), "{said}");
+    let words = "pods and services have IPv6 addresses, and `controlplane` has none";
+    assert!(said.contains(words), "{said}");
+    for services in ["10.240.0.0/12", "10.244.0.0/28"] {
+        let (code, said) = both("\"10.128.0.0/10\"", services);
+        assert_eq!(code, Some(0), "{said}");
+    }
 }
 
 #[test]

@@ -177,6 +177,13 @@ fn swap_goes_off_for_good() {
     assert_eq!(node.read("etc/fstab"), expected);
     assert!(node.run_step("30-swap-off").status.success());
     assert_eq!(node.read("etc/fstab"), expected, "twice the same");
+    assert!(!node.calls().contains("systemctl"), "{}", node.calls());
+
+    // Raspberry Pi OS, of Debian 12.
+    node.write("usr/lib/systemd/system/dphys-swapfile.service", "");
+    node.stand_in("systemctl", "exit 0");
+    assert!(node.run_step("30-swap-off").status.success());
+    assert!(node.calls().contains("systemctl mask --now dphys-swapfile.service\nswapoff --all\n"));
 
     node.write("proc/swaps", &format!("{header}/dev/zram0 partition 1 0 100\n"));
     let output = node.run_step("30-swap-off");
@@ -300,13 +307,23 @@ fn cilium_is_installed_and_given_its_addresses() {
     );
     assert!(calls_of(&node, "kubectl")[1].ends_with("/etc/nodeforge/cilium/lan.yaml"));
 
-    // The power failed in the middle of it.
-    node.stand_in("helm", "[ $1 != status ] || echo 'STATUS: pending-install'");
+    // The power failed in the middle of it, or of what mends that.
     node.write("usr/share/nodeforge/cilium.tgz", "");
-    goes_well(&node, "72-cilium");
-    let calls = calls_of(&node, "helm");
-    assert_eq!(calls[3], "helm uninstall cilium --namespace kube-system --no-hooks");
-    assert_eq!(calls[4], format!("{install} /usr/share/nodeforge/cilium.tgz {values}"));
+    let baked = format!("{install} /usr/share/nodeforge/cilium.tgz {values}");
+    for state in ["pending-install", "pending-upgrade", "uninstalling"] {
+        node.stand_in("helm", &format!("[ $1 != status ] || echo 'STATUS: {state}'"));
+        goes_well(&node, "72-cilium");
+        let calls = calls_of(&node, "helm");
+        let calls = &calls[calls.len() - 2..];
+        let uninstall = "helm uninstall cilium --namespace kube-system --no-hooks";
+        assert_eq!(calls, [uninstall, &baked], "{state}");
+    }
+    for state in ["deployed", "failed"] {
+        node.stand_in("helm", &format!("[ $1 != status ] || echo 'STATUS: {state}'"));
+        goes_well(&node, "72-cilium");
+        let calls = calls_of(&node, "helm");
+        assert!(calls[calls.len() - 2].starts_with("helm status "), "{state}");
+    }
 
     node.stand_in("helm", "[ $1 = status ]");
     goes_wrong(&node, "72-cilium");

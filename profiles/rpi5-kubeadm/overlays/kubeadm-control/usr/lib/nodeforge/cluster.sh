@@ -18,9 +18,10 @@ apply() {
 helm_install() {
 	namespace=$1 release=$2
 	shift 2
-	# A release whose installation a power cut ended blocks all others until it is gone.
+	# A release whose installation a power cut ended, or its removal here, blocks all others until it
+	# is gone. One that failed does not.
 	case $(helm status "$release" --namespace "$namespace" 2>/dev/null) in
-	*'STATUS: pending-'*)
+	*'STATUS: pending-'* | *'STATUS: uninstalling'*)
 		log "$release was not installed to its end; once more"
 		helm uninstall "$release" --namespace "$namespace" --no-hooks
 		;;
