@@ -177,7 +177,7 @@ fn what_is_no_free_device_is_refused() {
         &backing,
         format!(
             "error: `{backing}` is a regular file, not a device\n\
-             hint: `--to-file` writes into it all the same\n"
+             hint: `--to-file` replaces it\n"
         ),
     );
 
@@ -483,7 +483,7 @@ fn a_file_stands_for_a_device() {
         let _ =
             Run::by(&person, itself).exits(2).stderr(&format!("error: `{name}` is the image\n"));
         let _ = Run::by(&person, [Path::new("flash"), &image, &target]).exits(2).stderr(&format!(
-            "error: `{}` is a regular file, not a device\nhint: `--to-file` writes into it all the same\n",
+            "error: `{}` is a regular file, not a device\nhint: `--to-file` replaces it\n",
             target.display()
         ));
         let _ = Run::by(&person, ["flash", "agent1", "/dev/null"])

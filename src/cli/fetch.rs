@@ -69,14 +69,14 @@ impl Fetch {
     fn print(&self, obtained: &Obtained, supplies: &[Supply]) -> Result<()> {
         if self.json {
             return print_json(&serde_json::json!({
-                "path": obtained.path,
+                "path": obtained.path.display().to_string(),
                 "sha256": obtained.sha256,
                 "origin": obtained.origin,
                 "verified": obtained.verified,
                 "cached": obtained.was_cached,
                 "locked": obtained.locked,
                 "downloads": supplies.iter().map(|it| serde_json::json!({
-                    "url": it.url, "path": it.path, "sha256": it.sha256, "verified": it.verified,
+                    "url": it.url, "path": it.path.display().to_string(), "sha256": it.sha256, "verified": it.verified,
                 })).collect::<Vec<_>>(),
             }));
         }

@@ -53,7 +53,7 @@ impl Lock {
         let is_written = LockFile::load(&path)? != before;
         if self.json {
             return print_json(&serde_json::json!({
-                "path": path,
+                "path": path.display().to_string(),
                 "written": is_written,
                 "origin": obtained.origin,
                 "locked": obtained.locked,

@@ -61,7 +61,7 @@ impl Prepare {
         if self.json {
             return print_json(&serde_json::json!({
                 "key": prepared.key,
-                "path": image.path,
+                "path": image.path.display().to_string(),
                 "sha256": image.about.sha256,
                 "packages": image.about.packages,
             }));
@@ -102,8 +102,13 @@ impl PrepareArgs {
         if self.shell_on_failure {
             self.require_terminal()?;
         }
-        // Before anything is fetched. Root is refused nothing, and others have no choice.
-        self.sandbox.sandbox.unwrap_or(Sandbox::Userns).require()?;
+        // Before anything is fetched. Root is refused nothing, and others have no choice; but what is
+        // prepared already needs no sandbox.
+        if let Err(error) = self.sandbox.sandbox.unwrap_or(Sandbox::Userns).require()
+            && (anew || !self.sandbox.is_cached(cluster))
+        {
+            return Err(error);
+        }
         let cache = Cache::open()?;
         let base = source.obtain(cluster, &cache, false, progress)?;
         let arch = arch_of_base(cluster, &base.path)?;
@@ -190,6 +195,11 @@ impl SandboxArgs {
     /// Where programs of images of `arch` run.
     pub(super) fn kind(&self, arch: Arch) -> Sandbox {
         self.sandbox.unwrap_or_else(|| Sandbox::choose(arch))
+    }
+
+    /// Whether the cache has what would be prepared.
+    fn is_cached(&self, cluster: &Cluster) -> bool {
+        matches!(self.outlook(cluster), Ok(Outlook::Cached(_)))
     }
 
     /// What preparing would do, as far as it can be told without fetching anything.

@@ -14,8 +14,9 @@ use crate::vm::Shield;
 /// What the hidden folders' names begin with.
 const PREFIX: &str = ".nodeforge-";
 
-/// Where the files of a template are kept while a clone of it is deleted.
-const SHIELD: &str = "template";
+/// Where the files of a template are kept while a clone of it is deleted. Not in a folder that is gone
+/// when dropped: they may be the only ones.
+const SHIELD: &str = ".nodeforge-template";
 
 /// A folder inside the output folder in which artifacts are made. Gone when dropped, with
 /// everything that was not published.
@@ -44,8 +45,9 @@ impl Staging {
         for entry in fs::read_dir(output)? {
             let entry = entry?;
             if entry.file_name().to_string_lossy().starts_with(PREFIX) {
-                if let Some(shield) = Shield::left_in(&entry.path().join(SHIELD)) {
+                if let Some(shield) = Shield::left_in(&entry.path()) {
                     shield.lift()?;
+                    continue;
                 }
                 fs::remove_dir_all(entry.path())
                     .context(|| format!("removing `{}`", entry.path().display()))?;
@@ -66,7 +68,7 @@ impl Staging {
     /// Keeps the files of a bundle in the output folder for as long as what is done to another may take
     /// them away; should this be killed, until the next who writes to the output folder.
     pub fn shield(&self, bundle: &Path) -> Result<Shield> {
-        Shield::over(bundle, &self.path(SHIELD))
+        Shield::over(bundle, &self.output.join(SHIELD))
     }
 
     /// The folder in which artifacts end up.

@@ -40,7 +40,7 @@ pub fn check(request: &Request<'_>, node: Node, to_file: bool) -> Result<Permitt
             Ok(Permitted::File)
         }
         Node::File => Err(Error::input(format!("`{name}` is a regular file, not a device"))
-            .hint("`--to-file` writes into it all the same")),
+            .hint("`--to-file` replaces it")),
         Node::Missing => Err(Error::input(format!("there is no device `{name}`")).hint(LIST)),
         Node::Other => Err(Error::input(format!("`{name}` is not a block device")).hint(LIST)),
         Node::Partition { disk } => {

@@ -66,7 +66,10 @@ impl OpenTarget {
     pub fn file(path: &Path, size: u64) -> Result<Self> {
         let make = || {
             // A link goes on pointing where it does.
-            let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+            let path = path
+                .canonicalize()
+                .or_else(|_| path.read_link().map(|target| folder(path).join(target)))
+                .unwrap_or_else(|_| path.to_owned());
             let (file, temporary) = tempfile::Builder::new()
                 .prefix(&format!(".{}.", path.file_name().unwrap_or_default().display()))
                 .suffix(".part")

@@ -1,7 +1,5 @@
 //! What is known of an image in the cache.
 
-use std::fs::File;
-use std::io::Write;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -73,10 +71,7 @@ impl About {
         })
     }
 
-    pub(super) fn save(&self, path: &Path) -> Result<()> {
-        let text =
-            serde_json::to_vec_pretty(self).map_err(|error| Error::failure(error.to_string()))?;
-        let save = || File::create(path)?.write_all(&text);
-        save().context(|| format!("writing `{}`", path.display()))
+    pub(super) fn to_json(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec_pretty(self).map_err(|error| Error::failure(error.to_string()))
     }
 }

@@ -63,6 +63,17 @@ pub(crate) struct Made {
     pub packages: Vec<Package>,
 }
 
+impl CachedImage {
+    /// Writes down what is known by now of where it is from.
+    pub(super) fn describe(&self, from: serde_json::Value) -> Result<()> {
+        if self.about.from == from {
+            return Ok(());
+        }
+        let about = About { from, ..self.about.clone() };
+        Cache::write(&self.path.with_file_name(ABOUT), &about.to_json()?)
+    }
+}
+
 impl Cache {
     /// The user's cache: `$XDG_CACHE_HOME/nodeforge`, else `~/.cache/nodeforge`.
     pub fn open() -> Result<Self> {
@@ -290,7 +301,7 @@ impl Temporary {
             modified: metadata.modified().ok(),
             packages: made.packages,
         };
-        about.save(&self.path.join(ABOUT))?;
+        Cache::write(&self.path.join(ABOUT), &about.to_json()?)?;
         let sync = || {
             for entry in fs::read_dir(&self.path)? {
                 File::open(entry?.path())?.sync_all()?;

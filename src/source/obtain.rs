@@ -1,5 +1,6 @@
 //! One door for every base: from the catalogue, an address, this machine, or packages.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::about::About;
@@ -146,17 +147,18 @@ impl Source<'_> {
         };
         let remote = ask(&inquiry, base, known)?;
         let is_it = |it: &Provenance| it.is(&remote.hashes) && it.fits(&remote);
-        let (image, provenance) = if let Some(found) = self.find(is_it) {
-            found
-        } else {
-            let asked = if known.is_some() { None } else { Some(self.asked(base)?) };
-            self.fetch(&client, &remote, asked)?
+        let (image, provenance) = match self.find(is_it) {
+            Some(found) => found,
+            None => self.fetch(&client, &remote)?,
         };
-        let provenance = match known {
-            Some(known) => provenance.told_by_lock(known),
-            None => provenance.told_by(remote),
-        };
-        Ok(fetched(request, image, &provenance, known))
+        if let Some(known) = known {
+            return Ok(fetched(request, image, &provenance.told_by_lock(known), Some(known)));
+        }
+        let mut provenance = provenance.told_by(remote);
+        provenance.requests.insert(self.asked(base)?);
+        // A cache that cannot be written is no obstacle: the publisher is asked the next time.
+        drop(image.describe(serde_json::json!({ "download": provenance })));
+        Ok(fetched(request, image, &provenance, None))
     }
 
     /// A download that the cache has and that needs nobody's word: a lock file or the cluster file
@@ -188,7 +190,7 @@ impl Source<'_> {
             return Ok(None);
         }
         let asked = self.asked(base)?;
-        Ok(self.find(|it| it.request.as_ref() == Some(&asked)))
+        Ok(self.find(|it| it.requests.contains(&asked)))
     }
 
     /// What is asked for, and who must vouch for it: a key by its fingerprint, for a path or a name
@@ -207,12 +209,7 @@ impl Source<'_> {
         Ok(NamedKey::new(key, self.directory, self.catalogue)?.fingerprints())
     }
 
-    fn fetch(
-        &self,
-        client: &Client,
-        remote: &Remote,
-        asked: Option<String>,
-    ) -> Result<(CachedImage, Provenance)> {
+    fn fetch(&self, client: &Client, remote: &Remote) -> Result<(CachedImage, Provenance)> {
         let parts = self.cache.folder(PARTS)?;
         // The same bytes may be there, vouched for by somebody whose word is not enough here.
         let fits = |about: &About| Provenance::read(about).is_some_and(|it| it.fits(remote));
@@ -229,7 +226,7 @@ impl Source<'_> {
             };
             let delivered = download(client, &wanted, &parts, disk, self.progress)?;
             let provenance = Provenance {
-                request: asked,
+                requests: BTreeSet::new(),
                 url: remote.url.clone(),
                 date: remote.date.clone(),
                 size: delivered.size,

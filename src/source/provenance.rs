@@ -1,5 +1,7 @@
 //! What the cache knows of a download: where it came from, and who vouched for it here.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::about::About;
@@ -12,7 +14,8 @@ use super::remote::Remote;
 pub(super) struct Provenance {
     /// What was asked for, and who had to vouch for it. Nothing when a lock file pinned it: then
     /// nobody but that lock vouches for it, and others must ask.
-    pub(super) request: Option<String>,
+    #[serde(default)]
+    pub(super) requests: BTreeSet<String>,
     pub(super) url: String,
     pub(super) date: Option<String>,
     pub(super) size: u64,

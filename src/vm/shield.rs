@@ -3,9 +3,9 @@
 //! A `vmrun` that takes a clone for a machine of its own would delete the disks it reads, which are
 //! the template's; nothing can be done about that but to keep them.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Result};
@@ -21,8 +21,7 @@ pub struct Shield {
 }
 
 impl Shield {
-    /// Keeps the files of `bundle` in the folder `kept`, which is made, on the same file system, two
-    /// levels below the output folder.
+    /// Keeps the files of `bundle` in the folder `kept`, which is made, in the output folder.
     pub fn over(bundle: &Path, kept: &Path) -> Result<Self> {
         let keep = || {
             let files = kept.join(FILES);
@@ -34,12 +33,10 @@ impl Shield {
                 }
             }
             // The output folder may be moved before anybody comes to put them back.
-            let output = kept.canonicalize()?;
-            let output = output.ancestors().nth(2).unwrap_or(Path::new("/"));
-            let name = bundle.canonicalize()?;
-            let of = match name.strip_prefix(output) {
-                Ok(name) => Path::new("../..").join(name),
-                Err(_) => name,
+            let (bundle, kept) = (bundle.canonicalize()?, kept.canonicalize()?);
+            let of = match kept.parent().and_then(|output| bundle.strip_prefix(output).ok()) {
+                Some(name) => Path::new("..").join(name),
+                None => bundle,
             };
             symlink(of, kept.join(OF))
         };
@@ -47,15 +44,19 @@ impl Shield {
         Ok(Self { kept: kept.to_owned() })
     }
 
-    /// One that a killed run left in `kept`; `None` when it left none that is whole.
+    /// One that a killed run of this user left in `kept`; `None` when it left none that is whole.
     pub fn left_in(kept: &Path) -> Option<Self> {
-        fs::symlink_metadata(kept.join(OF)).is_ok().then(|| Self { kept: kept.to_owned() })
+        let own = rustix::process::geteuid().as_raw();
+        let is_own = |path: &Path| fs::symlink_metadata(path).is_ok_and(|it| it.uid() == own);
+        let is_whole = [kept, &kept.join(FILES), &kept.join(OF)].into_iter().all(is_own);
+        is_whole.then(|| Self { kept: kept.to_owned() })
     }
 
     /// Puts back what is gone; says how many files those were.
     pub fn lift(self) -> Result<usize> {
         let put_back = || {
-            let bundle = self.kept.join(fs::read_link(self.kept.join(OF))?);
+            let of = self.kept.join(OF);
+            let bundle = self.kept.join(fs::read_link(&of)?);
             let mut count = 0;
             fs::create_dir_all(&bundle)?;
             for entry in fs::read_dir(self.kept.join(FILES))? {
@@ -66,6 +67,9 @@ impl Shield {
                     count += 1;
                 }
             }
+            File::open(&bundle)?.sync_all()?;
+            // First: without it, what is left is nobody's.
+            fs::remove_file(of)?;
             fs::remove_dir_all(&self.kept)?;
             io::Result::Ok(count)
         };

@@ -169,6 +169,18 @@ fn signed_checksums_vouch_for_what_they_list() {
     let words = format!("{}, signed by {fingerprint}", stand.server.url("/SHA256SUMS"));
     assert_eq!(said["verified"], words.as_str());
 
+    // Fetched by a lock alone, nobody else has the publisher's word; once asked, it is remembered.
+    stand.cluster("image = \"it\"");
+    stand.fetch_is("cluster.toml", &raw);
+    fs::remove_dir_all(stand.path("cache")).expect("removed");
+    stand.fetch_is("cluster.toml", &raw);
+    let downloads = stand.server.requests("/image").len();
+    let offline = ["fetch", "it", "--offline"];
+    let _ = stand.run(offline).exits(1);
+    assert_eq!(stand.fetch_is("it", &raw)["verified"], words.as_str());
+    let _ = stand.run(offline).succeeds();
+    assert_eq!(stand.server.requests("/image").len(), downloads);
+
     stand.server.put("/SHA256SUMS", format!("{} *image\n", "0".repeat(64)));
     let said = stand.fails("it");
     assert!(said.contains("/SHA256SUMS` is not genuine"), "{said}");

@@ -9,7 +9,8 @@ const OVERLAY: &str = "profiles/rpi5-kubeadm/overlays/kubeadm-first";
 const APPROVER: &str =
     "profiles/rpi5-kubeadm/overlays/kubeadm-first/usr/lib/nodeforge/approve-kubelet-csrs";
 const NODES: &str = "# NAME ADDRESS…\ncontrolplane 192.168.1.10 fd77:3be9:5d2e:1::10\n\
-                     node0 192.168.1.20 fd77::1:0:20\nnode1\n";
+                     node0 192.168.1.20 fd77::1:0:20\nnode1\n\
+                     100 192.168.1.100\n1 192.168.1.1\n01 192.168.1.2\n";
 const SERVING: &str = "kubernetes.io/kubelet-serving";
 
 /// A signing request, in PEM.
@@ -123,6 +124,23 @@ fn what_is_anothers_is_left_alone() {
     // A node without an address of its own in the cluster file.
     let own = request("/O=system:nodes/CN=system:node:node1", "DNS:node1,IP:192.168.1.20");
     assert!(verdict(SERVING, "system:node:node1", &own).contains("node1 asks for IP Address:"));
+}
+
+/// To awk, names of digits are numbers.
+#[test]
+fn names_of_digits_are_names() {
+    for (name, address) in [("100", "192.168.1.100"), ("1", "192.168.1.1"), ("01", "192.168.1.2")] {
+        let user = format!("system:node:{name}");
+        let own =
+            request(&format!("/O=system:nodes/CN={user}"), &format!("DNS:{name},IP:{address}"));
+        assert_eq!(verdict(SERVING, &user, &own), format!("csr-1 approved for {user}"));
+    }
+    for name in ["1e2", "0x64", "100.0", "001"] {
+        let user = format!("system:node:{name}");
+        let other = request(&format!("/O=system:nodes/CN={user}"), "DNS:100,IP:192.168.1.100");
+        let expected = format!("csr-1 left alone: {user} is no node of the cluster file");
+        assert_eq!(verdict(SERVING, &user, &other), expected);
+    }
 }
 
 #[test]
