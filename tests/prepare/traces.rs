@@ -121,3 +121,29 @@ fn nothing_is_left_behind() {
     tool("e2fsck", ["-fn", &super::root(&good)]);
     assert_eq!(etc(), before);
 }
+
+/// Killed while the sandbox waits for the users that only nodeforge can give it.
+#[test]
+fn a_sandbox_that_nobody_gives_users_ends_at_once() {
+    if !Person::i_am_root() {
+        eprintln!("not root: nobody's sandbox waits for users");
+        return;
+    }
+    const SCRIPT: &str = r#"
+strace -qq -o /dev/null -P /proc/self/gid_map -e trace=openat -e inject=openat:signal=KILL \
+	"$1" prepare --sandbox userns
+echo "code $?"
+sleep 1
+cat /proc/[0-9]*/cmdline | tr '\0' ' ' | grep -c '[_]_sandbox'
+"#;
+    let stand = Stand::new(Person::me());
+    stand.profile("");
+    let output = Command::new("unshare")
+        .args(["--pid", "--fork", "--mount-proc", "sh", "-c", SCRIPT, "sh"])
+        .arg(env!("CARGO_BIN_EXE_nodeforge"))
+        .env("XDG_CACHE_HOME", stand.path("cache"))
+        .current_dir(stand.folder.path())
+        .output()
+        .expect("unshare starts");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "code 137\n0\n");
+}

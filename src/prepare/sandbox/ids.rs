@@ -4,10 +4,12 @@
 //! /etc/subuid for that, but may write the map itself: from outside, once the namespace is there.
 
 use std::fs;
+use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
 use crate::error::{Context, Error, Result};
@@ -59,18 +61,26 @@ pub(super) fn await_ids() -> Result<()> {
     if is_known() {
         // Having gained capabilities means having lost this.
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
-            .map_err(std::io::Error::from)?;
+            .map_err(io::Error::from)?;
         return Ok(());
     }
     let deadline = Instant::now() + PATIENCE;
     while !is_known() {
-        if Instant::now() > deadline {
+        if Instant::now() > deadline || is_cut() {
             return Err(Error::failure("nobody gave the sandbox its users"));
         }
         std::thread::sleep(PAUSE);
     }
     let error = Command::new(super::program()?).args(std::env::args_os().skip(1)).exec();
     Err(Error::from(error).context("starting the sandbox over"))
+}
+
+/// Whether nodeforge, which holds the other end of standard input, is gone.
+fn is_cut() -> bool {
+    let stdin = io::stdin();
+    let mut polled = [PollFd::new(&stdin, PollFlags::empty())];
+    let asked = poll(&mut polled, Some(&Timespec::default()));
+    asked.is_ok() && polled[0].revents().contains(PollFlags::HUP)
 }
 
 #[cfg(test)]
