@@ -4,7 +4,9 @@ use std::path::Path;
 
 use super::catalogue::{Catalogue, KeyPlace, MAX_SIZE, Release};
 use crate::base::catalogue;
-use crate::download::{Certificate, Client, Hashes, Plain, Verifier, checksums, openpgp, text};
+use crate::download::{
+    Certificate, Client, Hashes, Plain, Verifier, checksums, openpgp, text, with_fingerprint,
+};
 use crate::util::error::{Context as _, Error, Result};
 use crate::util::hash::{hex, sha256};
 use crate::util::progress::Progress;
@@ -221,14 +223,6 @@ impl NamedKey {
 
 fn is_address(text: &str) -> bool {
     text.starts_with("https://") || text.starts_with("http://")
-}
-
-pub(crate) fn with_fingerprint(bytes: &[u8], fingerprint: &str) -> Result<Certificate> {
-    let certificates = Certificate::read_all(bytes)?;
-    let found: Vec<_> = certificates.iter().map(Certificate::fingerprint).collect();
-    certificates.into_iter().find(|it| it.fingerprint() == fingerprint).ok_or_else(|| {
-        Error::failure(format!("it is {}, pinned is {fingerprint}", found.join(", ")))
-    })
 }
 
 fn checked_verifier(bytes: &[u8], keys: &[Certificate], url: &str) -> Result<Verifier> {

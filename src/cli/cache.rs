@@ -13,7 +13,7 @@ use crate::util::progress::Progress as _;
 
 /// Look after the images, files and packages that nodeforge keeps
 #[derive(Debug, Args)]
-pub(super) struct Cache {
+pub(super) struct CacheCommand {
     #[command(subcommand)]
     command: Command,
 }
@@ -52,7 +52,7 @@ enum Command {
     },
 }
 
-impl Cache {
+impl CacheCommand {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         let cache = cache::Cache::open()?;
         match self.command {

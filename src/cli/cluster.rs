@@ -1,6 +1,6 @@
 //! What commands that read a cluster file have in common.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -35,9 +35,19 @@ impl ClusterArgs {
         };
         Inputs { files, sets: self.sets.clone() }.load()
     }
+
+    /// The cluster that is described here: by what the command line names, or by `cluster.toml`. `None`
+    /// where there is neither.
+    pub(super) fn load_if_any(&self) -> Result<Option<Cluster>> {
+        let is_named = !self.files.is_empty() || !self.sets.is_empty();
+        if !is_named && !Path::new(CLUSTER_FILE).exists() {
+            return Ok(None);
+        }
+        self.load(None).map(Some)
+    }
 }
 
-/// Says what is no mistake, and yet rarely meant.
+/// Notes what is valid and rarely meant.
 pub(super) fn note_oddities(cluster: &Cluster, ui: &Ui) {
     if cluster.access.is_closed() {
         ui.note("note: nobody can log in: [access] has neither SSH keys nor a password");

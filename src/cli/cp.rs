@@ -26,7 +26,7 @@ use crate::util::error::{Context, Error, Result};
 /// change finishes it; other programs should not use the image until then. A block device has no
 /// journal: check its file systems after a power cut during the last moments of a copy.
 #[derive(Debug, Args)]
-pub(super) struct Cp {
+pub(super) struct CpCommand {
     /// Files to copy, then where to: each a path of this machine or `IMAGE:/path`
     ///
     /// A path of this machine with `:/` in it is written `./path`.
@@ -54,7 +54,7 @@ struct Source {
     name: Option<OsString>,
 }
 
-impl Cp {
+impl CpCommand {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         let (destination, sources) = self.paths.split_last().expect("clap wants two");
         let copied = match destination {

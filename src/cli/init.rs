@@ -11,7 +11,7 @@ use crate::util::error::{Context, Error, Result};
 
 /// Write a commented cluster file to begin with
 #[derive(Debug, Args)]
-pub(super) struct Init {
+pub(super) struct InitCommand {
     /// The profile it is for
     #[arg(long, default_value = "quickstart")]
     profile: String,
@@ -21,7 +21,7 @@ pub(super) struct Init {
     directory: PathBuf,
 }
 
-impl Init {
+impl InitCommand {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         let Some(text) = config::starting_file(&self.profile) else {
             return Err(Error::input(format!("there is no profile `{}`", self.profile))

@@ -23,7 +23,7 @@ use crate::{apply, artifact, config};
 /// It is not changed: OUT becomes a whole image of its own, with its own host name, machine id and SSH
 /// host keys (the last two on its first boot).
 #[derive(Debug, Args)]
-pub(super) struct Stamp {
+pub(super) struct StampCommand {
     /// The image to start from
     image: PathBuf,
 
@@ -60,7 +60,7 @@ pub(super) struct Stamp {
     fsck: FsckPolicy,
 }
 
-impl Stamp {
+impl StampCommand {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         config::check_hostname(&self.hostname)?;
         let format = artifact::Alone::of(&self.output)?;

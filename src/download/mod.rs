@@ -6,6 +6,7 @@
 
 pub(crate) mod checksums;
 mod connection;
+pub(crate) mod container;
 mod http;
 pub(crate) mod openpgp;
 mod part;
@@ -16,7 +17,7 @@ pub(crate) mod unpack;
 
 pub(crate) use checksums::Hashes;
 pub(crate) use http::{Client, Plain, text};
-pub(crate) use openpgp::{Certificate, Verifier};
+pub(crate) use openpgp::{Certificate, Verifier, with_fingerprint};
 pub(crate) use unpack::{Trouble, Unpacked, unpack};
 
 use std::fs::File;
@@ -25,7 +26,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
-use crate::base::import;
 use crate::util::error::{Context as _, Error, Result};
 use crate::util::interrupt;
 use crate::util::progress::Progress;
@@ -162,7 +162,7 @@ fn pass(
     let Verdicts { hashes, image, .. } = verdicts;
     let raw_sha256 = match image.map_err(|trouble| failure(wanted, trouble))? {
         Unpacked::Image { sha256, .. } => sha256,
-        Unpacked::Container => import::container(part.path(), disk, wanted.limit)
+        Unpacked::Container => container::container(part.path(), disk, wanted.limit)
             .map_err(|trouble| failure(wanted, trouble))?,
         Unpacked::File => hashes.sha256.clone().unwrap_or_default(),
     };

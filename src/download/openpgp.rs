@@ -149,6 +149,15 @@ impl Certificate {
     }
 }
 
+/// The key with a pinned fingerprint, of all keys of a file.
+pub(crate) fn with_fingerprint(bytes: &[u8], fingerprint: &str) -> Result<Certificate> {
+    let certificates = Certificate::read_all(bytes)?;
+    let found: Vec<_> = certificates.iter().map(Certificate::fingerprint).collect();
+    certificates.into_iter().find(|it| it.fingerprint() == fingerprint).ok_or_else(|| {
+        Error::failure(format!("it is {}, pinned is {fingerprint}", found.join(", ")))
+    })
+}
+
 /// The armored blocks of a file, where keys were put one after the other; else all of it.
 fn blocks(bytes: &[u8]) -> Vec<&[u8]> {
     let mut starts: Vec<usize> = bytes
