@@ -69,7 +69,7 @@ pub fn build<'a>(project: &mut Project<'_>, request: &Request<'a>) -> Result<Bui
     if !request.replace {
         refuse_to_lose(project, request)?;
     }
-    let prepared = project.prepare(&request.preparation)?;
+    let prepared = project.prepare(request.preparation)?;
     let made = make(project, request, &plans, &prepared, &staging)?;
     project.progress.stage("publishing");
     let manifest = publish(project, request, &plans, &prepared, &made, &staging)?;

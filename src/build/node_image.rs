@@ -55,7 +55,7 @@ impl NodeImage {
         cluster: &Cluster,
         node: &Node,
         options: &Options,
-        preparation: &Preparation,
+        preparation: Preparation,
         progress: &dyn Progress,
     ) -> Result<Self> {
         let secrets = Secrets::load_or_create(cluster)?;

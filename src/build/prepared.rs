@@ -39,12 +39,12 @@ pub struct Prepared {
 
 impl Preparation {
     /// Where programs of images of `arch` run.
-    pub fn kind(&self, arch: Arch) -> Sandbox {
+    pub fn kind(self, arch: Arch) -> Sandbox {
         self.sandbox.unwrap_or_else(|| Sandbox::choose(arch))
     }
 
     /// A shell needs a terminal to type in, and programs that run.
-    fn require_terminal(&self) -> Result<()> {
+    fn require_terminal(self) -> Result<()> {
         if self.sandbox == Some(Sandbox::None) {
             return Err(Error::input("`--shell-on-failure` has no effect with `--sandbox none`")
                 .hint("no package is installed, so none can fail to be"));
@@ -58,7 +58,7 @@ impl Preparation {
 
 impl Project<'_> {
     /// The cluster's prepared base, from the cache or made now.
-    pub fn prepare(&mut self, how: &Preparation) -> Result<Prepared> {
+    pub fn prepare(&mut self, how: Preparation) -> Result<Prepared> {
         if how.shell_on_failure {
             how.require_terminal()?;
         }
@@ -100,7 +100,7 @@ impl Project<'_> {
     }
 
     /// What [`Self::prepare`] would do, as far as it can be told without fetching or writing anything.
-    pub fn status(&self, how: &Preparation) -> Result<Outlook> {
+    pub fn status(&self, how: Preparation) -> Result<Outlook> {
         let mut look = Project::look(self.cluster)?;
         let base = look.base()?;
         let arch = base.arch_for(&self.cluster.base)?;
@@ -122,7 +122,7 @@ impl Project<'_> {
     }
 
     /// Whether the cache has what would be prepared.
-    fn is_prepared(&self, how: &Preparation) -> bool {
+    fn is_prepared(&self, how: Preparation) -> bool {
         matches!(self.status(how), Ok(Outlook::Cached(_)))
     }
 

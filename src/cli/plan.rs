@@ -127,7 +127,7 @@ impl PlanCommand {
             line("NetworkManager off and netplan's files gone, where the base has them");
         }
         let status =
-            Project::look(cluster).and_then(|project| project.status(&self.sandbox.preparation()));
+            Project::look(cluster).and_then(|project| project.status(self.sandbox.preparation()));
         match status {
             Ok(Outlook::Cached(key)) => line(&format!("in the cache as {}", &key[..12])),
             Ok(Outlook::New) => line("to be made: nothing was prepared for this cluster yet"),

@@ -39,7 +39,7 @@ impl PrepareCommand {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         let cluster = self.cluster.load(self.file.clone())?;
         let mut project = Project::open(&cluster, &self.source.options(), ui)?;
-        let prepared = project.prepare(&self.how.preparation(self.force))?;
+        let prepared = project.prepare(self.how.preparation(self.force))?;
         ui.finish();
         let image = &prepared.base.image;
         if self.json {
