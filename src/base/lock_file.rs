@@ -186,9 +186,9 @@ impl Lock {
             Err(error) => return Err(error).context(|| format!("reading `{}`", path.display())),
         };
         let wrong = |what: String| {
-            Error::input(what)
-                .context(format!("`{}` cannot be read", path.display()))
-                .hint("take it from version control, or remove it and have it written anew")
+            Error::input(what).context(format!("`{}` cannot be read", path.display())).hint(
+                "restore it from version control, or remove it: the next build writes it again",
+            )
         };
         let lock: Self = toml::from_str(&text).map_err(|error| {
             let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);

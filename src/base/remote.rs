@@ -149,7 +149,7 @@ impl Inquiry<'_> {
             .ok_or_else(|| Error::failure(format!("the signature `{url}` is missing")))
     }
 
-    /// The keys of fingerprints, fetched anew each time: so that a revocation is seen.
+    /// The keys of fingerprints, fetched each time, so that a revocation is seen.
     fn certificates(&self, fingerprints: &[String]) -> Result<Vec<Certificate>> {
         let mut found = Vec::new();
         let mut problem = None;
@@ -266,6 +266,6 @@ fn key_of(hashes: &Hashes, signature: Option<[u8; 32]>) -> String {
 }
 
 fn unverifiable(url: &str) -> Error {
-    Error::input(format!("nothing says what `{url}` must be"))
+    Error::input(format!("nothing says how to verify `{url}`"))
         .hint("add `sha256 = \"…\"`, or `signature` and `key`, from where the image is published")
 }

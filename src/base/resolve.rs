@@ -1,4 +1,4 @@
-//! One door for every base: from the catalogue, an address, this machine, or packages.
+//! Resolving a base: from the catalogue, an address, this machine, or packages.
 
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
@@ -29,7 +29,7 @@ pub struct Options {
     pub offline: bool,
     /// The lock file must be there and stay as it is.
     pub locked: bool,
-    /// What the lock file pins is looked up anew.
+    /// What the lock file pins is looked up again.
     pub update: bool,
 }
 
@@ -44,7 +44,7 @@ pub struct Resolver<'a> {
     pub directory: &'a Path,
     /// How the network and the lock file may be used.
     pub options: Options,
-    /// Whoever shows what is going on.
+    /// Shows what is going on.
     pub progress: &'a dyn Progress,
 }
 
@@ -107,7 +107,7 @@ pub fn arch_of(image: &Image, name: &Path) -> Result<Arch> {
             "`{}` is for {other}; nodeforge knows amd64 and arm64",
             name.display()
         ))),
-        None => Err(Error::input(format!("`{}` holds no programs", name.display()))),
+        None => Err(Error::input(format!("`{}` contains no programs", name.display()))),
     }
 }
 
@@ -131,7 +131,7 @@ impl Resolver<'_> {
             return Err(lock.would_change("the base is another one"));
         }
         if known.is_some() && !self.options.update {
-            self.progress.warn("the base is another one than before: the lock file follows");
+            self.progress.warn("the base has changed: the lock file is updated");
         }
         lock.lock.base = Some(resolved.locked.clone());
         Ok(resolved)
@@ -199,13 +199,13 @@ impl Resolver<'_> {
         }
         let mut provenance = provenance.told_by(remote);
         provenance.requests.insert(self.asked(base)?);
-        // A cache that cannot be written is no obstacle: the publisher is asked the next time.
+        // A cache that cannot be written does no harm: the publisher is asked the next time.
         drop(image.describe(serde_json::json!({ "download": provenance })));
         Ok(fetched(request, image, &provenance, None))
     }
 
-    /// A download that the cache has and that needs nobody's word: a lock file or the cluster file
-    /// pins its hash, or, offline, it is what was asked for before. A lock file is enough by itself;
+    /// A download that the cache has and that nothing else must vouch for: a lock file or the cluster
+    /// file pins its hash, or, offline, it is what was asked for before. A lock file is enough by itself;
     /// where the cluster file wants a signature, it must have been verified.
     fn cached(
         &self,
@@ -449,7 +449,7 @@ fn ask(inquiry: &Inquiry<'_>, base: &Base, known: Option<&LockedBase>) -> Result
             inquiry.named(name, date)
         }
         Base::Path { .. } | Base::Bootstrap(_) => {
-            Err(Error::failure(format!("{} is not elsewhere", base.name())))
+            Err(Error::failure(format!("{} is not downloaded", base.name())))
         }
     }
 }

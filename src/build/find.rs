@@ -29,14 +29,14 @@ impl OutputFolder {
             return Ok(path.to_owned());
         }
         if target.contains('/') {
-            return Err(Error::input(format!("there is no image `{target}`")));
+            return Err(Error::input(format!("`{target}` does not exist")));
         }
         endings
             .iter()
             .map(|ending| self.path.join(format!("{target}.{ending}")))
             .find(|path| path.exists())
             .ok_or_else(|| {
-                Error::input(format!("no image of `{target}` in `{}`", self.path.display()))
+                Error::input(format!("`{}` has no image of `{target}`", self.path.display()))
                     .hint("`nodeforge build` makes it; `-o` says where it is")
             })
     }

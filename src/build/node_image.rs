@@ -88,7 +88,7 @@ fn refuse_started(artifact: &Path, node: &str, folder: &OutputFolder) -> Result<
         return Ok(());
     }
     let path = artifact.display();
-    Err(Error::input(format!("`{path}` was started since it was built"))
+    Err(Error::input(format!("`{path}` was started after it was built"))
         .hint(format!("`nodeforge build --replace {node}` builds it again"))
         .hint(format!("`nodeforge flash {path} DEVICE` writes it as it is")))
 }

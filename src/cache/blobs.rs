@@ -60,7 +60,7 @@ impl Blob {
             Self::Debs => {
                 let before = fs::metadata(path).and_then(|it| it.accessed());
                 let is_sound = deb::is_sound(path);
-                // A look at it is no use of it. Where that cannot be said, it stays for longer.
+                // Checking it does not count as using it. Where its time cannot be put back, it stays for longer.
                 if let Ok(before) = before {
                     let times = FileTimes::new().set_accessed(before);
                     drop(fs::File::open(path).and_then(|file| file.set_times(times)));

@@ -42,7 +42,7 @@ impl Cache {
             return Ok(found);
         }
         if place.exists() {
-            progress.warn(&format!("`{}` is damaged: it is fetched anew", place.display()));
+            progress.warn(&format!("`{}` is damaged and is fetched again", place.display()));
         }
         let new = parent.join(format!(".{sha256}.{NEW}"));
         let publish = || {

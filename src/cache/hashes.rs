@@ -1,4 +1,4 @@
-//! Hashes of the user's own images, so that a base of gigabytes is not read anew for each build.
+//! Hashes of the user's own images, so that a base of gigabytes is not read for each build.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;

@@ -29,7 +29,7 @@ pub(crate) struct Made {
 impl Cache {
     /// The image under a key; `make` is called when none is there that `fits`, with a temporary
     /// folder and the path in it where the image has to be. Of several processes that want the same
-    /// image, one makes it and the others wait. Whoever uses what was there goes on with it.
+    /// image, one makes it and the others wait. A process that uses the image it replaces keeps that one.
     pub(crate) fn image(
         &self,
         kind: &str,
@@ -53,7 +53,7 @@ impl Cache {
         sweep(&parent, Some(key), progress)?;
         let place = parent.join(key);
         if is_damaged && place.exists() {
-            progress.warn(&format!("`{}` is damaged: it is made anew", place.display()));
+            progress.warn(&format!("`{}` is damaged and is made again", place.display()));
         }
         let temporary = Temporary::create(&parent, key)?;
         let result = make(&temporary.path, &temporary.path.join(DISK))
@@ -88,7 +88,7 @@ impl Temporary {
         create().context(|| format!("making a temporary folder in `{}`", parent.display()))
     }
 
-    /// Gives the folder its name; what had it before is gone then, or swept when nobody uses it any
+    /// Gives the folder its name; what had it before is gone then, or swept when it is not used any
     /// more.
     fn publish(&self, parent: &Path, key: &str, progress: &dyn Progress) -> Result<()> {
         let place = parent.join(key);
@@ -109,7 +109,7 @@ impl Temporary {
 
     /// Describes the image, and makes all of it durable.
     fn complete(&self, made: Made, progress: &dyn Progress) -> Result<()> {
-        progress.stage("checking the image in");
+        progress.stage("adding the image to the cache");
         let path = self.path.join(DISK);
         let disk = Raw::open(&path)?;
         let metadata = fs::metadata(&path).context(|| format!("reading `{}`", path.display()))?;

@@ -7,13 +7,13 @@ use crate::util::error::{Context as _, Result};
 use crate::util::file_lock::FileLock;
 use crate::util::progress::Progress;
 
-/// Whether nobody has it locked, nor could have just now.
+/// Whether it is not locked.
 pub(super) fn is_free(path: &Path) -> bool {
     File::open(path).is_ok_and(|file| matches!(FileLock::try_exclusive(file), Ok(Some(_))))
 }
 
-/// Removes what killed runs left of images: of the key that we hold, and of all that nobody is
-/// making.
+/// Removes what killed runs left of images: of the key that we hold, and of all others that are not
+/// being made.
 pub(crate) fn sweep(parent: &Path, own_key: Option<&str>, progress: &dyn Progress) -> Result<()> {
     for entry in fs::read_dir(parent).context(|| format!("reading `{}`", parent.display()))? {
         let entry = entry?;
@@ -24,10 +24,10 @@ pub(crate) fn sweep(parent: &Path, own_key: Option<&str>, progress: &dyn Progres
         if !entry.file_type()?.is_dir() {
             continue;
         }
-        // Whoever holds the key may have made the folder and not locked it yet.
+        // The holder of the key may have made the folder and not locked it yet.
         let keys_lock = parent.join(format!(".{key}.lock"));
         if (own_key == Some(key) || is_free(&keys_lock)) && is_free(&entry.path()) {
-            // A dead run's leftovers cost room, but stop nobody.
+            // A dead run's leftovers cost room and do no other harm.
             drop(remove(&entry.path(), progress));
         }
     }

@@ -130,7 +130,8 @@ impl Cache {
         occupied(&self.root)
     }
 
-    /// Removes what exceeds the limits and nobody uses, and downloads and images nobody works at.
+    /// Removes what exceeds the limits and is not in use, and unfinished downloads and images that no
+    /// process works at.
     /// Without any limit only what is damaged and what is not whole goes.
     pub fn prune(&self, limits: Limits, progress: &dyn Progress) -> Result<Pruned> {
         let mut pruned = Pruned::default();
@@ -168,7 +169,7 @@ impl Cache {
     }
 
     /// Reads an image or a file and says whether it is what it was when it came. What is damaged
-    /// goes: whoever wants it gets it anew.
+    /// is removed, and made or fetched again when it is wanted.
     pub fn verify(&self, kept: &Kept, progress: &dyn Progress) -> Result<bool> {
         let sound = match kept.blob {
             Some(blob) => blob.is_sound(&kept.path),

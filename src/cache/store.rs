@@ -31,7 +31,7 @@ pub(crate) const ABOUT: &str = "about.json";
 /// What the name of a file that is being made ends in.
 pub(crate) const NEW: &str = "new";
 
-/// What helps whoever cannot write to the cache.
+/// What helps where the cache cannot be written.
 const ELSEWHERE: &str = "XDG_CACHE_HOME can point the cache to another folder";
 
 /// The cache's folder.
@@ -91,7 +91,8 @@ impl Cache {
         let folder = absolute("XDG_CACHE_HOME")
             .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
             .ok_or_else(|| {
-                Error::failure("there is no place for the cache").hint("set HOME or XDG_CACHE_HOME")
+                Error::failure("cannot find a place for the cache")
+                    .hint("set HOME or XDG_CACHE_HOME")
             })?;
         // Before anything is fetched: what is wrong with it is the user's to mend.
         let limit = limit::from_environment()?;
@@ -204,7 +205,7 @@ pub(crate) fn is_sound(path: &Path, about: &About) -> bool {
     is_whole && sha256().is_ok_and(|sha256| sha256 == about.sha256)
 }
 
-/// Notes a use, for whoever prunes. A cache that cannot be written is no obstacle.
+/// Notes a use, for pruning. A cache that cannot be written does no harm.
 pub(crate) fn touch(file: &Path) {
     let now = std::time::SystemTime::now();
     drop(File::options().append(true).open(file).and_then(|it| it.set_modified(now)));
@@ -218,7 +219,7 @@ pub(crate) fn lock(parent: &Path, key: &str, progress: &dyn Progress) -> Result<
             return Ok(lock);
         }
         if !has_said {
-            progress.stage("waiting for another nodeforge that makes the same image");
+            progress.stage("waiting for another nodeforge that is making the same image");
             has_said = true;
         }
         interrupt::check()?;

@@ -36,7 +36,7 @@ enum Command {
         #[arg(long, value_name = "SIZE", value_parser = config::parse_size)]
         max_size: Option<u64>,
 
-        /// Remove everything that nobody uses now
+        /// Remove everything that is not in use now
         #[arg(long, conflicts_with_all = ["older_than", "max_size"])]
         all: bool,
 
@@ -172,8 +172,9 @@ fn verify(cache: &cache::Cache, json: bool, ui: &Ui) -> Result<()> {
     }
     if damaged > 0 {
         let what = counted(damaged, "entry was", "entries were");
-        return Err(Error::failure(format!("{what} damaged"))
-            .hint("gone now: what needs them gets them anew. Is the disk failing?"));
+        return Err(Error::failure(format!("{what} damaged")).hint(
+            "they were removed and are made or fetched again when needed; is the disk failing?",
+        ));
     }
     Ok(())
 }

@@ -22,11 +22,11 @@ pub(super) struct ClusterArgs {
 }
 
 impl ClusterArgs {
-    /// The cluster; `file` is what stands on the command line without `-f`.
+    /// The cluster; `file` is the one on the command line without `-f`.
     pub(super) fn load(&self, file: Option<PathBuf>) -> Result<Cluster> {
         let files = match (file, self.files.as_slice()) {
             (Some(_), [_, ..]) => {
-                return Err(Error::input("cluster files both with and without `-f`")
+                return Err(Error::input("cluster files are named both with and without `-f`")
                     .hint("name all of them with `-f`"));
             }
             (Some(file), []) => vec![file],
@@ -50,7 +50,7 @@ impl ClusterArgs {
 /// Notes what is valid and rarely meant.
 pub(super) fn note_oddities(cluster: &Cluster, ui: &Ui) {
     if cluster.access.is_closed() {
-        ui.note("note: nobody can log in: [access] has neither SSH keys nor a password");
+        ui.note("note: no user can log in: [access] has neither SSH keys nor a password");
     }
     let kinds = cluster.nodes.iter().filter_map(|node| cluster.profile.role(&node.role)?.kind);
     let controls = kinds.filter(|kind| *kind == RoleKind::ControlPlane).count();
@@ -58,8 +58,8 @@ pub(super) fn note_oddities(cluster: &Cluster, ui: &Ui) {
     if controls > 0 && controls.is_multiple_of(2) {
         let fewer = controls - 1;
         ui.note(&format!(
-            "note: {controls} control planes bear no more losses than {fewer}, and fail more often: \
-             take an odd number"
+            "note: {controls} control planes survive no more failures than {fewer} and fail more often: \
+             use an odd number"
         ));
     }
 }

@@ -210,7 +210,8 @@ fn host_destination(path: &Path, several: bool) -> Result<(PathBuf, Option<OsStr
         }
         Err(_) => path.to_owned(),
     };
-    let name = path.file_name().ok_or_else(|| Error::input(format!("`{shown}` names no file")))?;
+    let name =
+        path.file_name().ok_or_else(|| Error::input(format!("`{shown}` does not name a file")))?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     Ok((folder.unwrap_or(Path::new(".")).to_owned(), Some(name.to_owned())))
 }

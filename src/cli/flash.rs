@@ -228,12 +228,12 @@ fn say(image: &NodeImage) -> String {
     format!("{} ({})", image.name, bytes(image.disk.size()))
 }
 
-/// Asks whoever sits at the terminal; anything but a yes is a no.
+/// Asks at the terminal; anything but a yes is a no.
 fn ask(question: &str, image: &NodeImage, device: &Device) -> Result<()> {
     let name = device.path.display();
     if !io::stdin().is_terminal() {
         return Err(Error::input(format!(
-            "nobody can be asked whether `{name}` may be overwritten: standard input is no terminal"
+            "cannot ask whether to overwrite `{name}`: standard input is not a terminal"
         ))
         .hint("`--yes` goes ahead without asking; `--dry-run` shows what would be lost"));
     }
@@ -244,7 +244,7 @@ fn ask(question: &str, image: &NodeImage, device: &Device) -> Result<()> {
     if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
         return Ok(());
     }
-    Err(Error::failure(format!("`{name}` was left as it is")))
+    Err(Error::failure(format!("`{name}` was not changed")))
 }
 
 fn said(summary: &Summary, verified: bool, elapsed: std::time::Duration, name: &Path) -> String {

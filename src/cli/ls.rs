@@ -134,7 +134,7 @@ impl Listing<'_> {
 
     fn line(&self, path: &Path, shown: String) -> Result<Line> {
         let metadata = self.tree.metadata(path)?.ok_or_else(|| {
-            Error::failure(format!("`{}` is listed and not there", path.display()))
+            Error::failure(format!("`{}` is listed but cannot be found", path.display()))
         })?;
         let target = match metadata.file_type {
             FileType::Symlink => Some(self.tree.read_link(path)?.to_string_lossy().into_owned()),

@@ -132,13 +132,13 @@ impl PlanCommand {
             Ok(Outlook::Cached(key)) => line(&format!("in the cache as {}", &key[..12])),
             Ok(Outlook::New) => line("to be made: nothing was prepared for this cluster yet"),
             Ok(Outlook::Changed(reasons)) => {
-                line(&format!("to be made anew: {}", reasons.join(", ")));
+                line(&format!("to be made again: {}", reasons.join(", ")));
             }
             Err(error) => {
                 let error = error.to_string();
                 let reason = error.lines().next().unwrap_or_default();
                 line(&format!(
-                    "whether it must be made is not known yet, but after `nodeforge fetch`: {reason}"
+                    "whether it must be made is known after `nodeforge fetch`: {reason}"
                 ));
             }
         }

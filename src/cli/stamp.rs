@@ -68,7 +68,7 @@ impl StampCommand {
         if let Ok(output) = self.output.canonicalize()
             && disk::files(&image)?.iter().any(|it| it.canonicalize().is_ok_and(|it| it == output))
         {
-            return Err(Error::input("the image is not changed: OUT must be another file"));
+            return Err(Error::input("OUT is a part of IMAGE, which must not be changed"));
         }
         let files = self.files.iter().map(read_file).collect::<Result<Vec<_>>>()?;
 

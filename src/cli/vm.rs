@@ -75,7 +75,7 @@ enum VmAction {
 struct Listed {
     name: String,
     vmx: PathBuf,
-    /// The template's name; none for a machine that is no clone.
+    /// The template's name; none for a machine that is not a clone.
     template: Option<String>,
     running: bool,
 }
@@ -113,7 +113,7 @@ impl VmCommand {
                         .context(|| format!("stopping `{}`", machine.name))
                         .map_err(|error| match hard {
                             true => error,
-                            false => error.hint("`--hard` does not ask the guest"),
+                            false => error.hint("`--hard` turns it off without asking the guest"),
                         })?;
                     ui.note(&format!("{} is off", machine.name));
                 }
@@ -181,12 +181,12 @@ fn check(chosen: &[&Bundle], all: &[Bundle], runs: impl Fn(&Bundle) -> bool) -> 
     Ok(())
 }
 
-/// Asks whoever sits at the terminal; anything but a yes is a no.
+/// Asks at the terminal; anything but a yes is a no.
 fn ask(names: &[String]) -> Result<()> {
     let names = names.join(", ");
     if !io::stdin().is_terminal() {
         return Err(Error::input(format!(
-            "nobody can be asked whether {names} may be deleted: standard input is no terminal"
+            "cannot ask whether to delete {names}: standard input is not a terminal"
         ))
         .hint("`--yes` goes ahead without asking"));
     }

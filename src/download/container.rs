@@ -19,7 +19,7 @@ pub(crate) fn container(path: &Path, output: &Path, limit: u64) -> Result<String
     let mut offset = [0; 8];
     File::open(path)?.read_exact_at(&mut offset, BACKING_FILE_OFFSET)?;
     if offset != [0; 8] {
-        return Err(Error::input("it lies on another image, which did not come with it").into());
+        return Err(Error::input("it needs a backing file, which did not come with it").into());
     }
     let disk = disk::open(path)?;
     if disk.size() > limit {

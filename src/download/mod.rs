@@ -110,16 +110,16 @@ pub(crate) fn download(
                 return Err(error);
             }
             Err(Failure::Bad(_)) => {
-                progress.warn("what an earlier run left is no good: starting afresh");
+                progress.warn("what an earlier run left cannot be used: starting over");
                 (retry, beginnings) = (Retry::new(), beginnings + 1);
             }
             Err(Failure::Changed) => {
-                progress.warn("the server has another file now: starting afresh");
+                progress.warn("the server has another file now: starting over");
                 (retry, beginnings) = (Retry::new(), beginnings + 1);
             }
             // No news of the file: what broke the connection is counted, however often it does.
             Err(Failure::Unresumable) => {
-                progress.warn("the server cannot resume: beginning anew");
+                progress.warn("the server cannot resume: starting over");
                 can_resume = false;
             }
         }
@@ -148,7 +148,7 @@ fn pass(
         let verdicts = sinks.finish().map_err(Failure::Stopped)?;
         match fed {
             Ok(()) => judge(wanted, verdicts),
-            // Whoever wanted no more says why.
+            // The receiver that stopped says why.
             Err(Interruption::Refused) => match verdicts.image {
                 Err(trouble) => Err(failure(wanted, trouble)),
                 Ok(_) => judge(wanted, verdicts),
@@ -185,7 +185,7 @@ fn judge(wanted: &Wanted<'_>, verdicts: Verdicts) -> Result<Verdicts, Failure> {
 fn failure(wanted: &Wanted<'_>, trouble: Trouble) -> Failure {
     match trouble {
         Trouble::Content(error) => {
-            Failure::Bad(error.context(format!("`{}` is no usable image", wanted.url)))
+            Failure::Bad(error.context(format!("`{}` is not a usable image", wanted.url)))
         }
         Trouble::Disk(error) => Failure::Stopped(error),
     }
