@@ -243,7 +243,7 @@ impl Resolver<'_> {
         let by = match base {
             Base::Catalogue(name) => self.catalogue.entry(split(name).0)?.pins(),
             Base::Url { key: Some(key), .. } => self.fingerprints(key)?,
-            _ => Vec::new(),
+            Base::Url { key: None, .. } | Base::Path { .. } | Base::Bootstrap(_) => Vec::new(),
         };
         Ok(if by.is_empty() { request } else { format!("{request} by {}", by.join(" ")) })
     }

@@ -60,12 +60,11 @@ pub(super) fn stamp_node<'a>(
 fn files(changes: &[Change]) -> Vec<FileRecord> {
     changes
         .iter()
-        .filter_map(|change| match &change.action {
-            Action::File { path, content, .. } if content.secrets.is_empty() => Some(FileRecord {
-                path: path.clone(),
-                sha256: hash::hex(&hash::sha256(&content.bytes)),
-            }),
-            _ => None,
+        .filter_map(|change| {
+            let Action::File { path, content, .. } = &change.action else { return None };
+            let sha256 = || hash::hex(&hash::sha256(&content.bytes));
+            let is_public = content.secrets.is_empty();
+            is_public.then(|| FileRecord { path: path.clone(), sha256: sha256() })
         })
         .collect()
 }
