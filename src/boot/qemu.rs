@@ -8,13 +8,14 @@ use std::process::{Command, Stdio};
 use clap::ValueEnum;
 use tempfile::TempDir;
 
-use super::firmware::{self, Firmware};
+use super::firmware::Firmware;
 use super::kernel::Kernel;
+use crate::boot::firmware;
 use crate::config::Arch;
-use crate::digest::sha256;
 use crate::disk;
-use crate::error::{Context, Error, Result};
 use crate::image::Image;
+use crate::util::error::{Context, Error, Result};
+use crate::util::hash::sha256;
 
 /// The first major version whose emulation runs Debian 13: 7.2 panics guests at random.
 const OLDEST: u32 = 10;

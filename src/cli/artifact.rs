@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::CLUSTER_FILE;
 use crate::config;
-use crate::error::{Error, Result};
+use crate::util::error::{Error, Result};
 
 /// The image at a path, if there is one; else the node's artifact in the output folder, by the
 /// first of `endings` that is there.

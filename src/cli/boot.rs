@@ -4,11 +4,11 @@ use std::time::Duration;
 use clap::Args;
 use regex::Regex;
 
-use super::artifact;
 use super::ui::Ui;
 use crate::boot::{Accelerator, Ending, Expectation, Machine};
-use crate::edit;
-use crate::error::{Error, Result};
+use crate::cli::artifact;
+use crate::image::edit;
+use crate::util::error::{Error, Result};
 
 /// Boot a node or an image in QEMU; nothing it writes is kept
 #[derive(Debug, Args)]

@@ -15,20 +15,23 @@ use super::source::SourceArgs;
 use super::table::table;
 use super::time::rfc3339;
 use super::ui::{Ui, bytes, seconds};
-use super::{file_and_nodes, prepare, select};
-use crate::config::{Cluster, Format, HostKeys, Node, Secrets};
-use crate::digest;
-use crate::disk::{CLUSTER, Delta, Disk, Overlay};
-use crate::emit::{
+use super::{file_and_nodes, select};
+use crate::artifact::{
     Artifact, ArtifactRecord, Emission, FileRecord, InputRecord, Manifest, NodeDisk, NodeRecord,
-    PreparedBase, Staging, outdated, parallel, started, unchanged, write_handouts, write_synced,
+    PreparedBase, Staging, in_use, outdated, unchanged, write_handouts, write_synced,
 };
-use crate::error::{Context, Error, Result};
+use crate::change::{Action, Change};
+use crate::cli::prepare;
+use crate::config::{Cluster, Format, HostKeys, Node};
+use crate::disk::{CLUSTER, Delta, Disk, Overlay};
 use crate::image::{FsckPolicy, Image};
-use crate::plan::{self, Action, Change};
-use crate::progress::Progress as _;
-use crate::sbom::{self, Subject};
-use crate::stamp;
+use crate::inspect::sbom::{self, Subject};
+use crate::secrets::Secrets;
+use crate::util::error::{Context, Error, Result};
+use crate::util::hash;
+use crate::util::parallel::parallel;
+use crate::util::progress::Progress as _;
+use crate::{apply, plan};
 
 /// Build every node's artifacts
 #[derive(Debug, Args)]
@@ -229,7 +232,7 @@ fn refuse_started(
     names: impl IntoIterator<Item = String>,
     output: &Path,
 ) -> Result<()> {
-    let lost = started(cluster, names, output);
+    let lost = in_use::started(cluster, names, output);
     if lost.is_empty() {
         return Ok(());
     }
@@ -249,8 +252,8 @@ pub(super) fn stamp_one(
 ) -> Result<Delta> {
     let overlay = Arc::new(Overlay::new(Arc::clone(&base.disk)));
     let disk: Arc<dyn Disk> = overlay.clone();
-    let mut image = Image::open(disk, stamp::clock()?)?;
-    stamp::apply_to_image(&mut image, changes)?;
+    let mut image = Image::open(disk, apply::clock()?)?;
+    apply::apply_to_image(&mut image, changes)?;
     image.verify()?;
     image.fsck(fsck)?;
     drop(image);
@@ -265,7 +268,7 @@ fn describe(cluster: &Cluster, prepared: &prepare::Obtained) -> Result<String> {
     let subject = Subject {
         name: &cluster.name,
         sha256: &prepared.base.image.about.sha256,
-        created: &rfc3339(stamp::clock()?),
+        created: &rfc3339(apply::clock()?),
         downloads: &prepared.downloads,
     };
     let document = sbom::describe(&image, &subject).context(|| "listing what is installed")?;
@@ -294,7 +297,7 @@ fn file_records(changes: &[Change]) -> Vec<FileRecord> {
         .filter_map(|change| match &change.action {
             Action::File { path, content, .. } if content.secrets.is_empty() => Some(FileRecord {
                 path: path.clone(),
-                sha256: digest::hex(&digest::sha256(&content.bytes)),
+                sha256: hash::hex(&hash::sha256(&content.bytes)),
             }),
             _ => None,
         })
@@ -313,7 +316,7 @@ fn manifest(
     let sources = cluster.sources.iter().map(|source| InputRecord {
         name: if source.name.starts_with(['-', '$']) { "override" } else { "cluster file" }.into(),
         origin: name(&source.name),
-        sha256: digest::hex(&digest::sha256(source.text.as_bytes())),
+        sha256: hash::hex(&hash::sha256(source.text.as_bytes())),
     });
     let mut inputs: Vec<InputRecord> = sources.collect();
     inputs.extend(prepared.inputs.iter().cloned());

@@ -6,10 +6,10 @@ use clap::{Args, Subcommand};
 use super::output::{counted, print, print_json};
 use super::table::table;
 use super::ui::{Ui, bytes};
+use crate::cache::{self, Kept, Limits};
 use crate::config;
-use crate::error::{Error, Result};
-use crate::progress::Progress as _;
-use crate::source::{self, Kept, Limits};
+use crate::util::error::{Error, Result};
+use crate::util::progress::Progress as _;
 
 /// Look after the images, files and packages that nodeforge keeps
 #[derive(Debug, Args)]
@@ -54,7 +54,7 @@ enum Command {
 
 impl Cache {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
-        let cache = source::Cache::open()?;
+        let cache = cache::Cache::open()?;
         match self.command {
             Command::List { json } => list(&cache, json),
             Command::Prune { older_than, max_size, all, json } => {
@@ -68,7 +68,7 @@ impl Cache {
     }
 }
 
-fn list(cache: &source::Cache, json: bool) -> Result<()> {
+fn list(cache: &cache::Cache, json: bool) -> Result<()> {
     let all = cache.list()?;
     if json {
         let seconds = |time: SystemTime| {
@@ -120,7 +120,7 @@ fn list(cache: &source::Cache, json: bool) -> Result<()> {
     print(&table(&headings, &[2, 3], &rows))
 }
 
-fn prune(cache: &source::Cache, limits: Limits, json: bool, ui: &Ui) -> Result<()> {
+fn prune(cache: &cache::Cache, limits: Limits, json: bool, ui: &Ui) -> Result<()> {
     let pruned = cache.prune(limits, ui)?;
     if json {
         let removed = |it: &Kept| {
@@ -152,7 +152,7 @@ fn prune(cache: &source::Cache, limits: Limits, json: bool, ui: &Ui) -> Result<(
     Ok(())
 }
 
-fn verify(cache: &source::Cache, json: bool, ui: &Ui) -> Result<()> {
+fn verify(cache: &cache::Cache, json: bool, ui: &Ui) -> Result<()> {
     let mut damaged = 0;
     let mut found = Vec::new();
     for it in cache.list()? {

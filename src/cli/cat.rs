@@ -5,9 +5,9 @@ use clap::builder::{OsStringValueParser, TypedValueParser as _};
 
 use super::output::write;
 use super::place::{Place, missing, open};
-use crate::error::{Context, Error, Result};
 use crate::fs::{FileType, Tree};
-use crate::transfer::Content;
+use crate::image::copy::Content;
+use crate::util::error::{Context, Error, Result};
 
 /// Print files of images
 #[derive(Debug, Args)]

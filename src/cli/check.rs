@@ -5,14 +5,15 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::cluster::{ClusterArgs, note_oddities};
-use super::print_json;
+use super::output::print_json;
 use super::table::table;
 use super::ui::Ui;
-use crate::config::{Base, Cluster, Node, Secrets};
-use crate::error::Result;
+use crate::base::{self, Lock};
+use crate::config::{Base, Cluster, Node};
 use crate::plan;
-use crate::progress::Progress as _;
-use crate::source::{self, Lock};
+use crate::secrets::Secrets;
+use crate::util::error::Result;
+use crate::util::progress::Progress as _;
 
 /// Check a cluster file, and say what it describes
 ///
@@ -82,7 +83,7 @@ impl Check {
         let path = Lock::path(&cluster.directory);
         let lock = Lock::load(&path)?;
         lock.check(&path, &plan::prepare(cluster)?)?;
-        let wanted = source::request(&cluster.base, &cluster.directory);
+        let wanted = base::request(&cluster.base, &cluster.directory);
         let why = match &lock.base {
             Some(base) if base.request == wanted => return Ok(()),
             Some(base) => {
@@ -91,7 +92,7 @@ impl Check {
             None => "it does not pin the base".to_owned(),
         };
         if self.locked {
-            return Err(source::would_change(&path, &why));
+            return Err(base::would_change(&path, &why));
         }
         if lock.base.is_some() {
             ui.warn(&format!("the next build will change `{}`: {why}", path.display()));

@@ -7,7 +7,7 @@ use clap::Args;
 use super::CLUSTER_FILE;
 use super::ui::Ui;
 use crate::config::{Cluster, Inputs, RoleKind};
-use crate::error::{Error, Result};
+use crate::util::error::{Error, Result};
 
 /// What a cluster is described by.
 #[derive(Debug, Args)]

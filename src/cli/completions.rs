@@ -4,7 +4,7 @@ use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
 
 use super::Cli;
-use crate::error::Result;
+use crate::util::error::Result;
 
 /// Print a shell's completion script
 #[derive(Debug, Args)]

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use similar::TextDiff;
 
-use crate::error::Result;
+use crate::change::{Action, Change};
 use crate::fs::{FileType, Tree};
-use crate::plan::{Action, Change};
+use crate::util::error::Result;
 
 /// The most bytes of a file of the base that are compared.
 const MOST: u64 = 1 << 20;

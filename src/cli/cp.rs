@@ -8,11 +8,11 @@ use super::edit::EditOptions;
 use super::output::counted;
 use super::place::{Place, missing, open};
 use super::ui::{Ui, bytes};
-use crate::error::{Context, Error, Result};
 use crate::fs::{FileType, Tree};
 use crate::image::Image;
+use crate::image::copy::{self, Copied, HostTree, Target, Withheld, ends_in_slash};
 use crate::inspect::names;
-use crate::transfer::{self, Copied, HostTree, Target, Withheld, ends_in_slash};
+use crate::util::error::{Context, Error, Result};
 
 /// Copy files between this machine and images, or between images
 ///
@@ -83,7 +83,7 @@ impl Cp {
         for source in sources {
             let source = self.open(source)?;
             let name = source.name.as_deref();
-            let target = transfer::destination(image, path, name, !self.recursive)?;
+            let target = copy::destination(image, path, name, !self.recursive)?;
             copied = sum(copied, source.copy(image, &target, owner)?);
         }
         Ok(copied)
@@ -166,7 +166,7 @@ impl Source {
         target: &Path,
         owner: Option<(u32, u32)>,
     ) -> Result<Copied> {
-        transfer::copy(&*self.tree, &self.path, to, target, owner)
+        copy::copy(&*self.tree, &self.path, to, target, owner)
     }
 }
 

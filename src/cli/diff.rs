@@ -7,10 +7,10 @@ use clap::builder::{OsStringValueParser, TypedValueParser as _};
 
 use super::output::{counted, print, print_json};
 use super::place::{Place, missing, open};
-use crate::compare::{Comparison, FileChanges, compare_files};
-use crate::error::Result;
 use crate::fs::Tree;
+use crate::inspect::diff::{Comparison, FileChanges, compare_files};
 use crate::inspect::printable;
+use crate::util::error::Result;
 
 /// Show what two images differ in: packages, units, users, files
 ///
@@ -118,7 +118,7 @@ fn render(found: &Comparison) -> String {
 }
 
 fn file_lines(found: &FileChanges) -> Vec<String> {
-    let part = |sign: char, part: &crate::compare::Part| match part.entries {
+    let part = |sign: char, part: &crate::inspect::diff::Part| match part.entries {
         1 => format!("{sign} {}", part.path),
         entries => format!("{sign} {} ({})", part.path, counted(entries - 1, "name", "names")),
     };

@@ -8,9 +8,10 @@ use super::output::{print, print_json};
 use super::source::SourceArgs;
 use super::table::{pairs, table};
 use super::ui::Ui;
-use crate::error::{Error, Result};
-use crate::progress::Progress as _;
-use crate::source::{Cache, Obtained, Supply};
+use crate::base::{Obtained, Supply};
+use crate::cache::Cache;
+use crate::util::error::{Error, Result};
+use crate::util::progress::Progress as _;
 
 /// Download and verify a cluster's base, or an image of the catalogue
 #[derive(Debug, Args)]
@@ -103,7 +104,7 @@ impl Fetch {
         if self.json {
             return print_json(&catalogue.entries().collect::<Vec<_>>());
         }
-        let row = |entry: &crate::source::Entry| {
+        let row = |entry: &crate::base::Entry| {
             let layout = entry.layout_name().to_owned();
             vec![
                 entry.name.clone(),

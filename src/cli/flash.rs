@@ -7,21 +7,22 @@ use std::time::Instant;
 use clap::Args;
 use serde::Serialize;
 
+use super::CLUSTER_FILE;
 use super::build::stamp_one;
+use super::output::print_json;
 use super::source::SourceArgs;
 use super::table::table;
 use super::ui::{Ui, bytes, seconds};
-use super::{CLUSTER_FILE, artifact, prepare, print_json};
-use crate::config::{self, Secrets};
+use crate::artifact::Manifest;
+use crate::cache::CachedImage;
+use crate::cli::{artifact, prepare};
 use crate::disk::{self, Disk, Overlay};
-use crate::edit;
-use crate::emit::{self, Manifest};
-use crate::error::{Context, Error, Result};
 use crate::flash::{self, Contents, Device, OpenTarget, Permitted, Request, Summary};
-use crate::image::FsckPolicy;
-use crate::plan;
-use crate::progress::Progress as _;
-use crate::source::CachedImage;
+use crate::image::{FsckPolicy, edit};
+use crate::secrets::Secrets;
+use crate::util::error::{Context, Error, Result};
+use crate::util::progress::Progress as _;
+use crate::{config, plan};
 
 /// Write a node or an image to a card, a stick or a drive
 ///
@@ -241,7 +242,7 @@ fn refuse_started(artifact: &Path, node: &str) -> Result<()> {
     let folder = artifact.parent().unwrap_or(Path::new(""));
     let name = artifact.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let Some(manifest) = Manifest::read(folder) else { return Ok(()) };
-    if emit::started(&manifest.cluster, [name], folder).is_empty() {
+    if crate::artifact::in_use::started(&manifest.cluster, [name], folder).is_empty() {
         return Ok(());
     }
     let path = artifact.display();

@@ -7,7 +7,7 @@ use clap::Args;
 use super::CLUSTER_FILE;
 use super::ui::Ui;
 use crate::config;
-use crate::error::{Context, Error, Result};
+use crate::util::error::{Context, Error, Result};
 
 /// Write a commented cluster file to begin with
 #[derive(Debug, Args)]

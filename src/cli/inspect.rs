@@ -7,10 +7,10 @@ use super::output::{print, print_json, width};
 use super::place::disk_of;
 use super::table::table;
 use super::ui::{Ui, bytes};
-use crate::error::Result;
 use crate::inspect::{
     Build, FirstBoot, MachineId, Node, PartitionFacts, Report, Segment, System, draw, printable,
 };
+use crate::util::error::Result;
 
 /// Show what is in an image: its partitions, its system, and what nodeforge made of it
 ///

@@ -7,9 +7,10 @@ use super::output::print_json;
 use super::source::SourceArgs;
 use super::table::pairs;
 use super::ui::Ui;
-use crate::error::Result;
-use crate::progress::Progress as _;
-use crate::source::{Cache, Lock as LockFile};
+use crate::base::Lock as LockFile;
+use crate::cache::Cache;
+use crate::util::error::Result;
+use crate::util::progress::Progress as _;
 
 /// Write `nodeforge.lock`, or check that it need not change
 #[derive(Debug, Args)]

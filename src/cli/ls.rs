@@ -8,9 +8,9 @@ use serde::Serialize;
 use super::output::{print, print_json};
 use super::place::{Place, missing, open};
 use super::time::{minutes, rfc3339};
-use crate::error::{Error, Result};
 use crate::fs::{FileType, Metadata, Tree};
 use crate::inspect::{Names, names, printable};
+use crate::util::error::{Error, Result};
 
 /// List files of an image
 ///
@@ -115,7 +115,7 @@ impl Listing<'_> {
         depth: usize,
         lines: &mut Vec<Line>,
     ) -> Result<()> {
-        crate::interrupt::check()?;
+        crate::util::interrupt::check()?;
         if depth > MAX_DEPTH {
             return Err(Error::failure(format!(
                 "the file system is damaged: `{}` contains itself",

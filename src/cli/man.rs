@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory as _};
 
 use super::Cli;
-use crate::error::{Context, Result};
+use crate::util::error::{Context, Result};
 
 /// Write the manual pages into a folder
 #[derive(Debug, Args)]

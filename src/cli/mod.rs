@@ -41,8 +41,7 @@ use std::process::ExitCode;
 use clap::{ColorChoice, Parser, Subcommand};
 
 use crate::config::{Cluster, Node};
-use crate::error::{Error, Result};
-use output::print_json;
+use crate::util::error::{Error, Result};
 use ui::Ui;
 
 pub use report::report;

@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Write};
 
 use serde::Serialize;
 
-use crate::error::{Context, Result};
+use crate::util::error::{Context, Result};
 
 /// Prints text, with its colours where they are wanted.
 pub(super) fn print(text: &str) -> Result<()> {

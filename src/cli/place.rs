@@ -4,9 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::edit;
-use crate::error::{Error, Result};
-use crate::image::Image;
+use crate::image::{Image, edit};
+use crate::util::error::{Error, Result};
 
 /// A file of this machine, or one in an image.
 #[derive(Clone, Debug)]

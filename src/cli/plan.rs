@@ -6,18 +6,23 @@ use serde_json::{Value, json};
 
 use super::cluster::ClusterArgs;
 use super::content_diff::content_diff;
+use super::output::print_json;
 use super::prepare::SandboxArgs;
 use super::source::SourceArgs;
 use super::ui::Ui;
-use super::{file_and_nodes, print_json, select};
-use crate::config::{Arch, Cluster, Secrets};
+use super::{file_and_nodes, select};
+use crate::cache::Cache;
+use crate::change::Change;
+use crate::config::{Arch, Cluster};
 use crate::disk;
-use crate::error::{Error, Result};
+use crate::guest::is_networkds;
 use crate::image::{Image, ReadOnly};
-use crate::plan::{self, Change, Handout};
-use crate::prepare::{Outlook, Sandbox, is_networkds};
-use crate::progress::Progress as _;
-use crate::source::Cache;
+use crate::plan::{self, Handout};
+use crate::prepare::Outlook;
+use crate::sandbox::Sandbox;
+use crate::secrets::Secrets;
+use crate::util::error::{Error, Result};
+use crate::util::progress::Progress as _;
 
 /// Show every change that a build makes to the base and to each node
 #[derive(Debug, Args)]

@@ -6,15 +6,17 @@ use super::cluster::ClusterArgs;
 use super::output::print_json;
 use super::source::{SourceArgs, arch_of_base};
 use super::ui::Ui;
+use crate::artifact::{InputRecord, PreparedBase};
+use crate::base::{Lock, would_change};
+use crate::cache::{Cache, Package};
+use crate::change::{Action, Change};
 use crate::config::{Arch, Checksum, Cluster};
-use crate::digest;
-use crate::emit::{InputRecord, PreparedBase};
-use crate::error::{Error, Result};
-use crate::plan::{Action, Change};
-use crate::prepare::{Outlook, Request, Sandbox};
-use crate::progress::{Progress, Silent};
-use crate::sbom::Download;
-use crate::source::{Cache, Lock, Package, would_change};
+use crate::inspect::sbom::Download;
+use crate::prepare::{Outlook, Request};
+use crate::sandbox::Sandbox;
+use crate::util::error::{Error, Result};
+use crate::util::hash;
+use crate::util::progress::{Progress, Silent};
 
 /// Prepare the base that all nodes share, and nothing else
 #[derive(Debug, Args)]
@@ -245,5 +247,5 @@ fn purpose(base_sha256: &str, changes: &[Change]) -> Result<String> {
         .collect();
     let text = serde_json::to_vec(&(base_sha256, relevant))
         .map_err(|error| Error::failure(error.to_string()))?;
-    Ok(digest::hex(&digest::sha256(&text)))
+    Ok(hash::hex(&hash::sha256(&text)))
 }

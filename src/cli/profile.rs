@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use super::output::{print, print_json};
 use super::table::table;
 use crate::config::{self, Profile, RoleKind, SecretSpec, SettingSpec};
-use crate::error::Result;
+use crate::util::error::Result;
 
 /// List the profiles in nodeforge, or show what one of them has
 #[derive(Debug, Args)]

@@ -6,8 +6,8 @@ use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use super::edit::EditOptions;
 use super::place::{Place, missing};
 use super::ui::Ui;
-use crate::error::{Error, Result};
 use crate::fs::{FileType, Tree};
+use crate::util::error::{Error, Result};
 
 /// Remove files from a raw image
 ///

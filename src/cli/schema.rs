@@ -2,8 +2,8 @@ use clap::{Args, ValueEnum};
 
 use super::output::print_json;
 use crate::config::schema;
-use crate::error::Result;
 use crate::plan;
+use crate::util::error::Result;
 
 /// Print a JSON schema, by which editors complete and check
 #[derive(Debug, Args)]

@@ -8,9 +8,9 @@ use super::looks_like_file;
 use super::output::{print, print_json};
 use super::table::table;
 use super::ui::Ui;
-use crate::config::secrets::Entry;
-use crate::config::{Cluster, Secrets, Setting};
-use crate::error::{Error, Result};
+use crate::config::{Cluster, Setting};
+use crate::secrets::{Entry, Secrets};
+use crate::util::error::{Error, Result};
 
 /// List a cluster's secrets, or make some of them anew
 #[derive(Debug, Args)]

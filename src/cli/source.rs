@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use crate::base::{Catalogue, Obtained, Options, Source, Supplies};
+use crate::cache::Cache;
+use crate::change::{Action, Change};
 use crate::config::{Arch, Base, Cluster};
-use crate::error::{Error, Result};
-use crate::image::{Architecture, Image};
-use crate::plan::{self, Action, Change};
-use crate::progress::Progress;
-use crate::source::{Cache, Catalogue, Obtained, Options, Source, Supplies};
-use crate::{disk, edit};
+use crate::image::{Architecture, Image, edit};
+use crate::util::error::{Error, Result};
+use crate::util::progress::Progress;
+use crate::{disk, plan};
 
 /// How a base may be obtained.
 #[derive(Debug, Args)]

@@ -7,17 +7,15 @@ use clap::Args;
 
 use super::place::disk_of;
 use super::ui::{Ui, bytes};
-use crate::config;
+use crate::change::User;
 use crate::disk::{self, Disk, Overlay};
-use crate::edit;
-use crate::emit;
-use crate::error::{Context, Error, Result};
 use crate::fs::Tree;
-use crate::image::{FsckPolicy, Image};
+use crate::image::{FsckPolicy, Image, edit};
 use crate::inspect::users;
-use crate::plan::{self, Found, Single, User};
-use crate::progress::Progress as _;
-use crate::stamp;
+use crate::plan::{self, Found, Single};
+use crate::util::error::{Context, Error, Result};
+use crate::util::progress::Progress as _;
+use crate::{apply, artifact, config};
 
 /// Make one node's image from any image, without a cluster file
 ///
@@ -65,7 +63,7 @@ pub(super) struct Stamp {
 impl Stamp {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         config::check_hostname(&self.hostname)?;
-        let format = emit::Alone::of(&self.output)?;
+        let format = artifact::Alone::of(&self.output)?;
         let image = disk_of(&self.image);
         if let Ok(output) = self.output.canonicalize()
             && disk::files(&image)?.iter().any(|it| it.canonicalize().is_ok_and(|it| it == output))
@@ -77,7 +75,7 @@ impl Stamp {
         ui.stage("stamping");
         let base = edit::open_to_read(&image)?;
         let overlay: Arc<dyn Disk> = Arc::new(Overlay::new(base));
-        let mut image = Image::open(Arc::clone(&overlay), stamp::clock()?)?;
+        let mut image = Image::open(Arc::clone(&overlay), apply::clock()?)?;
         let node = Single {
             hostname: self.hostname.clone(),
             role: self.role.clone(),
@@ -85,13 +83,13 @@ impl Stamp {
             files,
         };
         let changes = plan::single(&node, &look(&image)?)?;
-        stamp::apply_to_image(&mut image, &changes)?;
+        apply::apply_to_image(&mut image, &changes)?;
         image.verify()?;
         image.fsck(self.fsck)?;
         drop(image);
 
         ui.stage("writing the image");
-        let written = emit::write_alone(format, &self.output, &*overlay)?;
+        let written = artifact::write_alone(format, &self.output, &*overlay)?;
         ui.finish();
         ui.note(&format!(
             "`{}` is `{}`: {} on disk",

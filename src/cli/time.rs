@@ -1,6 +1,6 @@
 //! Dates for people and programs, in UTC: an image has no place on earth.
 
-use crate::calendar::civil;
+use crate::util::calendar::civil;
 
 /// `2026-01-31T23:59:59Z` of seconds since 1970.
 pub(super) fn rfc3339(seconds: i64) -> String {

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::artifact;
 use super::output::{print, print_json};
 use super::table::table;
 use super::ui::Ui;
-use crate::emit::{ArtifactRecord, Manifest, Staging};
-use crate::error::{Context, Error, Result};
-use crate::vm::{Bundle, Vmrun};
+use crate::artifact::{ArtifactRecord, Manifest, Staging};
+use crate::cli::artifact;
+use crate::util::error::{Context, Error, Result};
+use crate::vmware::{Bundle, Vmrun};
 
 /// Drive the machines that were built for VMware
 #[derive(Debug, Args)]

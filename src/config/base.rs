@@ -1,8 +1,9 @@
 //! `[base]`: where the base comes from; in cluster files and in profiles.
 
 use super::reader::{Reader, Spanned, Table, Value};
-use super::{Arch, Base, Bootstrap, Layout, suggest};
-use crate::error::Problem;
+use super::types::{Arch, Base, Bootstrap, Layout};
+use crate::config::suggest;
+use crate::util::error::Problem;
 
 const KINDS: &str = "`image`, `path`, `url` or `bootstrap`";
 

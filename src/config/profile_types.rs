@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
-use super::{Arch, Base, Condition, ExtraFile, Handout, SecretSpec, SettingSpec};
+use super::secret_spec::SecretSpec;
+use super::types::{Arch, Base, Condition, ExtraFile, Handout, SettingSpec};
 
 /// What all nodes of a kind share.
 #[derive(Clone, Debug)]

@@ -9,8 +9,10 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Profile, ValueOrigin, file};
-use crate::error::{Place, Source};
+use super::origins::ValueOrigin;
+use super::profile_types::Profile;
+use crate::config::file;
+use crate::util::error::{Place, Source};
 
 /// A cluster file with its profile, all checked.
 #[derive(Clone, Debug)]

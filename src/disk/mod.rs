@@ -33,7 +33,6 @@ pub use cursor::Cursor;
 pub(crate) use format::probe_bytes;
 pub use format::{Format, probe};
 pub use open::{files, open, open_forward, open_with, open_writable};
-use overlay::read_cluster;
 pub use overlay::{CLUSTER, Delta, Overlay};
 pub use raw::Raw;
 pub use scratch::Scratch;

@@ -4,12 +4,15 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::chain::{self, Chain};
-use super::format::{head, probe_bytes, probe_file};
+use super::Disk;
+use super::chain::Chain;
+use super::format::{Format, head, probe, probe_bytes, probe_file};
 use super::forward::Forward;
 use super::qcow2::BackingName;
-use super::{Disk, Format, Raw, Scratch, compressed, probe, qcow2, unpacked, vmdk};
-use crate::error::{Context, Error, Result};
+use super::raw::Raw;
+use super::scratch::Scratch;
+use crate::disk::{chain, compressed, qcow2, unpacked, vmdk};
+use crate::util::error::{Context, Error, Result};
 
 /// Opens an image of any format, or a device, for reading.
 pub fn open(path: &Path) -> Result<Arc<dyn Disk>> {

@@ -5,8 +5,8 @@ use std::fmt;
 use std::path::Path;
 
 use super::{Image, OS_RELEASE, read_text};
-use crate::error::Result;
 use crate::fs::Tree;
+use crate::util::error::Result;
 
 /// A processor architecture under Debian's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,7 +1,9 @@
 //! A disk image as one tree of files, mounted as its own fstab says.
 
+pub mod copy;
 mod describe;
 mod disk_id;
+pub mod edit;
 #[cfg(target_os = "linux")]
 mod extract;
 #[cfg(all(test, target_os = "linux"))]
@@ -28,14 +30,16 @@ pub use fsck::FsckPolicy;
 pub use mount::Skipped;
 pub use read_only::ReadOnly;
 
+#[cfg(target_os = "linux")]
 use std::ops::Range;
+
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::disk::{Disk, Slice};
-use crate::error::{Context, Error, Result};
 use crate::fs::{Kind, Mount, Namespace, probe};
 use crate::table::{self, Partition, PartitionTable};
+use crate::util::error::{Context, Error, Result};
 
 /// A part of the disk that can hold a file system: a partition, or all of a disk without a table.
 #[derive(Clone, Debug)]

@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::fstab::{self, Identity};
-use super::{OS_RELEASE, Part, ReadOnly, read_text};
+use super::fstab::Identity;
+use super::read_only::ReadOnly;
+use super::{OS_RELEASE, Part, read_text};
 use crate::disk::Disk;
-use crate::error::{Context, Error, Result};
 use crate::fs::{self, FileType, Kind, Namespace, Tree, Volume};
+use crate::image::fstab;
+use crate::util::error::{Context, Error, Result};
 
 /// The label Raspberry Pi OS and many others give their root file system.
 const ROOT_LABEL: &str = "rootfs";

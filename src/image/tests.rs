@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
+use super::Image;
 use super::fsck::{FsckPolicy, Verdict};
+use super::read_only::ReadOnly;
 use super::testing::{ROOT_AT, base, debian_cloud, raspberry_pi};
-use super::{Image, ReadOnly};
 use crate::disk::testing::tool;
 use crate::disk::{CLUSTER, Delta, Disk, Overlay, Raw};
-use crate::error::Kind;
-use crate::fs::testing::{CLOCK, ROOT_DIRECTORY, ROOT_FILE};
-use crate::fs::{Attributes, FileType, Tree};
+use crate::fs::{Attributes, CLOCK, FileType, ROOT_DIRECTORY, ROOT_FILE, Tree};
 use crate::table::{DiskId, PartitionTable};
+use crate::util::error::Kind;
 
 fn folder() -> TempDir {
     tempfile::tempdir().expect("a folder")
@@ -242,12 +242,12 @@ fn roots_that_cannot_be_edited_are_refused_by_name() {
 #[test]
 fn a_bare_file_system_is_an_image() {
     let folder = folder();
-    let path = crate::fs::testing::ext4_image(folder.path(), &[]);
+    let path = crate::fs::ext4_image(folder.path(), &[]);
     let (image, _) = open(&path);
     assert_eq!(image.root().number(), None);
     assert_eq!(text(&image, "/etc/hostname"), "sample\n");
 
-    let path = crate::fs::testing::fat_image(folder.path(), 40 << 20, &["-F", "32"]);
+    let path = crate::fs::fat_image(folder.path(), 40 << 20, &["-F", "32"]);
     let (mut image, _) = open(&path);
     image.write(Path::new("/user-data"), b"#cloud-config\n", None).expect("written");
     assert_eq!(image.verify().expect("it is as written"), 1);

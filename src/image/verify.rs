@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::{Image, ReadOnly, mount};
-use crate::error::{Context, Error, Result};
+use super::Image;
+use super::read_only::ReadOnly;
 use crate::fs::{ContentHash, Expected, Tree};
+use crate::image::mount;
+use crate::util::error::{Context, Error, Result};
 
 /// How much of a file is hashed at once, in bytes.
 const CHUNK: usize = 1 << 20;

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::artifact::Manifest;
 use crate::disk::open_regular;
-use crate::emit::Manifest;
 
 /// The build that an image came out of.
 #[derive(Clone, Debug, Serialize)]

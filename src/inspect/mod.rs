@@ -1,11 +1,13 @@
 //! Facts about an image: its partitions, the system on it, and what nodeforge made of that.
 
 mod build;
+pub mod diff;
 mod map;
 mod node;
 mod packages;
 mod partitions;
 mod printable;
+pub mod sbom;
 mod system;
 mod units;
 mod users;
@@ -26,10 +28,9 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::disk::{self, Disk};
-use crate::edit;
-use crate::error::Result;
 use crate::fs::Tree;
-use crate::image::{Image, ReadOnly, survey};
+use crate::image::{Image, ReadOnly, edit, survey};
+use crate::util::error::Result;
 
 /// All that `nodeforge inspect` tells. Sizes are in bytes.
 #[derive(Clone, Debug, Serialize)]

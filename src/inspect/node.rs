@@ -7,8 +7,8 @@ use regex::Regex;
 use serde::Serialize;
 
 use super::{names_in, read_text};
-use crate::error::Result;
 use crate::fs::Tree;
+use crate::util::error::Result;
 
 const ROLES: &str = "/etc/nodeforge/roles";
 const DONE: &str = "/var/lib/k8s-firstboot-done";

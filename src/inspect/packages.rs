@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::read_text;
-use crate::error::Result;
 use crate::fs::Tree;
+use crate::util::error::Result;
 
 const STATUS: &str = "/var/lib/dpkg/status";
 

@@ -102,7 +102,7 @@ impl PartitionFacts {
             problem: None,
         };
         if matches!(part.kind, Kind::Ext4 | Kind::Fat) {
-            let mut look = || -> crate::error::Result<()> {
+            let mut look = || -> crate::util::error::Result<()> {
                 let volume = fs::open(Arc::new(ReadOnly(part.disk(disk)?)), 0)?;
                 facts.file_system = Some(volume.kind().to_owned());
                 facts.label = volume.label();

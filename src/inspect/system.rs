@@ -4,10 +4,11 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{names_in, packages, read_text};
-use crate::error::Result;
+use super::{names_in, read_text};
 use crate::fs::Tree;
 use crate::image::Image;
+use crate::inspect::packages;
+use crate::util::error::Result;
 
 /// The operating system of an image.
 #[derive(Clone, Debug, Serialize)]

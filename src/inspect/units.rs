@@ -9,8 +9,8 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::names_in;
-use crate::error::Result;
 use crate::fs::{FileType, Tree};
+use crate::util::error::Result;
 
 /// Where the administrator's units and links are.
 const ETC: &str = "/etc/systemd/system";

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::read_text;
-use crate::error::Result;
 use crate::fs::Tree;
+use crate::util::error::Result;
 
 /// A user, without anything secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

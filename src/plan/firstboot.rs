@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::list::List;
-use super::{Origin, UnitState};
+use crate::change::{Origin, UnitState};
 use crate::config::{self, Cluster, Node, Role};
 
 /// Files of `firstboot/`, where they go, and their modes.

@@ -2,9 +2,11 @@
 
 use super::list::List;
 use super::render::{Renderer, Scope};
-use super::{Action, Change, Content, Origin, Owner, User, firstboot, network, rules};
-use crate::config::{Cluster, ExtraFile, HostKeys, Locale, Node, Secrets};
-use crate::error::{Error, Result};
+use crate::change::{Action, Change, Content, Origin, Owner, User};
+use crate::config::{Cluster, ExtraFile, HostKeys, Locale, Node};
+use crate::plan::{firstboot, network, rules};
+use crate::secrets::Secrets;
+use crate::util::error::{Error, Result};
 
 /// All changes that make the prepared base into `node`.
 pub fn node(cluster: &Cluster, node: &Node, secrets: &Secrets) -> Result<Vec<Change>> {

@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 
 use super::list::List;
 use super::render::{Renderer, Scope};
-use super::{Action, Change, Origin, PackageState, rules};
+use crate::change::{Action, Change, Origin, PackageState};
 use crate::config::{AptSource, Artifact, Base, Checksum, Cluster, Package};
-use crate::error::Result;
+use crate::plan::rules;
+use crate::util::error::Result;
 
 /// All changes of stage 1. Nothing of a single node and no secret is in them.
 pub fn prepare(cluster: &Cluster) -> Result<Vec<Change>> {

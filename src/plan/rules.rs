@@ -2,7 +2,7 @@
 
 use super::render::{Renderer, Scope};
 use crate::config::Cluster;
-use crate::error::{Error, Problem, Result};
+use crate::util::error::{Error, Problem, Result};
 
 /// Every rule that the cluster breaks, as one error.
 pub(super) fn check(cluster: &Cluster) -> Result<()> {

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Action, Change, Content, Handout, Origin, Owner, PackageState, UnitState};
+use super::side_file::Handout;
+use crate::change::{Action, Change, Content, Origin, Owner, PackageState, UnitState};
 use crate::config::Checksum;
 
 /// One line, with who asked for it: `enable ssh.service (profile quickstart)`.

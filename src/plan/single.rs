@@ -1,9 +1,9 @@
 //! One node without a cluster: what `nodeforge stamp` does to an image.
 
 use super::list::List;
-use super::{Action, Change, Content, Origin, Owner, UnitState, User};
+use crate::change::{Action, Change, Content, Origin, Owner, UnitState, User};
 use crate::config;
-use crate::error::{Error, Result};
+use crate::util::error::{Error, Result};
 
 const ROLES: &str = "/etc/nodeforge/roles";
 const HOST_KEYS: &str = "nodeforge-host-keys.service";

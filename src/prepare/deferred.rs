@@ -7,18 +7,17 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::handover::hand_over;
-use super::steps::{put, source_file};
-use super::{first_boot, generalise};
-use crate::clock;
+use super::steps::{first_boot, put, source_file};
+use crate::apply;
+use crate::cache::Package;
+use crate::change::{Action, Change, Content, Origin, Owner, PackageState, UnitState};
 use crate::config::{self, Checksum};
 use crate::disk::Raw;
-use crate::error::{Error, Result};
 use crate::fs::{FileType, Tree};
+use crate::guest::{generalise, hand_over};
 use crate::image::Image;
-use crate::plan::{Action, Change, Content, Origin, Owner, PackageState, UnitState};
-use crate::source::Package;
-use crate::stamp;
+use crate::util::clock;
+use crate::util::error::{Error, Result};
 
 /// What the step installs.
 const LIST: &str = "/etc/nodeforge/packages";
@@ -36,7 +35,7 @@ struct Deferred {
 }
 
 /// Applies the changes to a disk, as far as they need no program; returns what is installed.
-pub(super) fn apply(
+pub(crate) fn apply(
     disk: &Path,
     changes: &[Change],
     files: &BTreeMap<String, PathBuf>,
@@ -45,14 +44,14 @@ pub(super) fn apply(
     let mut image = Image::open(disk, clock::now()?)?;
     let mut deferred = Deferred::default();
     let own = hand_over(&image, changes)?;
-    stamp::apply(&mut image, &own)?;
+    apply::apply(&mut image, &own)?;
     for change in changes {
         deferred.one(&mut image, change, files)?;
     }
     if !deferred.is_empty() {
-        stamp::apply(&mut image, &deferred.files()?)?;
+        apply::apply(&mut image, &deferred.files()?)?;
     }
-    stamp::apply(&mut image, &first_boot())?;
+    apply::apply(&mut image, &first_boot())?;
     generalise(&mut image)?;
     image.flush()?;
     image.verify()?;
@@ -78,17 +77,17 @@ impl Deferred {
                 list.push(word.to_owned());
             }
             Action::AptSource { .. } => {
-                stamp::apply(image, &source_file(change).into_iter().collect::<Vec<_>>())?;
+                apply::apply(image, &source_file(change).into_iter().collect::<Vec<_>>())?;
             }
             Action::Download { checksum: Checksum::Sha256(sha256), path, mode, .. } => {
                 let file = files.get(sha256).map(File::open).transpose()?;
                 put(image, file, Path::new(path), *mode)?;
             }
             // A package may still bring it.
-            Action::Unit { name, state: UnitState::Enabled } if !stamp::has_unit(image, name)? => {
+            Action::Unit { name, state: UnitState::Enabled } if !apply::exists(image, name)? => {
                 self.enable.push(name.clone());
             }
-            _ => stamp::apply(image, std::slice::from_ref(change))?,
+            _ => apply::apply(image, std::slice::from_ref(change))?,
         }
         Ok(())
     }
@@ -134,7 +133,7 @@ fn is_plain(byte: u8) -> bool {
 
 /// What dpkg's database says is installed.
 fn installed(image: &Image) -> Result<Vec<Package>> {
-    let path = Path::new(super::STATUS);
+    let path = Path::new(crate::guest::STATUS);
     let Some(metadata) = image.metadata(path)?.filter(|it| it.file_type == FileType::File) else {
         return Ok(Vec::new());
     };
@@ -147,5 +146,5 @@ fn installed(image: &Image) -> Result<Vec<Package>> {
             read => done += read,
         }
     }
-    Ok(super::installed(&String::from_utf8_lossy(&bytes)))
+    Ok(crate::guest::installed(&String::from_utf8_lossy(&bytes)))
 }

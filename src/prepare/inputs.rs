@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Sandbox;
-use crate::digest;
-use crate::error::{Error, Result};
-use crate::plan::{self, Change};
+use crate::change::Change;
+use crate::plan;
+use crate::sandbox::Sandbox;
+use crate::util::error::{Error, Result};
+use crate::util::hash;
 
 /// Raised when the same changes come to mean another image.
 const RECIPE: u32 = 5;
@@ -26,7 +27,7 @@ impl Inputs {
         for change in changes {
             let text = serde_json::to_vec(&change.action)
                 .map_err(|error| Error::failure(error.to_string()))?;
-            all.push((plan::subject(&change.action), digest::hex(&digest::sha256(&text))));
+            all.push((plan::subject(&change.action), hash::hex(&hash::sha256(&text))));
         }
         Ok(Self(all))
     }
@@ -35,7 +36,7 @@ impl Inputs {
     pub(crate) fn key(&self) -> Result<String> {
         let text =
             serde_json::to_vec(&self.0).map_err(|error| Error::failure(error.to_string()))?;
-        Ok(digest::hex(&digest::sha256(&text)))
+        Ok(hash::hex(&hash::sha256(&text)))
     }
 
     /// What is not as it was, for people.
@@ -64,7 +65,7 @@ impl Inputs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Action, Origin};
+    use crate::change::{Action, Origin};
 
     fn change(path: &str, origin: Origin) -> Change {
         Change { action: Action::Remove { path: path.into() }, origin }

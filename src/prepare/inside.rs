@@ -6,28 +6,22 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::Sandbox;
-use super::apt::{ARCHIVES, Apt, LISTS, Source, link_archives};
+use super::diversions::Lent;
 use super::firmware::Firmware;
-use super::generalise::generalise;
-use super::handover::hand_over;
 use super::initramfs::Postponed;
-use super::lent::Lent;
-use super::live::LiveTree;
-use super::log::Log;
-use super::native::Native;
 use super::partitions::{FirmwarePart, Place};
 use super::root::Root;
-use super::sandbox::Chroot;
 use super::steps::{PRESET, first_boot, put, source_file};
-use super::{locked, packages, shell};
+use crate::apply;
+use crate::cache::Package;
+use crate::change::{Action, Change, PackageState};
 use crate::config::{Arch, Checksum};
-use crate::error::{Context, Result};
-use crate::fs::Tree;
-use crate::plan::{Action, Change, PackageState};
-use crate::progress::Progress;
-use crate::source::Package;
-use crate::stamp;
+use crate::debian::{self, ARCHIVES, Apt, LISTS, Log, Native, Source, link_archives};
+use crate::fs::{LiveTree, Tree};
+use crate::guest::{generalise, hand_over, packages};
+use crate::sandbox::{Chroot, Sandbox, shell};
+use crate::util::error::{Context, Result};
+use crate::util::progress::Progress;
 
 /// A root file system to be prepared.
 #[derive(Debug, Serialize, Deserialize)]
@@ -60,7 +54,7 @@ pub(crate) struct PrepareJob {
 
 impl PrepareJob {
     /// Does it; returns what is installed then.
-    pub(super) fn run(&self, scratch: &Path, progress: &dyn Progress) -> Result<Vec<Package>> {
+    pub(crate) fn run(&self, scratch: &Path, progress: &dyn Progress) -> Result<Vec<Package>> {
         fs::create_dir_all(scratch)?;
         let mut log = Log::create(&self.log)?;
         progress.stage("opening the root file system");
@@ -100,11 +94,11 @@ impl PrepareJob {
         fs::create_dir_all(archives.join("partial"))?;
         fs::create_dir_all(lists.join("partial"))?;
         link_archives(&self.archives, &archives)?;
-        let files = locked::files(&self.locked, &archives)?;
+        let files = debian::files(&self.locked, &archives)?;
         let source = match files {
             Some(files) if !self.locked.is_empty() => Source::Files(files),
             _ if self.offline && self.changes.iter().any(Change::installs) => {
-                return Err(locked::not_cached(&self.locked));
+                return Err(debian::not_cached(&self.locked));
             }
             _ => Source::Repositories,
         };
@@ -130,8 +124,8 @@ impl PrepareJob {
         let kept = chroot.leave().and_then(|()| link_archives(&archives, &self.archives));
         let mut after = after?;
         kept?;
-        locked::add_hashes(&mut after, &before, &archives)?;
-        locked::check(&after, &self.locked)?;
+        debian::add_hashes(&mut after, &before, &archives)?;
+        debian::check(&after, &self.locked)?;
         Ok(after)
     }
 
@@ -155,7 +149,7 @@ impl PrepareJob {
         let sources: Vec<Change> = self.changes.iter().filter_map(source_file).collect();
         // Packages' own presets must decide while they are installed.
         LiveTree.remove(Path::new(PRESET))?;
-        stamp::apply(&mut LiveTree, &sources)?;
+        apply::apply(&mut LiveTree, &sources)?;
         if wanted.is_empty() {
             return Ok(());
         }
@@ -184,7 +178,7 @@ fn read_installed() -> Result<Vec<Package>> {
 /// Everything but packages, then what makes the root fit to be shared by many machines.
 fn finish(changes: &[Change], files: &BTreeMap<String, File>) -> Result<()> {
     let own = hand_over(&LiveTree, changes)?;
-    stamp::apply(&mut LiveTree, &own)?;
+    apply::apply(&mut LiveTree, &own)?;
     for change in changes {
         match &change.action {
             Action::Package { .. } | Action::AptSource { .. } | Action::Grow { .. } => {}
@@ -192,9 +186,9 @@ fn finish(changes: &[Change], files: &BTreeMap<String, File>) -> Result<()> {
                 let file = files.get(sha256).map(File::try_clone).transpose()?;
                 put(&mut LiveTree, file, Path::new(path), *mode)?;
             }
-            _ => stamp::apply(&mut LiveTree, std::slice::from_ref(change))?,
+            _ => apply::apply(&mut LiveTree, std::slice::from_ref(change))?,
         }
     }
-    stamp::apply(&mut LiveTree, &first_boot())?;
+    apply::apply(&mut LiveTree, &first_boot())?;
     generalise(&mut LiveTree)
 }

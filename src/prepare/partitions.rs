@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::Sandbox;
 use crate::disk::{self, Disk, Raw, Slice};
-use crate::error::{Context, Error, Result};
 use crate::fs::Kind;
 use crate::image::Image;
+use crate::sandbox::Sandbox;
 use crate::table;
+use crate::util::error::{Context, Error, Result};
 
 /// Where an ext4 goes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -35,14 +35,14 @@ pub(crate) struct FirmwarePart {
 
 /// The parts of a disk that its programs expect to see.
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
-pub(super) struct Parts {
+pub(crate) struct Parts {
     pub root: Place,
     pub firmware: Vec<FirmwarePart>,
 }
 
 /// Makes a copy of `base` at `image`, grown to `size` bytes where that is given, and its root
 /// partition with it. For [`Sandbox::Userns`] the root partition is left empty.
-pub(super) fn lay_out(
+pub(crate) fn lay_out(
     base: &Path,
     image: &Path,
     size: Option<u64>,

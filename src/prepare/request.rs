@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::inputs::Inputs;
-use super::{Sandbox, deferred, partitions};
+use crate::base::Supplies;
+use crate::cache::{About, Cache, CachedImage, Made, PREPARED, Package};
+use crate::change::{Action, Change};
 use crate::config::{Arch, Cluster};
-use crate::error::{Error, Result};
-use crate::plan::{Action, Change};
-use crate::progress::Progress;
-use crate::source::{About, Cache, CachedImage, Made, PREPARED, Package, Supplies};
+use crate::prepare::{deferred, partitions};
+use crate::sandbox::Sandbox;
+use crate::util::error::{Error, Result};
+use crate::util::progress::Progress;
 
 /// A prepared base that is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -131,7 +133,8 @@ impl Request<'_> {
         parts: partitions::Parts,
         progress: &dyn Progress,
     ) -> Result<Vec<Package>> {
-        use super::sandbox::{self, Emulator};
+        use crate::sandbox;
+        use crate::sandbox::Emulator;
         let emulator = Emulator::find(self.arch)?;
         if self.sandbox == Sandbox::Loop && !sandbox::is_root() {
             return Err(Error::input("the sandbox `loop` is for root")
@@ -160,7 +163,7 @@ impl Request<'_> {
             log: cache.folder("logs")?.join(log),
         };
         let order = sandbox::Order {
-            job: super::Job::Prepare(job),
+            job: super::job::Job::Prepare(job),
             scratch: folder.join("scratch"),
             temporary: folder.to_owned(),
             own_users: self.sandbox == Sandbox::Userns,

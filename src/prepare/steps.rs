@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io::Seek as _;
 use std::path::Path;
 
-use crate::error::{Context, Error, Result};
+use crate::apply;
+use crate::change::{Action, Change, Content, Origin, Owner, UnitState};
 use crate::fs::{Attributes, Tree};
-use crate::plan::{Action, Change, Content, Origin, Owner, UnitState};
-use crate::stamp;
+use crate::util::error::{Context, Error, Result};
 
 /// Written last: while it is there, apt's packages would find their units forbidden.
 pub(crate) const PRESET: &str = "/etc/systemd/system-preset/00-nodeforge.preset";
@@ -27,7 +27,7 @@ pub(crate) fn first_boot() -> [Change; 2] {
 }
 
 /// The file that an apt source, or what apt reads beside it, comes down to.
-pub(super) fn source_file(change: &Change) -> Option<Change> {
+pub(crate) fn source_file(change: &Change) -> Option<Change> {
     let action = match &change.action {
         Action::AptSource { name, text, .. } => Action::File {
             path: format!("/etc/apt/sources.list.d/{name}.sources"),
@@ -42,12 +42,12 @@ pub(super) fn source_file(change: &Change) -> Option<Change> {
 }
 
 /// Puts a file from elsewhere where it belongs.
-pub(super) fn put(tree: &mut dyn Tree, file: Option<File>, path: &Path, mode: u32) -> Result<()> {
+pub(crate) fn put(tree: &mut dyn Tree, file: Option<File>, path: &Path, mode: u32) -> Result<()> {
     let put = || {
         let mut file = file.ok_or_else(|| Error::failure("it was not fetched"))?;
         file.rewind()?;
         let size = file.metadata()?.len();
-        stamp::create_parents(tree, path)?;
+        apply::create_parents(tree, path)?;
         tree.write_from(path, &mut file, size, Some(Attributes { mode, uid: 0, gid: 0 }))
     };
     put().context(|| format!("writing `{}`", path.display()))

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::render;
 use crate::cli::check::plan_all;
 use crate::config;
-use crate::error::Result;
+use crate::util::error::Result;
 
 /// What a case leaves out.
 const NEEDED: [(&str, &str); 3] = [

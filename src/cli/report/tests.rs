@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::error::Source;
+use crate::util::error::Source;
 
 fn plain(error: &Error) -> String {
     anstream::adapter::strip_str(&render(error)).to_string()

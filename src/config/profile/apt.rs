@@ -2,9 +2,10 @@
 
 use super::owned;
 use crate::config::base::{is_without_password, read_arch};
+use crate::config::condition;
 use crate::config::files::{check_path, read_mode};
+use crate::config::profile_types::{AptSource, Artifact, Checksum};
 use crate::config::reader::{Spanned, Table};
-use crate::config::{AptSource, Artifact, Checksum, condition};
 
 /// Who wants a password is not asked.
 const OTHER_SERVER: &str = "a server without one, such as a mirror of your own";

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use toml::de::DeTable;
 
 use crate::config::file;
-use crate::error::{Error, Place, Problem, Result, Source};
+use crate::util::error::{Error, Place, Problem, Result, Source};
 use layer::Layer;
 
 /// Bytes of a file.

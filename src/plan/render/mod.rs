@@ -1,6 +1,8 @@
 //! Templates: minijinja, where whatever is undefined is an error.
 
 mod secret;
+#[cfg(test)]
+mod tests;
 mod values;
 
 use std::cell::OnceCell;
@@ -12,9 +14,10 @@ use std::sync::Arc;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value};
 
-use crate::config::{Base, Cluster, Condition, Node, Secrets};
-use crate::error::{Error, Problem, Result, Source};
-use crate::plan::Content;
+use crate::change::Content;
+use crate::config::{Base, Cluster, Condition, Node};
+use crate::secrets::Secrets;
+use crate::util::error::{Error, Problem, Result, Source};
 use values::Used;
 
 /// What bounds a template's run time, in minijinja's instructions: about a second.
@@ -347,6 +350,3 @@ fn base_kind(base: &Base) -> &'static str {
         Base::Bootstrap(_) => "bootstrap",
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -10,8 +10,8 @@ use minijinja::{Error, ErrorKind, State, Value};
 
 use super::values::{Guarded, Used, Watched};
 use super::{Reach, Scope};
-use crate::config::secrets::{NodeKeys, Secret, WireGuard};
-use crate::config::{Profile, SecretKind, SecretSpec, Secrets};
+use crate::config::{Profile, SecretKind, SecretSpec};
+use crate::secrets::{NodeKeys, Secret, Secrets, WireGuard};
 
 /// `secrets`
 pub(super) fn all(profile: &Profile, secrets: &Secrets, reach: &Reach<'_>, used: &Used) -> Value {

@@ -1,0 +1,90 @@
+//! Hashes of the user's own images, so that a base of gigabytes is not read anew for each build.
+
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::images::Cache;
+use crate::util::error::{Context as _, Result};
+use crate::util::hash::{hex, sha256, sha256_of_file};
+
+/// A file written since may have been written again within its clock's resolution.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// A file's hash, and what tells that it is still the same file.
+#[derive(Serialize, Deserialize, PartialEq, Eq)]
+struct Memo {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+    sha256: String,
+}
+
+impl Memo {
+    fn new(metadata: &Metadata, sha256: String) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+            sha256,
+        }
+    }
+}
+
+/// SHA-256 of a file in hexadecimal digits, read only when it changed since the last time.
+pub(crate) fn sha256_of(path: &Path, cache: &Cache) -> Result<String> {
+    let read = || fs::metadata(path).context(|| format!("reading `{}`", path.display()));
+    let before = read()?;
+    let name = hex(&sha256(path.as_os_str().as_encoded_bytes()));
+    // A cache that cannot be written makes this slow, not wrong.
+    let file = cache.folder("hashes").ok().map(|folder| folder.join(name));
+    let known = file.as_ref().and_then(|file| fs::read(file).ok());
+    if let Some(memo) = known.and_then(|text| serde_json::from_slice::<Memo>(&text).ok())
+        && memo == Memo::new(&before, memo.sha256.clone())
+    {
+        return Ok(memo.sha256);
+    }
+    let memo = Memo::new(&before, sha256_of_file(path)?);
+    let is_settled =
+        before.modified().ok().and_then(|it| SystemTime::now().duration_since(it).ok());
+    let is_same = Memo::new(&read()?, memo.sha256.clone()) == memo;
+    if let Some(file) = file
+        && is_same
+        && is_settled.is_some_and(|age| age > SETTLED)
+        && let Ok(text) = serde_json::to_vec(&memo)
+    {
+        drop(fs::write(file, text));
+    }
+    Ok(memo.sha256)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_again_when_it_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path().join("cache")).unwrap();
+        let path = folder.path().join("image");
+        let age = |seconds| {
+            let then = SystemTime::now() - Duration::from_secs(seconds);
+            fs::File::options().append(true).open(&path).unwrap().set_modified(then).unwrap();
+        };
+        fs::write(&path, "one").unwrap();
+        age(100);
+        let one = sha256_of(&path, &cache).unwrap();
+        assert_eq!(sha256_of(&path, &cache).unwrap(), one);
+        assert_eq!(fs::read_dir(folder.path().join("cache/hashes")).unwrap().count(), 1);
+        fs::write(&path, "two").unwrap();
+        age(50);
+        assert_ne!(sha256_of(&path, &cache).unwrap(), one);
+    }
+}
