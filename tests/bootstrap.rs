@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::support::{Person, Run, partitions, tool};
+use super::support::{Run, User, partitions, tool};
 
 const CLUSTER: &str = "[cluster]\nname = \"t\"\nprofile = \"quickstart\"\n[base]\n\
     bootstrap = { suite = \"trixie\", arch = \"amd64\", layout = \"uefi\" }\n\
@@ -12,9 +12,9 @@ const CLUSTER: &str = "[cluster]\nname = \"t\"\nprofile = \"quickstart\"\n[base]
     [[node]]\nhostname = \"server1\"\n";
 
 /// A run that gets a base into a cache of the folder's own.
-fn fetch(person: &Person, folder: &Path, zone: &str) -> Run {
+fn fetch(user: &User, folder: &Path, zone: &str) -> Run {
     fs::write(folder.join("cluster.toml"), CLUSTER).expect("written");
-    Run::by(person, ["fetch", "--json"])
+    Run::by(user, ["fetch", "--json"])
         .folder(folder)
         .env("XDG_CACHE_HOME", folder.join("cache"))
         .env("TZ", zone)
@@ -32,7 +32,7 @@ fn said(run: Run) -> (PathBuf, String, bool) {
 /// the first but its lock.
 #[test]
 fn a_bootstrap_gives_the_same_bits_again() {
-    let people = Person::all();
+    let people = User::all();
     let (first, last) = (&people[0], people.last().expect("somebody"));
     let folders = [first.folder(), last.folder()];
     let [folder, others] = [folders[0].path(), folders[1].path()];

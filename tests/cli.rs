@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::support::{Person, Run, tool};
+use super::support::{Run, User, tool};
 
 /// The smallest cluster file; `extra` goes to its end.
 fn cluster(folder: &Path, extra: &str) {
@@ -18,7 +18,7 @@ fn cluster(folder: &Path, extra: &str) {
 
 #[test]
 fn a_missing_cluster_file_says_how_to_make_one() {
-    let folder = Person::me().folder();
+    let folder = User::current().folder();
     for command in ["check", "plan", "build", "prepare"] {
         Run::new([command]).folder(folder.path()).exits(2).stdout("").stderr(
             "error: there is no cluster file `cluster.toml`\n\
@@ -29,7 +29,7 @@ fn a_missing_cluster_file_says_how_to_make_one() {
 
 #[test]
 fn a_malformed_cluster_file_is_shown() {
-    let folder = Person::me().folder();
+    let folder = User::current().folder();
     fs::write(folder.path().join("cluster.toml"), "[cluster\nname = 1\n").expect("written");
     Run::new(["check"]).folder(folder.path()).exits(2).stdout("").stderr(
         "error: unclosed table, expected `]`\n\
@@ -42,7 +42,7 @@ fn a_malformed_cluster_file_is_shown() {
 
 #[test]
 fn an_unknown_key_is_guessed() {
-    let folder = Person::me().folder();
+    let folder = User::current().folder();
     cluster(folder.path(), "[disk]\nsise = \"3G\"\n\n[[node]]\nhostname = \"server1\"\n");
     Run::new(["check"]).folder(folder.path()).exits(2).stdout("").stderr(
         "error: unknown key `sise` in [disk]\n\
@@ -56,7 +56,7 @@ fn an_unknown_key_is_guessed() {
 
 #[test]
 fn a_hostname_without_a_role_is_shown_with_the_patterns() {
-    let folder = Person::me().folder();
+    let folder = User::current().folder();
     cluster(folder.path(), "[[node]]\nhostname = \"server1\"\n\n[[node]]\nhostname = \"nas\"\n");
     let said = Run::new(["build"]).folder(folder.path()).exits(2).stderr_text();
     assert!(said.starts_with("error: the host name `nas` matches no role"), "{said}");
@@ -67,7 +67,7 @@ fn a_hostname_without_a_role_is_shown_with_the_patterns() {
 
 #[test]
 fn a_node_that_is_not_there_is_named() {
-    let folder = Person::me().folder();
+    let folder = User::current().folder();
     cluster(folder.path(), "[[node]]\nhostname = \"server1\"\n");
     Run::new(["build", "cluster.toml", "server2"]).folder(folder.path()).exits(2).stderr(
         "error: the cluster has no node `server2`\n\
@@ -77,7 +77,7 @@ fn a_node_that_is_not_there_is_named() {
 
 #[test]
 fn init_writes_what_check_accepts_and_never_overwrites() {
-    let folder = Person::me().folder();
+    let folder = User::current().folder();
     let init = || Run::new(["init"]).folder(folder.path());
     init().succeeds();
     let said = Run::new(["check"]).folder(folder.path()).succeeds().stdout_text();
@@ -90,7 +90,7 @@ fn init_writes_what_check_accepts_and_never_overwrites() {
 
 #[test]
 fn check_and_plan_change_nothing() {
-    let folder = Person::me().folder();
+    let folder = User::current().folder();
     Run::new(["init"]).folder(folder.path()).succeeds();
     for command in ["check", "plan"] {
         Run::new([command]).folder(folder.path()).succeeds();
@@ -105,13 +105,13 @@ fn check_and_plan_change_nothing() {
 
 #[test]
 fn an_unreachable_mirror_is_an_error_that_leaves_nothing() {
-    for person in Person::all() {
-        let folder = person.folder();
+    for user in User::all() {
+        let folder = user.folder();
         let base = "[base]\nbootstrap = { suite = \"trixie\", arch = \"amd64\", layout = \"uefi\", \
                     mirror = \"http://127.0.0.1:9/debian\" }\n\n";
         cluster(folder.path(), &format!("{base}[[node]]\nhostname = \"server1\"\n"));
         let cache = folder.path().join("cache");
-        let said = Run::by(&person, ["build"])
+        let said = Run::by(&user, ["build"])
             .folder(folder.path())
             .env("XDG_CACHE_HOME", &cache)
             .exits(1)
@@ -126,11 +126,11 @@ fn an_unreachable_mirror_is_an_error_that_leaves_nothing() {
 fn a_stop_at_any_moment_leaves_nothing() {
     let temporary = temporary_files();
     // Seconds after the bootstrap began: while apt downloads, while packages are unpacked.
-    for person in Person::all() {
+    for user in User::all() {
         for (signal, delay) in [("INT", 1), ("INT", 9), ("KILL", 4), ("KILL", 12)] {
-            let folder = person.folder();
+            let folder = user.folder();
             cluster(folder.path(), "[[node]]\nhostname = \"server1\"\n");
-            let mut run = Run::by(&person, ["build"])
+            let mut run = Run::by(&user, ["build"])
                 .folder(folder.path())
                 .env("XDG_CACHE_HOME", folder.path().join("cache"));
             let mut child = run.command().stderr(Stdio::piped()).spawn().expect("it starts");

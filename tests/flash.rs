@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::support::{Person, Run, tool};
+use super::support::{Run, User, tool};
 
 const MIB: u64 = 1 << 20;
 /// Not a number of whole chunks, nor of mebibytes.
@@ -86,7 +86,7 @@ impl Drop for LoopDevice {
 
 /// Whether the tests may make devices. Whoever may not is told so, and covers regular files.
 fn with_devices() -> bool {
-    let root = Person::i_am_root();
+    let root = User::is_root();
     if !root {
         eprintln!("not root: flashing is tested on regular files only");
     }
@@ -146,7 +146,7 @@ fn the_kernel_looks_at_the_new_partitions() {
 
 /// Every refusal, word for word, and nothing written.
 #[test]
-fn what_is_no_free_device_is_refused() {
+fn targets_that_are_not_free_devices_are_refused() {
     if !with_devices() {
         return;
     }
@@ -302,7 +302,7 @@ fn on_a_terminal(image: &Path, device: &str) -> Child {
 }
 
 #[test]
-fn nobody_is_overwritten_unasked() {
+fn a_device_is_overwritten_only_after_a_yes() {
     if !with_devices() {
         return;
     }
@@ -463,36 +463,33 @@ fn an_interrupted_flash_leaves_nothing_that_boots() {
 
 #[test]
 fn a_file_stands_for_a_device() {
-    for person in Person::all() {
-        let folder = person.folder();
+    for user in User::all() {
+        let folder = user.folder();
         let image = image(folder.path());
         let target = folder.path().join("card.img");
         let arguments = [Path::new("flash"), Path::new("--to-file"), &image, &target];
-        let finished = Run::by(&person, arguments).succeeds();
+        let finished = Run::by(&user, arguments).succeeds();
         assert!(finished.stderr_text().contains("read back and found right"));
         assert!(fs::read(&target).expect("there") == fs::read(&image).expect("there"));
         assert!(fs::metadata(&target).expect("there").blocks() * 512 < 8 * MIB, "holes stay holes");
         // Again, over what was there, which anybody could read.
         fs::set_permissions(&target, fs::Permissions::from_mode(0o644)).expect("set");
-        let _ = Run::by(&person, arguments).succeeds();
+        let _ = Run::by(&user, arguments).succeeds();
         assert!(fs::read(&target).expect("there") == fs::read(&image).expect("there"));
         assert_eq!(fs::metadata(&target).expect("there").permissions().mode() & 0o777, 0o600);
 
         let itself = [Path::new("flash"), Path::new("--to-file"), &image, &image];
         let name = image.display();
-        let _ =
-            Run::by(&person, itself).exits(2).stderr(&format!("error: `{name}` is the image\n"));
-        let _ = Run::by(&person, [Path::new("flash"), &image, &target]).exits(2).stderr(&format!(
+        let _ = Run::by(&user, itself).exits(2).stderr(&format!("error: `{name}` is the image\n"));
+        let _ = Run::by(&user, [Path::new("flash"), &image, &target]).exits(2).stderr(&format!(
             "error: `{}` is a regular file, not a device\nhint: `--to-file` replaces it\n",
             target.display()
         ));
-        let _ = Run::by(&person, ["flash", "agent1", "/dev/null"])
-            .folder(folder.path())
-            .exits(2)
-            .stderr(
+        let _ =
+            Run::by(&user, ["flash", "agent1", "/dev/null"]).folder(folder.path()).exits(2).stderr(
                 "error: no image of `agent1` in `out`\n\
                  hint: `nodeforge build` makes it; `-o` says where it is\n",
             );
-        let _ = Run::by(&person, ["flash", "--list"]).succeeds().stderr("");
+        let _ = Run::by(&user, ["flash", "--list"]).succeeds().stderr("");
     }
 }

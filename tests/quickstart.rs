@@ -1,6 +1,6 @@
 //! The main job: three nodes from one cluster file, end to end, as everybody it must work for.
 //!
-//! The base is bootstrapped and prepared once, into the person's own cache; later runs find it.
+//! The base is bootstrapped and prepared once, into the user's own cache; later runs find it.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -9,14 +9,14 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use super::support::{Person, Run, partitions, remove_at_exit, tool};
+use super::support::{Run, User, partitions, remove_at_exit, tool};
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/quickstart");
 const NODES: [&str; 3] = ["server1", "agent1", "agent2"];
 
 /// A copy of the example with its artifacts.
 pub(crate) struct Built {
-    pub(crate) person: Person,
+    pub(crate) user: User,
     pub(crate) folder: tempfile::TempDir,
 }
 
@@ -33,29 +33,29 @@ impl Built {
 /// Built once for all tests and everybody.
 pub(crate) fn built() -> &'static [Built] {
     static BUILT: OnceLock<Vec<Built>> = OnceLock::new();
-    BUILT.get_or_init(|| Person::all().into_iter().map(build).collect())
+    BUILT.get_or_init(|| User::all().into_iter().map(build).collect())
 }
 
-fn build(person: Person) -> Built {
-    let folder = person.folder();
+fn build(user: User) -> Built {
+    let folder = user.folder();
     remove_at_exit(folder.path());
-    copy_example(&person, folder.path());
-    Run::by(&person, ["build"]).folder(folder.path()).succeeds();
-    Built { person, folder }
+    copy_example(&user, folder.path());
+    Run::by(&user, ["build"]).folder(folder.path()).succeeds();
+    Built { user, folder }
 }
 
-fn copy_example(person: &Person, folder: &Path) {
+fn copy_example(user: &User, folder: &Path) {
     for entry in fs::read_dir(EXAMPLE).expect("the example is there") {
         let entry = entry.expect("readable");
         if entry.path().is_file() && entry.file_name() != "nodeforge.secrets" {
             let status =
-                person.command("cp").arg(entry.path()).arg(folder).status().expect("cp starts");
+                user.command("cp").arg(entry.path()).arg(folder).status().expect("cp starts");
             assert!(status.success());
         }
     }
 }
 
-/// One partition as a file of its own, for judges that know no offsets.
+/// One partition as a file of its own, for tools that take no offset.
 fn partition(image: &Path, number: u32, folder: &Path) -> PathBuf {
     let (_, range) = partitions(image)
         .into_iter()
@@ -87,7 +87,7 @@ fn cat(root: &Path, path: &str) -> String {
 }
 
 #[test]
-fn every_image_passes_the_judges() {
+fn every_image_passes_the_file_system_checks() {
     for built in built() {
         let temporary = tempfile::tempdir().expect("a folder");
         for node in NODES {
@@ -193,7 +193,7 @@ fn nodes_differ_in_what_makes_them_themselves() {
 fn checksums_and_manifest_tell_the_truth() {
     for built in built() {
         let sums = built
-            .person
+            .user
             .command("sha256sum")
             .args(["--check", "--strict", "--quiet", "SHA256SUMS"])
             .current_dir(built.output())
@@ -249,7 +249,7 @@ fn a_full_disk_is_an_error_that_leaves_nothing() {
         let script = "mkdir full && mount -t tmpfs -o size=20M tmpfs full || exit 3
                       \"$0\" build -o full; code=$?; ls -A full >left; exit $code";
         let output = built
-            .person
+            .user
             .command("unshare")
             .args(["--map-root-user", "--mount", "sh", "-c", script])
             .arg(env!("CARGO_BIN_EXE_nodeforge"))
@@ -269,7 +269,7 @@ fn equal_inputs_give_equal_bits_whatever_the_number_of_jobs() {
     for built in built() {
         let sums = |name: &str| fs::read_to_string(built.folder.path().join(name)).expect("there");
         for jobs in ["1", "5"] {
-            Run::by(&built.person, ["build", "--jobs", jobs, "-o", "again"])
+            Run::by(&built.user, ["build", "--jobs", jobs, "-o", "again"])
                 .folder(built.folder.path())
                 .succeeds();
             assert_eq!(sums("again/SHA256SUMS"), sums("out/SHA256SUMS"), "--jobs {jobs}");

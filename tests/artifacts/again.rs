@@ -28,7 +28,7 @@ fn every_artifact_is_the_same_whatever_the_number_of_jobs() {
 
 /// More nodes than are packed together, and one by itself.
 #[test]
-fn an_image_is_packed_the_same_whoever_else_is() {
+fn an_image_packs_the_same_alone_and_with_others() {
     let nodes = ["server1", "agent[1-17]"];
     let machines = Machines::new(Arch::Amd64, &nodes, r#"formats = ["raw.zst"]"#);
     let _ = machines.run(["build"]).succeeds();
@@ -221,7 +221,7 @@ fn a_folder_belongs_to_one_cluster() {
 
 /// Keys and tokens are in every image of a node.
 #[test]
-fn nobody_else_reads_what_a_node_is_made_of() {
+fn artifacts_with_secrets_are_private_to_their_owner() {
     use std::os::unix::fs::PermissionsExt as _;
 
     let formats = r#"formats = ["raw", "raw.xz", "raw.zst", "qcow2", "vmdk", "vmwarevm", "ova"]"#;
@@ -268,7 +268,7 @@ fn a_node_that_is_left_out_keeps_its_base() {
 
 /// After a build that was killed between an artifact and the checksums.
 #[test]
-fn what_nobody_knows_any_more_is_hashed_again() {
+fn artifacts_missing_from_the_checksums_are_hashed_again() {
     let machines = Machines::new(Arch::Amd64, &["server1", "agent1"], r#"formats = ["raw.zst"]"#);
     let _ = machines.run(["build"]).succeeds();
     fs::remove_file(machines.artifact("SHA256SUMS")).expect("there");

@@ -45,7 +45,7 @@ fn an_artifact_from_before_an_edit_is_refused() {
 
 /// Preparing may take minutes, and writes secrets.
 #[test]
-fn no_base_is_prepared_for_a_device_that_is_none() {
+fn a_missing_device_is_refused_before_a_base_is_prepared() {
     let machines = Machines::new(Arch::Amd64, &["server1"], "formats = [\"raw\"]");
     let _ = machines.run(["flash", "-n", "server1", "/dev/nonexistent"]).exits(2).stderr(
         "error: there is no device `/dev/nonexistent`\n\
@@ -116,7 +116,7 @@ fn build_and_boot_finish_an_edit() {
 
 /// What an interrupted edit of an image has left to do belongs to the image.
 #[test]
-fn nobody_sees_an_image_half_edited() {
+fn flash_never_reads_a_half_edited_image() {
     let machines = Machines::new(Arch::Amd64, &["server1"], "formats = [\"raw\"]");
     let (image, before) = (machines.path("base.img"), machines.path("before.img"));
     fs::copy(&image, &before).expect("copied");
@@ -188,7 +188,7 @@ fn checksums(folder: &Path) -> String {
 
 /// It has another machine's state by then, and may be written to meanwhile.
 #[test]
-fn the_disk_of_a_machine_that_was_started_is_no_node() {
+fn the_disk_of_a_started_machine_is_refused() {
     let machines = Machines::new(Arch::Amd64, &["server1"], "formats = [\"qcow2\"]");
     let _ = machines.run(["build"]).succeeds();
     let path = machines.artifact("server1.qcow2").display().to_string();

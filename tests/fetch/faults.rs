@@ -134,7 +134,7 @@ fn a_bomb() {
 }
 
 #[test]
-fn what_is_no_image() {
+fn a_download_that_is_not_an_image() {
     let folder = tempfile::tempdir().expect("a folder");
     let raw = disk(folder.path(), 1);
     let xz = fs::read(compress("xz", &["--keep", "-1"], &raw)).expect("readable");

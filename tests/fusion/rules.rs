@@ -199,7 +199,7 @@ fn what_the_router_could_not_load_is_refused() {
 }
 
 #[test]
-fn names_of_several_machines_are_nobodys_own() {
+fn shared_names_are_not_the_name_of_one_node() {
     let own = "server2.k8s.example.net is a node's own name";
     let name = |key: &str| format!("{key} = \"server2.k8s.example.net\"");
     refused(&name("join_name"), &[own, "a name that only servers share", "join_name = "]);

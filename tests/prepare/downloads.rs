@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::{Stand, cat, image, own_repository, root};
-use crate::support::{Gpg, Key, Person, Repository, Style, noise, tool};
+use crate::support::{Gpg, Key, Repository, Style, User, noise, tool};
 
 const STYLES: [(&str, Style); 3] =
     [("flat", Style::Flat), ("debian", Style::Debian), ("docker", Style::Docker)];
@@ -39,8 +39,8 @@ fn repositories(stand: &Stand, gpg: &Gpg) -> String {
 
 #[test]
 fn repositories_of_every_style_and_files_of_every_kind() {
-    for person in Person::all() {
-        let stand = Stand::new(person);
+    for user in User::all() {
+        let stand = Stand::new(user);
         let gpg = Gpg::new();
         let big = noise(7, 3_000_001);
         stand.plain.put("/tool-1.2", big.clone());
@@ -113,7 +113,7 @@ fn repositories_of_every_style_and_files_of_every_kind() {
 
 #[test]
 fn keys_that_are_not_the_right_ones() {
-    let stand = Stand::new(Person::me());
+    let stand = Stand::new(User::current());
     let gpg = Gpg::new();
     let (right, wrong) = (gpg.key("ed25519"), gpg.key("ed25519"));
     let repository = Repository::new(Style::Flat);
@@ -159,7 +159,7 @@ fn keys_that_are_not_the_right_ones() {
 
 #[test]
 fn a_lock_past_its_time_is_refused() {
-    let stand = Stand::new(Person::me());
+    let stand = Stand::new(User::current());
     let gpg = Gpg::new();
     let (good, old) = (gpg.old_key("ed25519", "20y"), gpg.old_key("ed25519", "1y"));
     let profile = |key: &Key| {
@@ -210,7 +210,7 @@ fn a_lock_past_its_time_is_refused() {
 
 #[test]
 fn what_was_fetched_stays_when_packages_fail() {
-    let stand = Stand::new(Person::me());
+    let stand = Stand::new(User::current());
     let source = own_repository(&stand, &[("whole", ""), ("broken", "exit 1")]);
     stand.profile(&format!("[packages]\ninstall = [\"whole\", \"broken\"]\n{source}"));
     for _ in 0..2 {
@@ -225,7 +225,7 @@ fn what_was_fetched_stays_when_packages_fail() {
 
 #[test]
 fn what_the_base_has_is_upgraded() {
-    let mut stand = Stand::new(Person::me());
+    let mut stand = Stand::new(User::current());
     let gpg = Gpg::new();
     let key = gpg.key("ed25519");
     let repository = Repository::new(Style::Flat);

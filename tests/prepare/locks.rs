@@ -6,7 +6,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::{Stand, cat, image};
-use crate::support::{Arch, Gpg, Machines, Person, Repository, Server, Style};
+use crate::support::{Arch, Gpg, Machines, Repository, Server, Style, User};
 
 /// A cluster that wants the package `probe`, and what publishes a version of it.
 fn with_probe(stand: &Stand) -> impl Fn(&str, &str) {
@@ -27,7 +27,7 @@ fn with_probe(stand: &Stand) -> impl Fn(&str, &str) {
 
 #[test]
 fn packages_stay_until_the_lock_moves_on() {
-    let stand = Stand::new(Person::me());
+    let stand = Stand::new(User::current());
     let publish = with_probe(&stand);
     let version = |arguments: &[&str]| cat(&image(&stand.prepare(arguments)), "/usr/share/probe");
     publish("1.0", "");
@@ -59,7 +59,7 @@ fn packages_stay_until_the_lock_moves_on() {
 
 #[test]
 fn what_others_do_to_the_lock_meanwhile_stays() {
-    let stand = Stand::new(Person::me());
+    let stand = Stand::new(User::current());
     let publish = with_probe(&stand);
     publish("1.0", "sleep 10");
     let mut run = stand.run(["prepare"]);

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::{Stand, bootstrapped, cat, image, own_repository, root};
-use crate::support::{Arch, Machines, Person, partitions, tool};
+use crate::support::{Arch, Machines, User, partitions, tool};
 
 /// What may differ between two runs of apt: when they were.
 const ALLOWED: [&str; 3] = ["./lost+found", "./var/cache/ldconfig", "./var/lib/dpkg/lock"];
@@ -50,10 +50,10 @@ fn listing(image: &Path) -> Vec<String> {
 #[test]
 fn both_make_the_same_tree() {
     // Whoever is not root has but one.
-    if !Person::i_am_root() {
+    if !User::is_root() {
         return;
     }
-    let stand = Stand::new(Person::me());
+    let stand = Stand::new(User::current());
     stand.profile(&package(&stand));
     let mut all = Vec::new();
     for sandbox in ["loop", "userns"] {
@@ -84,7 +84,7 @@ fn both_make_the_same_tree() {
 
 #[test]
 fn a_later_build_installs_the_same_files_offline() {
-    let stand = Stand::new(Person::me());
+    let stand = Stand::new(User::current());
     stand.profile(&package(&stand));
     let said = stand.fails(&["--offline"]);
     assert!(said.contains("the cache does not have"), "{said}");
@@ -123,8 +123,8 @@ fn a_later_build_installs_the_same_files_offline() {
 #[test]
 fn arm64_is_prepared_as_amd64_is() {
     let bootstrap = "suite = \"trixie\", arch = \"arm64\", layout = \"raspberry-pi\"";
-    let base = bootstrapped(&Person::me(), bootstrap);
-    let stand = Stand::on(Person::me(), base);
+    let base = bootstrapped(&User::current(), bootstrap);
+    let stand = Stand::on(User::current(), base);
     let before = fs::read_dir("/proc/sys/fs/binfmt_misc").map_or(0, Iterator::count);
     let kernel =
         "[kernel]\ncmdline = [\"cgroup_enable=memory\"]\nconfig_txt = [\"dtparam=pciex1\"]\n";
@@ -157,8 +157,8 @@ fn arm64_is_prepared_as_amd64_is() {
 
 #[test]
 fn none_leaves_packages_to_the_first_boot() {
-    for person in Person::all() {
-        let stand = Stand::new(person);
+    for user in User::all() {
+        let stand = Stand::new(user);
         let units = "[units]\nenable = [\"ssh.service\", \"probe.service\"]\n";
         stand.profile(&(package(&stand) + units));
         let made = image(&stand.prepare(&["--sandbox", "none"]));
@@ -181,8 +181,8 @@ fn none_leaves_packages_to_the_first_boot() {
 
 /// Before a base is fetched and grown for nothing.
 #[test]
-fn who_cannot_make_a_sandbox_is_told_at_once() {
-    if !Person::i_am_root() {
+fn missing_subordinate_ids_are_reported_before_the_base_is_fetched() {
+    if !User::is_root() {
         eprintln!("not root: nobody here can be a user without subordinate ids");
         return;
     }

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use super::{KEY, Stand, image};
-use crate::support::{Person, found_in};
+use crate::support::{User, found_in};
 
 const HASH: &str = "$y$j9T$F5Jx5fExrKuPp53xLKQ..1$X3DX6M94c7o.9agCG9G317fhZg9SqC.5i5rd.RhAtQ7";
 
 #[test]
 fn a_prepared_base_holds_no_secret_of_the_cluster() {
-    let stand = Stand::new(Person::me());
+    let stand = Stand::new(User::current());
     stand.profile(
         "[[secret]]\nname = \"token\"\nkind = \"kubeadm-token\"\n\
          [[secret]]\nname = \"word\"\nkind = \"password\"\n\
@@ -50,7 +50,7 @@ fn a_prepared_base_holds_no_secret_of_the_cluster() {
     secrets.push(KEY.split(' ').nth(1).expect("a key").to_owned());
     secrets.push(store["seed"]["value"].as_str().expect("a seed").to_owned());
     for sandbox in ["loop", "userns", "none"] {
-        if sandbox == "loop" && !Person::i_am_root() {
+        if sandbox == "loop" && !User::is_root() {
             continue;
         }
         let base = image(&stand.prepare(&["--sandbox", sandbox, "--force"]));

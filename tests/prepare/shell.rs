@@ -4,17 +4,17 @@ use std::io::Write as _;
 use std::process::Stdio;
 
 use super::{Stand, own_repository};
-use crate::support::{Person, Run, tool};
+use crate::support::{Run, User, tool};
 
 const TYPIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/prepare/typist");
 
 #[test]
 fn a_shell_opens_where_packages_fail_and_leaves_nothing() {
-    for person in Person::all() {
-        let stand = Stand::new(person);
+    for user in User::all() {
+        let stand = Stand::new(user);
         let source = own_repository(&stand, &[("broken", "echo this is why; exit 1")]);
         stand.profile(&format!("[packages]\ninstall = [\"broken\"]\n{source}"));
-        let mut command = stand.person.command("/usr/bin/python3");
+        let mut command = stand.user.command("/usr/bin/python3");
         let mut typist = command
             .args([TYPIST, "sandbox:/# ", env!("CARGO_BIN_EXE_nodeforge"), "prepare"])
             .arg("--shell-on-failure")
@@ -61,9 +61,9 @@ fn a_shell_opens_where_packages_fail_and_leaves_nothing() {
 
 #[test]
 fn a_shell_needs_somebody_to_type_and_something_that_runs() {
-    let stand = Stand::new(Person::me());
+    let stand = Stand::new(User::current());
     stand.profile("");
-    let mut command = stand.person.command("setsid");
+    let mut command = stand.user.command("setsid");
     let output = command
         .args(["--wait", env!("CARGO_BIN_EXE_nodeforge"), "prepare", "--shell-on-failure"])
         .env("XDG_CACHE_HOME", stand.path("cache"))

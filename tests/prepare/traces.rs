@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::{Stand, image, own_repository};
-use crate::support::{Person, noise, tool};
+use crate::support::{User, noise, tool};
 
 /// Runs nodeforge in a pid namespace of its own, ends it by a signal after some time, and prints
 /// its exit code and what is left: processes, mounts, loop devices, files it was working at.
@@ -38,8 +38,8 @@ exit 0
 "#;
 
 fn run(stand: &Stand, pause: f64, signal: &str, arguments: &[&str]) -> Vec<String> {
-    let mut command = stand.person.command("unshare");
-    if !Person::i_am_root() {
+    let mut command = stand.user.command("unshare");
+    if !User::is_root() {
         // In a user namespace mounts of one's own are everybody's right.
         command.args(["--map-root-user", "--map-auto"]);
     }
@@ -65,7 +65,7 @@ fn etc() -> String {
 
 #[test]
 fn what_scripts_leave_running_holds_nothing_up() {
-    let stand = Stand::new(Person::me());
+    let stand = Stand::new(User::current());
     // It has apt's output, as daemons have that were not told better.
     let source = own_repository(&stand, &[("probe", "sleep 900 & echo daemon started")]);
     stand.profile(&format!("[packages]\ninstall = [\"probe\"]\n{source}"));
@@ -78,7 +78,7 @@ fn what_scripts_leave_running_holds_nothing_up() {
 
 #[test]
 fn nothing_is_left_behind() {
-    let stand = Stand::new(Person::me());
+    let stand = Stand::new(User::current());
     let probe = "sleep 1; (setsid sleep 1000 >/dev/null 2>&1 &)";
     let packages = [("probe", probe), ("broken", "echo this is why; exit 1")];
     let source = own_repository(&stand, &packages);
@@ -99,7 +99,7 @@ fn nothing_is_left_behind() {
 
     let offline = ["--offline", "--locked", "--force"];
     for sandbox in ["loop", "userns"] {
-        if sandbox == "loop" && !Person::i_am_root() {
+        if sandbox == "loop" && !User::is_root() {
             continue;
         }
         let mut arguments = offline.to_vec();
@@ -124,8 +124,8 @@ fn nothing_is_left_behind() {
 
 /// Killed while the sandbox waits for the users that only nodeforge can give it.
 #[test]
-fn a_sandbox_that_nobody_gives_users_ends_at_once() {
-    if !Person::i_am_root() {
+fn a_sandbox_whose_parent_died_before_its_id_map_ends_at_once() {
+    if !User::is_root() {
         eprintln!("not root: nobody's sandbox waits for users");
         return;
     }
@@ -136,7 +136,7 @@ echo "code $?"
 sleep 1
 cat /proc/[0-9]*/cmdline | tr '\0' ' ' | grep -c '[_]_sandbox'
 "#;
-    let stand = Stand::new(Person::me());
+    let stand = Stand::new(User::current());
     stand.profile("");
     let output = Command::new("unshare")
         .args(["--pid", "--fork", "--mount-proc", "sh", "-c", SCRIPT, "sh"])

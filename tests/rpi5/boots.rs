@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use super::super::support::{Person, Powered, Run, SETTLED, says_when_up, tool};
+use super::super::support::{BOOT_REPORT_END, Powered, Run, User, report_when_up, tool};
 use super::built::{AGE_KEY, Built, GIT_TOKEN, NODES, built, built_for_a_pi};
 
 const DONE: &str = "nodeforge-firstboot: done";
@@ -27,7 +27,7 @@ fn console_of(built: &Built, node: &str) -> PathBuf {
 #[test]
 fn three_nodes_become_a_cluster() {
     let built = built();
-    // Others ask it until they are done: it runs as long as they do, and is then judged.
+    // Others ask it until they are done: it runs as long as they do, and is checked then.
     let mut first = start(built, NODES[0], "no line says this");
     let others = [NODES[1], NODES[2]].map(|node| start(built, node, DONE));
     for mut machine in others {
@@ -82,8 +82,8 @@ fn three_nodes_become_a_cluster() {
 #[test]
 fn an_arm64_node_forms_the_cluster_and_no_unit_fails() {
     let built = built_for_a_pi();
-    says_when_up(&Person::me(), &built.image(NODES[0]));
-    let said = Run::new(["boot", NODES[0], "--until", SETTLED, "--timeout", "1500"])
+    report_when_up(&User::current(), &built.image(NODES[0]));
+    let said = Run::new(["boot", NODES[0], "--until", BOOT_REPORT_END, "--timeout", "1500"])
         .folder(built.folder.path())
         .succeeds()
         .stdout_text();

@@ -89,7 +89,7 @@ fn what_makes_no_cluster_is_refused() {
 }
 
 #[test]
-fn a_pool_is_of_the_lan_and_of_nobody_else() {
+fn a_pool_is_in_the_lan_and_overlaps_nothing_else() {
     let pool = |pool: &str, words: &[&str]| refused("192.168.1.240-192.168.1.250", pool, words);
     pool(
         "192.168.1.15-192.168.1.30",

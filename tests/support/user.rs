@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 /// Somebody who runs nodeforge.
 #[derive(Clone, Debug)]
-pub(crate) struct Person {
+pub(crate) struct User {
     /// Another than the one who runs the tests.
     other: Option<&'static str>,
     /// Where their files are.
@@ -14,18 +14,22 @@ pub(crate) struct Person {
 /// Made by the tests when they run as root.
 const ORDINARY: &str = "nodeforge-test";
 
-impl Person {
+impl User {
     /// Whoever runs the tests.
-    pub(crate) fn me() -> Self {
+    pub(crate) fn current() -> Self {
         Self { other: None, home: PathBuf::from(std::env::var_os("HOME").expect("HOME is set")) }
     }
 
     /// Everybody the product must work for. Root can be anybody; an ordinary user is one already.
     pub(crate) fn all() -> Vec<Self> {
-        if Self::i_am_root() { vec![Self::me(), Self::ordinary()] } else { vec![Self::me()] }
+        if Self::is_root() {
+            vec![Self::current(), Self::ordinary()]
+        } else {
+            vec![Self::current()]
+        }
     }
 
-    pub(crate) fn i_am_root() -> bool {
+    pub(crate) fn is_root() -> bool {
         rustix::process::geteuid().is_root()
     }
 
@@ -45,7 +49,7 @@ impl Person {
         Self { other: Some(ORDINARY), home: PathBuf::from("/home").join(ORDINARY) }
     }
 
-    /// A program as this person, with their home and nothing of another's environment.
+    /// A program as this user, with their home and nothing of another's environment.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = match self.other {
             None => Command::new(program),

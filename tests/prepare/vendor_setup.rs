@@ -155,7 +155,7 @@ fn lines_for_other_boards_are_not_there_for_all() {
 
 /// Raspberry Pi OS, of Debian 12, would throw away the keys in `known_hosts`.
 #[test]
-fn nobody_else_makes_host_keys_anew() {
+fn vendor_units_that_make_host_keys_are_off() {
     let stand = Machines::new(Arch::Amd64, &["server1"], "formats = [\"raw\"]");
     let init = "/usr/lib/raspberrypi-sys-mods/firstboot";
     let unit = "regenerate_ssh_host_keys.service";
