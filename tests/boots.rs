@@ -6,11 +6,11 @@
 use std::fs;
 
 use super::quickstart::{Built, built};
-use super::support::{BOOT_REPORT_END, Run, report_when_up};
+use super::support::{BOOT_REPORT_END, Run, User, report_when_up};
 
 #[test]
 fn an_artifact_boots_into_its_role() {
-    let built = built().last().expect("somebody");
+    let built = built(&User::ordinary());
     let image = built.artifact("agent1.vmwarevm");
     let before = fs::metadata(image.join("disk.vmdk")).expect("there").modified().expect("a time");
     boots(built, "agent1", "nodeforge-firstboot: role=agent hostname=agent1 machine-id=");
@@ -20,7 +20,7 @@ fn an_artifact_boots_into_its_role() {
 
 #[test]
 fn a_raw_image_boots_into_its_role_and_no_unit_fails() {
-    let built = built().last().expect("somebody");
+    let built = built(&User::ordinary());
     let image = built.artifact("server1.img").with_file_name("boot-report.img");
     let mut copy = built.user.command("cp");
     copy.arg("--sparse=always").arg(built.artifact("server1.img")).arg(&image);
@@ -46,7 +46,7 @@ fn boots(built: &Built, target: &str, until: &str) -> String {
 
 #[test]
 fn first_boot_ends_well_from_a_linked_clone() {
-    let built = built().last().expect("somebody");
+    let built = built(&User::ordinary());
     Run::by(&built.user, ["boot", "out/agent2.vmwarevm", "--test", "--timeout", "400"])
         .folder(built.folder.path())
         .succeeds();

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
-use super::support::{Run, remove_at_exit, tool};
+use super::support::{Run, temporary_folder, tool};
 
 const MIB: u64 = 1 << 20;
 /// Where the two partitions are, in MiB.
@@ -26,7 +26,7 @@ pub(crate) struct Fixture {
 
 impl Fixture {
     pub(crate) fn new() -> Self {
-        let fixture = Self { folder: tempfile::tempdir().expect("a folder") };
+        let fixture = Self { folder: temporary_folder() };
         fs::copy(original(), fixture.path("node.img")).expect("a copy");
         fixture
     }
@@ -90,8 +90,7 @@ fn original() -> &'static Path {
 
 /// GPT with an ESP on FAT and a root on ext4, as Debian's cloud images have them.
 fn make() -> (tempfile::TempDir, PathBuf) {
-    let folder = tempfile::tempdir().expect("a folder");
-    remove_at_exit(folder.path());
+    let folder = temporary_folder();
     let tree = folder.path().join("tree");
     for (path, content) in [
         (

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use crate::support::{
-    Arch, Machines, checksum, noise, partitions, python_tool, remove_at_exit, tool,
+    Arch, Machines, checksum, noise, partitions, python_tool, temporary_folder, tool,
 };
 
 const FORMATS: &str = r#"formats = ["raw", "raw.xz", "raw.zst", "qcow2", "vmdk", "vmwarevm", "ova"]
@@ -24,7 +24,6 @@ fn built() -> &'static [(Arch, Machines)] {
     BUILT.get_or_init(|| {
         let build = |arch| {
             let machines = Machines::new(arch, &["server1"], FORMATS);
-            remove_at_exit(machines.folder.path());
             let _ = machines.run(["build"]).succeeds();
             (arch, machines)
         };
@@ -103,7 +102,7 @@ fn compressed_images_are_whole_and_seekable() {
 #[test]
 fn bmaptool_writes_all_that_matters() {
     for (arch, machines) in built() {
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = temporary_folder();
         let map = machines.artifact("server1.bmap");
         for name in ["server1.img", "server1.img.xz", "server1.img.zst"] {
             let medium = folder.path().join("medium");
@@ -153,7 +152,7 @@ fn the_ova_is_what_importers_expect() {
         assert_eq!(&header[257..265], b"ustar\x0000");
         let list = tool("tar", [OsStr::new("--list"), OsStr::new("--file"), ova.as_os_str()]);
         assert_eq!(list, "small.ovf\nsmall.mf\nsmall-disk1.vmdk\n");
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = temporary_folder();
         let path = |name: &str| folder.path().join(name);
         let arguments = ["--extract".as_ref(), "--file".as_ref(), ova.as_os_str()];
         tool(

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use super::support::{K3S, Run, User, names, remove_at_exit};
+use super::support::{K3S, Run, User, names};
 
 const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/edge");
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/edge-k3s");
@@ -86,7 +86,6 @@ fn built() -> &'static Built {
     static BUILT: OnceLock<Built> = OnceLock::new();
     BUILT.get_or_init(|| {
         let built = Built { folder: cluster("") };
-        remove_at_exit(built.folder.path());
         Run::new(["build", "--format", "qcow2"]).folder(built.folder.path()).succeeds();
         built
     })

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 
 use super::Stand;
-use crate::support::{Fault, checksum, compress, disk, noise, tool};
+use crate::support::{Fault, checksum, compress, disk, noise, temporary_folder, tool};
 
 /// Wants these words, no more than one error, and nothing left.
 #[track_caller]
@@ -135,7 +135,7 @@ fn a_bomb() {
 
 #[test]
 fn a_download_that_is_not_an_image() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = temporary_folder();
     let raw = disk(folder.path(), 1);
     let xz = fs::read(compress("xz", &["--keep", "-1"], &raw)).expect("readable");
     let backed = folder.path().join("backed.qcow2");

@@ -19,8 +19,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use super::support::{
-    Arch, K3S, Run, User, names, remove_at_exit, run_in_namespaces, tiny_base, tool,
-    write_boot_report,
+    Arch, K3S, Run, User, names, run_in_namespaces, tiny_base, tool, write_boot_report,
 };
 
 const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fusion");
@@ -87,7 +86,6 @@ pub(crate) fn built() -> &'static Built {
     static BUILT: OnceLock<Built> = OnceLock::new();
     BUILT.get_or_init(|| {
         let built = Built { folder: cluster(&[]) };
-        remove_at_exit(built.folder.path());
         Run::new(["build"]).folder(built.folder.path()).succeeds();
         built
     })
@@ -98,7 +96,6 @@ fn built_for_apple() -> &'static Built {
     static BUILT: OnceLock<Built> = OnceLock::new();
     BUILT.get_or_init(|| {
         let built = Built { folder: cluster_for(Arch::Arm64, &[]) };
-        remove_at_exit(built.folder.path());
         Run::new(["build", "cluster.toml", "server1"]).folder(built.folder.path()).succeeds();
         built
     })

@@ -12,7 +12,7 @@ const UNIT: &str = "[Service]\nType=oneshot\nRemainAfterExit=yes\n\
 
 #[test]
 fn what_the_build_could_not_install_the_first_boot_does() {
-    let stand = Stand::new(User::all().pop().expect("somebody"));
+    let stand = Stand::new(User::ordinary());
     let gpg = Gpg::new();
     let key = gpg.key("ed25519");
     let repository = Repository::new(Style::Flat);

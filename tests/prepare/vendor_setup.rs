@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::cat;
-use crate::support::{Arch, Machines, Run, tool};
+use crate::support::{Arch, Machines, Run, temporary_folder, tool};
 
 const UNIT: &str = "[Service]\nExecStart=/usr/bin/true\n[Install]\nWantedBy=multi-user.target\n";
 const CLUSTER_UNITS: &str = "[units]\nenable = [\"systemd-networkd.service\"]\n";
@@ -74,7 +74,7 @@ fn link(image: &Path, path: &str) -> Option<String> {
 /// What systemd-networkd reads on `image`, in that order: what is there, and what netplan's own
 /// generator adds at every boot.
 fn read_by_networkd(image: &Path) -> Vec<String> {
-    let root = tempfile::tempdir().expect("a folder");
+    let root = temporary_folder();
     let root = root.path();
     for (folder, above) in [
         ("/etc/netplan", "etc"),

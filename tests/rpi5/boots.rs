@@ -13,8 +13,10 @@ const DONE: &str = "nodeforge-firstboot: done";
 /// A node on the network of its cluster, until a line matches; what it says goes to a file.
 fn start(built: &Built, node: &str, until: &str) -> Child {
     let console = std::fs::File::create(console_of(built, node)).expect("made");
-    let mut run = Run::new(["boot", node, "--network", "rpi5-test", "--cpus", "1"])
-        .folder(built.folder.path());
+    // A name of its own: tests of another checkout may run at the same time.
+    let network = built.folder.path().display().to_string();
+    let mut run =
+        Run::new(["boot", node, "--network", &network, "--cpus", "1"]).folder(built.folder.path());
     let command = run.command();
     command.args(["--timeout", "1500", "--until", until]);
     command.stdout(console).stderr(Stdio::null()).spawn().expect("nodeforge starts")

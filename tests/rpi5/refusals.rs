@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use super::super::support::Run;
+use super::super::support::{Run, temporary_folder};
 
 /// `check` of the file to begin with, changed.
 fn check(change: impl Fn(String) -> String) -> (Option<i32>, String) {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = temporary_folder();
     let start = concat!(env!("CARGO_MANIFEST_DIR"), "/profiles/rpi5-kubeadm/cluster.toml");
     let text = fs::read_to_string(start).expect("readable");
     let changed = change(text.clone());
@@ -203,7 +203,7 @@ fn two_control_planes_are_worth_a_note() {
 #[test]
 fn without_the_internet_the_chart_is_of_its_version_and_images_go_by_tag() {
     let plan = |offline: &str| {
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = temporary_folder();
         let start = concat!(env!("CARGO_MANIFEST_DIR"), "/profiles/rpi5-kubeadm/cluster.toml");
         let text = fs::read_to_string(start).expect("readable");
         let text =

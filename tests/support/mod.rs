@@ -2,6 +2,7 @@
 
 mod boot_report;
 mod cleanup;
+mod for_every_user;
 mod kubernetes;
 mod machine;
 mod namespaces;
@@ -14,11 +15,14 @@ mod raw_bytes;
 mod repository;
 mod run;
 mod server;
+mod stop;
 mod tools;
 mod user;
+mod wait;
 
 pub(crate) use boot_report::{BOOT_REPORT_END, report_when_up, write_boot_report};
-pub(crate) use cleanup::remove_at_exit;
+pub(crate) use cleanup::temporary_folder;
+pub(crate) use for_every_user::for_every_user;
 pub(crate) use kubernetes::{K3S, resources_are_known};
 pub(crate) use machine::{Arch, Machines, tiny_base};
 pub(crate) use namespaces::run_in_namespaces;
@@ -31,5 +35,7 @@ pub(crate) use raw_bytes::found_in;
 pub(crate) use repository::{Repository, Style};
 pub(crate) use run::Run;
 pub(crate) use server::{Authority, Fault, Server};
+pub(crate) use stop::Stop;
 pub(crate) use tools::{names, partitions, tool};
-pub(crate) use user::User;
+pub(crate) use user::{User, require_root};
+pub(crate) use wait::wait_until;
