@@ -14,6 +14,7 @@ use crate::disk::{self, Format};
 use crate::download::{Client, Hashes, Wanted, download};
 use crate::util::error::{Error, Result};
 use crate::util::progress::Progress;
+use crate::util::sha256::Sha256;
 
 /// Where bases are in the cache.
 pub(crate) const BASES: &str = "bases";
@@ -54,7 +55,7 @@ pub struct Obtained {
     /// The raw image; in the cache, unless it is the user's own raw file.
     pub path: PathBuf,
     /// SHA-256 of the raw image.
-    pub sha256: String,
+    pub sha256: Sha256,
     /// Where it came from, in words.
     pub origin: String,
     /// How it was verified, in words.
@@ -180,7 +181,7 @@ impl Source<'_> {
         if let Base::Url { url, sha256, sha512, key, .. } = base
             && (sha256.is_some() || sha512.is_some())
         {
-            let hashes = Hashes { sha256: sha256.clone(), sha512: sha512.clone() };
+            let hashes = Hashes { sha256: *sha256, sha512: sha512.clone() };
             let keys = key.as_deref().map(|key| self.fingerprints(key)).transpose()?;
             let found = self.find(|it| it.is(&hashes) && it.is_signed_by(keys.as_deref()));
             return Ok(found.map(|(image, it)| {
@@ -233,7 +234,7 @@ impl Source<'_> {
                 url: remote.url.clone(),
                 date: remote.date.clone(),
                 size: delivered.size,
-                sha256: delivered.hashes.sha256.unwrap_or_default(),
+                sha256: delivered.hashes.sha256,
                 sha512: delivered.hashes.sha512,
                 signer: remote.verifier.as_ref().map(|it| it.fingerprint.clone()),
                 verified: remote.verified.clone(),
@@ -284,7 +285,7 @@ impl Source<'_> {
                 sha256: None,
                 sha512: None,
                 raw_size: disk.size(),
-                raw_sha256: sha256.clone(),
+                raw_sha256: sha256,
                 source_date_epoch: None,
                 signer: None,
                 verified: verified.clone(),
@@ -301,13 +302,14 @@ impl Source<'_> {
             });
         }
         self.progress.stage("hashing the base");
-        let (key, source) = if format.is_compressed() || is_archive {
+        let (hash, source) = if format.is_compressed() || is_archive {
             (cache::sha256_of(path, self.cache)?, None)
         } else {
             // It may lie on others: only what a reader sees tells whether it is the same.
             let source = disk::open(path)?;
             (crate::util::hash::sha256_of_disk(&*source)?, Some(source))
         };
+        let key = hash.to_string();
         let fits = |_: &About| true;
         let image = self.cache.image(BASES, &key, fits, self.progress, |_, output| {
             self.progress.stage("unpacking the base");
@@ -316,7 +318,7 @@ impl Source<'_> {
                     drop(std::fs::File::create_new(output)?);
                     import::copy(&**source, output)?
                 }
-                None => import::compressed(path, output, &key)?,
+                None => import::compressed(path, output, hash)?,
             };
             let format = if is_archive { "tar" } else { format.name() };
             let from = serde_json::json!({ "file": path, "format": format, "key": key });
@@ -334,14 +336,14 @@ impl Source<'_> {
             sha256: None,
             sha512: None,
             raw_size: image.about.size,
-            raw_sha256: image.about.sha256.clone(),
+            raw_sha256: image.about.sha256,
             source_date_epoch: image.about.from[EPOCH].as_i64(),
             signer: None,
             verified: verified.clone(),
         };
         Obtained {
             path: image.path.clone(),
-            sha256: image.about.sha256.clone(),
+            sha256: image.about.sha256,
             origin,
             verified,
             locked,
@@ -363,7 +365,7 @@ fn ask(inquiry: &Inquiry<'_>, base: &Base, known: Option<&LockedBase>) -> Result
     }
     match base {
         Base::Url { url, sha256, sha512, signature, key, .. } => {
-            let hashes = Hashes { sha256: sha256.clone(), sha512: sha512.clone() };
+            let hashes = Hashes { sha256: *sha256, sha512: sha512.clone() };
             let signature = signature.as_deref().zip(key.as_deref());
             inquiry.pinned(&Pinned { url, hashes, signature, by: "the cluster file" })
         }
@@ -402,17 +404,17 @@ fn fetched(
         url: Some(from.url.clone()),
         date: from.date.clone(),
         size: Some(from.size),
-        sha256: Some(from.sha256.clone()),
+        sha256: Some(from.sha256),
         sha512: from.sha512.clone(),
         raw_size: image.about.size,
-        raw_sha256: image.about.sha256.clone(),
+        raw_sha256: image.about.sha256,
         source_date_epoch: None,
         signer: from.signer.clone(),
         verified: from.verified.clone(),
     };
     Obtained {
         path: image.path.clone(),
-        sha256: image.about.sha256.clone(),
+        sha256: image.about.sha256,
         origin,
         verified,
         locked,
@@ -430,6 +432,7 @@ pub fn request(base: &Base, directory: &Path) -> String {
             format!("path {}", path.display())
         }
         Base::Url { url, sha256, sha512, signature, key, .. } => {
+            let sha256 = &sha256.as_ref().map(Sha256::to_string);
             let pins =
                 [("sha256", sha256), ("sha512", sha512), ("signature", signature), ("key", key)];
             let pins =

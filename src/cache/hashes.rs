@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::images::Cache;
 use crate::util::error::{Context as _, Result};
-use crate::util::hash::{hex, sha256, sha256_of_file};
+use crate::util::hash::sha256_of_file;
+use crate::util::sha256::Sha256;
 
 /// A file written since may have been written again within its clock's resolution.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -22,11 +23,11 @@ struct Memo {
     size: u64,
     modified: (i64, i64),
     changed: (i64, i64),
-    sha256: String,
+    sha256: Sha256,
 }
 
 impl Memo {
-    fn new(metadata: &Metadata, sha256: String) -> Self {
+    fn new(metadata: &Metadata, sha256: Sha256) -> Self {
         Self {
             device: metadata.dev(),
             inode: metadata.ino(),
@@ -38,23 +39,23 @@ impl Memo {
     }
 }
 
-/// SHA-256 of a file in hexadecimal digits, read only when it changed since the last time.
-pub(crate) fn sha256_of(path: &Path, cache: &Cache) -> Result<String> {
+/// SHA-256 of a file, read only when it changed since the last time.
+pub(crate) fn sha256_of(path: &Path, cache: &Cache) -> Result<Sha256> {
     let read = || fs::metadata(path).context(|| format!("reading `{}`", path.display()));
     let before = read()?;
-    let name = hex(&sha256(path.as_os_str().as_encoded_bytes()));
+    let name = Sha256::of(path.as_os_str().as_encoded_bytes()).to_string();
     // A cache that cannot be written makes this slow, not wrong.
     let file = cache.folder("hashes").ok().map(|folder| folder.join(name));
     let known = file.as_ref().and_then(|file| fs::read(file).ok());
     if let Some(memo) = known.and_then(|text| serde_json::from_slice::<Memo>(&text).ok())
-        && memo == Memo::new(&before, memo.sha256.clone())
+        && memo == Memo::new(&before, memo.sha256)
     {
         return Ok(memo.sha256);
     }
     let memo = Memo::new(&before, sha256_of_file(path)?);
     let is_settled =
         before.modified().ok().and_then(|it| SystemTime::now().duration_since(it).ok());
-    let is_same = Memo::new(&read()?, memo.sha256.clone()) == memo;
+    let is_same = Memo::new(&read()?, memo.sha256) == memo;
     if let Some(file) = file
         && is_same
         && is_settled.is_some_and(|age| age > SETTLED)

@@ -19,6 +19,7 @@ use crate::util::file_lock::FileLock;
 use crate::util::hash::{sha256_of_disk, sha256_of_file};
 use crate::util::interrupt;
 use crate::util::progress::Progress;
+use crate::util::sha256::Sha256;
 
 pub(crate) const DISK: &str = "disk.img";
 /// Where prepared bases are in the cache.
@@ -58,7 +59,7 @@ pub(crate) struct Made {
     /// What it was made of.
     pub from: serde_json::Value,
     /// SHA-256 of the image, when making it told.
-    pub sha256: Option<String>,
+    pub sha256: Option<Sha256>,
     /// What is installed in it.
     pub packages: Vec<Package>,
 }
@@ -208,12 +209,13 @@ impl Cache {
     /// makes. It appears whole, made by one of several processes that want it.
     pub(crate) fn file(
         &self,
-        sha256: &str,
+        sha256: Sha256,
         progress: &dyn Progress,
         make: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<(PathBuf, Arc<FileLock>)> {
         let parent = self.folder(FILES)?;
-        let place = parent.join(sha256);
+        let name = sha256.to_string();
+        let place = parent.join(&name);
         let find = || {
             let lock = FileLock::try_shared(File::open(&place).ok()?).ok()??;
             // It may have been pruned before it was locked.
@@ -224,14 +226,14 @@ impl Cache {
         if let Some(found) = find() {
             return Ok(found);
         }
-        let _lock = lock(&parent, sha256, progress)?;
+        let _lock = lock(&parent, &name, progress)?;
         if let Some(found) = find() {
             return Ok(found);
         }
         if place.exists() {
             progress.warn(&format!("`{}` is damaged: it is fetched anew", place.display()));
         }
-        let new = parent.join(format!(".{sha256}.{NEW}"));
+        let new = parent.join(format!(".{name}.{NEW}"));
         let publish = || {
             let file = File::open(&new)?;
             file.sync_all()?;

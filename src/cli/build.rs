@@ -28,9 +28,9 @@ use crate::image::{FsckPolicy, Image};
 use crate::inspect::sbom::{self, Subject};
 use crate::secrets::Secrets;
 use crate::util::error::{Context, Error, Result};
-use crate::util::hash;
 use crate::util::parallel::parallel;
 use crate::util::progress::Progress as _;
+use crate::util::sha256::Sha256;
 use crate::{apply, plan};
 
 /// Build every node's artifacts
@@ -267,7 +267,7 @@ fn describe(cluster: &Cluster, prepared: &prepare::Obtained) -> Result<String> {
     let image = Image::open(Arc::clone(&prepared.base.disk), 0)?;
     let subject = Subject {
         name: &cluster.name,
-        sha256: &prepared.base.image.about.sha256,
+        sha256: prepared.base.image.about.sha256,
         created: &rfc3339(apply::clock()?),
         downloads: &prepared.downloads,
     };
@@ -295,10 +295,9 @@ fn file_records(changes: &[Change]) -> Vec<FileRecord> {
     changes
         .iter()
         .filter_map(|change| match &change.action {
-            Action::File { path, content, .. } if content.secrets.is_empty() => Some(FileRecord {
-                path: path.clone(),
-                sha256: hash::hex(&hash::sha256(&content.bytes)),
-            }),
+            Action::File { path, content, .. } if content.secrets.is_empty() => {
+                Some(FileRecord { path: path.clone(), sha256: Sha256::of(&content.bytes) })
+            }
             _ => None,
         })
         .collect()
@@ -316,14 +315,14 @@ fn manifest(
     let sources = cluster.sources.iter().map(|source| InputRecord {
         name: if source.name.starts_with(['-', '$']) { "override" } else { "cluster file" }.into(),
         origin: name(&source.name),
-        sha256: hash::hex(&hash::sha256(source.text.as_bytes())),
+        sha256: Sha256::of(&source.text),
     });
     let mut inputs: Vec<InputRecord> = sources.collect();
     inputs.extend(prepared.inputs.iter().cloned());
     inputs.push(InputRecord {
         name: "prepared base".into(),
         origin: format!("cache key {}", prepared.key),
-        sha256: prepared.base.image.about.sha256.clone(),
+        sha256: prepared.base.image.about.sha256,
     });
     let mut manifest = Manifest {
         generator: format!("nodeforge {}", env!("CARGO_PKG_VERSION")),

@@ -84,7 +84,7 @@ impl Fetch {
         pairs(&[
             ("origin", &obtained.origin),
             ("verified", &obtained.verified),
-            ("sha256", &obtained.sha256),
+            ("sha256", &obtained.sha256.to_string()),
             ("path", &obtained.path.display().to_string()),
         ])?;
         for supply in supplies {
@@ -92,7 +92,7 @@ impl Fetch {
             pairs(&[
                 ("origin", &supply.url),
                 ("verified", &supply.verified),
-                ("sha256", &supply.sha256),
+                ("sha256", &supply.sha256.to_string()),
                 ("path", &supply.path.display().to_string()),
             ])?;
         }

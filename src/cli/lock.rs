@@ -65,7 +65,7 @@ impl Lock {
         pairs(&[
             ("base", &obtained.origin),
             ("verified", &obtained.locked.verified),
-            ("sha256", &obtained.sha256),
+            ("sha256", &obtained.sha256.to_string()),
         ])
     }
 }

@@ -9,14 +9,14 @@ use super::ui::Ui;
 use crate::artifact::{InputRecord, PreparedBase};
 use crate::base::{Lock, would_change};
 use crate::cache::{Cache, Package};
-use crate::change::{Action, Change};
-use crate::config::{Arch, Checksum, Cluster};
+use crate::change::{Action, Change, Checksum};
+use crate::config::{Arch, Cluster};
 use crate::inspect::sbom::Download;
 use crate::prepare::{Outlook, Request};
 use crate::sandbox::Sandbox;
 use crate::util::error::{Error, Result};
-use crate::util::hash;
 use crate::util::progress::{Progress, Silent};
+use crate::util::sha256::Sha256;
 
 /// Prepare the base that all nodes share, and nothing else
 #[derive(Debug, Args)]
@@ -118,9 +118,9 @@ impl PrepareArgs {
 
         let path = Lock::path(&cluster.directory);
         let before = Lock::load(&path)?;
-        let purpose = purpose(&base.sha256, &supplies.changes)?;
+        let purpose = purpose(base.sha256, &supplies.changes)?;
         let sandbox = self.sandbox.kind(arch);
-        let pinned = pinned(&before, &purpose);
+        let pinned = pinned(&before, purpose);
         if source.locked && pinned.is_none() && sandbox != Sandbox::None {
             return Err(would_change(&path, "it does not pin the packages of this base"));
         }
@@ -137,7 +137,7 @@ impl PrepareArgs {
             cluster,
             supplies: &supplies,
             base: &base.path,
-            base_sha256: &base.sha256,
+            base_sha256: base.sha256,
             arch,
             sandbox,
             locked: pinned.unwrap_or_default(),
@@ -160,7 +160,7 @@ impl PrepareArgs {
 
         let downloads = supplies.changes.iter().filter_map(|change| match &change.action {
             Action::Download { url, checksum: Checksum::Sha256(sha256), path, .. } => {
-                Some(Download { path: path.clone(), url: url.clone(), sha256: sha256.clone() })
+                Some(Download { path: path.clone(), url: url.clone(), sha256: *sha256 })
             }
             _ => None,
         });
@@ -217,10 +217,10 @@ impl SandboxArgs {
             cluster,
             supplies: &supplies,
             base: &base.path,
-            base_sha256: &base.sha256,
+            base_sha256: base.sha256,
             arch,
             sandbox,
-            locked: pinned(&lock, &purpose(&base.sha256, &supplies.changes)?).unwrap_or_default(),
+            locked: pinned(&lock, purpose(base.sha256, &supplies.changes)?).unwrap_or_default(),
             anew: lock.newest_packages && sandbox != Sandbox::None,
             offline: true,
             shell_on_failure: false,
@@ -230,12 +230,12 @@ impl SandboxArgs {
 }
 
 /// The packages of a lock that was written for the same purpose.
-fn pinned<'a>(lock: &'a Lock, purpose: &str) -> Option<&'a [Package]> {
-    (lock.packages_for.as_deref() == Some(purpose)).then_some(&lock.packages)
+fn pinned(lock: &Lock, purpose: Sha256) -> Option<&[Package]> {
+    (lock.packages_for == Some(purpose)).then_some(&lock.packages)
 }
 
 /// What packages are installed for, in one hash that changes when the same may not do any more.
-fn purpose(base_sha256: &str, changes: &[Change]) -> Result<String> {
+fn purpose(base_sha256: Sha256, changes: &[Change]) -> Result<Sha256> {
     let relevant: Vec<_> = changes
         .iter()
         .map(|change| &change.action)
@@ -247,5 +247,5 @@ fn purpose(base_sha256: &str, changes: &[Change]) -> Result<String> {
         .collect();
     let text = serde_json::to_vec(&(base_sha256, relevant))
         .map_err(|error| Error::failure(error.to_string()))?;
-    Ok(hash::hex(&hash::sha256(&text)))
+    Ok(Sha256::of(&text))
 }

@@ -12,6 +12,7 @@ use crate::prepare::{deferred, partitions};
 use crate::sandbox::Sandbox;
 use crate::util::error::{Error, Result};
 use crate::util::progress::Progress;
+use crate::util::sha256::Sha256;
 
 /// A prepared base that is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -23,8 +24,8 @@ pub struct Request<'a> {
     pub supplies: &'a Supplies,
     /// A raw image.
     pub base: &'a Path,
-    /// Its SHA-256: 64 hexadecimal digits.
-    pub base_sha256: &'a str,
+    /// Its SHA-256.
+    pub base_sha256: Sha256,
     /// What its programs run on.
     pub arch: Arch,
     /// How they are run.
@@ -120,8 +121,8 @@ impl Request<'_> {
         Inputs::new(self.base_sha256, &self.supplies.changes, self.sandbox)
     }
 
-    fn files(&self) -> BTreeMap<String, PathBuf> {
-        self.supplies.all.iter().map(|it| (it.sha256.clone(), it.path.clone())).collect()
+    fn files(&self) -> BTreeMap<Sha256, PathBuf> {
+        self.supplies.all.iter().map(|it| (it.sha256, it.path.clone())).collect()
     }
 
     #[cfg(target_os = "linux")]

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Arch, Layout, closest};
 use crate::util::error::{Context as _, Error, Result};
+use crate::util::sha256::Sha256;
 
 pub(crate) use release::Release;
 
@@ -46,7 +47,7 @@ pub struct Entry {
     releases: Vec<Page>,
     url: String,
     #[serde(default)]
-    sha256: Option<String>,
+    sha256: Option<Sha256>,
     #[serde(default)]
     checksums: Option<String>,
     #[serde(default)]
@@ -181,12 +182,6 @@ impl Entry {
             return Err(Error::input("nothing says what it must be")
                 .hint("add `sha256`, `checksums`, or `signature` and `keys`"));
         }
-        if let Some(hash) = &mut self.sha256 {
-            hash.make_ascii_lowercase();
-            if hash.len() != 64 || !hash.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-                return Err(Error::input("`sha256` must be 64 hexadecimal digits"));
-            }
-        }
         self.check_templates()
     }
 
@@ -198,7 +193,7 @@ impl Entry {
     /// What must be true of a download, whatever its publisher says: a hash, or fingerprints of
     /// the keys that may sign.
     pub(crate) fn pins(&self) -> Vec<String> {
-        self.sha256.iter().chain(&self.keys).cloned().collect()
+        self.sha256.iter().map(Sha256::to_string).chain(self.keys.iter().cloned()).collect()
     }
 
     /// How a download is verified, for people.
