@@ -29,9 +29,9 @@ use crate::prepare::{Job, Place, first_boot};
 use crate::sandbox::{self, Chroot, Emulator, Order};
 use crate::util::clock;
 use crate::util::error::{Context, Error, Result};
-use crate::util::hash::{hex, sha256};
 use crate::util::process::{self, Tool};
 use crate::util::progress::Progress;
+use crate::util::sha256::Sha256;
 use layout::{Layout, SECTOR};
 
 /// Raised when the same words in a cluster file come to mean another base.
@@ -99,7 +99,7 @@ pub fn bootstrap(
         },
         "mirror": base.mirror,
     });
-    let hash = |it: &Value| hex(&sha256(it.to_string().as_bytes()));
+    let hash = |it: &Value| Sha256::of(it.to_string()).to_string();
     let cached = || if anew { None } else { newest(cache, &recipe) };
     let mut _turn = None;
     let epoch = if let Some(epoch) = clock::fixed()?.or(epoch).or_else(cached) {

@@ -10,14 +10,15 @@ use std::sync::Arc;
 use super::steps::{first_boot, put, source_file};
 use crate::apply;
 use crate::cache::Package;
-use crate::change::{Action, Change, Content, Origin, Owner, PackageState, UnitState};
-use crate::config::{self, Checksum};
+use crate::change::{Action, Change, Checksum, Content, Origin, Owner, PackageState, UnitState};
+use crate::config;
 use crate::disk::Raw;
 use crate::fs::{FileType, Tree};
 use crate::guest::{generalise, hand_over};
 use crate::image::Image;
 use crate::util::clock;
 use crate::util::error::{Error, Result};
+use crate::util::sha256::Sha256;
 
 /// What the step installs.
 const LIST: &str = "/etc/nodeforge/packages";
@@ -38,7 +39,7 @@ struct Deferred {
 pub(crate) fn apply(
     disk: &Path,
     changes: &[Change],
-    files: &BTreeMap<String, PathBuf>,
+    files: &BTreeMap<Sha256, PathBuf>,
 ) -> Result<Vec<Package>> {
     let disk = Arc::new(Raw::open_writable(disk)?);
     let mut image = Image::open(disk, clock::now()?)?;
@@ -63,7 +64,7 @@ impl Deferred {
         &mut self,
         image: &mut Image,
         change: &Change,
-        files: &BTreeMap<String, PathBuf>,
+        files: &BTreeMap<Sha256, PathBuf>,
     ) -> Result<()> {
         match &change.action {
             Action::Grow { .. } => {}

@@ -14,14 +14,15 @@ use super::root::Root;
 use super::steps::{PRESET, first_boot, put, source_file};
 use crate::apply;
 use crate::cache::Package;
-use crate::change::{Action, Change, PackageState};
-use crate::config::{Arch, Checksum};
+use crate::change::{Action, Change, Checksum, PackageState};
+use crate::config::Arch;
 use crate::debian::{self, ARCHIVES, Apt, LISTS, Log, Native, Source, link_archives};
 use crate::fs::{LiveTree, Tree};
 use crate::guest::{generalise, hand_over, packages};
 use crate::sandbox::{Chroot, Sandbox, shell};
 use crate::util::error::{Context, Result};
 use crate::util::progress::Progress;
+use crate::util::sha256::Sha256;
 
 /// A root file system to be prepared.
 #[derive(Debug, Serialize, Deserialize)]
@@ -37,7 +38,7 @@ pub(crate) struct PrepareJob {
     /// What is to be done, in this order; packages and their sources come first.
     pub changes: Vec<Change>,
     /// Verified files from elsewhere, by their SHA-256.
-    pub files: BTreeMap<String, PathBuf>,
+    pub files: BTreeMap<Sha256, PathBuf>,
     /// The .deb files of earlier builds.
     pub archives: PathBuf,
     /// The packages to be installed, when an earlier build found them out already.
@@ -73,10 +74,10 @@ impl PrepareJob {
     }
 
     /// The files from elsewhere, while they can still be reached.
-    fn open_files(&self) -> Result<BTreeMap<String, File>> {
-        let open = |(sha256, path): (&String, &PathBuf)| {
+    fn open_files(&self) -> Result<BTreeMap<Sha256, File>> {
+        let open = |(sha256, path): (&Sha256, &PathBuf)| {
             let file = File::open(path).context(|| format!("opening `{}`", path.display()))?;
-            Ok((sha256.clone(), file))
+            Ok((*sha256, file))
         };
         self.files.iter().map(open).collect()
     }
@@ -176,7 +177,7 @@ fn read_installed() -> Result<Vec<Package>> {
 }
 
 /// Everything but packages, then what makes the root fit to be shared by many machines.
-fn finish(changes: &[Change], files: &BTreeMap<String, File>) -> Result<()> {
+fn finish(changes: &[Change], files: &BTreeMap<Sha256, File>) -> Result<()> {
     let own = hand_over(&LiveTree, changes)?;
     apply::apply(&mut LiveTree, &own)?;
     for change in changes {

@@ -104,7 +104,9 @@ fn parts_that_need_each_other_are_refused_alone() {
     refused_with(
         "dns_registration = false",
         ("addresses = [\"fd77:3be9:5d2e:1::11/64\"]\n", ""),
-        &["no node can find `server1`: it does not register its address, and has none in this file"],
+        &[
+            "no node can find `server1`: it does not register its address, and has none in this file",
+        ],
     );
     let tunnel =
         "a tunnel needs `cloudflared_tunnel`, `cloudflared_hostname` and `cloudflared_service`";

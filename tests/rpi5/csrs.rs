@@ -240,10 +240,7 @@ fn only_what_kubelets_write_is_read() {
     ] {
         let extensions: Vec<&str> = extensions.to_vec();
         let line = verdict(SERVING, user, &base64(pem(subject, &extensions).as_bytes()));
-        assert_eq!(
-            line, "csr-1 left alone: it is not built like a kubelet's",
-            "{extensions:?}"
-        );
+        assert_eq!(line, "csr-1 left alone: it is not built like a kubelet's", "{extensions:?}");
     }
 
     // Of two requests, or of what only openssl or only Kubernetes takes for one.

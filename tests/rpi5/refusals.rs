@@ -157,7 +157,10 @@ fn networks_that_kubeadm_refuses_are_refused() {
     pods("\"10.244.64.0/29\"\npod_mask = 30", &["`pod_subnet` 10.244.64.0/29 has fewer than"]);
     let services = |net: &str, words: &[&str]| refused("10.244.0.0/20", net, words);
     services("10.0.0.0/11", &["`service_subnet` 10.0.0.0/11 is not a network between /12 and /28"]);
-    services("10.244.0.0/29", &["`service_subnet` 10.244.0.0/29 is not a network between /12 and /28"]);
+    services(
+        "10.244.0.0/29",
+        &["`service_subnet` 10.244.0.0/29 is not a network between /12 and /28"],
+    );
 
     let both = |pods: &str, services: &str| {
         check(|text| {
