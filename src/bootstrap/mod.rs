@@ -21,11 +21,11 @@ use crate::base::{BASES, EPOCH};
 use crate::cache::{About, Cache, CachedImage, Made, Package, lock};
 use crate::change::{Action, Change, Content, Origin, Owner, UnitState};
 use crate::config::{Arch, Bootstrap, Layout as DiskLayout};
-use crate::debian::{Log, Watcher, failure};
+use crate::debian::{self, Log, Watcher, failure};
 use crate::disk::{Raw, Slice};
 use crate::fs::mkfs::NewExt4;
 use crate::fs::{Attributes, Fat, LiveTree, Namespace, Tree};
-use crate::guest::{STATUS, generalise, installed};
+use crate::guest::generalise;
 use crate::prepare::{Job, Place, first_boot};
 use crate::sandbox::{self, Chroot, Emulator, Order};
 use crate::util::clock;
@@ -343,12 +343,12 @@ impl RootJob {
         let chroot = Chroot::enter(&root, &[])?;
         apply::apply(&mut LiveTree, &self.changes)?;
         generalise(&mut LiveTree)?;
-        let status = fs::read_to_string(STATUS).context(|| "reading the list of packages")?;
+        let packages = debian::installed(&LiveTree)?;
         chroot.leave()?;
 
         progress.stage("writing the root file system");
         self.ext4.make(&self.place, &root, clock::now()?)?;
-        Ok(installed(&status))
+        Ok(packages)
     }
 
     fn debootstrap(&self, root: &Path, progress: &dyn Progress) -> Result<()> {

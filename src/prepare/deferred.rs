@@ -12,8 +12,9 @@ use crate::apply;
 use crate::cache::Package;
 use crate::change::{Action, Change, Content, Origin, Owner, PackageState, UnitState};
 use crate::config::{self, Checksum};
+use crate::debian;
 use crate::disk::Raw;
-use crate::fs::{FileType, Tree};
+use crate::fs::Tree;
 use crate::guest::{generalise, hand_over};
 use crate::image::Image;
 use crate::util::clock;
@@ -55,7 +56,7 @@ pub(crate) fn apply(
     generalise(&mut image)?;
     image.flush()?;
     image.verify()?;
-    installed(&image)
+    debian::installed(&image)
 }
 
 impl Deferred {
@@ -129,22 +130,4 @@ impl Deferred {
 /// Of a Debian package's name, version and relation, or a unit's name.
 fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"+-.:~=@_/^".contains(&byte)
-}
-
-/// What dpkg's database says is installed.
-fn installed(image: &Image) -> Result<Vec<Package>> {
-    let path = Path::new(crate::guest::STATUS);
-    let Some(metadata) = image.metadata(path)?.filter(|it| it.file_type == FileType::File) else {
-        return Ok(Vec::new());
-    };
-    let mut bytes =
-        vec![0; usize::try_from(metadata.size).map_err(|_| Error::failure("too large"))?];
-    let mut done = 0;
-    while done < bytes.len() {
-        match image.read_at(path, done as u64, &mut bytes[done..])? {
-            0 => break,
-            read => done += read,
-        }
-    }
-    Ok(crate::guest::installed(&String::from_utf8_lossy(&bytes)))
 }

@@ -18,7 +18,7 @@ use crate::change::{Action, Change, PackageState};
 use crate::config::{Arch, Checksum};
 use crate::debian::{self, ARCHIVES, Apt, LISTS, Log, Native, Source, link_archives};
 use crate::fs::{LiveTree, Tree};
-use crate::guest::{generalise, hand_over, packages};
+use crate::guest::{generalise, hand_over};
 use crate::sandbox::{Chroot, Sandbox, shell};
 use crate::util::error::{Context, Result};
 use crate::util::progress::Progress;
@@ -114,12 +114,12 @@ impl PrepareJob {
         lent.extend(native.as_ref().map(Native::lent));
         lent.extend([(archives.as_path(), ARCHIVES), (lists.as_path(), LISTS)]);
         let chroot = Chroot::enter_to_run(root, &lent)?;
-        let before = read_installed()?;
+        let before = debian::installed(&LiveTree)?;
         let done = self.install_inside(&source, native.as_ref(), &resolv_conf, log, progress);
         if done.is_err() && self.shell_on_failure {
             shell::open(progress);
         }
-        let after = done.and_then(|()| read_installed());
+        let after = done.and_then(|()| debian::installed(&LiveTree));
         // However it went, the next run finds what was fetched.
         let kept = chroot.leave().and_then(|()| link_archives(&archives, &self.archives));
         let mut after = after?;
@@ -166,13 +166,6 @@ impl PrepareJob {
 
 fn is_of_package(change: &Change) -> bool {
     matches!(change.action, Action::Package { .. })
-}
-
-/// What is installed in the root this process is in.
-fn read_installed() -> Result<Vec<Package>> {
-    let status =
-        fs::read_to_string(packages::STATUS).context(|| "reading the image's list of packages")?;
-    Ok(packages::installed(&status))
 }
 
 /// Everything but packages, then what makes the root fit to be shared by many machines.
