@@ -25,8 +25,8 @@ use crate::debian::{self, Log, Watcher, failure};
 use crate::disk::{Raw, Slice};
 use crate::fs::mkfs::NewExt4;
 use crate::fs::{Attributes, Fat, LiveTree, Namespace, Tree};
-use crate::guest::generalise;
-use crate::prepare::{Job, Place, first_boot};
+use crate::guest::{first_boot, generalise};
+use crate::prepare::{Job, Place};
 use crate::sandbox::{self, Chroot, Emulator, Order};
 use crate::util::clock;
 use crate::util::error::{Context, Error, Result};
@@ -268,7 +268,7 @@ fn changes(layout: &Layout) -> Vec<Change> {
         .chain(actions)
         .map(|action| Change { action, origin: Origin::Nodeforge })
         .collect();
-    changes.extend(first_boot());
+    changes.extend(first_boot::presets());
     changes
 }
 

@@ -7,9 +7,9 @@ use super::output::{print, print_json, width};
 use super::place::disk_of;
 use super::table::table;
 use super::ui::{Ui, bytes};
-use crate::inspect::{
-    Build, FirstBoot, MachineId, Node, PartitionFacts, Report, Segment, System, draw, printable,
-};
+use crate::guest::first_boot::FirstBoot;
+use crate::guest::identity::MachineId;
+use crate::inspect::{Build, NodeFacts, PartitionFacts, Report, Segment, System, draw, printable};
 use crate::util::error::Result;
 
 /// Show what is in an image: its partitions, its system, and what nodeforge made of it
@@ -130,7 +130,7 @@ fn system_facts(system: &System) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn node_facts(node: &Node) -> Vec<(&'static str, String)> {
+fn node_facts(node: &NodeFacts) -> Vec<(&'static str, String)> {
     let open: Vec<&str> =
         node.steps.iter().filter(|step| !step.done).map(|step| step.name.as_str()).collect();
     let first_boot = match node.first_boot {

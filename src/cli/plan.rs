@@ -15,7 +15,7 @@ use crate::cache::Cache;
 use crate::change::Change;
 use crate::config::{Arch, Cluster};
 use crate::disk;
-use crate::guest::is_networkds;
+use crate::guest::vendor_setup::is_networkds;
 use crate::image::{Image, ReadOnly};
 use crate::plan::{self, Handout};
 use crate::prepare::Outlook;

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::steps::{first_boot, put, source_file};
+use super::steps::{put, source_file};
 use crate::apply;
 use crate::cache::Package;
 use crate::change::{Action, Change, Content, Origin, Owner, PackageState, UnitState};
@@ -15,15 +15,14 @@ use crate::config::{self, Checksum};
 use crate::debian;
 use crate::disk::Raw;
 use crate::fs::Tree;
-use crate::guest::{generalise, hand_over};
+use crate::guest::vendor_setup::{self, FirstUser};
+use crate::guest::{first_boot, generalise, units};
 use crate::image::Image;
 use crate::util::clock;
 use crate::util::error::{Error, Result};
 
-/// What the step installs.
-const LIST: &str = "/etc/nodeforge/packages";
-/// The step, which the runner of the first boot looks for.
-const STEP: &str = "/usr/lib/nodeforge/firstboot.d/05-packages";
+/// The step that does what is left, which the runner of the first boot looks for.
+const STEP: &str = "05-packages";
 
 /// What is left to the first boot.
 #[derive(Default)]
@@ -44,7 +43,7 @@ pub(crate) fn apply(
     let disk = Arc::new(Raw::open_writable(disk)?);
     let mut image = Image::open(disk, clock::now()?)?;
     let mut deferred = Deferred::default();
-    let own = hand_over(&image, changes)?;
+    let own = vendor_setup::switch_off(&image, changes, FirstUser::Made)?;
     apply::apply(&mut image, &own)?;
     for change in changes {
         deferred.one(&mut image, change, files)?;
@@ -52,7 +51,7 @@ pub(crate) fn apply(
     if !deferred.is_empty() {
         apply::apply(&mut image, &deferred.files()?)?;
     }
-    apply::apply(&mut image, &first_boot())?;
+    apply::apply(&mut image, &first_boot::presets())?;
     generalise(&mut image)?;
     image.flush()?;
     image.verify()?;
@@ -85,7 +84,7 @@ impl Deferred {
                 put(image, file, Path::new(path), *mode)?;
             }
             // A package may still bring it.
-            Action::Unit { name, state: UnitState::Enabled } if !apply::exists(image, name)? => {
+            Action::Unit { name, state: UnitState::Enabled } if !units::exists(image, name)? => {
                 self.enable.push(name.clone());
             }
             _ => apply::apply(image, std::slice::from_ref(change))?,
@@ -113,7 +112,7 @@ impl Deferred {
             }
             writeln!(text, "{key}='{}'", words.join(" ")).expect("writing to a string");
         }
-        let step = config::firstboot("steps/05-packages").expect("compiled in");
+        let step = config::firstboot(&format!("steps/{STEP}")).expect("compiled in");
         let file = |path: &str, bytes: Vec<u8>, mode| Change {
             action: Action::File {
                 path: path.into(),
@@ -123,7 +122,11 @@ impl Deferred {
             },
             origin: Origin::Nodeforge,
         };
-        Ok([file(LIST, text.into_bytes(), 0o644), file(STEP, step.to_vec(), 0o755)])
+        let path = format!("{}/{STEP}", first_boot::STEPS);
+        Ok([
+            file(first_boot::PACKAGES, text.into_bytes(), 0o644),
+            file(&path, step.to_vec(), 0o755),
+        ])
     }
 }
 

@@ -11,14 +11,15 @@ use super::firmware::Firmware;
 use super::initramfs::Postponed;
 use super::partitions::{FirmwarePart, Place};
 use super::root::Root;
-use super::steps::{PRESET, first_boot, put, source_file};
+use super::steps::{put, source_file};
 use crate::apply;
 use crate::cache::Package;
 use crate::change::{Action, Change, PackageState};
 use crate::config::{Arch, Checksum};
 use crate::debian::{self, ARCHIVES, Apt, LISTS, Log, Native, Source, link_archives};
 use crate::fs::{LiveTree, Tree};
-use crate::guest::{generalise, hand_over};
+use crate::guest::vendor_setup::{self, FirstUser};
+use crate::guest::{first_boot, generalise};
 use crate::sandbox::{Chroot, Sandbox, shell};
 use crate::util::error::{Context, Result};
 use crate::util::progress::Progress;
@@ -148,7 +149,7 @@ impl PrepareJob {
             .collect();
         let sources: Vec<Change> = self.changes.iter().filter_map(source_file).collect();
         // Packages' own presets must decide while they are installed.
-        LiveTree.remove(Path::new(PRESET))?;
+        LiveTree.remove(Path::new(first_boot::PRESET))?;
         apply::apply(&mut LiveTree, &sources)?;
         if wanted.is_empty() {
             return Ok(());
@@ -170,7 +171,7 @@ fn is_of_package(change: &Change) -> bool {
 
 /// Everything but packages, then what makes the root fit to be shared by many machines.
 fn finish(changes: &[Change], files: &BTreeMap<String, File>) -> Result<()> {
-    let own = hand_over(&LiveTree, changes)?;
+    let own = vendor_setup::switch_off(&LiveTree, changes, FirstUser::Made)?;
     apply::apply(&mut LiveTree, &own)?;
     for change in changes {
         match &change.action {
@@ -182,6 +183,6 @@ fn finish(changes: &[Change], files: &BTreeMap<String, File>) -> Result<()> {
             _ => apply::apply(&mut LiveTree, std::slice::from_ref(change))?,
         }
     }
-    apply::apply(&mut LiveTree, &first_boot())?;
+    apply::apply(&mut LiveTree, &first_boot::presets())?;
     generalise(&mut LiveTree)
 }

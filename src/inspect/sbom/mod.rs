@@ -11,6 +11,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::guest::dpkg::{DpkgPackage, DpkgStatus};
+use crate::guest::os_release;
 use crate::image::Image;
 use crate::util::error::Result;
 use crate::util::hash;
@@ -46,7 +47,7 @@ const IMAGE: &str = "SPDXRef-image";
 
 /// The document that describes `image`: the same for the same image and subject.
 pub fn describe(image: &Image, subject: &Subject<'_>) -> Result<Value> {
-    let system = image.os_release()?;
+    let system = os_release::read(image)?;
     let field = |key: &str| system.get(key).map_or("", String::as_str);
     let distribution = match field("ID") {
         "" => "debian",
