@@ -1,10 +1,10 @@
-//! The prepared base, and what is worked out of it once for all nodes.
+//! The prepared base, and what is computed from it once for all nodes.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-use super::compressed::Shelf;
+use super::compressed::BlockCache;
 use crate::cache::CachedImage;
 use crate::config::Arch;
 use crate::disk::{CLUSTER, Delta, Disk, Occupied, Overlay};
@@ -23,7 +23,7 @@ pub struct PreparedBase {
     /// SHA-256 of ranges of its bytes.
     sums: Mutex<BTreeMap<(u64, u64), String>>,
     /// Its pieces, packed.
-    pub(super) shelf: Shelf,
+    pub(super) blocks: BlockCache,
 }
 
 impl PreparedBase {
@@ -35,7 +35,7 @@ impl PreparedBase {
             arch,
             occupied: Mutex::default(),
             sums: Mutex::default(),
-            shelf: Shelf::default(),
+            blocks: BlockCache::default(),
         }
     }
 
@@ -47,8 +47,8 @@ impl PreparedBase {
     /// The clusters of a node's disk that hold anything but zeros. Only for the first node is the base
     /// read to find them.
     pub(super) fn occupied_with(&self, delta: &Delta) -> Result<Vec<u64>> {
-        // Whoever else wants to know waits here, and does not look for them as well.
-        let mut known = self.occupied.lock().expect("nobody panicked");
+        // Other threads wait here, and do not look for them as well.
+        let mut known = self.occupied.lock().expect("no thread panicked");
         let base = match &*known {
             Some(base) => Arc::clone(base),
             None => Arc::clone(known.insert(Occupied::find(&*self.disk)?.into_indexes().into())),
@@ -57,7 +57,7 @@ impl PreparedBase {
         Ok(Occupied::indexes_over(&base, delta))
     }
 
-    /// SHA-256 of a range of a node's disk, which `sum` reckons; only once where it is the base's.
+    /// SHA-256 of a range of a node's disk, which `sum` computes; only once where it is the base's.
     pub(super) fn sum_with(
         &self,
         delta: &Delta,
@@ -69,12 +69,12 @@ impl PreparedBase {
             return sum();
         }
         let key = (range.start, range.end);
-        let known = self.sums.lock().expect("nobody panicked").get(&key).cloned();
+        let known = self.sums.lock().expect("no thread panicked").get(&key).cloned();
         if let Some(known) = known {
             return Ok(known);
         }
         let sum = sum()?;
-        self.sums.lock().expect("nobody panicked").insert(key, sum.clone());
+        self.sums.lock().expect("no thread panicked").insert(key, sum.clone());
         Ok(sum)
     }
 }

@@ -3,12 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use super::CLUSTER_FILE;
+use crate::artifact::{ArtifactFormat, format_rules};
 use crate::config;
 use crate::util::error::{Error, Result};
 
-/// The image at a path, if there is one; else the node's artifact in the output folder, by the
-/// first of `endings` that is there.
-pub(super) fn find(target: &str, output: Option<&Path>, endings: &[&str]) -> Result<PathBuf> {
+/// The image at a path, if there is one; else the node's artifact in the output folder, in the first
+/// of `formats` that is there.
+pub(super) fn find(
+    target: &str,
+    output: Option<&Path>,
+    formats: &[&ArtifactFormat],
+) -> Result<PathBuf> {
     let path = Path::new(target);
     if path.exists() {
         return Ok(path.to_owned());
@@ -17,9 +22,10 @@ pub(super) fn find(target: &str, output: Option<&Path>, endings: &[&str]) -> Res
         return Err(Error::input(format!("there is no image `{target}`")));
     }
     let output = folder(output)?;
-    endings
+    formats
         .iter()
-        .map(|ending| output.join(format!("{target}.{ending}")))
+        .filter_map(|format| format.of_node(target))
+        .map(|name| output.join(name))
         .find(|path| path.exists())
         .ok_or_else(|| {
             Error::input(format!("no image of `{target}` in `{}`", output.display()))
@@ -32,13 +38,8 @@ pub(super) fn folder(output: Option<&Path>) -> Result<PathBuf> {
     match output {
         Some(output) => Ok(output.to_owned()),
         None if Path::new(CLUSTER_FILE).exists() => {
-            Ok(config::load(Path::new(CLUSTER_FILE))?.output.directory)
+            Ok(config::load(Path::new(CLUSTER_FILE), format_rules())?.output.directory)
         }
         None => Ok(PathBuf::from("out")),
     }
-}
-
-/// A bundle's disk, or the image itself.
-pub(super) fn disk_of(image: &Path) -> PathBuf {
-    if image.is_dir() { image.join("disk.vmdk") } else { image.to_owned() }
 }

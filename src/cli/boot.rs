@@ -5,6 +5,7 @@ use clap::Args;
 use regex::Regex;
 
 use super::ui::Ui;
+use crate::artifact::{bootable, disk_of};
 use crate::boot::{Accelerator, Ending, Expectation, Machine};
 use crate::cli::artifact;
 use crate::image::edit;
@@ -52,11 +53,9 @@ pub(super) struct Boot {
 
 impl Boot {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
-        // In the order in which QEMU reads them best.
-        let endings = ["img", "qcow2", "vmdk", "vmwarevm"];
-        let image = artifact::find(&self.target, self.output.as_deref(), &endings)?;
-        edit::finish(&artifact::disk_of(&image))?;
-        let arch = super::source::arch_of(&artifact::disk_of(&image))?;
+        let image = artifact::find(&self.target, self.output.as_deref(), &bootable())?;
+        edit::finish(&disk_of(&image))?;
+        let arch = super::source::arch_of(&disk_of(&image))?;
         ui.note(&format!("booting {}", image.display()));
         let machine = Machine {
             image,

@@ -17,12 +17,13 @@ use super::time::rfc3339;
 use super::ui::{Ui, bytes, seconds};
 use super::{file_and_nodes, select};
 use crate::artifact::{
-    Artifact, ArtifactRecord, Emission, FileRecord, InputRecord, Manifest, NodeDisk, NodeRecord,
-    PreparedBase, Staging, in_use, outdated, unchanged, write_handouts, write_synced,
+    Artifact, ArtifactFormat, ArtifactRecord, Batch, DiskInputs, FileRecord, InputRecord, Manifest,
+    NodeDisk, NodeRecord, PreparedBase, Staging, chosen, format_named, format_names, in_use,
+    outdated, unchanged, write_side_files, write_synced,
 };
 use crate::change::{Action, Change};
 use crate::cli::prepare;
-use crate::config::{Cluster, Format, HostKeys, Node};
+use crate::config::{Cluster, HostKeys, Node};
 use crate::disk::{CLUSTER, Delta, Disk, Overlay};
 use crate::image::{FsckPolicy, Image};
 use crate::inspect::sbom::{self, Subject};
@@ -31,7 +32,7 @@ use crate::util::error::{Context, Error, Result};
 use crate::util::hash;
 use crate::util::parallel::parallel;
 use crate::util::progress::Progress as _;
-use crate::{apply, plan};
+use crate::{apply, artifact, plan};
 
 /// Build every node's artifacts
 #[derive(Debug, Args)]
@@ -51,7 +52,7 @@ pub(super) struct Build {
 
     /// What to make, instead of the cluster file's formats
     #[arg(long, value_name = "FORMAT", num_args = 1.., value_delimiter = ',', value_parser = parse_format)]
-    format: Vec<Format>,
+    format: Vec<&'static ArtifactFormat>,
 
     /// How many nodes and artifacts to work on at once [default: one per processor]
     #[arg(long, value_name = "N")]
@@ -102,7 +103,7 @@ impl Build {
         let cluster = self.cluster.load(file)?;
         let nodes = select(&cluster, names)?;
         let output = self.output.as_ref().unwrap_or(&cluster.output.directory);
-        let formats = if self.format.is_empty() { &cluster.output.formats } else { &self.format };
+        let formats = if self.format.is_empty() { chosen(&cluster) } else { self.format.clone() };
         let jobs = self.jobs.or_else(|| available_parallelism().ok()).map_or(1, usize::from);
 
         note_oddities(&cluster, ui);
@@ -120,13 +121,16 @@ impl Build {
         let staging = Staging::new(output)?;
         if !self.replace {
             refuse_another(&cluster.name, output)?;
-            let names = formats.iter().flat_map(|format| {
-                nodes.iter().map(|node| format!("{}.{}", node.hostname, format.name()))
-            });
+            let names = formats
+                .iter()
+                .flat_map(|format| nodes.iter().filter_map(|node| format.of_node(&node.hostname)));
             refuse_started(&cluster.name, names, output)?;
         }
         let prepared = self.sandbox.obtain(&cluster, &self.source, self.no_cache, ui)?;
 
+        let (key, clock) = (secrets.inputs_key(), apply::clock()?);
+        let inputs = |changes: &[Change]| DiskInputs::new(key, &prepared.key, changes, clock);
+        let template_inputs = inputs(&template_plan)?;
         let template = stamp_one(&prepared.base, &template_plan, self.fsck)
             .context(|| "stamping the template".to_owned())?;
 
@@ -141,26 +145,28 @@ impl Build {
                 let delta = stamp_one(&prepared.base, changes, self.fsck)
                     .context(|| format!("stamping `{}`", node.hostname))?;
                 let (files, delta_bytes) = (file_records(changes), delta.len() as u64 * CLUSTER);
-                Ok((Stamped { node, delta_bytes, files, elapsed: started.elapsed() }, delta))
+                let inputs = inputs(changes)?;
+                let stamped = Stamped { node, delta_bytes, files, elapsed: started.elapsed() };
+                Ok((stamped, delta, inputs))
             })?;
 
             ui.stage(&format!("writing artifacts{part}"));
             let disks: Vec<NodeDisk<'_>> = made
                 .iter()
-                .map(|(it, delta)| NodeDisk { hostname: &it.node.hostname, delta })
+                .map(|(it, delta, inputs)| NodeDisk { hostname: &it.node.hostname, delta, inputs })
                 .collect();
-            let emission = Emission {
+            let template = NodeDisk { hostname: "", delta: &template, inputs: &template_inputs };
+            let batch = Batch {
                 cluster: &cluster,
                 prepared: &prepared.base,
-                template: &template,
+                template,
                 nodes: &disks,
-                formats,
-                shared: index == 0,
+                makes_shared: index == 0,
             };
-            artifacts.extend(emission.run(&staging, jobs, ui)?);
-            stamped.extend(made.into_iter().map(|(it, _)| it));
+            artifacts.extend(artifact::write(&batch, &formats, &staging, jobs, ui)?);
+            stamped.extend(made.into_iter().map(|(it, ..)| it));
         }
-        artifacts.extend(write_handouts(&handouts, &staging)?);
+        artifacts.extend(write_side_files(&handouts, &staging)?);
 
         ui.stage("publishing");
         let sbom = describe(&cluster, &prepared)?;
@@ -206,9 +212,9 @@ impl Build {
     }
 }
 
-fn parse_format(name: &str) -> Result<Format, String> {
-    Format::ALL.into_iter().find(|format| format.name() == name).ok_or_else(|| {
-        let known: Vec<_> = Format::ALL.iter().map(|format| format.name()).collect();
+fn parse_format(name: &str) -> Result<&'static ArtifactFormat, String> {
+    format_named(name).ok_or_else(|| {
+        let known: Vec<_> = format_names().collect();
         format!("the formats are {}", known.join(", "))
     })
 }
@@ -232,7 +238,7 @@ fn refuse_started(
     names: impl IntoIterator<Item = String>,
     output: &Path,
 ) -> Result<()> {
-    let lost = in_use::started(cluster, names, output);
+    let lost = in_use(cluster, names, output);
     if lost.is_empty() {
         return Ok(());
     }

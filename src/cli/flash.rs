@@ -13,7 +13,7 @@ use super::output::print_json;
 use super::source::SourceArgs;
 use super::table::table;
 use super::ui::{Ui, bytes, seconds};
-use crate::artifact::Manifest;
+use crate::artifact::{Manifest, disk_of, flashable, format_rules, in_use};
 use crate::cache::CachedImage;
 use crate::cli::{artifact, prepare};
 use crate::disk::{self, Disk, Overlay};
@@ -126,8 +126,7 @@ impl Flash {
 
     /// The node's artifact that is written fastest, or the node itself.
     fn find_image(&self, target: &str, device: &Path, ui: &Ui) -> Result<Image> {
-        let endings = ["img", "qcow2", "vmdk", "vmwarevm", "img.zst", "img.xz"];
-        let found = artifact::find(target, self.output.as_deref(), &endings);
+        let found = artifact::find(target, self.output.as_deref(), &flashable());
         let path = match found {
             Ok(path) => path,
             Err(error) => return self.stamp(target, device, ui)?.ok_or(error),
@@ -136,7 +135,7 @@ impl Flash {
             refuse_outdated(&path, target)?;
             refuse_started(&path, target)?;
         }
-        let file = artifact::disk_of(&path);
+        let file = disk_of(&path);
         let disk = if disk::probe(&file)?.is_compressed() {
             disk::open_forward(&file)?
         } else {
@@ -152,7 +151,7 @@ impl Flash {
         if !file.exists() {
             return Ok(None);
         }
-        let cluster = config::load(file)?;
+        let cluster = config::load(file, format_rules())?;
         let Some(node) = cluster.nodes.iter().find(|it| it.hostname == target) else {
             return Ok(None);
         };
@@ -228,7 +227,7 @@ fn refuse_outdated(artifact: &Path, node: &str) -> Result<()> {
     // Where there is no cluster file, the artifact is all there is.
     let Some(edited) = changed(Path::new(CLUSTER_FILE)) else { return Ok(()) };
     // A bundle is as old as its disk.
-    if changed(&artifact::disk_of(artifact)).is_some_and(|built| built >= edited) {
+    if changed(&disk_of(artifact)).is_some_and(|built| built >= edited) {
         return Ok(());
     }
     let path = artifact.display();
@@ -242,7 +241,7 @@ fn refuse_started(artifact: &Path, node: &str) -> Result<()> {
     let folder = artifact.parent().unwrap_or(Path::new(""));
     let name = artifact.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let Some(manifest) = Manifest::read(folder) else { return Ok(()) };
-    if crate::artifact::in_use::started(&manifest.cluster, [name], folder).is_empty() {
+    if in_use(&manifest.cluster, [name], folder).is_empty() {
         return Ok(());
     }
     let path = artifact.display();
