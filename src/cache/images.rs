@@ -9,11 +9,12 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::available_parallelism;
 
 use super::about::{About, Package};
 use super::blobs::FILES;
 use crate::cache::prune;
-use crate::disk::Raw;
+use crate::disk::{Raw, Windows};
 use crate::util::error::{Context, Error, Result};
 use crate::util::file_lock::FileLock;
 use crate::util::hash::{sha256_of_disk, sha256_of_file};
@@ -298,6 +299,7 @@ impl Temporary {
             from: made.from,
             size: crate::disk::Disk::size(&disk),
             sha256: made.sha256.map_or_else(|| sha256_of_disk(&disk), Ok)?,
+            windows: Some(Windows::of(&disk, threads())?),
             modified: metadata.modified().ok(),
             packages: made.packages,
         };
@@ -322,9 +324,20 @@ fn is_untouched(path: &Path, about: &About) -> bool {
 
 /// Whether an image's bytes are those it was made with.
 pub(crate) fn is_sound(path: &Path, about: &About) -> bool {
-    let sha256 = || sha256_of_disk(&Raw::open(path)?);
+    let is_right = || -> Result<bool> {
+        let disk = Raw::open(path)?;
+        match &about.windows {
+            Some(windows) => Ok(windows.differing(&disk, threads())?.is_empty()),
+            None => Ok(sha256_of_disk(&disk)? == about.sha256),
+        }
+    };
     let is_whole = fs::metadata(path).is_ok_and(|it| it.len() == about.size);
-    is_whole && sha256().is_ok_and(|sha256| sha256 == about.sha256)
+    is_whole && is_right().unwrap_or(false)
+}
+
+/// As many as there are processors.
+fn threads() -> usize {
+    available_parallelism().map_or(1, usize::from)
 }
 
 /// Notes a use, for whoever prunes. A cache that cannot be written is no obstacle.
