@@ -270,7 +270,9 @@ fn the_clock_is_waited_for_where_somebody_sets_it() {
     node.stand_in("systemctl", "exit 0");
     let output = node.shell(&format!("NODEFORGE_CLOCK_WAIT=0 sh {SOURCES}/steps/15-clock"));
     assert!(output.status.success());
-    assert!(String::from_utf8_lossy(&output.stdout).contains("timed out waiting for a time server\n"));
+    assert!(
+        String::from_utf8_lossy(&output.stdout).contains("timed out waiting for a time server\n")
+    );
     fs::create_dir_all(node.path("run/systemd/timesync")).expect("a folder");
     node.write("run/systemd/timesync/synchronized", "");
     let output = node.run_step("15-clock");
@@ -368,7 +370,10 @@ fn a_download_is_there_when_it_is_what_was_asked_for() {
         assert_eq!(mode, 0o755);
         fs::remove_file(node.path(file)).expect("there");
     }
-    node.stand_in("curl", "while [ \"$1\" != --output ]; do shift; done; printf h >\"$2\"; exit 18");
+    node.stand_in(
+        "curl",
+        "while [ \"$1\" != --output ]; do shift; done; printf h >\"$2\"; exit 18",
+    );
     assert!(!download("").0 && !node.path(file).exists(), "half a file");
 }
 
@@ -425,7 +430,8 @@ fn the_scripts_are_clean() {
 fn the_scripts_keep_to_their_root() {
     // The kernel's own, the same for every root.
     const SHARED: [&str; 3] = ["/dev/null", "/dev/urandom", "/proc/uptime"];
-    let places = ["etc", "usr", "var", "run", "root", "home", "proc", "sys", "dev", "boot", "opt", "tmp"];
+    let places =
+        ["etc", "usr", "var", "run", "root", "home", "proc", "sys", "dev", "boot", "opt", "tmp"];
     for path in scripts() {
         let text = fs::read_to_string(&path).expect("text");
         if text.starts_with("#!/usr/bin/perl") {

@@ -3,14 +3,14 @@
 use std::fs;
 use std::path::Path;
 
-use super::super::support::Run;
+use super::super::support::{Run, temporary_folder};
 use super::EXAMPLE;
 
 const SUM: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 /// `check` of the example with some settings given otherwise, or in addition.
 fn check(settings: &str, change: (&str, &str)) -> (Option<i32>, String) {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = temporary_folder();
     let text = fs::read_to_string(EXAMPLE).expect("the example is there");
     let given = |line: &str| {
         let key = |line: &str| line.split_once(" = ").map(|(key, _)| key.to_owned());
@@ -104,7 +104,9 @@ fn parts_that_need_each_other_are_refused_alone() {
     refused_with(
         "dns_registration = false",
         ("addresses = [\"fd77:3be9:5d2e:1::11/64\"]\n", ""),
-        &["no node can find `server1`: it does not register its address, and has none in this file"],
+        &[
+            "no node can find `server1`: it does not register its address, and has none in this file",
+        ],
     );
     let tunnel =
         "a tunnel needs `cloudflared_tunnel`, `cloudflared_hostname` and `cloudflared_service`";
@@ -199,7 +201,7 @@ fn what_the_router_could_not_load_is_refused() {
 }
 
 #[test]
-fn names_of_several_machines_are_nobodys_own() {
+fn shared_names_are_not_the_name_of_one_node() {
     let own = "server2.k8s.example.net is a node's own name";
     let name = |key: &str| format!("{key} = \"server2.k8s.example.net\"");
     refused(&name("join_name"), &[own, "a name that only servers share", "join_name = "]);

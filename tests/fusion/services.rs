@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use super::super::support::tool;
+use super::super::support::{temporary_folder, tool};
 use super::names;
 
 const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
@@ -19,7 +19,7 @@ struct Machine {
 
 impl Machine {
     fn new() -> Self {
-        let machine = Self { root: tempfile::tempdir().expect("a folder") };
+        let machine = Self { root: temporary_folder() };
         for folder in SCRIPTS {
             let source = Path::new(REPOSITORY).join(folder);
             for name in names(&source) {

@@ -247,7 +247,10 @@ fn a_server_without_a_name_server_is_a_server() {
     assert_eq!(node.calls(), "systemctl start nodeforge-dns.service\n");
     node.stand_in("systemctl", "exit 1");
     let (well, said) = names();
-    assert!(well && said.contains("DNS does not know this server yet; it registers again"), "{said}");
+    assert!(
+        well && said.contains("DNS does not know this server yet; it registers again"),
+        "{said}"
+    );
 }
 
 /// A clone made by hand, with what VMware would answer: `KEY VALUE` lines.

@@ -141,7 +141,7 @@ fn a_voter_that_lost_its_power_is_not_erased() {
 }
 
 #[test]
-fn nothing_is_erased_while_nobody_can_say_whether_it_is_needed() {
+fn nothing_is_erased_while_the_cluster_does_not_answer() {
     let node = replica();
     cut_as_a_voter(&node);
     // The other one has no power either.

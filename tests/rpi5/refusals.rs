@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use super::super::support::Run;
+use super::super::support::{Run, temporary_folder};
 
 /// `check` of the file to begin with, changed.
 fn check(change: impl Fn(String) -> String) -> (Option<i32>, String) {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = temporary_folder();
     let start = concat!(env!("CARGO_MANIFEST_DIR"), "/profiles/rpi5-kubeadm/cluster.toml");
     let text = fs::read_to_string(start).expect("readable");
     let changed = change(text.clone());
@@ -89,7 +89,7 @@ fn what_makes_no_cluster_is_refused() {
 }
 
 #[test]
-fn a_pool_is_of_the_lan_and_of_nobody_else() {
+fn a_pool_is_in_the_lan_and_overlaps_nothing_else() {
     let pool = |pool: &str, words: &[&str]| refused("192.168.1.240-192.168.1.250", pool, words);
     pool(
         "192.168.1.15-192.168.1.30",
@@ -157,7 +157,10 @@ fn networks_that_kubeadm_refuses_are_refused() {
     pods("\"10.244.64.0/29\"\npod_mask = 30", &["`pod_subnet` 10.244.64.0/29 has fewer than"]);
     let services = |net: &str, words: &[&str]| refused("10.244.0.0/20", net, words);
     services("10.0.0.0/11", &["`service_subnet` 10.0.0.0/11 is not a network between /12 and /28"]);
-    services("10.244.0.0/29", &["`service_subnet` 10.244.0.0/29 is not a network between /12 and /28"]);
+    services(
+        "10.244.0.0/29",
+        &["`service_subnet` 10.244.0.0/29 is not a network between /12 and /28"],
+    );
 
     let both = |pods: &str, services: &str| {
         check(|text| {
@@ -203,7 +206,7 @@ fn two_control_planes_are_worth_a_note() {
 #[test]
 fn without_the_internet_the_chart_is_of_its_version_and_images_go_by_tag() {
     let plan = |offline: &str| {
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = temporary_folder();
         let start = concat!(env!("CARGO_MANIFEST_DIR"), "/profiles/rpi5-kubeadm/cluster.toml");
         let text = fs::read_to_string(start).expect("readable");
         let text =
