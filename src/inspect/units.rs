@@ -18,7 +18,7 @@ const ETC: &str = "/etc/systemd/system";
 const VENDOR: [&str; 3] =
     ["/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
 
-/// What is larger, in bytes, is no unit.
+/// What is larger, in bytes, is not a unit.
 const UNIT_LIMIT: u64 = 1 << 20;
 
 /// What `systemctl is-enabled` says of a unit.
