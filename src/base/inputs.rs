@@ -94,7 +94,21 @@ impl Resolver<'_> {
                     lock.artifacts.push(artifact);
                     inputs.all.push(input);
                 }
-                _ => push(action.clone()),
+                Action::Grow { .. }
+                | Action::Package { .. }
+                | Action::File { .. }
+                | Action::Directory { .. }
+                | Action::Symlink { .. }
+                | Action::Remove { .. }
+                | Action::Unit { .. }
+                | Action::User(_)
+                | Action::KernelArgument { .. }
+                | Action::KernelArgumentRemoved { .. }
+                | Action::ConfigTxt { .. }
+                | Action::Hostname { .. }
+                | Action::MachineId { .. }
+                | Action::DiskId { .. }
+                | Action::Timezone { .. } => push(action.clone()),
             }
         }
         lock.keys.dedup();

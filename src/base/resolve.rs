@@ -244,7 +244,7 @@ impl Resolver<'_> {
         let by = match base {
             Base::Catalogue(name) => self.catalogue.entry(split(name).0)?.pins(),
             Base::Url { key: Some(key), .. } => self.fingerprints(key)?,
-            _ => Vec::new(),
+            Base::Url { key: None, .. } | Base::Path { .. } | Base::Bootstrap(_) => Vec::new(),
         };
         Ok(if by.is_empty() { request } else { format!("{request} by {}", by.join(" ")) })
     }
@@ -376,7 +376,7 @@ impl Resolver<'_> {
             sha256: None,
             sha512: None,
             raw_size: disk.size(),
-            raw_sha256: sha256.clone(),
+            raw_sha256: sha256,
             source_date_epoch: None,
             signer: None,
             verified: verified.clone(),

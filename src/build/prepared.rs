@@ -162,7 +162,7 @@ impl Project<'_> {
 }
 
 /// The packages of a lock that was written for the same purpose.
-fn pinned<'a>(file: &'a LockFile, purpose: Sha256) -> Option<&'a [Package]> {
+fn pinned(file: &LockFile, purpose: Sha256) -> Option<&[Package]> {
     let lock = &file.lock;
     (lock.packages_for == Some(purpose)).then_some(&lock.packages)
 }
@@ -175,7 +175,20 @@ fn purpose(base_sha256: Sha256, changes: &[Change]) -> Result<Sha256> {
         .filter(|action| match action {
             Action::Package { .. } | Action::AptSource { .. } => true,
             Action::File { path, .. } => path.starts_with("/etc/apt/"),
-            _ => false,
+            Action::Grow { .. }
+            | Action::Download { .. }
+            | Action::Directory { .. }
+            | Action::Symlink { .. }
+            | Action::Remove { .. }
+            | Action::Unit { .. }
+            | Action::User(_)
+            | Action::KernelArgument { .. }
+            | Action::KernelArgumentRemoved { .. }
+            | Action::ConfigTxt { .. }
+            | Action::Hostname { .. }
+            | Action::MachineId { .. }
+            | Action::DiskId { .. }
+            | Action::Timezone { .. } => false,
         })
         .collect();
     let text = serde_json::to_vec(&(base_sha256, relevant))
@@ -187,11 +200,13 @@ fn purpose(base_sha256: Sha256, changes: &[Change]) -> Result<Sha256> {
 fn downloads(changes: &[Change]) -> Vec<Download> {
     changes
         .iter()
-        .filter_map(|change| match &change.action {
-            Action::Download { url, checksum: Checksum::Sha256(sha256), path, .. } => {
-                Some(Download { path: path.clone(), url: url.clone(), sha256: *sha256 })
-            }
-            _ => None,
+        .filter_map(|change| {
+            let Action::Download { url, checksum: Checksum::Sha256(sha256), path, .. } =
+                &change.action
+            else {
+                return None;
+            };
+            Some(Download { path: path.clone(), url: url.clone(), sha256: *sha256 })
         })
         .collect()
 }

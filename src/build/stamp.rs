@@ -60,11 +60,11 @@ pub(super) fn stamp_node<'a>(
 fn files(changes: &[Change]) -> Vec<FileRecord> {
     changes
         .iter()
-        .filter_map(|change| match &change.action {
-            Action::File { path, content, .. } if content.secrets.is_empty() => {
-                Some(FileRecord { path: path.clone(), sha256: Sha256::of(&content.bytes) })
-            }
-            _ => None,
+        .filter_map(|change| {
+            let Action::File { path, content, .. } = &change.action else { return None };
+            let is_public = content.secrets.is_empty();
+            let record = || FileRecord { path: path.clone(), sha256: Sha256::of(&content.bytes) };
+            is_public.then(record)
         })
         .collect()
 }

@@ -113,7 +113,7 @@ impl FetchCommand {
         if self.json {
             return print_json(&catalogue.entries().collect::<Vec<_>>());
         }
-        let row = |entry: &crate::base::Entry| {
+        let row = |entry: &crate::base::CatalogueEntry| {
             let layout = entry.layout_name().to_owned();
             vec![
                 entry.name.clone(),

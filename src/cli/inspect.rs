@@ -8,7 +8,8 @@ use super::place::disk_of;
 use super::table::table;
 use super::ui::{Ui, bytes};
 use crate::inspect::{
-    Build, FirstBoot, MachineId, Node, PartitionFacts, Report, Segment, System, draw, printable,
+    BuildFacts, FirstBoot, MachineId, NodeFacts, PartitionFacts, Report, Segment, System, draw,
+    printable,
 };
 use crate::util::error::Result;
 
@@ -63,7 +64,7 @@ fn render(report: &Report) -> String {
         facts.extend(node_facts(node));
     }
     if let Some(build) = &report.build {
-        let Build { generator, cluster, profile, .. } = build;
+        let BuildFacts { generator, cluster, profile, .. } = build;
         facts.push(("built by", format!("{generator}, cluster {cluster}, profile {profile}")));
     }
     if !facts.is_empty() {
@@ -130,7 +131,7 @@ fn system_facts(system: &System) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn node_facts(node: &Node) -> Vec<(&'static str, String)> {
+fn node_facts(node: &NodeFacts) -> Vec<(&'static str, String)> {
     let open: Vec<&str> =
         node.steps.iter().filter(|step| !step.done).map(|step| step.name.as_str()).collect();
     let first_boot = match node.first_boot {

@@ -1,26 +1,27 @@
 //! `cluster.toml`: one file for all nodes.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::base::choice;
 use super::inputs::Inputs;
 use super::profile_types::Profile;
-use super::reader::{Reader, Span, Table, Value};
+use super::reader::{LayerText, Reader, Span, Table, Value};
 use super::types::{Cluster, Format, HostKeys, Locale, Output, Places, Qcow2, Vm, VmNetwork};
 use crate::config::{
     access, base, check, files, hostname, node, origins, pools, profile, setting, size,
 };
 use crate::secrets::check_recipient;
-use crate::util::error::{Error, Result, Source};
+use crate::util::error::{Error, Result};
 
 /// The smallest disk a Linux system fits on, in bytes.
 const SMALLEST_DISK: u64 = 512 << 20;
 /// The largest disk MBR partitions and VMDK files reach, in bytes.
 const LARGEST_DISK: u64 = 2 << 40;
 
-/// Reads the cluster that `sources` describe, each with its folder; `path` names the first.
-pub(super) fn parse_layers(path: &Path, sources: Vec<(Source, PathBuf)>) -> Result<Cluster> {
-    let reader = Reader::layered(sources);
+/// Reads the cluster that `texts` describe, from the least to the most weighty; `path` names the
+/// first.
+pub(super) fn parse_layers(path: &Path, texts: Vec<LayerText>) -> Result<Cluster> {
+    let reader = Reader::layered(texts);
     let entries = reader.parse()?;
     let cluster = read(Table::root(&reader, &entries), path);
     reader.finish()?;
@@ -40,8 +41,10 @@ pub fn load(path: &Path) -> Result<Cluster> {
 
 /// Reads the text of the cluster file `path` in `directory`.
 #[cfg(test)]
-pub(crate) fn parse(path: &Path, text: String, directory: PathBuf) -> Result<Cluster> {
-    parse_layers(path, vec![(Source { name: path.display().to_string(), text }, directory)])
+pub(crate) fn parse(path: &Path, text: String, directory: std::path::PathBuf) -> Result<Cluster> {
+    let source = crate::util::error::Source { name: path.display().to_string(), text };
+    let origin = super::origin::Origin::File;
+    parse_layers(path, vec![LayerText { origin, source, directory }])
 }
 
 fn read(root: Table<'_>, path: &Path) -> Option<Cluster> {

@@ -11,6 +11,7 @@ mod files;
 mod hostname;
 mod inputs;
 mod node;
+mod origin;
 mod origins;
 mod pools;
 mod profile;
@@ -31,7 +32,8 @@ pub use cluster::load;
 pub(crate) use cluster::parse;
 pub use hostname::check_hostname;
 pub use inputs::Inputs;
-pub use origins::{ValueOrigin, show};
+pub use origin::{ClusterSource, Origin, ValueGiver, ValueOrigin};
+pub use origins::show;
 pub use secret_spec::{SecretKind, SecretSpec};
 
 pub(crate) use profile::firstboot;

@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::origins::ValueOrigin;
+use super::origin::{ClusterSource, ValueOrigin};
 use super::profile_types::Profile;
 use crate::config::file;
-use crate::util::error::{Place, Source};
+use crate::util::error::Place;
 use crate::util::sha256::Sha256;
 
 /// A cluster file with its profile, all checked.
@@ -53,7 +52,7 @@ pub struct Cluster {
     /// Where each value came from.
     pub origins: Vec<ValueOrigin>,
     /// The files, variables and arguments it was read from.
-    pub sources: Vec<Arc<Source>>,
+    pub sources: Vec<ClusterSource>,
     /// Where the file says what later checks may blame.
     pub places: Places,
 }

@@ -11,7 +11,7 @@ use crate::util::sha256::Sha256;
 
 /// The build that an image came out of.
 #[derive(Clone, Debug, Serialize)]
-pub struct Build {
+pub struct BuildFacts {
     /// The tool and its version.
     pub generator: String,
     /// The cluster's name.
@@ -25,7 +25,7 @@ pub struct Build {
 /// More than any manifest has, in bytes.
 const LIMIT: u64 = 64 << 20;
 
-impl Build {
+impl BuildFacts {
     /// `None` when no manifest in the image's folder, or in the one its bundle is in, lists it.
     pub(super) fn of(image: &Path) -> Option<Self> {
         let image = image.canonicalize().ok()?;

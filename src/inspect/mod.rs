@@ -12,9 +12,9 @@ mod system;
 mod units;
 mod users;
 
-pub use build::Build;
+pub use build::BuildFacts;
 pub use map::{Segment, draw};
-pub use node::{FirstBoot, Node, Step};
+pub use node::{FirstBoot, FirstBootStep, NodeFacts};
 pub use packages::{Packages, packages};
 pub use partitions::{PartitionFacts, TableFacts};
 pub use printable::printable;
@@ -48,9 +48,9 @@ pub struct Report {
     /// `None` when no root file system is readable here.
     pub system: Option<System>,
     /// `None` when nodeforge has put nothing into the image.
-    pub nodeforge: Option<Node>,
+    pub nodeforge: Option<NodeFacts>,
     /// `None` when no manifest beside the image lists it.
-    pub build: Option<Build>,
+    pub build: Option<BuildFacts>,
     /// What is odd about it.
     pub notes: Vec<String>,
 }
@@ -84,7 +84,7 @@ impl Report {
         let system = image.as_ref().map(System::of).transpose()?;
         let hostname = system.as_ref().and_then(|system| system.hostname.as_deref());
         let nodeforge = match &image {
-            Some(image) => Node::of(image, hostname)?,
+            Some(image) => NodeFacts::of(image, hostname)?,
             None => None,
         };
         Ok(Self {
@@ -95,7 +95,7 @@ impl Report {
             partitions: parts.iter().map(|part| PartitionFacts::of(&disk, part)).collect(),
             system,
             nodeforge,
-            build: Build::of(path),
+            build: BuildFacts::of(path),
             notes,
         })
     }

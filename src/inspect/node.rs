@@ -16,13 +16,13 @@ const STEPS_DONE: &str = "/var/lib/nodeforge/firstboot";
 
 /// A node of a cluster.
 #[derive(Clone, Debug, Serialize)]
-pub struct Node {
+pub struct NodeFacts {
     /// What its name makes it; `None` while it has no name, or one that no pattern matches.
     pub role: Option<String>,
     /// How far its first boot is.
     pub first_boot: FirstBoot,
     /// The role's steps, in their order.
-    pub steps: Vec<Step>,
+    pub steps: Vec<FirstBootStep>,
 }
 
 /// How far a first boot is.
@@ -39,14 +39,14 @@ pub enum FirstBoot {
 
 /// A step of a first boot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Step {
+pub struct FirstBootStep {
     /// Its file's name.
     pub name: String,
     /// Whether it ended well.
     pub done: bool,
 }
 
-impl Node {
+impl NodeFacts {
     pub(super) fn of(tree: &dyn Tree, hostname: Option<&str>) -> Result<Option<Self>> {
         if tree.resolve(Path::new(ROLES))?.is_none() {
             return Ok(None);
@@ -55,10 +55,13 @@ impl Node {
             hostname.map(|name| find_role(&read_text(tree, ROLES).unwrap_or_default(), name));
         let (role, steps) = found.flatten().unzip();
         let marks: BTreeSet<String> = names_in(tree, STEPS_DONE)?.into_iter().collect();
-        let steps: Vec<Step> = steps
+        let steps: Vec<FirstBootStep> = steps
             .unwrap_or_default()
             .into_iter()
-            .map(|name: String| Step { done: marks.contains(&format!("{name}.done")), name })
+            .map(|name: String| FirstBootStep {
+                done: marks.contains(&format!("{name}.done")),
+                name,
+            })
             .collect();
         let first_boot = if tree.resolve(Path::new(DONE))?.is_some() {
             FirstBoot::Done

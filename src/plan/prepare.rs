@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::list::List;
 use super::render::{Renderer, Scope};
-use crate::change::{Action, Change, Checksum, Origin, PackageState};
+use crate::change::{Action, Change, Checksum, PackageState, Requester};
 use crate::config::{AptSource, Artifact, Base, ChecksumSpec, Cluster, Package};
 use crate::plan::rules;
 use crate::util::error::{Error, Problem, Result};
@@ -13,12 +13,12 @@ use crate::util::error::{Error, Problem, Result};
 pub fn prepare(cluster: &Cluster) -> Result<Vec<Change>> {
     rules::check(cluster)?;
     let profile = &cluster.profile;
-    let origin = Origin::Profile(profile.name.clone());
+    let origin = Requester::Profile(profile.name.clone());
     let renderer = Renderer::new(cluster, Scope::Shared);
     let mut list = List::default();
 
     if let Some(size) = cluster.disk_size {
-        list.push(&Origin::ClusterFile, Action::Grow { size });
+        list.push(&Requester::ClusterFile, Action::Grow { size });
     }
     for source in &profile.apt_sources {
         if renderer.holds(source.when.as_ref())? {

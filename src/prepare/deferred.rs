@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::steps::{first_boot, put, source_file};
 use crate::apply;
 use crate::cache::Package;
-use crate::change::{Action, Change, Checksum, Content, Origin, Owner, PackageState, UnitState};
+use crate::change::{Action, Change, Checksum, Content, Owner, PackageState, Requester, UnitState};
 use crate::config;
 use crate::disk::Raw;
 use crate::fs::{FileType, Tree};
@@ -121,7 +121,7 @@ impl Deferred {
                 mode,
                 owner: Owner::root(),
             },
-            origin: Origin::Nodeforge,
+            origin: Requester::Nodeforge,
         };
         Ok([file(LIST, text.into_bytes(), 0o644), file(STEP, step.to_vec(), 0o755)])
     }

@@ -5,7 +5,7 @@ use std::io::Seek as _;
 use std::path::Path;
 
 use crate::apply;
-use crate::change::{Action, Change, Content, Origin, Owner, UnitState};
+use crate::change::{Action, Change, Content, Owner, Requester, UnitState};
 use crate::fs::{Attributes, Tree};
 use crate::util::error::{Context, Error, Result};
 
@@ -23,7 +23,7 @@ pub(crate) fn first_boot() -> [Change; 2] {
     };
     let questions =
         Action::Unit { name: "systemd-firstboot.service".into(), state: UnitState::Masked };
-    [preset, questions].map(|action| Change { action, origin: Origin::Nodeforge })
+    [preset, questions].map(|action| Change { action, origin: Requester::Nodeforge })
 }
 
 /// The file that an apt source, or what apt reads beside it, comes down to.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use super::entry::{CatalogueEntry, MAX_SIZE, Page};
 use super::template::{Values, fill};
-use super::{Entry, MAX_SIZE, Page};
 use crate::download::{Client, Plain, text};
 use crate::util::error::{Error, Result};
 use crate::util::progress::Progress;
@@ -30,7 +30,7 @@ pub(crate) struct Release {
     pub(crate) max_size: u64,
 }
 
-impl Entry {
+impl CatalogueEntry {
     /// The release of a date, else the newest ones, the best first: a publisher may list one that
     /// is not complete yet.
     pub(crate) fn find(

@@ -5,6 +5,7 @@ mod layer;
 mod table;
 mod value;
 
+pub(super) use layer::LayerText;
 pub(super) use table::Table;
 pub(super) use value::Value;
 
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use toml::de::DeTable;
 
 use crate::config::file;
+use crate::config::origin::{ClusterSource, Origin};
 use crate::util::error::{Error, Place, Problem, Result, Source};
 use layer::Layer;
 
@@ -48,24 +50,25 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn new(name: String, text: String, directory: PathBuf) -> Self {
-        Self::layered(vec![(Source { name, text }, directory)])
+        let source = Source { name, text };
+        Self::layered(vec![LayerText { origin: Origin::File, source, directory }])
     }
 
     /// Several files, each with its folder; what a later one says counts.
-    pub(super) fn layered(sources: Vec<(Source, PathBuf)>) -> Self {
-        let name = sources.first().map(|(source, _)| source.name.clone()).unwrap_or_default();
-        let directory = sources.first().map(|(_, directory)| directory.clone());
+    pub(super) fn layered(texts: Vec<LayerText>) -> Self {
+        let name = texts.first().map(|it| it.source.name.clone()).unwrap_or_default();
+        let directory = texts.first().map(|it| it.directory.clone());
         let mut text = String::new();
         let mut layers = Vec::new();
-        for (source, directory) in sources {
-            let layer = Layer::new(text.len(), source, directory);
-            text.push_str(&layer.source.text);
+        for given in texts {
+            let layer = Layer::new(text.len(), given);
+            text.push_str(&layer.text.source.text);
             // So that a layer's end is not the next one's beginning.
             text.push('\n');
             layers.push(layer);
         }
         let source = match layers.as_slice() {
-            [only] => Arc::clone(&only.source),
+            [only] => Arc::clone(&only.text.source),
             _ => Arc::new(Source { name, text }),
         };
         let directory = directory.unwrap_or_default();
@@ -79,10 +82,10 @@ impl Reader {
         let mut merged: Option<DeTable<'_>> = None;
         let mut is_readable = true;
         for layer in &self.layers {
-            let (root, errors) = DeTable::parse_recoverable(&layer.text);
+            let (root, errors) = DeTable::parse_recoverable(&layer.padded);
             is_readable &= errors.iter().all(|error| error.message() == "duplicate key");
             for error in errors {
-                let end = layer.text.len();
+                let end = layer.padded.len();
                 let span = error.span().unwrap_or(end..end);
                 let problem = Problem::new(syntax_message(error.message(), self.slice(&span)));
                 self.report(problem.at(&self.source, span));
@@ -97,15 +100,20 @@ impl Reader {
     }
 
     /// The files.
-    pub(super) fn sources(&self) -> Vec<Arc<Source>> {
-        self.layers.iter().map(|layer| Arc::clone(&layer.source)).collect()
+    pub(super) fn sources(&self) -> Vec<ClusterSource> {
+        self.layers.iter().map(|layer| layer.text.clone()).collect()
+    }
+
+    /// What kind of text bytes stand in.
+    pub(super) fn origin(&self, span: &Span) -> Origin {
+        self.layer(span).text.origin
     }
 
     /// Where bytes stand in their own file.
     pub(super) fn place(&self, span: &Span) -> Place {
         let layer = self.layer(span);
         let (start, end) = (span.start - layer.start, span.end - layer.start);
-        Place { source: Arc::clone(&layer.source), span: start..end, note: None }
+        Place { source: Arc::clone(&layer.text.source), span: start..end, note: None }
     }
 
     fn layer(&self, span: &Span) -> &Layer {
