@@ -20,12 +20,12 @@ use crate::apply;
 use crate::cache::{About, BASES, Cache, CachedImage, EPOCH, Made, Package, lock};
 use crate::change::{Action, Change, Content, Owner, Requester, UnitState};
 use crate::config::{Arch, Bootstrap, Layout as DiskLayout};
-use crate::debian::{Log, Watcher, failure};
+use crate::debian::{self, Log, Watcher, failure};
 use crate::disk::{Raw, Slice};
 use crate::fs::mkfs::NewExt4;
 use crate::fs::{Attributes, Fat, LiveTree, Namespace, Tree};
-use crate::guest::{STATUS, generalise, installed};
-use crate::prepare::{Job, Place, first_boot};
+use crate::guest::{first_boot, generalise};
+use crate::prepare::{Job, Place};
 use crate::sandbox::{self, Chroot, Emulator, Order};
 use crate::util::clock;
 use crate::util::error::{Context, Error, Result};
@@ -267,7 +267,7 @@ fn changes(layout: &Layout) -> Vec<Change> {
         .chain(actions)
         .map(|action| Change { action, origin: Requester::Nodeforge })
         .collect();
-    changes.extend(first_boot());
+    changes.extend(first_boot::presets());
     changes
 }
 
@@ -342,12 +342,12 @@ impl RootJob {
         let chroot = Chroot::enter(&root, &[])?;
         apply::apply(&mut LiveTree, &self.changes)?;
         generalise(&mut LiveTree)?;
-        let status = fs::read_to_string(STATUS).context(|| "reading the list of packages")?;
+        let packages = debian::installed(&LiveTree)?;
         chroot.leave()?;
 
         progress.stage("writing the root file system");
         self.ext4.make(&self.place, &root, clock::now()?)?;
-        Ok(installed(&status))
+        Ok(packages)
     }
 
     fn debootstrap(&self, root: &Path, progress: &dyn Progress) -> Result<()> {

@@ -128,11 +128,11 @@ fn read_bootstrap(table: Table<'_>) -> Option<Bootstrap> {
     });
     let mirror = table.string("mirror");
     for text in suite.iter().filter(|text| !is_suite(text.value)) {
-        let message = format!("`{}` is no name of a Debian release", text.value);
+        let message = format!("`{}` is not the name of a Debian release", text.value);
         table.reader.wrong_hint(&text.span, message, "for example `trixie` or `bookworm`");
     }
     for text in mirror.iter().filter(|text| !is_mirror(text.value)) {
-        let message = format!("`{}` is no address of a mirror", text.value);
+        let message = format!("`{}` is not the address of a mirror", text.value);
         table.reader.wrong_hint(&text.span, message, "for example `https://deb.debian.org/debian`");
     }
     table.finish();

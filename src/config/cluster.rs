@@ -8,9 +8,8 @@ use super::profile_types::Profile;
 use super::reader::{LayerText, Reader, Span, Table, Value};
 use super::types::{Cluster, Format, HostKeys, Locale, Output, Places, Qcow2, Vm, VmNetwork};
 use crate::config::{
-    access, base, check, files, hostname, node, origins, pools, profile, setting, size,
+    access, base, check, files, hostname, node, origins, pools, profile, recipient, setting, size,
 };
-use crate::secrets::check_recipient;
 use crate::util::error::{Error, Result};
 
 /// The smallest disk a Linux system fits on, in bytes.
@@ -139,7 +138,7 @@ fn read_header(table: Table<'_>) -> Header {
         let Some(fault) = hostname::label_fault(name.value) else {
             return Some(name.value.to_owned());
         };
-        let message = format!("the cluster's name `{}` is no DNS label: {fault}", name.value);
+        let message = format!("the cluster's name `{}` is not a valid DNS label: {fault}", name.value);
         reader.wrong_hint(&name.span, message, hostname::LABEL_HINT);
         None
     });
@@ -147,7 +146,7 @@ fn read_header(table: Table<'_>) -> Header {
         let Some(fault) = hostname::domain_fault(domain.value) else {
             return Some(domain.value.to_owned());
         };
-        let message = format!("`{}` is no DNS domain: {fault}", domain.value);
+        let message = format!("`{}` is not a valid DNS domain: {fault}", domain.value);
         reader.wrong_hint(&domain.span, message, "for example `home.arpa`");
         None
     });
@@ -166,7 +165,7 @@ fn read_disk(table: Table<'_>) -> Option<u64> {
     table.finish();
     let size = size?;
     if size.is_integer() {
-        let hint = "a size has a unit and stands in quotes: `size = \"8G\"`";
+        let hint = "a size has a unit and is written in quotes: `size = \"8G\"`";
         reader.wrong_hint(&size.span(), "a size is more than a number", hint);
         return None;
     }
@@ -189,7 +188,7 @@ fn read_disk(table: Table<'_>) -> Option<u64> {
 fn read_recipients(table: Table<'_>) -> Vec<String> {
     let recipients = table.strings("recipients");
     for recipient in &recipients {
-        match check_recipient(recipient.value) {
+        match recipient::check(recipient.value) {
             Err(error) if recipient.value.starts_with("AGE-SECRET-KEY-") => {
                 let hint = "a recipient is public: `age-keygen -y KEYFILE` prints it";
                 table.reader.wrong_secret(&recipient.span, error.to_string(), hint);
@@ -208,7 +207,7 @@ fn read_locale(table: Table<'_>) -> Locale {
             && text.value.len() < 100
             && text.value.bytes().all(|byte| byte.is_ascii_alphanumeric() || extra.contains(&byte));
         if !clean || text.value.split('/').any(|part| part.is_empty() || part.starts_with('.')) {
-            let message = format!("`{}` is no {key}", text.value);
+            let message = format!("`{}` is not a valid {key}", text.value);
             table.reader.wrong_hint(&text.span, message, format!("for example `{example}`"));
             return None;
         }
@@ -307,7 +306,7 @@ fn read_output(reader: &Reader, table: Option<Table<'_>>) -> Output {
     if let Some(value) = table.get("formats") {
         let formats = value.elements().unwrap_or_default();
         if formats.is_empty() {
-            let message = format!("{} names no format", value.title());
+            let message = format!("{} lists no format", value.title());
             reader.wrong_hint(&value.span(), message, "for example `formats = [\"raw\"]`");
         }
         let all = Format::ALL.map(|format| (format.name(), format));

@@ -30,7 +30,7 @@ impl Inputs {
         for path in &self.files {
             texts.push(read(path)?);
         }
-        let here = std::env::current_dir().context(|| "cannot tell where this is".to_owned())?;
+        let here = std::env::current_dir().context(|| "cannot find the current folder".to_owned())?;
         let mut variables: Vec<(String, String)> =
             std::env::vars().filter(|(name, _)| name.starts_with(PREFIX)).collect();
         variables.sort();
@@ -86,7 +86,7 @@ fn override_text(key: &str, value: &str) -> Option<String> {
 }
 
 fn no_override(written: &str) -> Error {
-    Error::input(format!("`{written}` sets no value")).hint(
+    Error::input(format!("`{written}` does not set a value")).hint(
         "for example `--set settings.pod_subnet=10.244.0.0/16`, or in the environment \
                NODEFORGE__SETTINGS__POD_SUBNET",
     )

@@ -17,12 +17,14 @@ mod pools;
 mod profile;
 mod profile_types;
 mod reader;
+mod recipient;
 pub mod schema;
 mod secret_spec;
 mod setting;
 mod size;
 pub(crate) mod suggest;
 mod types;
+mod words;
 
 pub use crate::config::profile_types::*;
 pub use crate::config::types::*;
@@ -34,7 +36,7 @@ pub use hostname::check_hostname;
 pub use inputs::Inputs;
 pub use origin::{ClusterSource, Origin, ValueGiver, ValueOrigin};
 pub use origins::show;
-pub use secret_spec::{SecretKind, SecretSpec};
+pub use secret_spec::{SecretKind, SecretRecipe, SecretSpec};
 
 pub(crate) use profile::firstboot;
 pub use profile::{load_profile, shipped_profiles, starting_file};

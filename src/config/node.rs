@@ -61,14 +61,14 @@ fn read(table: Table<'_>) -> Vec<PlacedNode> {
         reader.report(
             Problem::new(message)
                 .at(&reader.source, address.span.clone())
-                .also_at(&reader.source, hostname.span.clone(), "this pattern stands for them")
+                .also_at(&reader.source, hostname.span.clone(), "this pattern expands to them")
                 .hint("give each of them a `[[node]]` of its own"),
         );
     }
     let mut nodes = Vec::with_capacity(names.len());
     for name in names {
         if let Some(fault) = hostname::label_fault(&name) {
-            let message = format!("the host name `{name}` is no DNS label: {fault}");
+            let message = format!("the host name `{name}` is not a valid DNS label: {fault}");
             reader.wrong_hint(&hostname.span, message, hostname::LABEL_HINT);
             break;
         }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::origin::{ClusterSource, ValueOrigin};
 use super::profile_types::Profile;
+use super::words::words;
 use crate::config::file;
 use crate::util::error::Place;
 use crate::util::sha256::Sha256;
@@ -216,7 +217,33 @@ impl fmt::Debug for SecretText {
     }
 }
 
-/// A type of setting.
+words! {
+    /// A type of setting, as a profile names it.
+    pub enum SettingKind {
+        /// Text.
+        String = "string",
+        /// A switch.
+        Bool = "bool",
+        /// A whole number.
+        Int = "int",
+        /// A network.
+        Cidr = "cidr",
+        /// An address.
+        Ip = "ip",
+        /// A range of addresses.
+        IpPool = "ip-pool",
+        /// A DNS name or an address.
+        Host = "host",
+        /// A file or folder on the building machine.
+        Path = "path",
+        /// A value that no log and no world-readable file may hold.
+        Secret = "secret",
+        /// One of the profile's choices.
+        Enum = "enum",
+    }
+}
+
+/// A type of setting, with the choices of an `enum`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SettingType {
     /// `string`
@@ -241,20 +268,39 @@ pub enum SettingType {
     Enum(Vec<String>),
 }
 
+impl SettingType {
+    /// What a profile calls it.
+    pub fn kind(&self) -> SettingKind {
+        match self {
+            Self::String => SettingKind::String,
+            Self::Bool => SettingKind::Bool,
+            Self::Int => SettingKind::Int,
+            Self::Cidr => SettingKind::Cidr,
+            Self::Ip => SettingKind::Ip,
+            Self::IpPool => SettingKind::IpPool,
+            Self::Host => SettingKind::Host,
+            Self::Path => SettingKind::Path,
+            Self::Secret => SettingKind::Secret,
+            Self::Enum(_) => SettingKind::Enum,
+        }
+    }
+}
+
+/// `string`, or an enum's choices: `bgp|l2`.
 impl fmt::Display for SettingType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::String => "string",
-            Self::Bool => "bool",
-            Self::Int => "int",
-            Self::Cidr => "cidr",
-            Self::Ip => "ip",
-            Self::IpPool => "ip-pool",
-            Self::Host => "host",
-            Self::Path => "path",
-            Self::Secret => "secret",
-            Self::Enum(choices) => return f.write_str(&choices.join("|")),
-        })
+        match self {
+            Self::Enum(choices) => f.write_str(&choices.join("|")),
+            Self::String
+            | Self::Bool
+            | Self::Int
+            | Self::Cidr
+            | Self::Ip
+            | Self::IpPool
+            | Self::Host
+            | Self::Path
+            | Self::Secret => f.write_str(self.kind().name()),
+        }
     }
 }
 

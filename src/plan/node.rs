@@ -4,6 +4,8 @@ use super::list::List;
 use super::render::{Renderer, Scope};
 use crate::change::{Action, Change, Content, Owner, Requester, User};
 use crate::config::{Cluster, ExtraFile, HostKeys, Locale, Node};
+use crate::guest::first_boot::NOT_BEFORE;
+use crate::guest::identity::UNINITIALIZED;
 use crate::plan::{firstboot, network, rules};
 use crate::secrets::Secrets;
 use crate::util::error::{Error, Result};
@@ -34,11 +36,9 @@ pub fn node(cluster: &Cluster, node: &Node, secrets: &Secrets) -> Result<Vec<Cha
     if cluster.host_keys == HostKeys::Build {
         host_key(&mut list, node, secrets)?;
     }
-    // A machine whose clock has no battery must not think that it is before its certificates' time.
-    if let Some(day) = secrets.newest()
-        && role.firstboot.iter().any(|step| step == "15-clock")
-    {
-        list.file(&Requester::Nodeforge, "/etc/nodeforge/not-before", 0o644, format!("{day}\n"));
+    // For first-boot steps: certificates are not valid yet on a machine whose clock has no battery.
+    if let Some(day) = secrets.newest() {
+        list.file(&Requester::Nodeforge, NOT_BEFORE, 0o644, format!("{day}\n"));
     }
     common(&mut list, cluster, Some(node));
 
@@ -61,7 +61,7 @@ pub fn node(cluster: &Cluster, node: &Node, secrets: &Secrets) -> Result<Vec<Cha
 pub fn template(cluster: &Cluster) -> Result<Vec<Change>> {
     let renderer = Renderer::new(cluster, Scope::Shared);
     let mut list = List::default();
-    list.push(&Requester::Nodeforge, Action::MachineId { id: "uninitialized".into() });
+    list.push(&Requester::Nodeforge, Action::MachineId { id: UNINITIALIZED.into() });
     common(&mut list, cluster, None);
     let is_shared = |file: &&ExtraFile| {
         let text = std::str::from_utf8(&file.bytes).unwrap_or_default();
@@ -122,7 +122,7 @@ fn hosts(
         let name = renderer.render_word("the `name` of a host", &entry.name)?;
         let address = renderer.render_word("the `address` of a host", &entry.address)?;
         let address: std::net::IpAddr = address.parse().map_err(|_| {
-            Error::input(format!("`{address}`, where `{name}` should be, is no address"))
+            Error::input(format!("`{address}`, where `{name}` should be, is not an address"))
         })?;
         pairs.push((address.into(), name));
     }

@@ -11,14 +11,15 @@ use super::firmware::Firmware;
 use super::initramfs::Postponed;
 use super::partitions::{FirmwarePart, Place};
 use super::root::Root;
-use super::steps::{PRESET, first_boot, put, source_file};
+use super::steps::{put, source_file};
 use crate::apply;
 use crate::cache::Package;
 use crate::change::{Action, Change, Checksum, PackageState};
 use crate::config::Arch;
 use crate::debian::{self, ARCHIVES, Apt, LISTS, Log, Native, Source, link_archives};
 use crate::fs::{LiveTree, Tree};
-use crate::guest::{generalise, hand_over, packages};
+use crate::guest::vendor_setup::{self, FirstUser};
+use crate::guest::{first_boot, generalise};
 use crate::sandbox::{Chroot, Sandbox, shell};
 use crate::util::error::{Context, Result};
 use crate::util::progress::Progress;
@@ -115,12 +116,12 @@ impl PrepareJob {
         lent.extend(native.as_ref().map(Native::lent));
         lent.extend([(archives.as_path(), ARCHIVES), (lists.as_path(), LISTS)]);
         let chroot = Chroot::enter_to_run(root, &lent)?;
-        let before = read_installed()?;
+        let before = debian::installed(&LiveTree)?;
         let done = self.install_inside(&source, native.as_ref(), &resolv_conf, log, progress);
         if done.is_err() && self.shell_on_failure {
             shell::open(progress);
         }
-        let after = done.and_then(|()| read_installed());
+        let after = done.and_then(|()| debian::installed(&LiveTree));
         // However it went, the next run finds what was fetched.
         let kept = chroot.leave().and_then(|()| link_archives(&archives, &self.archives));
         let mut after = after?;
@@ -149,7 +150,7 @@ impl PrepareJob {
             .collect();
         let sources: Vec<Change> = self.changes.iter().filter_map(source_file).collect();
         // Packages' own presets must decide while they are installed.
-        LiveTree.remove(Path::new(PRESET))?;
+        LiveTree.remove(Path::new(first_boot::PRESET))?;
         apply::apply(&mut LiveTree, &sources)?;
         if wanted.is_empty() {
             return Ok(());
@@ -169,16 +170,9 @@ fn is_of_package(change: &Change) -> bool {
     matches!(change.action, Action::Package { .. })
 }
 
-/// What is installed in the root this process is in.
-fn read_installed() -> Result<Vec<Package>> {
-    let status =
-        fs::read_to_string(packages::STATUS).context(|| "reading the image's list of packages")?;
-    Ok(packages::installed(&status))
-}
-
 /// Everything but packages, then what makes the root fit to be shared by many machines.
 fn finish(changes: &[Change], files: &BTreeMap<Sha256, File>) -> Result<()> {
-    let own = hand_over(&LiveTree, changes)?;
+    let own = vendor_setup::switch_off(&LiveTree, changes, FirstUser::Made)?;
     apply::apply(&mut LiveTree, &own)?;
     for change in changes {
         match &change.action {
@@ -190,6 +184,6 @@ fn finish(changes: &[Change], files: &BTreeMap<Sha256, File>) -> Result<()> {
             _ => apply::apply(&mut LiveTree, std::slice::from_ref(change))?,
         }
     }
-    apply::apply(&mut LiveTree, &first_boot())?;
+    apply::apply(&mut LiveTree, &first_boot::presets())?;
     generalise(&mut LiveTree)
 }

@@ -83,7 +83,7 @@ fn what_makes_no_cluster_is_refused() {
     refused(
         "passwordless_sudo",
         "ssh_authorized_keys = [\"ssh-ed25519 AAAAC3Nz me\"]\npasswordless_sudo",
-        &["is no SSH public key"],
+        &["is not an SSH public key"],
     );
     refused("[output]", "offline = true\n[output]", &["`offline` needs `images`"]);
 }

@@ -15,7 +15,7 @@ pub(super) fn read(table: Table<'_>) -> Option<AptSource> {
     let reader = table.reader;
     let name = table.require("name", "name = \"kubernetes\"").and_then(|value| value.string());
     for name in name.iter().filter(|name| !is_file_name(name.value)) {
-        let message = format!("`{}` is no name for a file", name.value);
+        let message = format!("`{}` is not a valid name for a file", name.value);
         reader.wrong_hint(&name.span, message, "letters, digits, `-` and `_`");
     }
     let uris = require_list(&table, "uris", "uris = [\"https://…\"]");
@@ -36,7 +36,7 @@ pub(super) fn read(table: Table<'_>) -> Option<AptSource> {
             return Some(digits.to_ascii_uppercase());
         }
         let hint = "`gpg --show-keys KEYFILE` prints it: 40 hexadecimal digits";
-        reader.wrong_hint(&text.span, "this is no fingerprint of an OpenPGP key", hint);
+        reader.wrong_hint(&text.span, "this is not the fingerprint of an OpenPGP key", hint);
         None
     });
     let when = condition::read(&table);

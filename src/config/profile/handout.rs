@@ -46,7 +46,7 @@ impl Handout {
             return Some("is absolute");
         }
         if path.is_empty() || path.len() > 255 || path.chars().any(char::is_control) {
-            return Some("is no path");
+            return Some("is not a path");
         }
         if path.split('/').any(|part| part.is_empty() || part.starts_with('.')) {
             return Some("has an empty part, or one that begins with a dot");

@@ -22,7 +22,7 @@ pub(super) fn read(table: Table<'_>, kernel: &mut Kernel) {
                 value.integer().map(|number| number.to_string())
             };
             if !is_sysctl(key.value) {
-                let message = format!("`{}` is no sysctl", key.value);
+                let message = format!("`{}` is not a sysctl", key.value);
                 let hint = "for example `\"net.ipv4.ip_forward\" = 1`, the name in quotes";
                 table.reader.wrong_hint(&key.span, message, hint);
             }

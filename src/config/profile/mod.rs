@@ -153,7 +153,7 @@ fn read_settings(root: &Table<'_>, profile: &mut Profile) {
     let Some(table) = root.table("settings") else { return };
     for (name, value) in table.entries() {
         if !is_identifier(name.value) {
-            let message = format!("`{}` is no name of a setting", name.value);
+            let message = format!("`{}` is not a valid name of a setting", name.value);
             let hint = "templates write `settings.pod_subnet`: lower case letters, digits and `_`";
             root.reader.wrong_hint(&name.span, message, hint);
         }
@@ -186,14 +186,14 @@ fn read_packages(table: Table<'_>, packages: &mut Packages) {
     for (name, when) in wanted.iter().filter_map(condition::named) {
         let package = Package { name: name.value.to_owned(), when };
         if !is_package(name.value) {
-            let message = format!("`{}` is no package name", name.value);
+            let message = format!("`{}` is not a valid package name", name.value);
             table.reader.wrong_hint(&name.span, message, hint);
         } else if !packages.install.contains(&package) {
             packages.install.push(package);
         }
     }
     for (key, list) in [("remove", &mut packages.remove), ("hold", &mut packages.hold)] {
-        extend_checked(&table, key, list, is_package, "no package name", hint);
+        extend_checked(&table, key, list, is_package, "not a valid package name", hint);
     }
     if let Some(upgrade) = table.get("upgrade").and_then(|value| value.boolean()) {
         packages.upgrade = upgrade;
@@ -219,7 +219,7 @@ fn read_units(table: Table<'_>, units: &mut Units) {
         [("enable", &mut units.enable), ("disable", &mut units.disable), ("mask", &mut units.mask)]
     {
         let hint = "units are named with their ending: `ssh.service`";
-        extend_checked(&table, key, list, is_unit, "no name of a unit", hint);
+        extend_checked(&table, key, list, is_unit, "not a valid name of a unit", hint);
     }
     table.finish();
 }

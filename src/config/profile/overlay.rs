@@ -20,7 +20,7 @@ pub(super) fn read_all(table: &Table<'_>, folder: &Folder) -> Vec<Overlay> {
 /// An overlay by name: the profile's own first, then the shipped ones.
 fn load(profile: &Folder, name: &str) -> Result<Overlay> {
     if name.is_empty() || name.contains(['/', '\\']) || name.starts_with('.') {
-        return Err(Error::input(format!("`{name}` is no name of an overlay"))
+        return Err(Error::input(format!("`{name}` is not a valid name of an overlay"))
             .hint("an overlay is named by its folder in `overlays/`"));
     }
     let entries = match profile.walk(&format!("overlays/{name}"))? {

@@ -75,7 +75,7 @@ impl Reader {
         Self { source, directory, layers, problems: RefCell::default() }
     }
 
-    /// The files' tables, laid over each other. What is no TOML at all is reported and nothing
+    /// The files' tables, laid over each other. What is not TOML at all is reported and nothing
     /// else is then: half a file would only bring forth errors about what is missing from it. Keys
     /// given twice are the exception, since all else can be understood.
     pub(super) fn parse(&self) -> Result<DeTable<'_>> {
@@ -191,7 +191,7 @@ impl Reader {
     fn error(&self) -> Error {
         match self.finish() {
             Err(error) => error,
-            Ok(()) => Error::input(format!("`{}` is no TOML", self.source.name)),
+            Ok(()) => Error::input(format!("`{}` is not TOML", self.source.name)),
         }
     }
 
@@ -216,7 +216,7 @@ fn syntax_message(message: &str, found: &str) -> String {
             "there is no value after the `=`".into()
         }
         "string values must be quoted, expected literal string" => {
-            format!("`{}` is no value; text stands in quotes", first.trim())
+            format!("`{}` is not a value; text is written in quotes", first.trim())
         }
         _ => message.lines().next().unwrap_or("not TOML").to_owned(),
     }

@@ -3,17 +3,18 @@
 //! Format: SPDX 2.3 (ISO/IEC 5962). Packages are named by purl (package-url's `deb` type), so that
 //! scanners for vulnerabilities know them.
 
-mod dpkg;
+mod contact;
 mod licence;
 
 use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::guest::dpkg::{DpkgPackage, DpkgStatus};
+use crate::guest::os_release;
 use crate::image::Image;
 use crate::util::error::Result;
 use crate::util::sha256::Sha256;
-use dpkg::Package;
 
 /// What is described, and what the image itself cannot tell.
 pub struct Subject<'a> {
@@ -46,7 +47,7 @@ const IMAGE: &str = "SPDXRef-image";
 
 /// The document that describes `image`: the same for the same image and subject.
 pub fn describe(image: &Image, subject: &Subject<'_>) -> Result<Value> {
-    let system = image.os_release()?;
+    let system = os_release::read(image)?;
     let field = |key: &str| system.get(key).map_or("", String::as_str);
     let distribution = match field("ID") {
         "" => "debian",
@@ -63,9 +64,9 @@ pub fn describe(image: &Image, subject: &Subject<'_>) -> Result<Value> {
         "filesAnalyzed": false,
         "checksums": [{ "algorithm": "SHA256", "checksumValue": subject.sha256 }],
     })];
-    for package in dpkg::installed(image)? {
+    for package in DpkgStatus::read(image)?.unwrap_or_default().installed() {
         let licence = licence::declared(image, &package.name)?;
-        packages.push(of_package(&package, licence.as_deref(), distribution, &release));
+        packages.push(of_package(package, licence.as_deref(), distribution, &release));
     }
     packages.extend(subject.downloads.iter().map(of_download));
 
@@ -92,12 +93,12 @@ pub fn describe(image: &Image, subject: &Subject<'_>) -> Result<Value> {
 }
 
 fn of_package(
-    package: &Package,
+    package: &DpkgPackage,
     licence: Option<&str>,
     distribution: &str,
     release: &str,
 ) -> Value {
-    let Package { name, version, architecture, .. } = package;
+    let DpkgPackage { name, version, architecture, source, source_version, .. } = package;
     let purl = format!(
         "pkg:deb/{distribution}/{}@{}?arch={architecture}&distro={release}",
         percent(name),
@@ -107,10 +108,10 @@ fn of_package(
         "SPDXID": identifier("deb", &format!("{name}-{architecture}")),
         "name": name,
         "versionInfo": version,
-        "supplier": package.supplier().unwrap_or_else(|| UNKNOWN.to_owned()),
+        "supplier": contact::supplier(&package.maintainer).unwrap_or_else(|| UNKNOWN.to_owned()),
         "downloadLocation": UNKNOWN,
         "filesAnalyzed": false,
-        "sourceInfo": format!("built from {}", package.source),
+        "sourceInfo": format!("built from {source} {source_version}"),
         "licenseConcluded": UNKNOWN,
         "licenseDeclared": licence.unwrap_or(UNKNOWN),
         "copyrightText": UNKNOWN,
@@ -120,7 +121,7 @@ fn of_package(
             "referenceLocator": purl,
         }],
     });
-    if let Some(homepage) = &package.homepage {
+    if let Some(homepage) = package.homepage.as_ref().filter(|it| contact::is_address(it)) {
         value["homepage"] = homepage.clone().into();
     }
     value

@@ -78,6 +78,12 @@ impl<'a> Renderer<'a> {
         Self { environment, cluster, scope, used, common, nodes }
     }
 
+    /// Lets templates know one more text.
+    pub(super) fn with(mut self, name: &'static str, text: &str) -> Self {
+        self.environment.add_global(name, text.to_owned());
+        self
+    }
+
     /// The content a template renders to, marked with the secrets it asked for.
     pub(super) fn render(&self, name: &str, text: &str) -> Result<Content> {
         self.used.clear();
@@ -271,7 +277,7 @@ impl<'a> Renderer<'a> {
     fn whole_secret(&self, expression: &str) -> Option<&'static str> {
         let name = expression.strip_prefix("secrets.")?.split('.').next()?;
         let spec = self.cluster.profile.secrets.iter().find(|spec| spec.name == name)?;
-        Some(secret::parts_of(&spec.kind)).filter(|parts| !parts.is_empty())
+        Some(secret::parts_of(spec.recipe.kind())).filter(|parts| !parts.is_empty())
     }
 
     fn hint(&self, expression: &str) -> String {
