@@ -35,7 +35,7 @@ pub(super) fn read(table: Table<'_>) -> Option<Access> {
         }
     }
     if let Some(password) = table.get("password") {
-        let message = "a plain `password` would be readable by all who read this file";
+        let message = "a plain `password` is readable by everyone who can read this file";
         let hint = "hash it with `mkpasswd --method=yescrypt` and write `password_hash = \"$y$…\"`";
         reader.wrong_secret(&password.span(), message, hint);
     }
@@ -144,7 +144,11 @@ fn read_password_hash(table: &Table<'_>) -> Option<String> {
     match (hash, path) {
         (Some(hash), Some(path)) => {
             let hint = "keep one of them";
-            reader.wrong_hint(&path.span, "both `password_hash` and `password_file`", hint);
+            reader.wrong_hint(
+                &path.span,
+                "`password_hash` and `password_file` exclude each other",
+                hint,
+            );
             check_hash(reader, &hash)
         }
         (Some(hash), None) => check_hash(reader, &hash),
@@ -163,7 +167,7 @@ fn check_hash(reader: &Reader, hash: &Spanned<&str>) -> Option<String> {
     let hint = "`mkpasswd --method=yescrypt` makes one: `$y$j9T$…`";
     let clean = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':' && byte != b'\\');
     if text.starts_with("$1$") {
-        reader.wrong_secret(&hash.span, "MD5 hashes of passwords are found out in minutes", hint);
+        reader.wrong_secret(&hash.span, "MD5 hashes of passwords can be cracked in minutes", hint);
     } else if !clean || !SAFE_HASHES.iter().any(|prefix| text.starts_with(prefix)) {
         reader.wrong_secret(&hash.span, "this is not a crypt(3) hash of a password", hint);
     } else {

@@ -55,7 +55,7 @@ pub(super) fn host_address(text: &str) -> Result<IpAddr> {
 pub(super) fn network(text: &str) -> Result<IpNet> {
     let net: IpNet = text.parse().map_err(|_| no_network(text, "10.244.0.0/16"))?;
     if net.trunc() != net {
-        return Err(Error::input(format!("`{text}` has bits set behind its prefix"))
+        return Err(Error::input(format!("`{text}` has bits set after its prefix"))
             .hint(format!("the network is `{}`", net.trunc())));
     }
     Ok(net)

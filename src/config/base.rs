@@ -54,7 +54,7 @@ fn read_url(table: &Table<'_>, url: &Spanned<&str>) -> Option<Base> {
     let text = url.value;
     let reader = table.reader;
     let is_https = text.starts_with("https://");
-    let hint = "a server without one, or a file on this machine: `path = \"…\"`";
+    let hint = "use a server without a password, or a file on this machine: `path = \"…\"`";
     if !is_without_password(reader, url, hint) {
         return None;
     }
@@ -73,16 +73,16 @@ fn read_url(table: &Table<'_>, url: &Spanned<&str>) -> Option<Base> {
     match (&signature, &key) {
         (Some(signature), None) => {
             let hint = "add `key = \"…\"`, the publisher's key";
-            reader.wrong_hint(&signature.span, "a signature without the key that made it", hint);
+            reader.wrong_hint(&signature.span, "a signature without its key", hint);
         }
         (None, Some(key)) => {
             let hint = "add `signature = \"https://…/image.sig\"`";
-            reader.wrong_hint(&key.span, "a key without a signature made by it", hint);
+            reader.wrong_hint(&key.span, "a key without its signature", hint);
         }
         (None, None) if !pinned => {
             let hint = "add `sha256 = \"…\"`, or `signature` and `key`, from where the image is \
                         published";
-            reader.wrong_hint(&url.span, "nothing says what the image must be", hint);
+            reader.wrong_hint(&url.span, "the image has neither a checksum nor a signature", hint);
         }
         _ => {}
     }

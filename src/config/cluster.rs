@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use super::base::choice;
-use super::inputs::Inputs;
+use super::cluster_types::{Cluster, Places};
 use super::profile_types::Profile;
 use super::reader::{LayerText, Reader, Span, Table, Value};
-use super::types::{Cluster, Format, HostKeys, Locale, Output, Places, Qcow2, Vm, VmNetwork};
+use super::types::{Format, HostKeys, Locale, Output, Qcow2, Vm, VmNetwork};
 use crate::config::{
     access, base, check, files, hostname, node, origins, pools, profile, recipient, setting, size,
 };
@@ -31,11 +31,6 @@ pub(super) fn parse_layers(path: &Path, texts: Vec<LayerText>) -> Result<Cluster
     cluster.origins.extend(defaults);
     cluster.sources = reader.sources();
     Ok(cluster)
-}
-
-/// Reads a cluster file with its profile, and checks all of it. Every problem is reported.
-pub fn load(path: &Path) -> Result<Cluster> {
-    Inputs { files: vec![path.to_owned()], sets: Vec::new() }.load()
 }
 
 /// Reads the text of the cluster file `path` in `directory`.
@@ -138,7 +133,8 @@ fn read_header(table: Table<'_>) -> Header {
         let Some(fault) = hostname::label_fault(name.value) else {
             return Some(name.value.to_owned());
         };
-        let message = format!("the cluster's name `{}` is not a valid DNS label: {fault}", name.value);
+        let message =
+            format!("the cluster's name `{}` is not a valid DNS label: {fault}", name.value);
         reader.wrong_hint(&name.span, message, hostname::LABEL_HINT);
         None
     });
@@ -166,7 +162,7 @@ fn read_disk(table: Table<'_>) -> Option<u64> {
     let size = size?;
     if size.is_integer() {
         let hint = "a size has a unit and is written in quotes: `size = \"8G\"`";
-        reader.wrong_hint(&size.span(), "a size is more than a number", hint);
+        reader.wrong_hint(&size.span(), "a size needs a unit", hint);
         return None;
     }
     let size = size.string()?;

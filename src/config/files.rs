@@ -1,7 +1,7 @@
 //! `[[files]]`: single extra files, in cluster files and in a profile's roles.
 
+use super::file_types::ExtraFile;
 use super::reader::{Reader, Spanned, Table};
-use super::types::ExtraFile;
 use crate::config::{condition, file};
 use crate::util::error::Result;
 
@@ -73,7 +73,11 @@ pub(super) fn read_body(table: &Table<'_>, path: Option<&str>, load: &Load<'_>) 
             None
         }
         (Some(_), Some(source)) => {
-            reader.wrong_hint(&source.span, "both `content` and `source`", "keep one of them");
+            reader.wrong_hint(
+                &source.span,
+                "`content` and `source` exclude each other",
+                "keep one of them",
+            );
             None
         }
     }

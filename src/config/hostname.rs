@@ -12,7 +12,9 @@ pub(super) const LABEL_HINT: &str =
 /// `Input` when `name` cannot be a host name.
 pub fn check_hostname(name: &str) -> Result<()> {
     let fault = label_fault(name);
-    fault.map_or(Ok(()), |why| Err(Error::input(format!("`{name}` is not a valid host name: {why}"))))
+    fault.map_or(Ok(()), |why| {
+        Err(Error::input(format!("`{name}` is not a valid host name: {why}")))
+    })
 }
 
 /// Why `name` is not a valid DNS label (RFC 1123, lower case); `None` when it is one.
@@ -28,7 +30,7 @@ pub(super) fn label_fault(name: &str) -> Option<String> {
         match odd {
             'A'..='Z' => format!("`{odd}` is a capital letter"),
             '.' => "a host name has no dots; the domain goes to `domain` in [cluster]".to_owned(),
-            _ => format!("`{}` is none of a-z, 0-9 and -", odd.escape_debug()),
+            _ => format!("`{}` is not one of a-z, 0-9 and -", odd.escape_debug()),
         }
     };
     Some(fault)
@@ -61,7 +63,7 @@ pub(super) fn expand(pattern: &str) -> Result<Vec<String>> {
         let close = if tail.starts_with('[') { ']' } else { '}' };
         let Some(end) = tail.find(close) else {
             return Err(Error::input(format!(
-                "`{pattern}` opens a bracket that `{close}` never ends"
+                "`{pattern}` has an opening bracket without its `{close}`"
             )));
         };
         let inside = &tail[1..end];
@@ -135,7 +137,7 @@ mod tests {
             expand("n[0-999][0-999]"),
             ["`n[0-999][0-999]` expands to more than 10000 nodes"]
         );
-        assert_eq!(expand("n[0-"), ["`n[0-` opens a bracket that `]` never ends"]);
+        assert_eq!(expand("n[0-"), ["`n[0-` has an opening bracket without its `]`"]);
         assert_eq!(expand("n[a-b]"), ["`[a-b]` is not a range of numbers"]);
         assert_eq!(expand("n{a,}"), ["`{a,}` has an empty part"]);
     }

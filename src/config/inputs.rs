@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
+use super::cluster_types::Cluster;
 use super::origin::Origin;
 use super::reader::LayerText;
-use super::types::Cluster;
 use crate::config::{cluster, file};
 use crate::util::error::{Context as _, Error, Result, Source};
 
@@ -30,7 +30,8 @@ impl Inputs {
         for path in &self.files {
             texts.push(read(path)?);
         }
-        let here = std::env::current_dir().context(|| "cannot find the current folder".to_owned())?;
+        let here =
+            std::env::current_dir().context(|| "cannot find the current folder".to_owned())?;
         let mut variables: Vec<(String, String)> =
             std::env::vars().filter(|(name, _)| name.starts_with(PREFIX)).collect();
         variables.sort();
@@ -51,6 +52,11 @@ impl Inputs {
         let path = self.files.first().cloned().unwrap_or_default();
         cluster::parse_layers(&path, texts)
     }
+}
+
+/// Reads a cluster file with its profile, and checks all of it. Every problem is reported.
+pub fn load(path: &Path) -> Result<Cluster> {
+    Inputs { files: vec![path.to_owned()], sets: Vec::new() }.load()
 }
 
 /// A cluster file with its folder.

@@ -2,9 +2,10 @@
 
 use toml::de::{DeTable, DeValue};
 
+use super::cluster_types::Cluster;
 use super::origin::{ValueGiver, ValueOrigin};
 use super::reader::{Reader, Span};
-use super::types::{Cluster, Setting};
+use super::setting_types::Setting;
 use crate::util::error::Place;
 
 /// The values that files, environment and command line give, sorted by key.

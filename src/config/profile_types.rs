@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use regex::Regex;
 
+use super::file_types::{Condition, ExtraFile, Handout};
 use super::secret_spec::SecretSpec;
-use super::types::{Arch, Base, Condition, ExtraFile, Handout, SettingSpec};
+use super::setting_types::SettingSpec;
+use super::types::{Arch, Base};
 
 /// What all nodes of a kind share.
 #[derive(Clone, Debug)]

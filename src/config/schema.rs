@@ -6,7 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::secret_spec::SecretKind;
-use super::types::SettingKind;
+use super::setting_types::SettingKind;
 use super::types::{Arch, Format};
 
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";

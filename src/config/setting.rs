@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::reader::{Reader, Span, Spanned, Table, Value};
-use super::types::{SecretText, Setting, SettingKind, SettingSpec, SettingType};
+use super::setting_types::{SecretText, Setting, SettingKind, SettingSpec, SettingType};
 use crate::config::{address, file, hostname, suggest};
 use crate::util::error::{Error, Problem, Result};
 

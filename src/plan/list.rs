@@ -87,7 +87,7 @@ impl List {
             let names = content.secrets.join("`, `");
             let message = format!("`{path}` would show the secret `{names}` to {who}");
             let hint = format!(
-                "it is of {}:{} and has mode {mode:04o}; let root alone read it: `mode = \"0600\"`",
+                "it belongs to {}:{} and has mode {mode:04o}; let only root read it: `mode = \"0600\"`",
                 owner.user, owner.group
             );
             let problem = Problem::new(message).at_places(place.cloned());

@@ -342,7 +342,7 @@ impl Secrets {
             // Only who asks for it needs it: what it is for may be switched off.
             if !path.exists() {
                 return Ok(Secret::Missing(format!(
-                    "the secret `{name}` is a file of yours, and there is no `{}`",
+                    "the secret `{name}` is your own file, and there is no `{}`",
                     path.display()
                 )));
             }

@@ -11,8 +11,9 @@ use crate::util::hash::hex;
 /// Random bytes.
 pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| Error::failure(format!("the system gives no randomness: {error}")))?;
+    getrandom::fill(&mut bytes).map_err(|error| {
+        Error::failure(format!("cannot get random bytes from the system: {error}"))
+    })?;
     Ok(bytes)
 }
 

@@ -181,7 +181,7 @@ fn texts_are_kept_and_files_are_read() -> Result<()> {
     let cluster = with(folder.path(), &kinds)?;
     let secrets = Secrets::load_or_create(&cluster)?;
     let Some(Secret::Missing(why)) = secrets.get("s2").map(AsRef::as_ref) else { panic!("it is") };
-    assert!(why.starts_with("the secret `s2` is a file of yours, and there is no "), "{why}");
+    assert!(why.starts_with("the secret `s2` is your own file, and there is no "), "{why}");
 
     fs::write(folder.path().join("own.key"), "hush\n")?;
     let texts = |secrets: &Secrets| -> Vec<String> {

@@ -112,7 +112,11 @@ impl Store<'_> {
     pub(crate) fn read(&self) -> Result<Option<StoredSecrets>> {
         let (plain, sealed) = (self.folder.join(FILE), self.folder.join(sealed::FILE));
         if plain.exists() && sealed.exists() {
-            let message = format!("both `{}` and `{}`", plain.display(), sealed.display());
+            let message = format!(
+                "the cluster has two stores of secrets: `{}` and `{}`",
+                plain.display(),
+                sealed.display()
+            );
             return Err(Error::input(message)
                 .hint("find out which one the nodes were built with, and move the other away"));
         }
@@ -121,7 +125,7 @@ impl Store<'_> {
         }
         let shown = sealed.display();
         let sealed = file::read_text(&sealed, MOST)?;
-        let text = sealed::open(&sealed, MOST).context(|| format!("`{shown}` stays closed"))?;
+        let text = sealed::open(&sealed, MOST).context(|| format!("cannot decrypt `{shown}`"))?;
         understand(&text, &shown.to_string()).map(Some)
     }
 
@@ -132,7 +136,8 @@ impl Store<'_> {
         let text = text(secrets);
         if self.recipients.is_empty() {
             if sealed.exists() {
-                let message = format!("there are no recipients to encrypt `{}` for", sealed.display());
+                let message =
+                    format!("there are no recipients to encrypt `{}` for", sealed.display());
                 return Err(Error::input(message)
                     .hint("in the cluster file: `[secrets]` with `recipients = [\"age1…\"]`"));
             }

@@ -78,7 +78,7 @@ fn what_makes_no_cluster_is_refused() {
     refused(
         "hostname = \"node0\"\n",
         "hostname = \"node0\"\nrole = \"controlplane\"\n",
-        &["two first control planes, `controlplane` and `node0`"],
+        &["two nodes would form the cluster: `controlplane` and `node0`"],
     );
     refused(
         "passwordless_sudo",

@@ -1,6 +1,6 @@
 //! `[[apt_source]]` and `[[artifact]]`: what comes from elsewhere.
 
-use super::owned;
+use super::fields::owned;
 use crate::config::base::{is_without_password, read_arch};
 use crate::config::condition;
 use crate::config::files::{check_path, read_mode};
@@ -9,7 +9,7 @@ use crate::config::reader::{Spanned, Table};
 use crate::util::sha256::Sha256;
 
 /// Who wants a password is not asked.
-const OTHER_SERVER: &str = "a server without one, such as a mirror of your own";
+const OTHER_SERVER: &str = "use a server without a password, such as your own mirror";
 
 pub(super) fn read(table: Table<'_>) -> Option<AptSource> {
     let reader = table.reader;
@@ -71,12 +71,16 @@ pub(super) fn read_artifact(table: Table<'_>) -> Option<Artifact> {
             Some(ChecksumSpec::Sha256Url(url.value.to_owned()))
         }
         (Some(_), Some(url)) => {
-            reader.wrong_hint(&url.span, "both `sha256` and `sha256_url`", "keep one of them");
+            reader.wrong_hint(
+                &url.span,
+                "`sha256` and `sha256_url` exclude each other",
+                "keep one of them",
+            );
             None
         }
         (None, None) => {
             let hint = "add `sha256 = \"…\"` or `sha256_url = \"https://…\"`";
-            reader.wrong_hint(&table.span(), "nothing says what the download must be", hint);
+            reader.wrong_hint(&table.span(), "the download has no checksum", hint);
             None
         }
     };

@@ -1,9 +1,9 @@
 //! `[[handout]]`: files for people.
 
 use super::folder::Folder;
+use crate::config::file_types::Handout;
 use crate::config::profile_types::Profile;
 use crate::config::reader::{Spanned, Table};
-use crate::config::types::Handout;
 use crate::config::{condition, files};
 
 pub(super) fn read_all(root: &Table<'_>, folder: &Folder, profile: &mut Profile) {

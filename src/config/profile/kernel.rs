@@ -1,12 +1,19 @@
 //! `[kernel]`: modules, sysctls, command line, config.txt.
 
-use super::extend_checked;
+use super::fields::extend_checked;
 use crate::config::profile_types::Kernel;
 use crate::config::reader::Table;
 
 pub(super) fn read(table: Table<'_>, kernel: &mut Kernel) {
     let hint = "for example `br_netfilter`";
-    extend_checked(&table, "modules", &mut kernel.modules, is_module, "no kernel module", hint);
+    extend_checked(
+        &table,
+        "modules",
+        &mut kernel.modules,
+        is_module,
+        "not a valid name of a kernel module",
+        hint,
+    );
     let hint = "for example `cgroup_enable=memory`, each word an element of its own";
     extend_checked(&table, "cmdline", &mut kernel.cmdline, is_word, "not one word", hint);
     let hint = "for example `dtparam=pciex1`, each line an element of its own";

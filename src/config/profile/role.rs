@@ -2,8 +2,8 @@
 
 use regex::Regex;
 
+use super::fields::{owned, read_units};
 use super::folder::Folder;
-use super::{owned, read_units};
 use crate::config::base::choice;
 use crate::config::profile::{folder, overlay};
 use crate::config::profile_types::{First, Profile, Role, RoleKind, Units};

@@ -1,6 +1,6 @@
 //! `[[secret]]`: what is made once for each cluster.
 
-use super::{is_identifier, owned};
+use super::fields::{is_identifier, owned};
 use crate::config::profile_types::Profile;
 use crate::config::reader::Table;
 use crate::config::secret_spec::{SecretKind, SecretRecipe, SecretSpec};

@@ -159,7 +159,7 @@ impl Parts {
                     return Err(refused(format!("the key of `{name}` is for side files only")));
                 }
                 if keys.is_node(name) {
-                    let message = format!("`{name}` is a node, and keeps its key to itself");
+                    let message = format!("`{name}` is a node, and keeps its key");
                     return Err(refused(message));
                 }
                 self.private(|| keys.private(name))
