@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::render::Renderer;
 use crate::change::{Action, Change, Content, Owner, Requester, UnitState};
-use crate::config::{ExtraFile, Overlay, Units};
+use crate::config::{ExtraFile, OverlaySpec, Units};
 use crate::util::error::{Error, Place, Problem, Result};
 
 /// Changes in the order in which they are applied.
@@ -47,7 +47,7 @@ impl List {
 
     /// All files of an overlay, templates rendered. One that holds a secret is for root's eyes only:
     /// a folder of files has no other place to say so.
-    pub(super) fn overlay(&mut self, overlay: &Overlay, renderer: &Renderer<'_>) -> Result<()> {
+    pub(super) fn overlay(&mut self, overlay: &OverlaySpec, renderer: &Renderer<'_>) -> Result<()> {
         let origin = Requester::Overlay(overlay.name.clone());
         if !renderer.holds(overlay.when.as_ref())? {
             return Ok(());

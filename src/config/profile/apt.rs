@@ -4,7 +4,7 @@ use super::fields::owned;
 use crate::config::base::{is_without_password, read_arch};
 use crate::config::condition;
 use crate::config::files::{check_path, read_mode};
-use crate::config::profile_types::{AptSource, Artifact, ChecksumSpec};
+use crate::config::profile_types::{AptSource, ArtifactSpec, ChecksumSpec};
 use crate::config::reader::{Spanned, Table};
 use crate::util::sha256::Sha256;
 
@@ -52,7 +52,7 @@ pub(super) fn read(table: Table<'_>) -> Option<AptSource> {
     })
 }
 
-pub(super) fn read_artifact(table: Table<'_>) -> Option<Artifact> {
+pub(super) fn read_artifact(table: Table<'_>) -> Option<ArtifactSpec> {
     let reader = table.reader;
     let url = table.require("url", "url = \"https://…\"").and_then(|value| value.string());
     let (sha256, sha256_url) = (table.string("sha256"), table.string("sha256_url"));
@@ -91,7 +91,7 @@ pub(super) fn read_artifact(table: Table<'_>) -> Option<Artifact> {
     let when = condition::read(&table);
     table.finish();
     let (url, checksum, path, mode) = (owned(url)?, checksum?, path?, mode?);
-    Some(Artifact { url, checksum, path, mode, arch, when })
+    Some(ArtifactSpec { url, checksum, path, mode, arch, when })
 }
 
 fn require_list<'a>(

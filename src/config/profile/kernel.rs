@@ -1,10 +1,10 @@
 //! `[kernel]`: modules, sysctls, command line, config.txt.
 
 use super::fields::extend_checked;
-use crate::config::profile_types::Kernel;
+use crate::config::profile_types::KernelSpec;
 use crate::config::reader::Table;
 
-pub(super) fn read(table: Table<'_>, kernel: &mut Kernel) {
+pub(super) fn read(table: Table<'_>, kernel: &mut KernelSpec) {
     let hint = "for example `br_netfilter`";
     extend_checked(
         &table,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::fields::{extend_checked, is_identifier, owned, read_units};
 use super::folder::{Folder, shipped_profiles};
 use super::{apt, handout, kernel, overlay, role, rule, secret};
-use crate::config::profile_types::{HostEntry, Kernel, Package, Packages, Profile, Units};
+use crate::config::profile_types::{HostEntry, KernelSpec, PackageSpec, Packages, Profile, Units};
 use crate::config::reader::{Reader, Spanned, Table};
 use crate::config::{base, condition, file, setting, suggest};
 use crate::util::error::{Error, Result};
@@ -128,7 +128,7 @@ fn empty(name: &str) -> Profile {
         settings: BTreeMap::new(),
         packages: Packages::default(),
         apt_sources: Vec::new(),
-        kernel: Kernel::default(),
+        kernel: KernelSpec::default(),
         units: Units::default(),
         overlays: Vec::new(),
         artifacts: Vec::new(),
@@ -170,7 +170,7 @@ fn read_packages(table: Table<'_>, packages: &mut Packages) {
     let hint = "for example `containerd` or `kubelet=1.34.0-1.1`";
     let wanted = table.get("install").and_then(|value| value.elements()).unwrap_or_default();
     for (name, when) in wanted.iter().filter_map(condition::named) {
-        let package = Package { name: name.value.to_owned(), when };
+        let package = PackageSpec { name: name.value.to_owned(), when };
         if !is_package(name.value) {
             let message = format!("`{}` is not a valid package name", name.value);
             table.reader.wrong_hint(&name.span, message, hint);
