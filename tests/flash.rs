@@ -330,7 +330,7 @@ fn nobody_is_overwritten_unasked() {
         "{said}"
     );
     assert!(said.contains("All of it will be lost. Write "), "{said}");
-    assert!(said.contains(&format!("error: `{name}` was left as it is")), "{said}");
+    assert!(said.contains(&format!("error: `{name}` was not changed")), "{said}");
     let _ = Run::new([Path::new("flash"), Path::new("--dry-run"), &image, &device.path])
         .succeeds()
         .stderr("")

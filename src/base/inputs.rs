@@ -4,13 +4,15 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::lock_file::{Lock, LockedArtifact, LockedKey};
-use super::remote::{CHECKSUMS_LIMIT, published, with_fingerprint};
-use super::resolve::{PARTS, Source, would_change};
-use crate::cache::{Cache, KEYS, touch};
+use super::lock_file::{LockFile, LockedArtifact, LockedKey};
+use super::remote::{CHECKSUMS_LIMIT, published};
+use super::resolve::Resolver;
+use crate::cache::{Cache, KEYS, PARTS, touch};
 use crate::change::{Action, Change, Content, Owner};
 use crate::config::{Arch, Checksum};
-use crate::download::{Certificate, Client, Hashes, Plain, Wanted, download, openpgp, text};
+use crate::download::{
+    Certificate, Client, Hashes, Plain, Wanted, download, openpgp, text, with_fingerprint,
+};
 use crate::util::calendar;
 use crate::util::error::{Context as _, Error, Result};
 use crate::util::file_lock::FileLock;
@@ -21,16 +23,16 @@ const LIMIT: u64 = 16 << 30;
 
 /// A list of changes with all that it names at hand.
 #[derive(Clone, Debug)]
-pub struct Supplies {
+pub struct PrepareInputs {
     /// The changes: every download with its hash, every key as a file, none for another processor.
     pub changes: Vec<Change>,
     /// What came from elsewhere.
-    pub all: Vec<Supply>,
+    pub all: Vec<Download>,
 }
 
 /// A file from elsewhere, verified.
 #[derive(Clone, Debug)]
-pub struct Supply {
+pub struct Download {
     /// Where it came from.
     pub url: String,
     /// Where it is in the cache.
@@ -43,25 +45,28 @@ pub struct Supply {
     _in_use: Option<Arc<FileLock>>,
 }
 
-impl Source<'_> {
+impl Resolver<'_> {
     /// Fetches what `changes` name, as the lock file pins it, for images of `arch`; `None` will do
-    /// when no change is for one processor alone. The lock file is written when something is new.
-    pub fn supply(&self, changes: &[Change], arch: Option<Arch>) -> Result<Supplies> {
-        let path = Lock::path(self.directory);
-        let before = Lock::load(&path)?;
+    /// when no change is for one processor alone. What is new is in `file`, unsaved.
+    pub fn inputs(
+        &self,
+        changes: &[Change],
+        arch: Option<Arch>,
+        file: &mut LockFile,
+    ) -> Result<PrepareInputs> {
+        let before = file.lock.clone();
         let mut lock = before.clone();
         lock.keys.clear();
         lock.artifacts.clear();
-        let mut supplies = Supplies { changes: Vec::new(), all: Vec::new() };
+        let mut inputs = PrepareInputs { changes: Vec::new(), all: Vec::new() };
         for change in changes {
             let by = || format!("it is asked for by {}", change.origin);
             let Change { action, origin } = change;
-            let mut push =
-                |action| supplies.changes.push(Change { action, origin: origin.clone() });
+            let mut push = |action| inputs.changes.push(Change { action, origin: origin.clone() });
             match action {
                 Action::AptSource { name, key_url, fingerprint, .. } => {
                     let known = before.keys.iter().find(|it| it.url == *key_url);
-                    let (key, supply, bytes) = self
+                    let (key, input, bytes) = self
                         .key(name, key_url, fingerprint.as_deref(), known)
                         .map_err(|error| error.hint(by()))?;
                     push(action.clone());
@@ -72,12 +77,12 @@ impl Source<'_> {
                         owner: Owner::root(),
                     });
                     lock.keys.push(key);
-                    supplies.all.push(supply);
+                    inputs.all.push(input);
                 }
                 Action::Download { arch: Some(wanted), .. } if Some(*wanted) != arch => {}
                 Action::Download { url, checksum, path, mode, .. } => {
                     let known = before.artifacts.iter().find(|it| it.url == *url);
-                    let (artifact, supply) =
+                    let (artifact, input) =
                         self.file(url, checksum, known).map_err(|error| error.hint(by()))?;
                     push(Action::Download {
                         url: url.clone(),
@@ -87,21 +92,19 @@ impl Source<'_> {
                         mode: *mode,
                     });
                     lock.artifacts.push(artifact);
-                    supplies.all.push(supply);
+                    inputs.all.push(input);
                 }
                 _ => push(action.clone()),
             }
         }
         lock.keys.dedup();
         lock.artifacts.dedup();
-        lock.check(&path, changes)?;
-        if lock != before {
-            if self.options.locked {
-                return Err(would_change(&path, "it does not pin every key and artifact"));
-            }
-            lock.save_changes(&before, &path)?;
+        if lock != before && self.options.locked {
+            return Err(file.would_change("it does not pin every key and artifact"));
         }
-        Ok(supplies)
+        file.lock = lock;
+        file.check(changes)?;
+        Ok(inputs)
     }
 
     /// The key of an apt source, alone and armored.
@@ -111,7 +114,7 @@ impl Source<'_> {
         url: &str,
         fingerprint: Option<&str>,
         known: Option<&LockedKey>,
-    ) -> Result<(LockedKey, Supply, String)> {
+    ) -> Result<(LockedKey, Download, String)> {
         let known = known
             .filter(|it| fingerprint.is_none_or(|wanted| wanted == it.fingerprint))
             .filter(|_| !self.options.update);
@@ -128,7 +131,9 @@ impl Source<'_> {
         };
         let (armored, fingerprint) = (certificate.armored()?, certificate.fingerprint());
         let path = folder.join(format!("{fingerprint}.asc"));
-        if fs::read(&path).is_ok_and(|it| it == armored.as_bytes()) {
+        if self.cache.is_read_only() {
+            // A look leaves the cache as it is.
+        } else if fs::read(&path).is_ok_and(|it| it == armored.as_bytes()) {
             touch(&path);
         } else {
             Cache::write(&path, armored.as_bytes())?;
@@ -152,8 +157,8 @@ impl Source<'_> {
             None => format!("fingerprint {fingerprint}, trusted over https at first use"),
         };
         let (url, sha256) = (url.to_owned(), key.sha256.clone());
-        let supply = Supply { url, path, sha256, verified, _in_use: None };
-        Ok((key, supply, armored))
+        let download = Download { url, path, sha256, verified, _in_use: None };
+        Ok((key, download, armored))
     }
 
     fn fetch_key(&self, name: &str, url: &str, pinned: Option<&str>) -> Result<Certificate> {
@@ -181,7 +186,7 @@ impl Source<'_> {
         url: &str,
         checksum: &Checksum,
         known: Option<&LockedArtifact>,
-    ) -> Result<(LockedArtifact, Supply)> {
+    ) -> Result<(LockedArtifact, Download)> {
         let (sha256, verified) = match checksum {
             Checksum::Sha256(hash) => (hash.clone(), "SHA-256 pinned in the profile".to_owned()),
             Checksum::Sha256Url(list) => match known.filter(|_| !self.options.update) {
@@ -213,7 +218,7 @@ impl Source<'_> {
             verified: verified.clone(),
         };
         let url = url.to_owned();
-        Ok((locked, Supply { url, path, sha256, verified, _in_use: Some(in_use) }))
+        Ok((locked, Download { url, path, sha256, verified, _in_use: Some(in_use) }))
     }
 
     /// What a publisher's list says a file must be.

@@ -13,7 +13,7 @@ use crate::download::Hashes;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Provenance {
     /// What was asked for, and who had to vouch for it. Nothing when a lock file pinned it: then
-    /// nobody but that lock vouches for it, and others must ask.
+    /// only that lock vouches for it, and others must ask.
     #[serde(default)]
     pub(crate) requests: BTreeSet<String>,
     pub(crate) url: String,
@@ -37,7 +37,7 @@ impl Provenance {
         !hashes.is_empty() && self.differs_in_nothing(hashes)
     }
 
-    /// Whether it is what its publisher says now, signed by whoever must sign it. The name that it
+    /// Whether it is what its publisher says now, signed by a key that may sign it. The name that it
     /// has in the cache tells which bytes it is when there is no hash.
     pub(crate) fn fits(&self, remote: &Remote) -> bool {
         let signer = remote.verifier.as_ref().map(|it| &it.fingerprint);

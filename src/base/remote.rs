@@ -4,7 +4,9 @@ use std::path::Path;
 
 use super::catalogue::{Catalogue, KeyPlace, MAX_SIZE, Release};
 use crate::base::catalogue;
-use crate::download::{Certificate, Client, Hashes, Plain, Verifier, checksums, openpgp, text};
+use crate::download::{
+    Certificate, Client, Hashes, Plain, Verifier, checksums, openpgp, text, with_fingerprint,
+};
 use crate::util::error::{Context as _, Error, Result};
 use crate::util::hash::{hex, sha256};
 use crate::util::progress::Progress;
@@ -147,7 +149,7 @@ impl Inquiry<'_> {
             .ok_or_else(|| Error::failure(format!("the signature `{url}` is missing")))
     }
 
-    /// The keys of fingerprints, fetched anew each time: so that a revocation is seen.
+    /// The keys of fingerprints, fetched each time, so that a revocation is seen.
     fn certificates(&self, fingerprints: &[String]) -> Result<Vec<Certificate>> {
         let mut found = Vec::new();
         let mut problem = None;
@@ -223,14 +225,6 @@ fn is_address(text: &str) -> bool {
     text.starts_with("https://") || text.starts_with("http://")
 }
 
-pub(crate) fn with_fingerprint(bytes: &[u8], fingerprint: &str) -> Result<Certificate> {
-    let certificates = Certificate::read_all(bytes)?;
-    let found: Vec<_> = certificates.iter().map(Certificate::fingerprint).collect();
-    certificates.into_iter().find(|it| it.fingerprint() == fingerprint).ok_or_else(|| {
-        Error::failure(format!("it is {}, pinned is {fingerprint}", found.join(", ")))
-    })
-}
-
 fn checked_verifier(bytes: &[u8], keys: &[Certificate], url: &str) -> Result<Verifier> {
     Verifier::new(bytes, keys).context(|| format!("the signature `{url}` cannot be accepted"))
 }
@@ -272,6 +266,6 @@ fn key_of(hashes: &Hashes, signature: Option<[u8; 32]>) -> String {
 }
 
 fn unverifiable(url: &str) -> Error {
-    Error::input(format!("nothing says what `{url}` must be"))
+    Error::input(format!("nothing says how to verify `{url}`"))
         .hint("add `sha256 = \"…\"`, or `signature` and `key`, from where the image is published")
 }

@@ -12,7 +12,7 @@ use super::firmware::Firmware;
 use super::kernel::Kernel;
 use crate::boot::firmware;
 use crate::config::Arch;
-use crate::disk;
+use crate::disk::{self, Format};
 use crate::image::Image;
 use crate::util::error::{Context, Error, Result};
 use crate::util::hash::sha256;
@@ -114,22 +114,23 @@ impl Machine {
         )
     }
 
-    /// The disk's file and QEMU's name for its format.
+    /// The disk's file and QEMU's name for its format, which its bytes tell and not its name.
     fn disk(&self) -> Result<(PathBuf, &'static str)> {
-        let extension = self.image.extension().and_then(|it| it.to_str()).unwrap_or_default();
-        Ok(match extension {
-            "vmwarevm" => (self.image.join("disk.vmdk"), "vmdk"),
-            "vmdk" => (self.image.clone(), "vmdk"),
-            "qcow2" => (self.image.clone(), "qcow2"),
-            "xz" | "zst" | "gz" => {
+        let is_bundle = self.image.is_dir();
+        let file = if is_bundle { self.image.join("disk.vmdk") } else { self.image.clone() };
+        let format = match disk::probe(&file)? {
+            Format::Raw | Format::Device => "raw",
+            Format::Qcow2 => "qcow2",
+            Format::Vmdk => "vmdk",
+            Format::Xz | Format::Zstd | Format::Gzip => {
                 return Err(Error::input(format!(
                     "`{}` is compressed; QEMU cannot boot it",
                     self.image.display()
                 ))
                 .hint("boot the raw or qcow2 artifact of the same node"));
             }
-            _ => (self.image.clone(), "raw"),
-        })
+        };
+        Ok((file, format))
     }
 }
 

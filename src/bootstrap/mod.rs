@@ -17,8 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::apply;
-use crate::base::{BASES, EPOCH};
-use crate::cache::{About, Cache, CachedImage, Made, Package, lock};
+use crate::cache::{About, BASES, Cache, CachedImage, EPOCH, Made, Package, lock};
 use crate::change::{Action, Change, Content, Origin, Owner, UnitState};
 use crate::config::{Arch, Bootstrap, Layout as DiskLayout};
 use crate::debian::{self, Log, Watcher, failure};

@@ -12,7 +12,7 @@ use crate::util::error::{Context, Error, Result};
 pub struct About {
     /// `nodeforge 0.1.0`
     pub made_by: String,
-    /// What it was made of, by whoever made it.
+    /// What it was made of; its form is its maker's.
     pub from: serde_json::Value,
     /// Virtual size in bytes.
     pub size: u64,
@@ -21,7 +21,7 @@ pub struct About {
     /// When its file was last written: another time means that somebody touched it.
     #[serde(default)]
     pub modified: Option<SystemTime>,
-    /// What is installed in it, sorted; empty when nobody looked.
+    /// What is installed in it, sorted; empty when that is not known.
     pub packages: Vec<Package>,
 }
 

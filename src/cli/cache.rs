@@ -13,7 +13,7 @@ use crate::util::progress::Progress as _;
 
 /// Look after the images, files and packages that nodeforge keeps
 #[derive(Debug, Args)]
-pub(super) struct Cache {
+pub(super) struct CacheCommand {
     #[command(subcommand)]
     command: Command,
 }
@@ -36,7 +36,7 @@ enum Command {
         #[arg(long, value_name = "SIZE", value_parser = config::parse_size)]
         max_size: Option<u64>,
 
-        /// Remove everything that nobody uses now
+        /// Remove everything that is not in use now
         #[arg(long, conflicts_with_all = ["older_than", "max_size"])]
         all: bool,
 
@@ -52,7 +52,7 @@ enum Command {
     },
 }
 
-impl Cache {
+impl CacheCommand {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         let cache = cache::Cache::open()?;
         match self.command {
@@ -172,8 +172,9 @@ fn verify(cache: &cache::Cache, json: bool, ui: &Ui) -> Result<()> {
     }
     if damaged > 0 {
         let what = counted(damaged, "entry was", "entries were");
-        return Err(Error::failure(format!("{what} damaged"))
-            .hint("gone now: what needs them gets them anew. Is the disk failing?"));
+        return Err(Error::failure(format!("{what} damaged")).hint(
+            "they were removed and are made or fetched again when needed; is the disk failing?",
+        ));
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use crate::util::error::{Context, Error, Result};
 
 /// Print files of images
 #[derive(Debug, Args)]
-pub(super) struct Cat {
+pub(super) struct CatCommand {
     /// Files as `IMAGE:/path`
     #[arg(value_name = "IMAGE:/PATH", required = true)]
     #[arg(value_parser = OsStringValueParser::new().map(Place::from))]
@@ -21,7 +21,7 @@ pub(super) struct Cat {
 /// How much is printed at once, in bytes.
 const CHUNK: usize = 1 << 20;
 
-impl Cat {
+impl CatCommand {
     pub(super) fn run(&self) -> Result<()> {
         for place in &self.files {
             let Place::Inside { image, path } = place else {

@@ -19,7 +19,7 @@ enum Place {
     Other(String),
 }
 
-/// A unified diff, indented; empty for what is no file or is secret. `below` has been applied to
+/// A unified diff, indented; empty for what is not a file or is secret. `below` has been applied to
 /// the base before.
 pub(super) fn content_diff(base: &dyn Tree, below: &[Change], action: &Action) -> Result<String> {
     let Action::File { path, content, .. } = action else { return Ok(String::new()) };
@@ -54,7 +54,7 @@ fn look(base: &dyn Tree, path: &Path) -> Result<Place> {
             Place::Other(format!("in place of a link to {}", base.read_link(path)?.display()))
         }
         FileType::Directory => Place::Other("a directory is in its place".into()),
-        _ => Place::Other("in place of what is no file".into()),
+        _ => Place::Other("in place of what is not a file".into()),
     })
 }
 

@@ -26,7 +26,7 @@ use crate::util::error::{Context, Error, Result};
 /// change finishes it; other programs should not use the image until then. A block device has no
 /// journal: check its file systems after a power cut during the last moments of a copy.
 #[derive(Debug, Args)]
-pub(super) struct Cp {
+pub(super) struct CpCommand {
     /// Files to copy, then where to: each a path of this machine or `IMAGE:/path`
     ///
     /// A path of this machine with `:/` in it is written `./path`.
@@ -54,7 +54,7 @@ struct Source {
     name: Option<OsString>,
 }
 
-impl Cp {
+impl CpCommand {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         let (destination, sources) = self.paths.split_last().expect("clap wants two");
         let copied = match destination {
@@ -210,7 +210,8 @@ fn host_destination(path: &Path, several: bool) -> Result<(PathBuf, Option<OsStr
         }
         Err(_) => path.to_owned(),
     };
-    let name = path.file_name().ok_or_else(|| Error::input(format!("`{shown}` names no file")))?;
+    let name =
+        path.file_name().ok_or_else(|| Error::input(format!("`{shown}` does not name a file")))?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     Ok((folder.unwrap_or(Path::new(".")).to_owned(), Some(name.to_owned())))
 }

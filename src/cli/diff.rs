@@ -19,7 +19,7 @@ use crate::util::error::Result;
 ///
 /// Exits with 0 when they are the same, 1 when they differ, 2 when they could not be compared.
 #[derive(Debug, Args)]
-pub(super) struct Diff {
+pub(super) struct DiffCommand {
     /// An image, or a path in one
     #[arg(value_name = "IMAGE[:/PATH]", value_parser = OsStringValueParser::new().map(Place::from))]
     from: Place,
@@ -37,7 +37,7 @@ pub(super) struct Diff {
 const DIFFERENT: u8 = 1;
 const TROUBLE: u8 = 2;
 
-impl Diff {
+impl DiffCommand {
     pub(super) fn run(&self) -> Result<ExitCode> {
         match self.compare() {
             Ok(true) => Ok(ExitCode::SUCCESS),

@@ -17,7 +17,7 @@ use crate::util::error::Result;
 /// Reads raw images, qcow2, VMDK with its parents, `.vmwarevm` bundles, .xz, .zst and .gz, and block
 /// devices. Nothing is written.
 #[derive(Debug, Args)]
-pub(super) struct Inspect {
+pub(super) struct InspectCommand {
     /// The image
     image: PathBuf,
 
@@ -26,7 +26,7 @@ pub(super) struct Inspect {
     json: bool,
 }
 
-impl Inspect {
+impl InspectCommand {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         let mut report = Report::of(&disk_of(&self.image))?;
         report.image = self.image.display().to_string();

@@ -7,18 +7,18 @@ use serde::Serialize;
 
 use super::output::{print, print_json};
 use super::place::{Place, missing, open};
-use super::time::{minutes, rfc3339};
 use crate::fs::{FileType, Metadata, Tree};
 use crate::guest::accounts::AccountNames;
 use crate::inspect::printable;
 use crate::util::error::{Error, Result};
+use crate::util::rfc3339::{minutes, rfc3339};
 
 /// List files of an image
 ///
 /// Names that begin with a dot are listed too. Owners' names are those of the image, times are UTC.
 #[derive(Debug, Args)]
 #[allow(clippy::struct_excessive_bools, reason = "they are what ls(1) has")]
-pub(super) struct Ls {
+pub(super) struct LsCommand {
     /// A directory or file as `IMAGE:/path`; the root when there is no path
     #[arg(value_name = "IMAGE[:/PATH]", value_parser = OsStringValueParser::new().map(Place::from))]
     place: Place,
@@ -65,7 +65,7 @@ struct Line {
 /// More directories inside each other than any path names: they contain themselves.
 const MAX_DEPTH: usize = 2048;
 
-impl Ls {
+impl LsCommand {
     pub(super) fn run(&self) -> Result<()> {
         let (image, path) = self.place.inside();
         let tree = open(image)?;
@@ -135,7 +135,7 @@ impl Listing<'_> {
 
     fn line(&self, path: &Path, shown: String) -> Result<Line> {
         let metadata = self.tree.metadata(path)?.ok_or_else(|| {
-            Error::failure(format!("`{}` is listed and not there", path.display()))
+            Error::failure(format!("`{}` is listed but cannot be found", path.display()))
         })?;
         let target = match metadata.file_type {
             FileType::Symlink => Some(self.tree.read_link(path)?.to_string_lossy().into_owned()),

@@ -14,7 +14,7 @@ use crate::util::error::{Error, Result};
 /// The image is changed only when everything could be removed, and is read back and checked first.
 /// A symlink is removed itself, not what it points at.
 #[derive(Debug, Args)]
-pub(super) struct Rm {
+pub(super) struct RmCommand {
     /// Files as `IMAGE:/path`
     #[arg(value_name = "IMAGE:/PATH", required = true)]
     #[arg(value_parser = OsStringValueParser::new().map(Place::from))]
@@ -32,7 +32,7 @@ pub(super) struct Rm {
     options: EditOptions,
 }
 
-impl Rm {
+impl RmCommand {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         let mut images: Vec<(&Path, Vec<&Path>)> = Vec::new();
         for place in &self.files {

@@ -12,7 +12,7 @@ use crate::config::{Cluster, Setting};
 use crate::secrets::{Entry, Secrets};
 use crate::util::error::{Error, Result};
 
-/// List a cluster's secrets, or make some of them anew
+/// List a cluster's secrets, or replace some of them
 #[derive(Debug, Args)]
 pub(super) struct SecretsCommand {
     #[command(subcommand)]
@@ -44,7 +44,7 @@ struct Show {
     json: bool,
 }
 
-/// Make secrets anew, and say what that means for nodes that run
+/// Replace secrets, and say what that means for nodes that run
 #[derive(Debug, Args)]
 struct Rotate {
     /// The cluster file [default: cluster.toml], then the names of the secrets
@@ -140,7 +140,7 @@ fn split(arguments: &[String]) -> (Option<PathBuf>, Vec<String>) {
         }
         names => (None, names),
     };
-    // A profile's names have no dashes; whoever thinks of the kind writes `kubeadm-token`.
+    // A profile's names have no dashes; a user who thinks of the kind writes `kubeadm-token`.
     let meant =
         |name: &String| if name.contains('/') { name.clone() } else { name.replace('-', "_") };
     (file, names.iter().map(meant).collect())
@@ -214,6 +214,6 @@ fn ssh(cluster: &Cluster) -> String {
 }
 
 fn unknown(name: &str) -> Error {
-    Error::input(format!("there is no secret `{name}`"))
+    Error::input(format!("unknown secret `{name}`"))
         .hint("`nodeforge secrets show` lists them; parts are `ca.cert`, `ca.key`, `pair.public`")
 }

@@ -25,7 +25,7 @@ use crate::{apply, artifact, config};
 /// It is not changed: OUT becomes a whole image of its own, with its own host name, machine id and SSH
 /// host keys (the last two on its first boot).
 #[derive(Debug, Args)]
-pub(super) struct Stamp {
+pub(super) struct StampCommand {
     /// The image to start from
     image: PathBuf,
 
@@ -62,7 +62,7 @@ pub(super) struct Stamp {
     fsck: FsckPolicy,
 }
 
-impl Stamp {
+impl StampCommand {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         config::check_hostname(&self.hostname)?;
         let format = artifact::Alone::of(&self.output)?;
@@ -70,7 +70,7 @@ impl Stamp {
         if let Ok(output) = self.output.canonicalize()
             && disk::files(&image)?.iter().any(|it| it.canonicalize().is_ok_and(|it| it == output))
         {
-            return Err(Error::input("the image is not changed: OUT must be another file"));
+            return Err(Error::input("OUT is a part of IMAGE, which must not be changed"));
         }
         let files = self.files.iter().map(read_file).collect::<Result<Vec<_>>>()?;
 

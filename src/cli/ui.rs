@@ -39,7 +39,7 @@ struct Transfer {
     told: Instant,
 }
 
-/// How often a line tells of a transfer where there is no terminal.
+/// How often a line reports a transfer where stderr is not a terminal.
 const TELL: Duration = Duration::from_secs(5);
 
 impl Ui {
@@ -152,7 +152,7 @@ impl Stage {
             self.bar.set_style(style(&format!(
                 "{{spinner}} {{prefix}} {bar} {{binary_bytes_per_sec}} {left} {{wide_msg:.dim}}"
             )));
-            // What an earlier run left is no merit of this one.
+            // What an earlier run left does not count for the rate.
             self.bar.set_position(done);
             self.bar.reset_eta();
             Transfer { begun: Instant::now(), first: done, told: Instant::now() }

@@ -62,7 +62,7 @@ fn read_url(table: &Table<'_>, url: &Spanned<&str>) -> Option<Base> {
     let pinned = table.get("sha256").is_some() || table.get("sha512").is_some();
     if !is_https && !text.starts_with("http://") {
         let hint = "an image on this machine is `path = \"…\"`";
-        reader.wrong_hint(&url.span, format!("`{text}` is no https:// address"), hint);
+        reader.wrong_hint(&url.span, format!("`{text}` is not an https:// address"), hint);
         return None;
     }
     if !is_https && !pinned {

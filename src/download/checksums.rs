@@ -24,7 +24,9 @@ impl Hashes {
                 (None, other) => *own = other,
                 (Some(own), Some(other)) if *own != other => {
                     return Err(Error::failure(format!("{whose} says {other}, pinned is {own}"))
-                        .hint("the publisher has replaced the file, or somebody tampers with it"));
+                        .hint(
+                            "the publisher has replaced the file, or someone has tampered with it",
+                        ));
                 }
                 _ => {}
             }

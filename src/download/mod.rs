@@ -6,6 +6,7 @@
 
 pub(crate) mod checksums;
 mod connection;
+pub(crate) mod container;
 mod http;
 pub(crate) mod openpgp;
 mod part;
@@ -16,7 +17,7 @@ pub(crate) mod unpack;
 
 pub(crate) use checksums::Hashes;
 pub(crate) use http::{Client, Plain, text};
-pub(crate) use openpgp::{Certificate, Verifier};
+pub(crate) use openpgp::{Certificate, Verifier, with_fingerprint};
 pub(crate) use unpack::{Trouble, Unpacked, unpack};
 
 use std::fs::File;
@@ -25,7 +26,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
-use crate::base::import;
 use crate::util::error::{Context as _, Error, Result};
 use crate::util::interrupt;
 use crate::util::progress::Progress;
@@ -110,16 +110,16 @@ pub(crate) fn download(
                 return Err(error);
             }
             Err(Failure::Bad(_)) => {
-                progress.warn("what an earlier run left is no good: starting afresh");
+                progress.warn("what an earlier run left cannot be used: starting over");
                 (retry, beginnings) = (Retry::new(), beginnings + 1);
             }
             Err(Failure::Changed) => {
-                progress.warn("the server has another file now: starting afresh");
+                progress.warn("the server has another file now: starting over");
                 (retry, beginnings) = (Retry::new(), beginnings + 1);
             }
             // No news of the file: what broke the connection is counted, however often it does.
             Err(Failure::Unresumable) => {
-                progress.warn("the server cannot resume: beginning anew");
+                progress.warn("the server cannot resume: starting over");
                 can_resume = false;
             }
         }
@@ -148,7 +148,7 @@ fn pass(
         let verdicts = sinks.finish().map_err(Failure::Stopped)?;
         match fed {
             Ok(()) => judge(wanted, verdicts),
-            // Whoever wanted no more says why.
+            // The receiver that stopped says why.
             Err(Interruption::Refused) => match verdicts.image {
                 Err(trouble) => Err(failure(wanted, trouble)),
                 Ok(_) => judge(wanted, verdicts),
@@ -162,7 +162,7 @@ fn pass(
     let Verdicts { hashes, image, .. } = verdicts;
     let raw_sha256 = match image.map_err(|trouble| failure(wanted, trouble))? {
         Unpacked::Image { sha256, .. } => sha256,
-        Unpacked::Container => import::container(part.path(), disk, wanted.limit)
+        Unpacked::Container => container::container(part.path(), disk, wanted.limit)
             .map_err(|trouble| failure(wanted, trouble))?,
         Unpacked::File => hashes.sha256.clone().unwrap_or_default(),
     };
@@ -185,7 +185,7 @@ fn judge(wanted: &Wanted<'_>, verdicts: Verdicts) -> Result<Verdicts, Failure> {
 fn failure(wanted: &Wanted<'_>, trouble: Trouble) -> Failure {
     match trouble {
         Trouble::Content(error) => {
-            Failure::Bad(error.context(format!("`{}` is no usable image", wanted.url)))
+            Failure::Bad(error.context(format!("`{}` is not a usable image", wanted.url)))
         }
         Trouble::Disk(error) => Failure::Stopped(error),
     }

@@ -40,7 +40,7 @@ struct About {
     total: Option<u64>,
 }
 
-/// A part, kept for whoever tries again. Only the holder of the key's lock may open it.
+/// A part, kept for the next try. Only the holder of the key's lock may open it.
 pub(crate) struct Part {
     file: File,
     path: PathBuf,
@@ -67,7 +67,7 @@ impl Part {
         let nothing = About { url: url.into(), validator: Validator::default(), total: None };
         let is_known = about.is_some();
         let mut part = Self { file, path, about: about.unwrap_or(nothing), length };
-        // Nobody knows what an orphan, or another address's part, is a part of.
+        // What an orphan, or another address's part, is a part of is not known.
         let is_overlong = part.about.total.is_some_and(|total| part.length > total);
         if !is_known || is_overlong {
             part.clear()?;

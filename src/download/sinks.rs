@@ -75,7 +75,7 @@ impl<'scope> Sinks<'scope> {
     /// The stream is over: what is to be said of it?
     pub(crate) fn finish(self) -> Result<Verdicts> {
         drop(self.senders);
-        let lost = |_| Error::failure("a thread of nodeforge ended early");
+        let lost = |_| Error::failure("a thread of nodeforge ended unexpectedly");
         Ok(Verdicts {
             hashes: self.hashes.join().map_err(lost)?,
             signature: self.signature.map_or(Ok(Ok(())), |it| it.join().map_err(lost))?,

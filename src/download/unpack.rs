@@ -26,10 +26,10 @@ const HEADERS: u64 = 8 << 20;
 /// What a tar archive says of itself, and where (POSIX, ustar).
 const TAR_MAGIC: (usize, &[u8]) = (257, b"ustar");
 
-/// Why there is no image.
+/// Why no image came out.
 #[derive(Debug)]
 pub(crate) enum Trouble {
-    /// What came is no image.
+    /// What came is not an image.
     Content(Error),
     /// It may be one, but could not be written.
     Disk(Error),
@@ -203,7 +203,8 @@ fn pour(mut input: impl Read, output: &File, limit: u64) -> Result<Unpacked> {
         let hash = scope.spawn(move || hash_blocks(&to_hash, &empty));
         let poured = pour_blocks(&mut input, output, limit, &full, &to_fill);
         drop(full);
-        let sha256 = hash.join().map_err(|_| Error::failure("the hash of the image got lost"))?;
+        let sha256 =
+            hash.join().map_err(|_| Error::failure("a thread of nodeforge ended unexpectedly"))?;
         Ok(Unpacked::Image { size: poured?, sha256 })
     })
 }
@@ -239,7 +240,7 @@ fn pour_blocks(
     }
     if offset == 0 || !offset.is_multiple_of(512) {
         return Err(Error::failure(format!(
-            "it is no disk image: {offset} bytes are not a number of whole sectors"
+            "it is not a disk image: {offset} bytes are not a whole number of sectors"
         ))
         .into());
     }
@@ -251,7 +252,7 @@ fn hash_blocks(full: &Receiver<Vec<u8>>, empty: &SyncSender<Vec<u8>>) -> String 
     let mut hash = Sha256::new();
     for block in full {
         hash.update(&block);
-        // Nobody needs it any more when the other side is done.
+        // It is not needed any more when the other side is done.
         drop(empty.try_send(block));
     }
     hex(&hash.finalize())

@@ -275,7 +275,7 @@ impl Secrets {
             let names: Vec<String> = self.entries().into_iter().map(|entry| entry.name).collect();
             let hint = suggest::closest(name, names.iter().map(String::as_str))
                 .unwrap_or_else(|| "`nodeforge secrets show` lists them".into());
-            return Err(Error::input(format!("there is no secret `{name}`")).hint(hint));
+            return Err(Error::input(format!("unknown secret `{name}`")).hint(hint));
         };
         if let SecretKind::File { path } = &spec.kind {
             return Err(Error::input(format!("the secret `{name}` is your own file"))

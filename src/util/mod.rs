@@ -10,3 +10,4 @@ pub mod interrupt;
 pub mod parallel;
 pub mod process;
 pub mod progress;
+pub(crate) mod rfc3339;

@@ -32,7 +32,7 @@ fn refused(from: &str, to: &str, words: &[&str]) {
 #[test]
 fn the_file_to_begin_with_is_accepted() {
     let (code, said) = check(|text| text);
-    let note = "note: nobody can log in: [access] has neither SSH keys nor a password\n";
+    let note = "note: no user can log in: [access] has neither SSH keys nor a password\n";
     assert_eq!((code, said.as_str()), (Some(0), note));
 }
 
@@ -60,7 +60,7 @@ fn what_makes_no_cluster_is_refused() {
     refused(
         "[output]",
         "flux_url = \"git@github.com:me/cluster\"\nsops = false\n[output]",
-        &["is no https:// address"],
+        &["is not an https:// address"],
     );
     refused(
         "addresses = [\"192.168.1.10/24\"]\ngateway = [\"192.168.1.1\"]\n",

@@ -158,7 +158,7 @@ pub(crate) fn fingerprint(text: &str) -> Result<String> {
     let digits = digits.strip_prefix("0x").unwrap_or(&digits).to_ascii_uppercase();
     let is_whole = digits.len() == 40 || digits.len() == 64;
     if !is_whole || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(Error::input(format!("`{text}` is no fingerprint of a key"))
+        return Err(Error::input(format!("`{text}` is not a key's fingerprint"))
             .hint("`gpg --show-keys --with-fingerprint FILE` prints it: 40 hexadecimal digits"));
     }
     Ok(digits)
@@ -178,7 +178,7 @@ impl Entry {
             return Err(Error::input("it has a signature over `checksums`, but no `checksums`"));
         }
         if self.sha256.is_none() && self.checksums.is_none() && !is_signed {
-            return Err(Error::input("nothing says what it must be")
+            return Err(Error::input("nothing says how to verify it")
                 .hint("add `sha256`, `checksums`, or `signature` and `keys`"));
         }
         if let Some(hash) = &mut self.sha256 {
@@ -314,7 +314,7 @@ mod tests {
     fn an_entry_that_verifies_nothing_is_refused() {
         let text = "[[image]]\nname = 'a'\ndescription = ''\narch = 'amd64'\nlayout = 'uefi'\nurl = 'https://a'\n";
         let error = Catalogue::default().add(text).unwrap_err();
-        assert_eq!(error.to_string(), "image `a`: nothing says what it must be");
+        assert_eq!(error.to_string(), "image `a`: nothing says how to verify it");
         let signed = format!("{text}signature = '{{url}}.sig'\n");
         let error = Catalogue::default().add(&signed).unwrap_err();
         assert_eq!(error.to_string(), "image `a`: it has a signature, but no `keys` that may sign");

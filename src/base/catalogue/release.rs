@@ -78,7 +78,7 @@ impl Entry {
         }
         let client = Client::new()?;
         let found = self.read_page(&client, &self.releases[0], &Values::new(), progress)?;
-        // Whoever wants one is led on from the first page.
+        // The first page leads on to each.
         let first = self.releases[0].pattern.capture_names().flatten().last().unwrap_or_default();
         Ok(found.into_iter().filter_map(|mut values| values.remove(first)).collect())
     }
@@ -119,7 +119,7 @@ impl Entry {
         let found: BTreeSet<_> = captured(page, &text(&url, bytes)?).into_iter().collect();
         if found.is_empty() {
             return Err(Error::failure(format!("`{url}` lists no release of `{}`", self.name))
-                .hint("has the publisher moved it? an entry of your own catalogue can follow"));
+                .hint("if the publisher has moved it, an entry in your own catalogue can follow"));
         }
         Ok(found)
     }

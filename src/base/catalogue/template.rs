@@ -51,7 +51,7 @@ fn check(template: &str, known: &[&str]) -> Result<()> {
         && !template.starts_with("http://")
         && !template.starts_with("{url}")
     {
-        return Err(Error::input(format!("`{template}` is no https:// address")));
+        return Err(Error::input(format!("`{template}` is not an https:// address")));
     }
     match names(template).find(|name| !known.contains(name)) {
         Some(name) => {

@@ -123,7 +123,7 @@ fn check_address(table: &Table<'_>, url: &Spanned<&str>, is_pinned: bool) {
         || text.starts_with("{{")
         || is_pinned && text.starts_with("http://");
     if !is_good || text.contains(char::is_control) {
-        table.reader.wrong(&url.span, format!("`{text}` is no https:// address"));
+        table.reader.wrong(&url.span, format!("`{text}` is not an https:// address"));
     }
 }
 

@@ -185,8 +185,9 @@ fn bytes(name: &OsStr) -> &[u8] {
 }
 
 fn known(tree: &dyn Tree, path: &Path) -> Result<Metadata> {
-    tree.metadata(path)?
-        .ok_or_else(|| Error::failure(format!("`{}` is listed and not there", path.display())))
+    tree.metadata(path)?.ok_or_else(|| {
+        Error::failure(format!("`{}` is listed but cannot be found", path.display()))
+    })
 }
 
 fn show(path: &Path) -> String {

@@ -3,7 +3,7 @@
 use crate::util::calendar::civil;
 
 /// `2026-01-31T23:59:59Z` of seconds since 1970.
-pub(super) fn rfc3339(seconds: i64) -> String {
+pub(crate) fn rfc3339(seconds: i64) -> String {
     let (year, month, day) = civil(seconds.div_euclid(86_400));
     let second = seconds.rem_euclid(86_400);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
@@ -11,7 +11,7 @@ pub(super) fn rfc3339(seconds: i64) -> String {
 }
 
 /// `2026-01-31 23:59`.
-pub(super) fn minutes(seconds: i64) -> String {
+pub(crate) fn minutes(seconds: i64) -> String {
     let full = rfc3339(seconds);
     let minutes = full.rfind(':').map_or(&*full, |at| &full[..at]);
     minutes.replace('T', " ")
