@@ -7,7 +7,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::steps::{put, source_file};
+use super::files::{put, source_file};
 use crate::apply;
 use crate::cache::Package;
 use crate::change::{Action, Change, Content, Origin, Owner, PackageState, UnitState};
@@ -108,7 +108,7 @@ impl Deferred {
             ("UPGRADE", &self.upgrade),
         ] {
             if let Some(word) = words.iter().find(|word| !word.bytes().all(is_plain)) {
-                return Err(Error::input(format!("`{word}` is no name of a package or unit")));
+                return Err(Error::input(format!("`{word}` is not the name of a package or unit")));
             }
             writeln!(text, "{key}='{}'", words.join(" ")).expect("writing to a string");
         }

@@ -13,9 +13,9 @@ const RECIPE: u32 = 5;
 
 /// Names and hashes of inputs, in the order in which they count.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Inputs(Vec<(String, String)>);
+pub(crate) struct Ingredients(Vec<(String, String)>);
 
-impl Inputs {
+impl Ingredients {
     /// Those of a base with changes. Who asked for a change makes no difference, and neither does
     /// in which sandbox programs run: only whether they do.
     pub(crate) fn new(base_sha256: &str, changes: &[Change], sandbox: Sandbox) -> Result<Self> {
@@ -73,8 +73,9 @@ mod tests {
 
     #[test]
     fn every_change_shows_and_nothing_else() {
-        let inputs =
-            |base: &str, changes: &[Change], sandbox| Inputs::new(base, changes, sandbox).unwrap();
+        let inputs = |base: &str, changes: &[Change], sandbox| {
+            Ingredients::new(base, changes, sandbox).unwrap()
+        };
         let (one, two) = (change("/a", Origin::Nodeforge), change("/b", Origin::ClusterFile));
         let first = inputs("x", std::slice::from_ref(&one), Sandbox::Loop);
         let same = inputs("x", &[change("/a", Origin::ClusterFile)], Sandbox::Userns);
