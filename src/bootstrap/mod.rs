@@ -64,7 +64,7 @@ const DPKG_EXCLUDES_FILE: &str = "/etc/dpkg/dpkg.cfg.d/50-nodeforge";
 /// DHCP and router advertisements on every wired interface, unless another file says otherwise.
 const NETWORK: &str = "[Match]\nName=en* eth*\n\n[Network]\nDHCP=yes\n";
 
-/// The base, from the cache or made now; with `anew` in any case, from the packages of today.
+/// The base, from the cache or made now; with `force` in any case, from the packages of today.
 ///
 /// It is made as of `SOURCE_DATE_EPOCH`, else as of `epoch` (seconds since 1970), else as of now.
 /// When neither says, any that is in the cache will do.
@@ -72,7 +72,7 @@ pub fn bootstrap(
     base: &Bootstrap,
     cache: &Cache,
     epoch: Option<i64>,
-    anew: bool,
+    force: bool,
     offline: bool,
     progress: &dyn Progress,
 ) -> Result<CachedImage> {
@@ -90,7 +90,7 @@ pub fn bootstrap(
         "mirror": base.mirror,
     });
     let hash = |it: &Value| hex(&sha256(it.to_string().as_bytes()));
-    let cached = || if anew { None } else { newest(cache, &recipe) };
+    let cached = || if force { None } else { newest(cache, &recipe) };
     let mut _turn = None;
     let epoch = if let Some(epoch) = clock::fixed()?.or(epoch).or_else(cached) {
         epoch
@@ -103,7 +103,7 @@ pub fn bootstrap(
     from[EPOCH] = epoch.into();
     let key = hash(&from);
     let log = cache.folder("logs")?.join(format!("bootstrap-{}.log", &key[..12]));
-    let fits = |_: &About| !anew;
+    let fits = |_: &About| !force;
     cache.image(BASES, &key, fits, progress, |folder, disk| {
         if offline {
             return Err(Error::failure("the cache does not have the base made from packages")
@@ -111,7 +111,6 @@ pub fn bootstrap(
         }
         process::require("mmdebstrap", "mmdebstrap")?;
         let sandbox = Sandbox::for_folder(base.arch);
-        sandbox.require()?;
         let layout = BootstrapLayout::new(base);
         let image = Raw::create(disk, SIZE)?;
         layout.write(&image)?;

@@ -83,7 +83,7 @@ impl Project<'_> {
             arch,
             sandbox,
             locked: pinned.as_deref().unwrap_or_default(),
-            anew: how.force || (self.lock.lock.newest_packages && sandbox != Sandbox::None),
+            force: how.force || (self.lock.lock.newest_packages && sandbox != Sandbox::None),
             offline: self.options.offline,
             shell_on_failure: how.shell_on_failure,
         };
@@ -114,7 +114,7 @@ impl Project<'_> {
             arch,
             sandbox,
             locked: pinned(&look.lock, &purpose).unwrap_or_default(),
-            anew: look.lock.lock.newest_packages && sandbox != Sandbox::None,
+            force: look.lock.lock.newest_packages && sandbox != Sandbox::None,
             offline: true,
             shell_on_failure: false,
         };

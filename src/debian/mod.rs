@@ -4,7 +4,6 @@
 mod apt;
 #[cfg(target_os = "linux")]
 mod apt_output;
-pub(crate) mod deb;
 #[cfg(target_os = "linux")]
 mod host_apt;
 mod installed;

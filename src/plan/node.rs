@@ -36,10 +36,9 @@ pub fn node(cluster: &Cluster, node: &Node, secrets: &Secrets) -> Result<Vec<Cha
     if cluster.host_keys == HostKeys::Build {
         host_key(&mut list, node, secrets)?;
     }
-    // A machine whose clock has no battery must not think that it is before its certificates' time.
-    if let Some(day) = secrets.newest()
-        && role.firstboot.iter().any(|step| step == "15-clock")
-    {
+    // A machine whose clock has no battery must not think that it is before its certificates' time. A
+    // step of the profile may set the clock by it.
+    if let Some(day) = secrets.newest() {
         list.file(&Origin::Nodeforge, NOT_BEFORE, 0o644, format!("{day}\n"));
     }
     common(&mut list, cluster, Some(node));

@@ -87,7 +87,22 @@ impl Deferred {
             Action::Unit { name, state: UnitState::Enabled } if !units::exists(image, name)? => {
                 self.enable.push(name.clone());
             }
-            _ => apply::apply(image, std::slice::from_ref(change))?,
+            Action::Download { .. }
+            | Action::File { .. }
+            | Action::Directory { .. }
+            | Action::Symlink { .. }
+            | Action::Remove { .. }
+            | Action::Unit { .. }
+            | Action::User(_)
+            | Action::KernelArgument { .. }
+            | Action::KernelArgumentRemoved { .. }
+            | Action::ConfigTxt { .. }
+            | Action::Hostname { .. }
+            | Action::MachineId { .. }
+            | Action::DiskId { .. }
+            | Action::Timezone { .. } => {
+                apply::apply(image, std::slice::from_ref(change))?;
+            }
         }
         Ok(())
     }

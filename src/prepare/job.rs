@@ -107,7 +107,7 @@ impl PrepareJob {
             _ if self.offline && self.changes.iter().any(Change::installs) => {
                 return Err(debian::not_cached(&self.locked));
             }
-            _ => PackageSource::Repositories,
+            Some(_) | None => PackageSource::Repositories,
         };
         // Without name servers apt will say so itself, and many builds need none.
         let resolv_conf = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
@@ -145,14 +145,8 @@ impl PrepareJob {
         log: &mut Log,
         progress: &dyn Progress,
     ) -> Result<()> {
-        let wanted: Vec<(String, PackageState)> = self
-            .changes
-            .iter()
-            .filter_map(|change| match &change.action {
-                Action::Package { name, state } => Some((name.clone(), *state)),
-                _ => None,
-            })
-            .collect();
+        let wanted: Vec<(String, PackageState)> =
+            self.changes.iter().filter_map(|change| change.package()).collect();
         let sources: Vec<Change> = self.changes.iter().filter_map(source_file).collect();
         // Packages' own presets must decide while they are installed.
         LiveTree.remove(Path::new(first_boot::PRESET))?;
@@ -172,7 +166,7 @@ impl PrepareJob {
 }
 
 fn is_of_package(change: &Change) -> bool {
-    matches!(change.action, Action::Package { .. })
+    change.package().is_some()
 }
 
 /// Everything but packages, then what makes the root fit to be shared by many machines.
@@ -186,7 +180,22 @@ fn finish(changes: &[Change], files: &BTreeMap<String, File>) -> Result<()> {
                 let file = files.get(sha256).map(File::try_clone).transpose()?;
                 put(&mut LiveTree, file, Path::new(path), *mode)?;
             }
-            _ => apply::apply(&mut LiveTree, std::slice::from_ref(change))?,
+            Action::Download { .. }
+            | Action::File { .. }
+            | Action::Directory { .. }
+            | Action::Symlink { .. }
+            | Action::Remove { .. }
+            | Action::Unit { .. }
+            | Action::User(_)
+            | Action::KernelArgument { .. }
+            | Action::KernelArgumentRemoved { .. }
+            | Action::ConfigTxt { .. }
+            | Action::Hostname { .. }
+            | Action::MachineId { .. }
+            | Action::DiskId { .. }
+            | Action::Timezone { .. } => {
+                apply::apply(&mut LiveTree, std::slice::from_ref(change))?;
+            }
         }
     }
     apply::apply(&mut LiveTree, &first_boot::presets())?;

@@ -41,7 +41,7 @@ pub(crate) fn lay_out(
 ) -> Result<DiskParts> {
     let from = Arc::clone(&base.disk);
     let opened = Image::open(Arc::clone(&from), 0)
-        .context(|| format!("opening `{}`", base.path.display()))?;
+        .context(|| format!("cannot open `{}`", base.path.display()))?;
     let root = opened.root();
     let size = size.unwrap_or(from.size());
     if size < from.size() {
@@ -54,7 +54,8 @@ pub(crate) fn lay_out(
     }
     let to = Raw::create(image, size)?;
     if sandbox != Sandbox::Userns {
-        disk::copy_file(&base.raw, &to).context(|| format!("copying `{}`", base.path.display()))?;
+        disk::copy_file(&base.raw, &to)
+            .context(|| format!("cannot copy `{}`", base.path.display()))?;
     }
     let to: Arc<dyn Disk> = Arc::new(to);
     if sandbox == Sandbox::Userns {
@@ -63,7 +64,7 @@ pub(crate) fn lay_out(
     }
     let range = match root.number() {
         Some(number) if size > from.size() => {
-            table::grow_last(&*to, number).context(|| "growing the root partition")?
+            table::grow_last(&*to, number).context(|| "cannot grow the root partition")?
         }
         Some(_) => root.range.clone(),
         None => 0..size,
@@ -86,5 +87,5 @@ pub(crate) fn lay_out(
 fn copy(from: &Arc<dyn Disk>, to: &Arc<dyn Disk>, range: Range<u64>) -> Result<()> {
     let part = |disk: &Arc<dyn Disk>| Slice::new(Arc::clone(disk), range.clone());
     let copy = || disk::copy_sparse(&part(from)?, &part(to)?);
-    copy().context(|| "copying the base")
+    copy().context(|| "cannot copy the base")
 }

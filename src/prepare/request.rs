@@ -19,7 +19,7 @@ pub struct Request<'a> {
     /// Whose it is.
     pub cluster: &'a Cluster,
     /// What all nodes share, in order. None may hold a secret: what is prepared stays in the
-    /// cache, readable by whoever can read that.
+    /// cache, readable by all who can read that.
     pub inputs: &'a PrepareInputs,
     /// The base.
     pub base: &'a ResolvedBase,
@@ -29,8 +29,8 @@ pub struct Request<'a> {
     pub sandbox: Sandbox,
     /// What the lock file says of packages, when it was written for the same request.
     pub locked: &'a [Package],
-    /// Whether even what the cache has is made.
-    pub anew: bool,
+    /// Whether it is made even when the cache has it.
+    pub force: bool,
     /// Whether nothing may be fetched.
     pub offline: bool,
     /// Whether a shell is opened in the sandbox when packages cannot be installed.
@@ -113,7 +113,7 @@ impl Request<'_> {
     /// the key; what repositories had that day is not.
     fn fits(&self, about: &About) -> bool {
         let is_as_locked = || self.locked.iter().all(|it| about.packages.contains(it));
-        !self.anew && (self.sandbox == Sandbox::None || is_as_locked())
+        !self.force && (self.sandbox == Sandbox::None || is_as_locked())
     }
 
     fn ingredients(&self) -> Result<Ingredients> {
@@ -174,9 +174,8 @@ impl Request<'_> {
 }
 
 fn new_size(changes: &[Change]) -> Option<u64> {
-    changes.iter().rev().find_map(|change| match change.action {
-        Action::Grow { size } => Some(size),
-        _ => None,
+    changes.iter().rev().find_map(|change| {
+        if let Action::Grow { size } = change.action { Some(size) } else { None }
     })
 }
 

@@ -95,27 +95,28 @@ fn unpack(base: &Path, offset: u64, folder: &Path) -> Result<Vec<DeviceNode>> {
 
 /// Mounts the image's root after growing its file system into the partition, which has grown.
 ///
-/// mount(8) sets the loop device up to clear itself when nobody uses it any more, so none outlives
+/// mount(8) sets the loop device up to clear itself when it is no longer used, so none outlives
 /// a killed build. Growing is done unmounted: the kernel lets only those with `CAP_SYS_RESOURCE`
 /// grow what is mounted, which root in a container lacks.
 fn mount(partition: &ImagePartition, folder: &Path) -> Result<()> {
     let options = format!("loop,offset={},sizelimit={}", partition.offset, partition.size);
-    let mount =
-        |tool: Tool| tool.arg(folder).run().map(drop).context(|| "mounting the root file system");
+    let mount = |tool: Tool| {
+        tool.arg(folder).run().map(drop).context(|| "cannot mount the root file system")
+    };
     mount(Tool::new("mount", "mount").args(["-t", "ext4", "-o", &options]).arg(&partition.disk))?;
     let device = mounted_device(folder)?;
-    let in_use = File::open(&device).context(|| format!("opening `{device}`"))?;
+    let in_use = File::open(&device).context(|| format!("cannot open `{device}`"))?;
     unmount_folder(folder)?;
 
     let (output, code) = Tool::new("e2fsck", "e2fsprogs").args(["-fp", &device]).run_for_code()?;
     // 1: what was wrong is mended, such as a journal that had to be replayed.
     if !matches!(code, Some(0 | 1)) {
-        return Err(output.failure().context("checking the root file system"));
+        return Err(output.failure().context("the root file system did not pass e2fsck"));
     }
     Tool::new("resize2fs", "e2fsprogs")
         .arg(&device)
         .run()
-        .context(|| "growing the root file system")?;
+        .context(|| "cannot grow the root file system")?;
     mount(Tool::new("mount", "mount").args(["-t", "ext4", &device]))?;
     drop(in_use);
     Ok(())
@@ -131,9 +132,9 @@ fn mounted_device(folder: &Path) -> Result<String> {
 
 fn unmount(partition: &ImagePartition, folder: &Path) -> Result<()> {
     // What was deleted must not stay in the image: neither its bytes nor their room.
-    Tool::new("fstrim", "util-linux").arg(folder).run().context(|| "freeing unused blocks")?;
+    Tool::new("fstrim", "util-linux").arg(folder).run().context(|| "cannot free unused blocks")?;
     unmount_folder(folder)?;
-    // Or it would name a folder of this machine for ever.
+    // Otherwise it names a folder of this machine for ever.
     let image = format!("{}?offset={}", partition.disk.display(), partition.offset);
     Tool::new("tune2fs", "e2fsprogs").args(["-M", "/", &image]).run()?;
     Ok(())
@@ -143,12 +144,12 @@ fn unmount_folder(folder: &Path) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match rustix::mount::unmount(folder, UnmountFlags::empty()) {
-            // Who was killed may take a moment to be gone.
+            // A process that was killed may take a moment to be gone.
             Err(Errno::BUSY) if Instant::now() < deadline => std::thread::sleep(PAUSE),
             done => {
                 return done
                     .map_err(std::io::Error::from)
-                    .context(|| "unmounting the root file system");
+                    .context(|| "cannot unmount the root file system");
             }
         }
     }

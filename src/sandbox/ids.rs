@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everybody_is_themselves() {
+    fn every_id_is_mapped_to_itself() {
         assert_eq!(identity("         0          0 4294967295\n"), "0 0 4294967295\n");
         let nested = "0 1000 1\n1 100000 65536\n";
         assert_eq!(identity(nested), "0 0 1\n1 1 65536\n");
@@ -130,7 +130,7 @@ mod tests {
         let ranges =
             "root:100000:65536\nforger:165536:65536\n1003:300000:65536\nfew:1:10\nbroken\n";
         assert!(has_range(ranges, "forger", "1001"));
-        assert!(has_range(ranges, "nobody-of-that-name", "1003"));
+        assert!(has_range(ranges, "no-such-name", "1003"));
         assert!(!has_range(ranges, "few", "1004"));
         assert!(!has_range(ranges, "broken", "1005"));
     }

@@ -31,6 +31,7 @@ impl Backend for LoopRoot {
     }
 
     fn start(&self, init: Init<'_>) -> Result<Child> {
+        self.require()?;
         namespaces::spawn(namespaces::unshare()?, init)
     }
 

@@ -60,7 +60,6 @@ pub(crate) fn run<J: Job>(
 ) -> Result<J::Output> {
     interrupt::check()?;
     let backend = sandbox.backend();
-    backend.require()?;
     let emulator = match environment.arch {
         Some(arch) => {
             backend.require_arch(arch)?;
