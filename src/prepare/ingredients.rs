@@ -13,9 +13,9 @@ const RECIPE: u32 = 5;
 
 /// Names and hashes of inputs, in the order in which they count.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Inputs(Vec<(String, String)>);
+pub(crate) struct Ingredients(Vec<(String, String)>);
 
-impl Inputs {
+impl Ingredients {
     /// Those of a base with changes. Who asked for a change makes no difference, and neither does
     /// in which sandbox programs run: only whether they do.
     pub(crate) fn new(base_sha256: Sha256, changes: &[Change], sandbox: Sandbox) -> Result<Self> {
@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn every_change_shows_and_nothing_else() {
         let inputs = |base: &str, changes: &[Change], sandbox| {
-            Inputs::new(Sha256::of(base), changes, sandbox).unwrap()
+            Ingredients::new(Sha256::of(base), changes, sandbox).unwrap()
         };
         let (one, two) = (change("/a", Requester::Nodeforge), change("/b", Requester::ClusterFile));
         let first = inputs("x", std::slice::from_ref(&one), Sandbox::Loop);
