@@ -113,7 +113,7 @@ fn machines_are_listed_started_and_stopped() {
     assert_eq!((&listed[1]["running"], &listed[3]["template"]), (&false.into(), &().into()));
 
     let _ = vmware.run(["start", "agent9"]).exits(2).stderr(
-        "error: there is no machine `agent9`\n\
+        "error: cannot find a machine `agent9`\n\
          hint: there are agent1, agent2, server1, small-template\n",
     );
 }
