@@ -14,7 +14,8 @@ use crate::disk::{CLUSTER, Delta, Disk, windows};
 use crate::fs::{in_use, join};
 use crate::image::survey;
 use crate::util::error::Result;
-use crate::util::{hash, interrupt};
+use crate::util::interrupt;
+use crate::util::sha256::Sha256;
 
 /// Bytes.
 const BLOCK: u64 = 4096;
@@ -50,7 +51,7 @@ pub(super) fn write(path: &Path, prepared: &PreparedBase, delta: &Delta) -> Resu
         size = disk.size(),
         count = disk.size().div_ceil(BLOCK),
     );
-    let sum = hash::hex(&hash::sha256(text.as_bytes()));
+    let sum = Sha256::of(&text).to_string();
     write_synced(path, text.replacen(&zeros, &sum, 1).as_bytes())
 }
 

@@ -5,13 +5,14 @@
 //! owner of the cluster's secrets has. Without the key it tells nothing, not even whether two
 //! clusters have the same password.
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
 use std::io;
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
 
 use crate::change::Change;
 use crate::util::error::{Error, Result};
 use crate::util::hash;
+use crate::util::sha256::Sha256;
 
 /// What a digest is told apart by from those of other layouts: it changes with the order or the
 /// form of what goes in.
@@ -25,15 +26,16 @@ pub struct DiskInputs {
 }
 
 impl DiskInputs {
-    /// Of a disk that differs from the prepared base with the cache key `prepared` by `changes`.
+    /// Of a disk that differs by `changes` from a prepared base that is made from `prepared`: a hash of
+    /// all that it is made from.
     ///
     /// `key` follows from the seed in the cluster's secrets. `clock` is the time that the image's
     /// files get, in seconds since 1970.
-    pub fn new(key: [u8; 32], prepared: &str, changes: &[Change], clock: i64) -> Result<Self> {
+    pub fn new(key: [u8; 32], prepared: Sha256, changes: &[Change], clock: i64) -> Result<Self> {
         let mut mac = Keyed::new(&key);
         mac.part(LAYOUT.as_bytes());
         mac.part(concat!("nodeforge ", env!("CARGO_PKG_VERSION")).as_bytes());
-        mac.part(prepared.as_bytes());
+        mac.part(prepared.bytes());
         mac.part(&clock.to_be_bytes());
         serde_json::to_writer(&mut mac, changes)
             .map_err(|error| Error::failure(format!("cannot hash a plan: {error}")))?;
@@ -52,7 +54,7 @@ impl DiskInputs {
     }
 }
 
-struct Keyed(Hmac<Sha256>);
+struct Keyed(Hmac<sha2::Sha256>);
 
 impl Keyed {
     fn new(key: &[u8; 32]) -> Self {
@@ -96,7 +98,7 @@ mod tests {
     #[test]
     fn everything_that_goes_in_counts() {
         let digest = |key: u8, prepared: &str, text: &str, clock: i64, parts: &[&str]| {
-            let inputs = DiskInputs::new([key; 32], prepared, &[file(text)], clock);
+            let inputs = DiskInputs::new([key; 32], Sha256::of(prepared), &[file(text)], clock);
             inputs.expect("a plan can be hashed").with(parts)
         };
         let one = digest(1, "base", "secret", 0, &["raw", "server1"]);

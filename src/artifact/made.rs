@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::manifest::ArtifactRecord;
 use crate::util::error::Result;
 use crate::util::hash::sha256_of_file;
+use crate::util::sha256::Sha256;
 
 /// One artifact, made but not yet published.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ impl Artifact {
     pub(super) fn record_files(
         &mut self,
         path: &Path,
-        sum: Option<&str>,
+        sum: Option<Sha256>,
         inputs: &str,
     ) -> Result<()> {
         let mut paths = vec![(self.name.clone(), path.to_owned())];
@@ -55,7 +56,7 @@ impl Artifact {
                 path: name,
                 node: self.node.clone(),
                 size: metadata.len(),
-                sha256: sum.map_or_else(|| sha256_of_file(&path), |sum| Ok(sum.to_owned()))?,
+                sha256: sum.map_or_else(|| sha256_of_file(&path), Ok)?,
                 inputs: Some(inputs.to_owned()),
             });
         }

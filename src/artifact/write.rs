@@ -16,6 +16,7 @@ use crate::artifact::bmap;
 use crate::util::error::{Context as _, Result};
 use crate::util::parallel::parallel;
 use crate::util::progress::Progress;
+use crate::util::sha256::Sha256;
 
 /// Makes every artifact of a batch in the staging folder, `jobs` at a time.
 pub fn write(
@@ -59,7 +60,7 @@ enum Task<'a> {
 }
 
 /// Writes one node's artifact.
-type Writer = fn(&Path, &Batch<'_>, &NodeDisk<'_>) -> Result<Option<String>>;
+type Writer = fn(&Path, &Batch<'_>, &NodeDisk<'_>) -> Result<Option<Sha256>>;
 
 fn tasks<'a>(batch: &'a Batch<'_>, formats: &[&'static ArtifactFormat]) -> Vec<Task<'a>> {
     let mut tasks = Vec::new();
@@ -105,7 +106,7 @@ impl Task<'_> {
         let started = Instant::now();
         let name = self.name(batch);
         let path = staging.path(&name);
-        let make = || -> Result<Option<String>> {
+        let make = || -> Result<Option<Sha256>> {
             let sum = match self {
                 Self::Shared(_, shared) => (shared.write)(&path, batch).map(|()| None),
                 Self::Node { write, node, .. } => write(&path, batch, node),
@@ -130,7 +131,7 @@ impl Task<'_> {
                 node.inputs.with(&["bmap", node.hostname])
             }
         };
-        artifact.record_files(&path, sum.as_deref(), &inputs)?;
+        artifact.record_files(&path, sum, &inputs)?;
         artifact.elapsed = started.elapsed();
         Ok(artifact)
     }

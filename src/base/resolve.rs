@@ -18,9 +18,10 @@ use crate::config::{Arch, Base};
 use crate::disk::{self, Disk, Format, Raw};
 use crate::download::{Client, Hashes, Wanted, container, download};
 use crate::image::{Architecture, Image, edit};
-use crate::util::error::{Context as _, Error, Result};
+use crate::util::error::{Error, Result};
 use crate::util::hash::sha256_of_disk;
 use crate::util::progress::Progress;
+use crate::util::sha256::Sha256;
 
 /// How the network and the lock file may be used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,7 +59,7 @@ pub struct ResolvedBase {
     /// Its bytes, those of an edit that was interrupted included.
     pub disk: Arc<dyn Disk>,
     /// SHA-256 of the raw image.
-    pub sha256: String,
+    pub sha256: Sha256,
     /// Where it came from, in words.
     pub origin: String,
     /// How it was verified, in words.
@@ -220,7 +221,7 @@ impl Resolver<'_> {
         if let Base::Url { url, sha256, sha512, key, .. } = base
             && (sha256.is_some() || sha512.is_some())
         {
-            let hashes = Hashes { sha256: sha256.clone(), sha512: sha512.clone() };
+            let hashes = Hashes { sha256: *sha256, sha512: sha512.clone() };
             let keys = key.as_deref().map(|key| self.fingerprints(key)).transpose()?;
             let found = self.find(|it| it.is(&hashes) && it.is_signed_by(keys.as_deref()));
             return Ok(found.map(|(image, it)| {
@@ -273,7 +274,7 @@ impl Resolver<'_> {
                 url: remote.url.clone(),
                 date: remote.date.clone(),
                 size: delivered.size,
-                sha256: delivered.hashes.sha256.unwrap_or_default(),
+                sha256: delivered.hashes.sha256,
                 sha512: delivered.hashes.sha512,
                 signer: remote.verifier.as_ref().map(|it| it.fingerprint.clone()),
                 verified: remote.verified.clone(),
@@ -304,27 +305,32 @@ impl Resolver<'_> {
             .find_map(|(key, provenance)| Some((self.cache.find(BASES, &key)?, provenance)))
     }
 
-    /// An image on this machine: used as it is when it is raw, else copied into the cache.
+    /// An image on this machine: used as it is when it is raw, else copied into the cache. An edit of it
+    /// that was interrupted is finished first; a look at it reads through the edit's journal instead.
     fn local(&self, base: &Base, path: &Path) -> Result<ResolvedBase> {
+        let has_pending_edit = edit::is_pending(path);
+        if has_pending_edit && !self.cache.is_read_only() {
+            edit::finish(path)?;
+        }
         let as_input = |error: Error| Error::input(error.to_string());
-        let format = disk::probe(path).map_err(as_input)?;
+        let (format, raw) = disk::open_bytes(path).map_err(as_input)?;
         let verified = "an image of your own".to_owned();
         let origin = path.display().to_string();
-        let is_archive = format == Format::Raw && {
-            let file = File::open(path).context(|| format!("opening `{origin}`"))?;
-            import::is_archive(path, &file)?
-        };
-        if format == Format::Raw && !is_archive {
-            return self.raw(base, path, origin, verified);
-        }
+        let is_archive = format == Format::Raw && import::is_archive(path, raw.file())?;
         self.progress.stage("hashing the base");
-        let (key, source) = if format.is_compressed() || is_archive {
-            (cache::sha256_of(path, &Raw::open(path)?, self.cache)?, None)
+        if format == Format::Raw && !is_archive {
+            disk::check_sectors(path, &raw)?;
+            let is_changing = has_pending_edit && self.cache.is_read_only();
+            return self.raw(base, path, raw, is_changing);
+        }
+        let (hash, source) = if format.is_compressed() || is_archive {
+            (cache::sha256_of(path, &raw, self.cache)?, None)
         } else {
             // It may have a backing chain: only what a reader sees tells whether it is the same.
             let source = disk::open(path)?;
             (sha256_of_disk(&*source)?, Some(source))
         };
+        let key = hash.to_string();
         let fits = |_: &About| true;
         let image = self.cache.image(BASES, &key, fits, self.progress, |_, output| {
             self.progress.stage("unpacking the base");
@@ -333,7 +339,7 @@ impl Resolver<'_> {
                     drop(File::create_new(output)?);
                     container::copy(&**source, output)?
                 }
-                None => import::compressed(path, output, &key)?,
+                None => import::compressed(path, output, hash)?,
             };
             let format = if is_archive { "tar" } else { format.name() };
             let from = serde_json::json!({ "file": path, "format": format, "key": key });
@@ -342,30 +348,17 @@ impl Resolver<'_> {
         Ok(self.made(base, image, origin, verified))
     }
 
-    /// A raw image on this machine. An edit of it that was interrupted is finished first; a look at it
-    /// reads through the edit's journal instead.
-    fn raw(
-        &self,
-        base: &Base,
-        path: &Path,
-        origin: String,
-        verified: String,
-    ) -> Result<ResolvedBase> {
-        let has_pending_edit = edit::is_pending(path);
-        let is_look = self.cache.is_read_only();
-        if has_pending_edit && !is_look {
-            edit::finish(path)?;
-        }
-        self.progress.stage("hashing the base");
-        // Says what is wrong with a file that is not a disk.
-        let raw = Arc::new(disk::open_raw(path)?);
-        let (disk, sha256): (Arc<dyn Disk>, _) = if has_pending_edit && is_look {
+    /// A raw image on this machine; `is_changing` while an edit of it has something left to do.
+    fn raw(&self, base: &Base, path: &Path, raw: Raw, is_changing: bool) -> Result<ResolvedBase> {
+        let raw = Arc::new(raw);
+        let (disk, sha256): (Arc<dyn Disk>, _) = if is_changing {
             let disk = edit::open_to_read(path)?;
             let sha256 = sha256_of_disk(&*disk)?;
             (disk, sha256)
         } else {
             (raw.clone(), cache::sha256_of(path, &raw, self.cache)?)
         };
+        let verified = "an image of your own".to_owned();
         let locked = LockedBase {
             request: request(base, self.directory),
             url: None,
@@ -374,7 +367,7 @@ impl Resolver<'_> {
             sha256: None,
             sha512: None,
             raw_size: disk.size(),
-            raw_sha256: sha256.clone(),
+            raw_sha256: sha256,
             source_date_epoch: None,
             signer: None,
             verified: verified.clone(),
@@ -384,7 +377,7 @@ impl Resolver<'_> {
             raw,
             disk,
             sha256,
-            origin,
+            origin: path.display().to_string(),
             verified,
             locked,
             was_cached: true,
@@ -408,7 +401,7 @@ impl Resolver<'_> {
             sha256: None,
             sha512: None,
             raw_size: image.about.size,
-            raw_sha256: image.about.sha256.clone(),
+            raw_sha256: image.about.sha256,
             source_date_epoch: image.about.from[EPOCH].as_i64(),
             signer: None,
             verified: verified.clone(),
@@ -417,7 +410,7 @@ impl Resolver<'_> {
             path: image.path.clone(),
             raw: Arc::clone(&image.disk),
             disk: image.disk.clone(),
-            sha256: image.about.sha256.clone(),
+            sha256: image.about.sha256,
             origin,
             verified,
             locked,
@@ -440,7 +433,7 @@ fn ask(inquiry: &Inquiry<'_>, base: &Base, known: Option<&LockedBase>) -> Result
     }
     match base {
         Base::Url { url, sha256, sha512, signature, key, .. } => {
-            let hashes = Hashes { sha256: sha256.clone(), sha512: sha512.clone() };
+            let hashes = Hashes { sha256: *sha256, sha512: sha512.clone() };
             let signature = signature.as_deref().zip(key.as_deref());
             inquiry.pinned(&Pinned { url, hashes, signature, by: "the cluster file" })
         }
@@ -479,10 +472,10 @@ fn fetched(
         url: Some(from.url.clone()),
         date: from.date.clone(),
         size: Some(from.size),
-        sha256: Some(from.sha256.clone()),
+        sha256: Some(from.sha256),
         sha512: from.sha512.clone(),
         raw_size: image.about.size,
-        raw_sha256: image.about.sha256.clone(),
+        raw_sha256: image.about.sha256,
         source_date_epoch: None,
         signer: from.signer.clone(),
         verified: from.verified.clone(),
@@ -491,7 +484,7 @@ fn fetched(
         path: image.path.clone(),
         raw: Arc::clone(&image.disk),
         disk: image.disk.clone(),
-        sha256: image.about.sha256.clone(),
+        sha256: image.about.sha256,
         origin,
         verified,
         locked,
@@ -510,6 +503,7 @@ pub fn request(base: &Base, directory: &Path) -> String {
             format!("path {}", path.display())
         }
         Base::Url { url, sha256, sha512, signature, key, .. } => {
+            let sha256 = &sha256.as_ref().map(Sha256::to_string);
             let pins =
                 [("sha256", sha256), ("sha512", sha512), ("signature", signature), ("key", key)];
             let pins =

@@ -7,6 +7,7 @@ use super::known_hosts::{KNOWN_HOSTS, known_hosts};
 use super::prepared::{Preparation, Prepared};
 use super::project::Project;
 use super::records::{self, SBOM};
+use super::stale::shared_inputs;
 use super::stamp::{StampedNode, stamp, stamp_node};
 use crate::apply;
 use crate::artifact::{
@@ -115,7 +116,8 @@ fn make<'a>(
 ) -> Result<(Vec<StampedNode<'a>>, Vec<Artifact>)> {
     let (base, jobs, progress) = (&prepared.base, request.jobs, project.progress);
     let (key, clock) = (plans.secrets.inputs_key(), apply::clock()?);
-    let inputs = |changes: &[Change]| DiskInputs::new(key, &prepared.key, changes, clock);
+    let shared = shared_inputs(project.cluster, &project.lock)?;
+    let inputs = |changes: &[Change]| DiskInputs::new(key, shared, changes, clock);
     let template_inputs = inputs(&plans.template)?;
     let template = stamp(base, &plans.template, request.fsck)
         .context(|| "stamping the template".to_owned())?;

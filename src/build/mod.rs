@@ -12,6 +12,7 @@ mod prepared;
 mod project;
 mod records;
 mod rehearsal;
+mod stale;
 mod stamp;
 
 pub use artifacts::{BuildRequest, Built, build};

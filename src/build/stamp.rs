@@ -10,7 +10,7 @@ use crate::config::Node;
 use crate::disk::{CLUSTER, Delta, Disk, Overlay};
 use crate::image::{FsckPolicy, Image};
 use crate::util::error::{Context, Error, Result};
-use crate::util::hash;
+use crate::util::sha256::Sha256;
 
 /// A node, and what stamping it came to.
 pub struct StampedNode<'a> {
@@ -62,9 +62,9 @@ fn files(changes: &[Change]) -> Vec<FileRecord> {
         .iter()
         .filter_map(|change| {
             let Action::File { path, content, .. } = &change.action else { return None };
-            let sha256 = || hash::hex(&hash::sha256(&content.bytes));
             let is_public = content.secrets.is_empty();
-            is_public.then(|| FileRecord { path: path.clone(), sha256: sha256() })
+            let record = || FileRecord { path: path.clone(), sha256: Sha256::of(&content.bytes) };
+            is_public.then(record)
         })
         .collect()
 }

@@ -9,9 +9,9 @@ use super::output::counted;
 use super::place::{Location, missing, open};
 use super::ui::{Ui, bytes};
 use crate::fs::{FileType, Tree};
+use crate::guest::accounts::AccountNames;
 use crate::image::Image;
 use crate::image::copy::{self, Copied, HostTree, Target, Withheld, ends_in_slash};
-use crate::inspect::names;
 use crate::util::error::{Context, Error, Result};
 
 /// Copy files between this machine and images, or between images
@@ -219,7 +219,7 @@ fn host_destination(path: &Path, several: bool) -> Result<(PathBuf, Option<OsStr
 }
 
 fn find_owner(image: &Image, owner: &str) -> Result<(u32, u32)> {
-    let names = names(image)?;
+    let names = AccountNames::read(image)?;
     let (user, group) = owner.split_once(':').unwrap_or((owner, owner));
     let unknown = |kind: &str, name: &str| {
         Error::input(format!("the image has no {kind} `{name}`")).hint("a number works as well")

@@ -124,7 +124,7 @@ impl FlashCommand {
     ) -> Result<NodeImage> {
         let missing = match folder.find(target, &flashable()) {
             Ok(path) if path == Path::new(target) => return NodeImage::open(&path),
-            Ok(path) => return NodeImage::open_artifact(&path, target, folder),
+            Ok(path) => return NodeImage::open_artifact(&path, target, cluster, folder),
             Err(error) => error,
         };
         let node = |cluster: &'_ Cluster| cluster.nodes.iter().position(|it| it.hostname == target);

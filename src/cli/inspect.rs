@@ -7,9 +7,10 @@ use super::output::{print, print_json, width};
 use super::table::table;
 use super::ui::{Ui, bytes};
 use crate::artifact::disk_of;
+use crate::guest::first_boot::FirstBoot;
+use crate::guest::identity::MachineId;
 use crate::inspect::{
-    BuildFacts, FirstBoot, MachineId, NodeFacts, PartitionFacts, Report, Segment, System, draw,
-    printable,
+    BuildFacts, NodeFacts, PartitionFacts, Report, Segment, System, draw, printable,
 };
 use crate::util::error::Result;
 

@@ -8,7 +8,8 @@ use serde::Serialize;
 use super::output::{print, print_json};
 use super::place::{Location, missing, open};
 use crate::fs::{FileType, Metadata, Tree};
-use crate::inspect::{Names, names, printable};
+use crate::guest::accounts::AccountNames;
+use crate::inspect::printable;
 use crate::util::error::{Error, Result};
 use crate::util::rfc3339::{minutes, rfc3339};
 
@@ -68,7 +69,7 @@ impl LsCommand {
     pub(super) fn run(&self) -> Result<()> {
         let (image, path) = self.place.inside();
         let tree = open(image)?;
-        let names = names(&tree)?;
+        let names = AccountNames::read(&tree)?;
         let listing = Listing { tree: &tree, names: &names };
         let start = self.start(&tree, image, path)?;
         let is_directory = tree
@@ -103,7 +104,7 @@ impl LsCommand {
 
 struct Listing<'a> {
     tree: &'a dyn Tree,
-    names: &'a Names,
+    names: &'a AccountNames,
 }
 
 impl Listing<'_> {

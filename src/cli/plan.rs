@@ -13,7 +13,7 @@ use super::{file_and_nodes, select};
 use crate::build::Project;
 use crate::change::Change;
 use crate::config::{Arch, Cluster};
-use crate::guest::is_networkds;
+use crate::guest::vendor_setup::is_networkds;
 use crate::image::{Image, ReadOnly};
 use crate::plan::{self, Handout};
 use crate::prepare::Outlook;

@@ -15,7 +15,7 @@ mod retry;
 mod sinks;
 pub(crate) mod unpack;
 
-pub(crate) use checksums::Hashes;
+pub(crate) use checksums::{FoundHashes, Hashes};
 pub(crate) use http::{Client, Plain, text};
 pub(crate) use openpgp::{Certificate, Verifier, with_fingerprint};
 pub(crate) use unpack::{Trouble, Unpacked, unpack};
@@ -29,6 +29,7 @@ use std::thread;
 use crate::util::error::{Context as _, Error, Result};
 use crate::util::interrupt;
 use crate::util::progress::Progress;
+use crate::util::sha256::Sha256;
 use connection::{Interruption, receive};
 use part::Part;
 use retry::Retry;
@@ -55,11 +56,11 @@ pub(crate) struct Wanted<'a> {
 /// A download that is all it had to be.
 pub(crate) struct Delivered {
     /// Of the file as it came.
-    pub(crate) hashes: Hashes,
+    pub(crate) hashes: FoundHashes,
     /// Its length in bytes.
     pub(crate) size: u64,
     /// SHA-256 of the raw image, or the file.
-    pub(crate) raw_sha256: String,
+    pub(crate) raw_sha256: Sha256,
 }
 
 /// Why a pass over the file came to nothing.
@@ -164,7 +165,7 @@ fn pass(
         Unpacked::Image { sha256, .. } => sha256,
         Unpacked::Container => container::container(part.path(), disk, wanted.limit)
             .map_err(|trouble| failure(wanted, trouble))?,
-        Unpacked::File => hashes.sha256.clone().unwrap_or_default(),
+        Unpacked::File => hashes.sha256,
     };
     Ok(Delivered { hashes, size: part.length(), raw_sha256 })
 }

@@ -7,12 +7,12 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use sha2::{Digest as _, Sha256};
+use sha2::Digest as _;
 
 use crate::disk::{self, CLUSTER, Format};
 use crate::util::error::{Context as _, Error};
-use crate::util::hash::hex;
 use crate::util::interrupt;
+use crate::util::sha256::Sha256;
 
 /// Bytes read, hashed and written at once.
 const BLOCK: usize = 1 << 20;
@@ -69,7 +69,7 @@ impl From<io::Error> for Trouble {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Unpacked {
     /// A raw image, now in the file.
-    Image { size: u64, sha256: String },
+    Image { size: u64, sha256: Sha256 },
     /// A qcow2 image: it must be whole before it can be read. Nothing was written.
     Container,
     /// Not looked into: kept as it came.
@@ -254,14 +254,14 @@ fn pour_blocks(
     Ok(offset)
 }
 
-fn hash_blocks(full: &Receiver<Vec<u8>>, empty: &SyncSender<Vec<u8>>) -> String {
-    let mut hash = Sha256::new();
+fn hash_blocks(full: &Receiver<Vec<u8>>, empty: &SyncSender<Vec<u8>>) -> Sha256 {
+    let mut hash = sha2::Sha256::new();
     for block in full {
         hash.update(&block);
         // It is not needed any more when the other side is done.
         drop(empty.try_send(block));
     }
-    hex(&hash.finalize())
+    Sha256::finish(hash)
 }
 
 /// Leaves holes for clusters of zeros.

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::artifact::Manifest;
 use crate::disk::open_regular;
+use crate::util::sha256::Sha256;
 
 /// The build that an image came out of.
 #[derive(Clone, Debug, Serialize)]
@@ -18,7 +19,7 @@ pub struct BuildFacts {
     /// The profile's name.
     pub profile: String,
     /// SHA-256 of the image's file as it came out, in hexadecimal.
-    pub sha256: String,
+    pub sha256: Sha256,
 }
 
 /// More than any manifest has, in bytes.

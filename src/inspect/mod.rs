@@ -9,18 +9,14 @@ mod partitions;
 mod printable;
 pub mod sbom;
 mod system;
-mod units;
-mod users;
 
 pub use build::BuildFacts;
 pub use map::{Segment, draw};
-pub use node::{FirstBoot, FirstBootStep, NodeFacts};
+pub use node::NodeFacts;
 pub use packages::{Packages, packages};
 pub use partitions::{PartitionFacts, TableFacts};
 pub use printable::printable;
-pub use system::{MachineId, System};
-pub use units::{UnitState, units};
-pub use users::{Names, User, names, users};
+pub use system::System;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -28,7 +24,6 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::disk::{self, Disk};
-use crate::fs::Tree;
 use crate::image::{Image, ReadOnly, edit, survey};
 use crate::util::error::Result;
 
@@ -99,24 +94,4 @@ impl Report {
             notes,
         })
     }
-}
-
-/// As much of a text file as is read, in bytes; dpkg's status has some MiB.
-const TEXT_LIMIT: u64 = 64 << 20;
-
-/// A text file of the image; empty when there is none.
-fn read_text(tree: &dyn Tree, path: &str) -> Result<String> {
-    let content = tree.read(Path::new(path), TEXT_LIMIT)?.unwrap_or_default();
-    Ok(String::from_utf8_lossy(&content).into_owned())
-}
-
-/// The names in a directory, sorted; none when there is no such directory.
-fn names_in(tree: &dyn Tree, path: &str) -> Result<Vec<String>> {
-    let Some(path) = tree.resolve(Path::new(path))? else { return Ok(Vec::new()) };
-    let metadata = tree.metadata(&path)?;
-    if metadata.is_none_or(|it| it.file_type != crate::fs::FileType::Directory) {
-        return Ok(Vec::new());
-    }
-    let entries = tree.read_dir(&path)?;
-    Ok(entries.into_iter().map(|entry| entry.name.to_string_lossy().into_owned()).collect())
 }

@@ -11,6 +11,7 @@ use crate::artifact::inputs::DiskInputs;
 use crate::config::{Cluster, FormatRule};
 use crate::disk::Disk;
 use crate::util::error::Result;
+use crate::util::sha256::Sha256;
 
 /// What the name of a block map ends in, after the host name.
 pub(in crate::artifact) const BMAP: &str = ".bmap";
@@ -51,7 +52,7 @@ pub(in crate::artifact) struct NodeArtifact {
 /// How nodes' artifacts are written.
 pub(in crate::artifact) enum NodeWriter {
     /// Each on its own, several at once. Returns the file's SHA-256 where writing told it.
-    Each(fn(&Path, &Batch<'_>, &NodeDisk<'_>) -> Result<Option<String>>),
+    Each(fn(&Path, &Batch<'_>, &NodeDisk<'_>) -> Result<Option<Sha256>>),
     /// All nodes' together, on all processors.
     Together(&'static dyn Codec),
 }

@@ -16,6 +16,7 @@ use crate::artifact::batch::Batch;
 use crate::disk::{Disk as _, Raw};
 use crate::util::error::{Error, Result};
 use crate::util::hash;
+use crate::util::sha256::Sha256;
 use crate::vmware::Ovf;
 
 pub(super) static FORMAT: ArtifactFormat = ArtifactFormat {
@@ -65,7 +66,7 @@ fn write(path: &Path, batch: &Batch<'_>) -> Result<()> {
     let ovf = ovf.render();
     let manifest = format!(
         "SHA256({ovf_name})= {}\nSHA256({disk_name})= {}\n",
-        hash::hex(&hash::sha256(ovf.as_bytes())),
+        Sha256::of(&ovf),
         hash::sha256_of_disk(&Raw::from_file(disk.try_clone()?, false)?)?,
     );
 

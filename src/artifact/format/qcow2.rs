@@ -11,6 +11,7 @@ use crate::artifact::batch::{Batch, NodeDisk};
 use crate::disk::qcow2::{self, Backing};
 use crate::disk::{Clusters, Delta, Disk, Occupied};
 use crate::util::error::Result;
+use crate::util::sha256::Sha256;
 
 /// What a node's own image holds: its delta over the shared base, or the whole disk.
 const OVERLAY: &str = "overlay";
@@ -39,7 +40,7 @@ pub(super) static FORMAT: ArtifactFormat = ArtifactFormat {
     options: |_, _| String::new(),
 };
 
-fn write_node(path: &Path, batch: &Batch<'_>, node: &NodeDisk<'_>) -> Result<Option<String>> {
+fn write_node(path: &Path, batch: &Batch<'_>, node: &NodeDisk<'_>) -> Result<Option<Sha256>> {
     if FORMAT.shared_of(batch.cluster).is_some() {
         let name = format!("{}{BASE}", batch.cluster.name);
         write(path, batch, node.delta, Some(Backing { name: &name, format: "qcow2" }))?;

@@ -10,6 +10,7 @@ use crate::artifact::prepared::PreparedBase;
 use crate::disk::{self, CLUSTER, Delta, Disk, Raw, copy_sparse};
 use crate::util::error::{Context as _, Result};
 use crate::util::hash::sha256_of_disk;
+use crate::util::sha256::Sha256;
 
 pub(super) static FORMAT: ArtifactFormat = ArtifactFormat {
     name: "raw",
@@ -26,7 +27,7 @@ pub(super) static FORMAT: ArtifactFormat = ArtifactFormat {
 
 /// Returns the SHA-256 of what is written, in hexadecimal digits. Hashing takes longer than all else:
 /// it goes on meanwhile, and on the base, whose bytes are in memory when many nodes are made of it.
-fn write(path: &Path, batch: &Batch<'_>, node: &NodeDisk<'_>) -> Result<Option<String>> {
+fn write(path: &Path, batch: &Batch<'_>, node: &NodeDisk<'_>) -> Result<Option<Sha256>> {
     let (prepared, delta) = (batch.prepared, node.delta);
     thread::scope(|scope| {
         let sum = scope.spawn(|| sha256_of_disk(&prepared.with(delta)));

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
+use sha2::Digest as _;
 
 use super::definition::{ArtifactFormat, NodeArtifact, NodeWriter, Reading, WholeImage};
 use crate::artifact::batch::{Batch, NodeDisk};
@@ -14,6 +14,7 @@ use crate::disk::vmdk::{self, ContentId, Image, Parent};
 use crate::disk::{Clusters, Delta, Disk, Occupied};
 use crate::util::error::Result;
 use crate::util::hash::sha256_of_disk;
+use crate::util::sha256::Sha256;
 
 pub(super) static FORMAT: ArtifactFormat = ArtifactFormat {
     name: "vmdk",
@@ -29,7 +30,7 @@ pub(super) static FORMAT: ArtifactFormat = ArtifactFormat {
 };
 
 /// One node's whole disk, which needs no other file.
-fn write_node(path: &Path, batch: &Batch<'_>, node: &NodeDisk<'_>) -> Result<Option<String>> {
+fn write_node(path: &Path, batch: &Batch<'_>, node: &NodeDisk<'_>) -> Result<Option<Sha256>> {
     let content_id = child_id(base_id(batch.prepared), node.delta);
     write_standalone(path, batch, content_id, node.delta)?;
     Ok(None)
@@ -38,10 +39,9 @@ fn write_node(path: &Path, batch: &Batch<'_>, node: &NodeDisk<'_>) -> Result<Opt
 /// Any disk, which needs no cluster.
 fn write_whole(file: &File, name: &str, disk: &dyn Disk) -> Result<()> {
     let hash = sha256_of_disk(disk)?;
-    let half = u128::from_str_radix(&hash[..32], 16).expect("a hash is hexadecimal");
     let image = Image {
         size: disk.size(),
-        content_id: ContentId::from_hash(half.to_be_bytes()),
+        content_id: content_id(hash.bytes()),
         parent: None,
         file_name: name,
         hardware_version: Vm::default().hardware_version,
@@ -120,11 +120,11 @@ fn write_disk(
 
 /// Equal content, equal id: what makes builds chain equally.
 fn base_id(prepared: &PreparedBase) -> ContentId {
-    content_id(Sha256::digest(prepared.image.about.sha256.as_bytes()).as_slice())
+    content_id(Sha256::of(prepared.image.about.sha256.to_string()).bytes())
 }
 
 fn child_id(parent: ContentId, delta: &Delta) -> ContentId {
-    let mut hasher = Sha256::new();
+    let mut hasher = sha2::Sha256::new();
     hasher.update(parent.short().to_be_bytes());
     for (index, cluster) in delta {
         hasher.update(index.to_be_bytes());

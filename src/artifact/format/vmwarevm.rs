@@ -12,7 +12,7 @@ use crate::artifact::batch::{Batch, NodeDisk};
 use crate::artifact::manifest::write_synced;
 use crate::config::Cluster;
 use crate::util::error::Result;
-use crate::util::hash;
+use crate::util::sha256::Sha256;
 use crate::vmware::{DISK, Vmx, mac_addresses, vmsd};
 
 /// The disk that the template and all clones read and no machine writes.
@@ -67,7 +67,7 @@ fn write_template(bundle: &Path, batch: &Batch<'_>) -> Result<()> {
 }
 
 /// A bundle that holds what is the node's own, and finds the rest in the template's beside it.
-fn write_clone(bundle: &Path, batch: &Batch<'_>, node: &NodeDisk<'_>) -> Result<Option<String>> {
+fn write_clone(bundle: &Path, batch: &Batch<'_>, node: &NodeDisk<'_>) -> Result<Option<Sha256>> {
     let cluster = &batch.cluster.name;
     let template = format!("../{}", template_name(cluster));
     fs::create_dir(bundle)?;
@@ -93,8 +93,8 @@ fn write_machine(bundle: &Path, batch: &Batch<'_>, name: &str, mac: Option<&str>
 
 /// A UUID of version 8 (RFC 9562), the same after every build.
 fn uuid(cluster: &str, name: &str) -> [u8; 16] {
-    let digest = hash::sha256(format!("nodeforge uuid\0{cluster}\0{name}").as_bytes());
-    let mut uuid: [u8; 16] = *digest.first_chunk().expect("a SHA-256 has 32 bytes");
+    let digest = Sha256::of(format!("nodeforge uuid\0{cluster}\0{name}"));
+    let mut uuid: [u8; 16] = *digest.bytes().first_chunk().expect("a SHA-256 has 32 bytes");
     uuid[6] = uuid[6] & 0x0f | 0x80;
     uuid[8] = uuid[8] & 0x3f | 0x80;
     uuid

@@ -7,6 +7,7 @@ use super::fingerprint::fingerprint;
 use super::template;
 use crate::config::{Arch, Layout};
 use crate::util::error::{Error, Result};
+use crate::util::sha256::Sha256;
 
 /// The most bytes a raw image may have when the catalogue does not say.
 pub(crate) const MAX_SIZE: u64 = 64 << 30;
@@ -31,7 +32,7 @@ pub struct CatalogueEntry {
     pub(super) releases: Vec<Page>,
     pub(super) url: String,
     #[serde(default)]
-    pub(super) sha256: Option<String>,
+    pub(super) sha256: Option<Sha256>,
     #[serde(default)]
     pub(super) checksums: Option<String>,
     #[serde(default)]
@@ -70,12 +71,6 @@ impl CatalogueEntry {
             return Err(Error::input("nothing says how to verify it")
                 .hint("add `sha256`, `checksums`, or `signature` and `keys`"));
         }
-        if let Some(hash) = &mut self.sha256 {
-            hash.make_ascii_lowercase();
-            if hash.len() != 64 || !hash.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-                return Err(Error::input("`sha256` must be 64 hexadecimal digits"));
-            }
-        }
         self.check_templates()
     }
 
@@ -109,7 +104,7 @@ impl CatalogueEntry {
     /// What must be true of a download, whatever its publisher says: a hash, or fingerprints of
     /// the keys that may sign.
     pub(crate) fn pins(&self) -> Vec<String> {
-        self.sha256.iter().chain(&self.keys).cloned().collect()
+        self.sha256.iter().map(Sha256::to_string).chain(self.keys.iter().cloned()).collect()
     }
 
     /// How a download is verified, for people.

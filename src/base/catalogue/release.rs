@@ -7,6 +7,7 @@ use super::template::{Values, fill};
 use crate::download::{Client, Plain, text};
 use crate::util::error::{Error, Result};
 use crate::util::progress::Progress;
+use crate::util::sha256::Sha256;
 
 /// The most bytes a page may have.
 const PAGE_LIMIT: u64 = 16 << 20;
@@ -19,7 +20,7 @@ pub(crate) struct Release {
     /// `20251117-2299`; none for an image without releases.
     pub(crate) date: Option<String>,
     pub(crate) url: String,
-    pub(crate) sha256: Option<String>,
+    pub(crate) sha256: Option<Sha256>,
     pub(crate) checksums: Option<String>,
     pub(crate) signature: Option<String>,
     pub(crate) checksums_signature: Option<String>,
@@ -141,7 +142,7 @@ impl CatalogueEntry {
         let filled = |template: &Option<String>| template.as_ref().map(|it| fill(it, &values));
         Release {
             date,
-            sha256: self.sha256.clone(),
+            sha256: self.sha256,
             checksums: filled(&self.checksums),
             signature: filled(&self.signature),
             checksums_signature: filled(&self.checksums_signature),

@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::fs::Tree;
+use crate::guest::accounts::{Account, accounts};
+use crate::guest::units::{UnitFileState, units};
 use crate::inspect::packages::packages;
-use crate::inspect::units::{UnitState, units};
-use crate::inspect::users::{User, users};
 use crate::util::error::Result;
 
 /// What became of things with names.
@@ -36,11 +36,11 @@ pub struct Difference<T> {
 
 /// A user in both images.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct UserChange {
+pub struct AccountChange {
     /// In the first.
-    pub from: User,
+    pub from: Account,
     /// In the second.
-    pub to: User,
+    pub to: Account,
     /// What is not the same: `uid`, `gid`, `home`, `shell`, `groups`, `password`.
     pub what: Vec<&'static str>,
 }
@@ -51,9 +51,9 @@ pub struct Comparison {
     /// Versions of packages by name.
     pub packages: Changes<String>,
     /// States of units by name.
-    pub units: Changes<UnitState>,
+    pub units: Changes<UnitFileState>,
     /// Users by name.
-    pub users: Changes<User, UserChange>,
+    pub users: Changes<Account, AccountChange>,
     /// Files, times left aside.
     pub files: FileChanges,
 }
@@ -78,7 +78,7 @@ impl Comparison {
         Ok(Self {
             packages: changes(package_list(a)?, package_list(b)?, plain),
             units: changes(units(a)?, units(b)?, |from, to| Difference { from, to }),
-            users: changes(users(a)?, users(b)?, user_change),
+            users: changes(accounts(a)?, accounts(b)?, account_change),
             files: compare_files(a, "/".as_ref(), b, "/".as_ref())?,
         })
     }
@@ -112,7 +112,7 @@ fn changes<T: PartialEq, C>(
     Changes { added: to, removed, changed }
 }
 
-fn user_change(from: User, to: User) -> UserChange {
+fn account_change(from: Account, to: Account) -> AccountChange {
     let parts = [
         ("uid", from.uid != to.uid),
         ("gid", from.gid != to.gid),
@@ -122,7 +122,7 @@ fn user_change(from: User, to: User) -> UserChange {
         ("password", from.password != to.password),
     ];
     let what = parts.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect();
-    UserChange { from, to, what }
+    AccountChange { from, to, what }
 }
 
 #[cfg(test)]

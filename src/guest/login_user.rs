@@ -1,19 +1,18 @@
-//! Users and groups in the image's own `/etc/passwd`, `shadow`, `group` and `gshadow`.
+//! A user who may log in: lines of `/etc/passwd`, `shadow`, `group` and `gshadow`, and a home.
 
 use std::path::Path;
 
-use super::owner::{PEOPLE, field};
-use super::{missing, read_text};
-use crate::apply::files;
-use crate::change::{Owner, User};
-use crate::fs::{Attributes, Tree};
+use super::accounts::{GROUP, GSHADOW, PASSWD, PEOPLE, SHADOW, field, records};
+use super::files::{self, root};
+use crate::change::User;
+use crate::fs::{Attributes, FileType, Tree};
 use crate::util::error::{Error, Result};
 
 /// Groups whose members may read logs and use sudo.
 const ADMINISTRATORS: [&str; 2] = ["adm", "sudo"];
 
 /// Makes the user with a home directory, or changes the one that is there.
-pub(super) fn set_user(tree: &mut dyn Tree, user: &User) -> Result<()> {
+pub(crate) fn set_user(tree: &mut dyn Tree, user: &User) -> Result<()> {
     let (uid, gid, home) = match find_user(tree, &user.name)? {
         Some(found) => found,
         None => create_user(tree, &user.name)?,
@@ -38,13 +37,13 @@ pub(super) fn set_user(tree: &mut dyn Tree, user: &User) -> Result<()> {
     if user.passwordless_sudo {
         let rule = format!("{} ALL=(ALL:ALL) NOPASSWD: ALL\n", user.name);
         let path = Path::new("/etc/sudoers.d/90-nodeforge");
-        files::write(tree, path, rule.as_bytes(), 0o440, &Owner::root())?;
+        files::write(tree, path, rule.as_bytes(), root(0o440))?;
     }
     Ok(())
 }
 
 fn find_user(tree: &dyn Tree, name: &str) -> Result<Option<(u32, u32, String)>> {
-    let passwd = read_text(tree, "/etc/passwd")?;
+    let passwd = read_text(tree, PASSWD)?;
     let number = |index| field(&passwd, name, index).and_then(|id| id.parse().ok());
     Ok(match (number(2), number(3), field(&passwd, name, 5)) {
         (Some(uid), Some(gid), Some(home)) => Some((uid, gid, home.to_owned())),
@@ -53,24 +52,24 @@ fn find_user(tree: &dyn Tree, name: &str) -> Result<Option<(u32, u32, String)>> 
 }
 
 fn create_user(tree: &mut dyn Tree, name: &str) -> Result<(u32, u32, String)> {
-    let passwd = read_text(tree, "/etc/passwd")?;
-    let group = read_text(tree, "/etc/group")?;
+    let passwd = read_text(tree, PASSWD)?;
+    let group = read_text(tree, GROUP)?;
     let taken = |text: &str, id: u32| {
-        text.lines().any(|line| line.split(':').nth(2) == Some(id.to_string().as_str()))
+        records(text).any(|fields| fields.get(2) == Some(&id.to_string().as_str()))
     };
     let id = PEOPLE
         .into_iter()
         .find(|&id| !taken(&passwd, id) && !taken(&group, id))
-        .ok_or_else(|| Error::failure("no user id is free in the base"))?;
+        .ok_or_else(|| Error::failure("the base has no free user id"))?;
     if field(&group, name, 2).is_some() {
-        return Err(missing(format!("the base has a group `{name}` but no such user"))
+        return Err(Error::input(format!("the base has a group `{name}` but no such user"))
             .hint("choose another `user` in [access]"));
     }
     let home = format!("/home/{name}");
-    append(tree, "/etc/passwd", &format!("{name}:x:{id}:{id}::{home}:/bin/bash"), 0o644)?;
-    append(tree, "/etc/group", &format!("{name}:x:{id}:"), 0o644)?;
-    if !read_text(tree, "/etc/gshadow")?.is_empty() {
-        append(tree, "/etc/gshadow", &format!("{name}:!::"), 0o640)?;
+    append(tree, PASSWD, &format!("{name}:x:{id}:{id}::{home}:/bin/bash"), 0o644)?;
+    append(tree, GROUP, &format!("{name}:x:{id}:"), 0o644)?;
+    if !read_text(tree, GSHADOW)?.is_empty() {
+        append(tree, GSHADOW, &format!("{name}:!::"), 0o640)?;
     }
     Ok((id, id, home))
 }
@@ -88,25 +87,25 @@ fn append(tree: &mut dyn Tree, path: &str, line: &str, mode: u32) -> Result<()> 
 
 fn replace(tree: &mut dyn Tree, path: &str, text: &str, mode: u32) -> Result<()> {
     let path = Path::new(path);
-    let attributes = tree.metadata(path)?.is_none().then_some(Attributes { mode, uid: 0, gid: 0 });
+    let attributes = tree.metadata(path)?.is_none().then_some(root(mode));
     tree.write(path, text.as_bytes(), attributes)
 }
 
 /// Without a hash the password is locked, and keys alone let the user in.
 fn set_password(tree: &mut dyn Tree, name: &str, hash: Option<&str>) -> Result<()> {
-    let shadow = read_text(tree, "/etc/shadow")?;
+    let shadow = read_text(tree, SHADOW)?;
     let hash = hash.unwrap_or("!");
     if field(&shadow, name, 1).is_none() {
         // The empty third field: no date of the last change, which would make builds differ by day.
-        return append(tree, "/etc/shadow", &format!("{name}:{hash}::0:99999:7:::"), 0o640);
+        return append(tree, SHADOW, &format!("{name}:{hash}::0:99999:7:::"), 0o640);
     }
     let text = edit_line(&shadow, name, |fields| hash.clone_into(&mut fields[1]));
-    replace(tree, "/etc/shadow", &text, 0o640)
+    replace(tree, SHADOW, &text, 0o640)
 }
 
 /// Makes the user a member of those administrators' groups that the base has.
 fn join_groups(tree: &mut dyn Tree, name: &str) -> Result<()> {
-    for (database, mode) in [("/etc/group", 0o644), ("/etc/gshadow", 0o640)] {
+    for (database, mode) in [(GROUP, 0o644), (GSHADOW, 0o640)] {
         let mut text = read_text(tree, database)?;
         for group in ADMINISTRATORS {
             text = edit_line(&text, group, |fields| {
@@ -127,7 +126,7 @@ fn join_groups(tree: &mut dyn Tree, name: &str) -> Result<()> {
 
 /// A user whose shell is `nologin`, as Raspberry Pi OS ships its `pi`, gets one.
 fn allow_login(tree: &mut dyn Tree, name: &str) -> Result<()> {
-    let passwd = read_text(tree, "/etc/passwd")?;
+    let passwd = read_text(tree, PASSWD)?;
     let shell = field(&passwd, name, 6).unwrap_or_default();
     if !(shell.ends_with("/nologin") || shell.ends_with("/false")) {
         return Ok(());
@@ -137,7 +136,7 @@ fn allow_login(tree: &mut dyn Tree, name: &str) -> Result<()> {
             "/bin/bash".clone_into(shell);
         }
     });
-    replace(tree, "/etc/passwd", &text, 0o644)
+    replace(tree, PASSWD, &text, 0o644)
 }
 
 /// The text with `name`'s line edited.
@@ -163,7 +162,7 @@ fn copy_skeleton(tree: &mut dyn Tree, home: &Path, uid: u32, gid: u32) -> Result
         return Ok(());
     }
     for entry in tree.read_dir(skeleton)? {
-        if entry.file_type != crate::fs::FileType::File {
+        if entry.file_type != FileType::File {
             continue;
         }
         let from = skeleton.join(&entry.name);
@@ -173,4 +172,9 @@ fn copy_skeleton(tree: &mut dyn Tree, home: &Path, uid: u32, gid: u32) -> Result
         tree.write(&home.join(&entry.name), text.as_bytes(), Some(attributes))?;
     }
     Ok(())
+}
+
+/// A database; empty when the image has none.
+fn read_text(tree: &dyn Tree, path: &str) -> Result<String> {
+    Ok(files::read_text(tree, path)?.unwrap_or_default())
 }

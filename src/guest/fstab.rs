@@ -1,18 +1,18 @@
-//! `/etc/fstab`: which file system goes where.
+//! `/etc/fstab`: which file system goes where (fstab(5)).
 
 use std::path::PathBuf;
 
 /// One line of an fstab, as far as it matters here.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Line {
+pub(crate) struct Line {
     /// What is mounted: `PARTUUID=…`, `/dev/sda1`.
-    pub(super) source: String,
+    pub(crate) source: String,
     /// Where; absolute.
-    pub(super) point: PathBuf,
+    pub(crate) point: PathBuf,
 }
 
 /// The lines that mount something on a directory other than the root, parents first.
-pub(super) fn parse(text: &str) -> Vec<Line> {
+pub(crate) fn parse(text: &str) -> Vec<Line> {
     let mut lines: Vec<Line> = text.lines().filter_map(parse_line).collect();
     // The sort is stable: of two for one directory the later covers the former, as mount(8) does it.
     lines.sort_by_key(|line| line.point.components().count());
@@ -43,17 +43,17 @@ fn unescape(field: &str) -> String {
 
 /// What identifies a part of a disk to an fstab.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Identity {
-    pub(super) number: Option<u32>,
-    pub(super) partition_id: Option<String>,
-    pub(super) partition_name: Option<String>,
-    pub(super) uuid: Option<String>,
-    pub(super) label: Option<String>,
+pub(crate) struct Identity {
+    pub(crate) number: Option<u32>,
+    pub(crate) partition_id: Option<String>,
+    pub(crate) partition_name: Option<String>,
+    pub(crate) uuid: Option<String>,
+    pub(crate) label: Option<String>,
 }
 
 impl Identity {
     /// Whether an fstab's `source` means this part.
-    pub(super) fn is_meant_by(&self, source: &str) -> bool {
+    pub(crate) fn is_meant_by(&self, source: &str) -> bool {
         let same = |mine: &Option<String>, theirs: &str| mine.as_deref() == Some(theirs);
         let same_id = |mine: &Option<String>, theirs: &str| {
             mine.as_deref().is_some_and(|mine| mine.eq_ignore_ascii_case(theirs))

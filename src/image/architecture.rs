@@ -1,10 +1,9 @@
-//! What system an image holds.
+//! What an image's programs are compiled for.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-use super::{Image, OS_RELEASE, read_text};
+use super::Image;
 use crate::fs::Tree;
 use crate::util::error::Result;
 
@@ -36,19 +35,6 @@ impl fmt::Display for Architecture {
 }
 
 impl Image {
-    /// The keys of `/etc/os-release`; empty when there is none.
-    pub fn os_release(&self) -> Result<BTreeMap<String, String>> {
-        Ok(parse_os_release(&read_text(self, OS_RELEASE)?.unwrap_or_default()))
-    }
-
-    /// The name in `/etc/hostname`.
-    pub fn hostname(&self) -> Result<Option<String>> {
-        let text = read_text(self, "/etc/hostname")?.unwrap_or_default();
-        let name =
-            text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
-        Ok(name.map(str::to_owned))
-    }
-
     /// What its programs are compiled for, told by one that every system has.
     pub fn architecture(&self) -> Result<Option<Architecture>> {
         for program in ["/usr/bin/true", "/bin/true", "/bin/sh", "/usr/lib/systemd/systemd"] {
@@ -61,24 +47,6 @@ impl Image {
         }
         Ok(None)
     }
-}
-
-/// `KEY=value` lines with a shell's quotes (os-release(5)).
-fn parse_os_release(text: &str) -> BTreeMap<String, String> {
-    let assignments = text.lines().filter(|line| !line.trim_start().starts_with('#'));
-    assignments
-        .filter_map(|line| line.split_once('='))
-        .map(|(key, value)| (key.trim().to_owned(), unquote(value.trim())))
-        .collect()
-}
-
-fn unquote(value: &str) -> String {
-    for quote in ['"', '\''] {
-        if let Some(inner) = value.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote)) {
-            return inner.replace("\\\"", "\"").replace("\\$", "$").replace("\\\\", "\\");
-        }
-    }
-    value.to_owned()
 }
 
 /// `e_machine` of a little-endian ELF header (elf(5)).
@@ -100,17 +68,6 @@ fn elf_architecture(header: &[u8]) -> Option<Architecture> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn os_release_is_unquoted() {
-        let keys = parse_os_release(
-            "# comment\nNAME=\"Debian GNU/Linux\"\nVERSION_ID='13'\nID=debian\nODD=\"a \\\"b\\\"\"\n",
-        );
-        assert_eq!(keys["NAME"], "Debian GNU/Linux");
-        assert_eq!(keys["VERSION_ID"], "13");
-        assert_eq!(keys["ID"], "debian");
-        assert_eq!(keys["ODD"], "a \"b\"");
-    }
 
     #[test]
     fn architectures_are_told_by_the_elf_header() {
