@@ -125,7 +125,7 @@ fn a_clone_goes_and_its_template_stays() {
         let vmware = Vmware::new(deletes);
         let before = vmware.template();
         let _ = vmware.run(["delete", "agent1"]).exits(2).stderr(
-            "error: nobody can be asked whether agent1 may be deleted: standard input is no terminal\n\
+            "error: cannot ask whether to delete agent1: standard input is not a terminal\n\
              hint: `--yes` goes ahead without asking\n",
         );
         assert_eq!(vmware.calls(), Vec::<String>::new());
