@@ -8,6 +8,7 @@ mod artifacts;
 mod boots;
 mod bootstrap;
 mod cli;
+mod conventions;
 mod edge;
 mod fetch;
 mod firstboot;
