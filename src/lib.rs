@@ -1,33 +1,31 @@
 //! nodeforge: one cluster file in, every node's disk image out.
 //!
-//! The binary is a thin command line over this library. Arrows point down only: `cli` →
-//! `stamp`, `prepare`, `emit`, `source`, `boot` → `plan`, `image` → `fs`, `table` → `disk`.
+//! The binary is a thin command line over this library. `docs/architecture.md` is the map of its rooms;
+//! arrows between them point down only.
 
+pub mod apply;
+pub mod artifact;
+pub mod base;
 pub mod boot;
-mod calendar;
+#[cfg(target_os = "linux")]
+pub mod bootstrap;
+pub mod build;
+pub mod cache;
+pub mod change;
 pub mod cli;
-mod clock;
-pub mod compare;
 pub mod config;
-pub mod digest;
+pub mod debian;
 pub mod disk;
-pub mod edit;
-pub mod emit;
-pub mod error;
-mod file_lock;
+pub mod download;
 pub mod flash;
 pub mod fs;
+pub mod guest;
 pub mod image;
 pub mod inspect;
-pub mod interrupt;
 pub mod plan;
 pub mod prepare;
-pub mod progress;
-pub mod sbom;
-pub mod source;
-pub mod stamp;
+pub mod sandbox;
+pub mod secrets;
 pub mod table;
-mod threads;
-pub mod tool;
-pub mod transfer;
-pub mod vm;
+pub mod util;
+pub mod vmware;

@@ -4,9 +4,10 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use nodeforge::cli::{self, Cli};
-use nodeforge::interrupt;
+use nodeforge::util::interrupt;
+
 #[cfg(target_os = "linux")]
-use nodeforge::prepare::sandbox;
+use nodeforge::sandbox;
 
 fn main() -> ExitCode {
     #[cfg(target_os = "linux")]

@@ -96,7 +96,10 @@ fn wrong_overrides_are_reported() {
     let said = check(&["--set", "disk.size=1"]).exits(2).stderr_text();
     assert!(said.contains("--> --set:1:13\n"), "{said}");
     let said = check(&["other.toml"]).exits(2).stderr_text();
-    assert!(said.starts_with("error: cluster files both with and without `-f`"), "{said}");
+    assert!(
+        said.starts_with("error: cluster files are named both with and without `-f`"),
+        "{said}"
+    );
     // A value is one value, whatever is in it.
     let said = check(&["--set", "cluster.name=x\"\nprofile = \"y"]).exits(2).stderr_text();
     assert!(said.contains("is no DNS label"), "{said}");

@@ -77,7 +77,7 @@ fn mistakes_are_reported_and_leave_nothing() {
         ),
         (
             &["--hostname", "db", "-o", "node.img"],
-            "error: the image is not changed: OUT must be another file\n",
+            "error: OUT is a part of IMAGE, which must not be changed\n",
         ),
         (
             &["--hostname", "db", "--role", "boss", "-o", "a.img"],

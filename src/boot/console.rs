@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use regex::Regex;
 
 use super::qemu::Prepared;
-use crate::error::{Context, Error, Result};
-use crate::interrupt;
+use crate::util::error::{Context, Error, Result};
+use crate::util::interrupt;
 
 /// What a machine's console is watched for.
 pub struct Expectation {

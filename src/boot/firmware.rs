@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::config::Arch;
-use crate::error::{Error, Result};
+use crate::util::error::{Error, Result};
 
 /// Firmware code, mapped read-only, and the template of its variables.
 pub(super) struct Firmware {

@@ -1,12 +1,11 @@
 //! The kernel of an image whose firmware QEMU does not have, started by QEMU itself.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
-use crate::error::{Context, Error, Result};
 use crate::fs::{FileType, Tree};
-use crate::transfer::Content;
+use crate::image::copy::Content;
+use crate::util::error::{Context, Error, Result};
 
 /// Where a Raspberry Pi's firmware finds the kernel's arguments.
 const COMMAND_LINE: &str = "/boot/firmware/cmdline.txt";

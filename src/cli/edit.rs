@@ -6,10 +6,10 @@ use clap::Args;
 
 use super::place::disk_of;
 use super::ui::{Ui, bytes};
-use crate::clock;
-use crate::edit::Edit;
-use crate::error::Result;
-use crate::image::fsck::FsckPolicy;
+use crate::image::FsckPolicy;
+use crate::image::edit::Edit;
+use crate::util::clock;
+use crate::util::error::Result;
 
 #[derive(Debug, Args)]
 pub(super) struct EditOptions {

@@ -1,10 +1,10 @@
-//! Results on stdout. Whoever stops reading them has had enough: that is no error.
+//! Results on stdout. A reader that stops early, as `head` does, is not an error.
 
 use std::io::{self, ErrorKind, Write};
 
 use serde::Serialize;
 
-use crate::error::{Context, Result};
+use crate::util::error::{Context, Result};
 
 /// Prints text, with its colours where they are wanted.
 pub(super) fn print(text: &str) -> Result<()> {
@@ -19,7 +19,7 @@ pub(super) fn print_json(value: &impl Serialize) -> Result<()> {
     write(text.as_bytes()).map(|_| ())
 }
 
-/// Writes bytes as they are; `false` when nobody reads them any more.
+/// Writes bytes as they are; `false` when they are not read any more.
 pub(super) fn write(bytes: &[u8]) -> Result<bool> {
     let mut out = io::stdout().lock();
     forgive(out.write_all(bytes).and_then(|()| out.flush()))

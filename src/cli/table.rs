@@ -1,7 +1,7 @@
 //! Tables on stdout: aligned columns without rules, as `ls -l` and kubectl print them.
 
 use super::output::print;
-use crate::error::Result;
+use crate::util::error::Result;
 
 /// A table under a row of headings in capitals. Columns are two blanks apart.
 pub(super) fn table(headings: &[&str], right_aligned: &[usize], rows: &[Vec<String>]) -> String {

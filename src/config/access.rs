@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::reader::{Reader, Spanned, Table};
-use super::{Access, file};
-use crate::error::{Error, Result};
+use super::types::Access;
+use crate::config::file;
+use crate::util::error::{Error, Result};
 
 /// What a line of `authorized_keys` begins with when it has no options.
 const KEY_TYPES: [&str; 4] = ["ssh-", "ecdsa-", "sk-ssh-", "sk-ecdsa-"];

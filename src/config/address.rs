@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::error::{Error, Result};
+use crate::util::error::{Error, Result};
 
 /// A node's own address with its prefix: `192.168.1.10/24`.
 pub(super) fn node_address(text: &str) -> Result<IpNet> {

@@ -1,8 +1,9 @@
 //! `[base]`: where the base comes from; in cluster files and in profiles.
 
 use super::reader::{Reader, Spanned, Table, Value};
-use super::{Arch, Base, Bootstrap, Layout, suggest};
-use crate::error::Problem;
+use super::types::{Arch, Base, Bootstrap, Layout};
+use crate::config::suggest;
+use crate::util::error::Problem;
 
 const KINDS: &str = "`image`, `path`, `url` or `bootstrap`";
 
@@ -45,7 +46,7 @@ pub(super) fn read(value: &Value<'_>) -> Option<Base> {
 }
 
 fn read_url(table: &Table<'_>, url: &Spanned<&str>) -> Option<Base> {
-    let sha256 = digest(table, "sha256", 64);
+    let sha256 = digest(table, "sha256", 64).and_then(|digits| digits.parse().ok());
     let sha512 = digest(table, "sha512", 128);
     let signature = table.string("signature");
     let key = table.string("key");
@@ -61,7 +62,7 @@ fn read_url(table: &Table<'_>, url: &Spanned<&str>) -> Option<Base> {
     let pinned = table.get("sha256").is_some() || table.get("sha512").is_some();
     if !is_https && !text.starts_with("http://") {
         let hint = "an image on this machine is `path = \"…\"`";
-        reader.wrong_hint(&url.span, format!("`{text}` is no https:// address"), hint);
+        reader.wrong_hint(&url.span, format!("`{text}` is not an https:// address"), hint);
         return None;
     }
     if !is_https && !pinned {

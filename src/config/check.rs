@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::node::PlacedNode;
+use super::profile_types::{First, Profile, Role, RoleKind};
 use super::reader::{Reader, Span};
-use super::{First, Profile, Role, RoleKind, Setting, address, suggest};
-use crate::error::Problem;
+use super::types::Setting;
+use crate::config::{address, suggest};
+use crate::util::error::Problem;
 
 /// Finds each node's role, and whether the roles make a cluster.
 pub(super) fn roles(reader: &Reader, profile: &Profile, nodes: &mut [PlacedNode]) {

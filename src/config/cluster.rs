@@ -3,13 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use super::base::choice;
+use super::inputs::Inputs;
+use super::profile_types::Profile;
 use super::reader::{Reader, Span, Table, Value};
-use super::secrets::sealed::check_recipient;
-use super::{
-    Cluster, Format, HostKeys, Inputs, Locale, Output, Places, Profile, Qcow2, Vm, VmNetwork,
+use super::types::{Cluster, Format, HostKeys, Locale, Output, Places, Qcow2, Vm, VmNetwork};
+use crate::config::{
     access, base, check, files, hostname, node, origins, pools, profile, setting, size,
 };
-use crate::error::{Error, Result, Source};
+use crate::secrets::check_recipient;
+use crate::util::error::{Error, Result, Source};
 
 /// The smallest disk a Linux system fits on, in bytes.
 const SMALLEST_DISK: u64 = 512 << 20;

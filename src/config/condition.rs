@@ -1,7 +1,7 @@
 //! `when = "…"`: whether something is wanted at all.
 
-use super::Condition;
 use super::reader::{Spanned, Table, Value};
+use super::types::Condition;
 
 /// The condition of a table that may have one.
 pub(super) fn read(table: &Table<'_>) -> Option<Condition> {

@@ -4,17 +4,17 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Context as _, Error, Result};
+use crate::util::error::{Context as _, Error, Result};
 
 /// The most a cluster file or a profile may hold, in bytes.
-pub(super) const MOST_TOML: u64 = 16 << 20;
+pub(crate) const MOST_TOML: u64 = 16 << 20;
 /// The most a file laid over a root may hold, in bytes: they are held in memory.
-pub(super) const MOST_CONTENT: u64 = 16 << 20;
+pub(crate) const MOST_CONTENT: u64 = 16 << 20;
 /// The most a key, hash or list of keys may hold, in bytes.
-pub(super) const MOST_KEY: u64 = 1 << 20;
+pub(crate) const MOST_KEY: u64 = 1 << 20;
 
 /// A path as a file in `directory` means it: `~` is the user's home.
-pub(super) fn resolve(directory: &Path, path: &Path) -> PathBuf {
+pub(crate) fn resolve(directory: &Path, path: &Path) -> PathBuf {
     match (path.strip_prefix("~"), std::env::home_dir()) {
         (Ok(rest), Some(home)) => home.join(rest),
         _ => directory.join(path),
@@ -22,7 +22,7 @@ pub(super) fn resolve(directory: &Path, path: &Path) -> PathBuf {
 }
 
 /// A file's bytes; more than `most` of them are an error, and never read.
-pub(super) fn read(path: &Path, most: u64) -> Result<Vec<u8>> {
+pub(crate) fn read(path: &Path, most: u64) -> Result<Vec<u8>> {
     let shown = path.display();
     let file = File::open(path).map_err(as_input).context(|| format!("cannot open `{shown}`"))?;
     let mut bytes = Vec::new();
@@ -39,7 +39,7 @@ pub(super) fn read(path: &Path, most: u64) -> Result<Vec<u8>> {
 }
 
 /// A file's text.
-pub(super) fn read_text(path: &Path, most: u64) -> Result<String> {
+pub(crate) fn read_text(path: &Path, most: u64) -> Result<String> {
     String::from_utf8(read(path, most)?).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         #[expect(clippy::naive_bytecount, reason = "once, on the way to an error")]

@@ -1,8 +1,9 @@
 //! `[[files]]`: single extra files, in cluster files and in a profile's roles.
 
 use super::reader::{Reader, Spanned, Table};
-use super::{ExtraFile, condition, file};
-use crate::error::Result;
+use super::types::ExtraFile;
+use crate::config::{condition, file};
+use crate::util::error::Result;
 
 /// Reads the file that a `source` names: its bytes, and what to call it in errors.
 pub(super) type Load<'a> = dyn Fn(&Spanned<&str>) -> Result<(Vec<u8>, String)> + 'a;

@@ -1,6 +1,6 @@
 //! Host names, and patterns that stand for many of them.
 
-use crate::error::{Error, Result};
+use crate::util::error::{Error, Result};
 
 /// The most nodes one cluster file may describe.
 pub(super) const MOST_NODES: usize = 10_000;

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
-use super::{Cluster, cluster, file};
-use crate::error::{Context as _, Error, Result, Source};
+use super::types::Cluster;
+use crate::config::{cluster, file};
+use crate::util::error::{Context as _, Error, Result, Source};
 
 /// What the environment's variables that override a value begin with.
 const PREFIX: &str = "NODEFORGE__";

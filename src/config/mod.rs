@@ -6,7 +6,7 @@ mod base;
 mod check;
 mod cluster;
 mod condition;
-mod file;
+pub(crate) mod file;
 mod files;
 mod hostname;
 mod inputs;
@@ -18,12 +18,13 @@ mod profile_types;
 mod reader;
 pub mod schema;
 mod secret_spec;
-pub mod secrets;
 mod setting;
 mod size;
-mod suggest;
+pub(crate) mod suggest;
 mod types;
 
+pub use crate::config::profile_types::*;
+pub use crate::config::types::*;
 pub use access::{authorized_keys, check_user_name};
 pub use cluster::load;
 #[cfg(test)]
@@ -31,10 +32,7 @@ pub(crate) use cluster::parse;
 pub use hostname::check_hostname;
 pub use inputs::Inputs;
 pub use origins::{ValueOrigin, show};
-pub use profile_types::*;
 pub use secret_spec::{SecretKind, SecretSpec};
-pub use secrets::Secrets;
-pub use types::*;
 
 pub(crate) use profile::firstboot;
 pub use profile::{load_profile, shipped_profiles, starting_file};

@@ -6,8 +6,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::reader::{Reader, Span, Spanned, Table};
-use super::{ExtraFile, Node, address, files, hostname};
-use crate::error::Problem;
+use super::types::{ExtraFile, Node};
+use crate::config::{address, files, hostname};
+use crate::util::error::Problem;
 
 /// A node, with the places of what must be checked together with other nodes.
 pub(super) struct PlacedNode {
@@ -107,7 +108,7 @@ fn place(name: String, span: &Span, shared: &Shared<'_>, files: &[ExtraFile]) ->
 fn parsed<T>(
     table: &Table<'_>,
     key: &'static str,
-    parse: fn(&str) -> crate::error::Result<T>,
+    parse: fn(&str) -> crate::util::error::Result<T>,
 ) -> Vec<Spanned<T>> {
     let texts = table.strings(key);
     let values = texts.into_iter().filter_map(|text| {

@@ -3,8 +3,8 @@
 use toml::de::{DeTable, DeValue};
 
 use super::reader::{Reader, Span};
-use super::{Cluster, Setting};
-use crate::error::Place;
+use super::types::{Cluster, Setting};
+use crate::util::error::Place;
 
 /// A value of the cluster, and where it came from.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,10 +1,10 @@
 //! Pools of addresses: beside those of the nodes, and nobody else's.
 
-use super::Setting;
 use super::check::Settings;
 use super::node::PlacedNode;
 use super::reader::Span;
-use crate::error::Problem;
+use super::types::Setting;
+use crate::util::error::Problem;
 
 /// Nodes answer for the addresses of a pool, so it is in a network of theirs; and nobody else has
 /// them: no node, no router, no other network of the settings.

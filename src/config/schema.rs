@@ -5,7 +5,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Arch, Format, SecretKind, setting};
+use super::secret_spec::SecretKind;
+use super::types::{Arch, Format};
+use crate::config::setting;
 
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::reader::{Reader, Span, Spanned, Table, Value};
-use super::{
-    Setting, SettingSpec, SettingType, address, file, hostname, suggest, types::SecretText,
-};
-use crate::error::{Error, Problem, Result};
+use super::types::{SecretText, Setting, SettingSpec, SettingType};
+use crate::config::{address, file, hostname, suggest};
+use crate::util::error::{Error, Problem, Result};
 
 /// The types of settings, in the order of the documentation.
 pub(super) const TYPES: [&str; 10] =

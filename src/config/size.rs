@@ -1,6 +1,6 @@
 //! Sizes as people write them.
 
-use crate::error::{Error, Result};
+use crate::util::error::{Error, Result};
 
 /// Bytes of `8G`, `512M`, `1.5T` or `8GiB`: always powers of 1024, as in qemu-img and LVM.
 pub(crate) fn parse(text: &str) -> Result<u64> {

@@ -19,12 +19,12 @@ pub(crate) fn closest<'a>(
 }
 
 /// `` `a`, `b` and `c` ``
-pub(super) fn all<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn all<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     list(names, "and")
 }
 
 /// `` `a`, `b` or `c` ``
-pub(super) fn any<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn any<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     list(names, "or")
 }
 

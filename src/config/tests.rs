@@ -2,7 +2,7 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
-use crate::error::Result;
+use crate::util::error::Result;
 
 /// The quickstart example, loaded from a copy in `folder`.
 pub(crate) fn quickstart_in(folder: &Path) -> Result<Cluster> {

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 
-use crate::error::{Context, Error, Result};
+use crate::util::error::{Context, Error, Result};
 
 /// Images in one chain. VMware itself stops at 32.
 const LONGEST: usize = 32;

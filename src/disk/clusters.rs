@@ -2,7 +2,8 @@
 
 use std::io;
 
-use super::{CLUSTER, Delta, Disk, read_cluster};
+use super::Disk;
+use super::overlay::{CLUSTER, Delta, read_cluster};
 
 /// The clusters of an image. A writer first lays out its tables from the indexes, then asks for
 /// the bytes in the same order: nothing needs to be in memory but one cluster.
@@ -118,7 +119,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::disk::Overlay;
+    use crate::disk::overlay::Overlay;
     use crate::disk::testing::Memory;
 
     #[test]

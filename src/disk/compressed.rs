@@ -10,8 +10,11 @@ use liblzma::bufread::XzDecoder;
 use liblzma::stream::MtStreamBuilder;
 
 use super::clusters::{cluster_buffer, is_zero};
-use super::{CLUSTER, Format, Raw, Scratch};
-use crate::error::{Context, Error, Result};
+use super::format::Format;
+use super::overlay::CLUSTER;
+use super::raw::Raw;
+use super::scratch::Scratch;
+use crate::util::error::{Context, Error, Result};
 
 /// Memory of the xz decoder in bytes: what its threads may use together before it goes on with
 /// fewer of them, and what one may need at all. `xz -9` needs 65 MiB.

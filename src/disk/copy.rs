@@ -3,8 +3,10 @@
 use std::io;
 use std::ops::Range;
 
+use super::Disk;
 use super::clusters::{cluster_buffer, is_zero};
-use super::{CLUSTER, Disk, Raw};
+use super::overlay::CLUSTER;
+use super::raw::Raw;
 
 /// Bytes read and written at once.
 const CHUNK: u64 = 16 * CLUSTER;

@@ -5,8 +5,8 @@ use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::Path;
 
-use super::{chain, vmdk};
-use crate::error::{Context, Error, Result};
+use crate::disk::{chain, vmdk};
+use crate::util::error::{Context, Error, Result};
 
 /// What an image's bytes say it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::sync::Mutex;
 
 use super::Disk;
-use crate::error::{Error, Result};
+use crate::util::error::{Error, Result};
 
 /// Bytes at the beginning that can be read again and again: partition tables are there.
 const HEAD: u64 = 1 << 20;

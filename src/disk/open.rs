@@ -4,12 +4,15 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::chain::{self, Chain};
-use super::format::{head, probe_bytes, probe_file};
+use super::Disk;
+use super::chain::Chain;
+use super::format::{Format, head, probe, probe_bytes, probe_file};
 use super::forward::Forward;
 use super::qcow2::BackingName;
-use super::{Disk, Format, Raw, Scratch, compressed, probe, qcow2, unpacked, vmdk};
-use crate::error::{Context, Error, Result};
+use super::raw::Raw;
+use super::scratch::Scratch;
+use crate::disk::{chain, compressed, qcow2, unpacked, vmdk};
+use crate::util::error::{Context, Error, Result};
 
 /// Opens an image of any format, or a device, for reading.
 pub fn open(path: &Path) -> Result<Arc<dyn Disk>> {
@@ -20,7 +23,7 @@ pub fn open(path: &Path) -> Result<Arc<dyn Disk>> {
 pub fn open_with(path: &Path, scratch: &Scratch) -> Result<Arc<dyn Disk>> {
     let format = probe(path)?;
     match format {
-        Format::Raw => open_raw(path),
+        Format::Raw => Ok(Arc::new(open_raw(path)?)),
         Format::Device => Ok(Arc::new(Raw::open(path)?)),
         Format::Qcow2 => qcow2::open_chain(path, &mut Chain::default()),
         Format::Vmdk => vmdk::open_chain(path, &mut Chain::default()),
@@ -81,10 +84,11 @@ pub fn open_writable(path: &Path) -> Result<Raw> {
     Ok(disk)
 }
 
-fn open_raw(path: &Path) -> Result<Arc<dyn Disk>> {
+/// Opens a raw image, whose length must be a whole number of sectors.
+pub fn open_raw(path: &Path) -> Result<Raw> {
     let disk = Raw::open(path)?;
     check_sectors(path, &disk)?;
-    Ok(Arc::new(disk))
+    Ok(disk)
 }
 
 /// A disk is made of sectors; a file that is not is cut short, or no image at all.
@@ -141,7 +145,7 @@ pub(super) fn open_backing(
                 require_boot_sector(image, &path)?;
             }
             chain.enter(&path)?;
-            open_raw(&path)
+            Ok(Arc::new(open_raw(&path)?))
         }
         (Some("qcow2") | None, Format::Qcow2) => qcow2::open_chain(&path, chain),
         (Some("vmdk") | None, Format::Vmdk) => vmdk::open_chain(&path, chain),

@@ -10,7 +10,7 @@ use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
 use super::Disk;
-use crate::error::{Context, Error, Result};
+use crate::util::error::{Context, Error, Result};
 
 /// The least that can be read of a device, in bytes.
 const SECTOR: usize = 512;

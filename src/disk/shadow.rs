@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 
 use super::clusters::cluster_buffer;
-use super::overlay::clusters;
-use super::{CLUSTER, Disk, check_bounds, read_cluster};
+use super::overlay::{CLUSTER, clusters, read_cluster};
+use super::{Disk, check_bounds};
 
 /// A writable disk over a base that is never written. Changed clusters lie in a sparse file, where
 /// they would lie on the disk: memory holds their numbers alone.

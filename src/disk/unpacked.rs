@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::FileExt as _;
 
-use super::Format;
+use super::format::Format;
 
 /// Blocks and padding are walked through only so far: a hostile file may have one every 3 bytes.
 const STEPS: u32 = 1 << 22;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::disk::{Disk, Slice};
-use crate::error::Result;
 use crate::fs;
 use crate::table::{self, PartitionTable, Scheme};
+use crate::util::error::Result;
 
 /// A device's contents, as far as they can be told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{Content, Contents, Device, Purpose, Transport, Use};
+use super::contents::{Content, Contents};
+use super::device::{Device, Purpose, Transport, Use};
 
 /// `diskutil list -plist`.
 #[derive(Debug, Deserialize)]

@@ -3,8 +3,9 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::{Device, Node, Purpose, Use};
-use crate::error::{Error, Result};
+use super::device::{Device, Purpose, Use};
+use super::node::Node;
+use crate::util::error::{Error, Result};
 
 /// What is to be written, as far as a device may be unfit for it.
 pub struct Request<'a> {
@@ -122,7 +123,7 @@ fn is_system(at: &Path) -> bool {
 
 /// Whether a path is the device's own node, or that of one of its partitions.
 fn is_part(device: &Device, path: &Path) -> bool {
-    match super::find(path) {
+    match super::linux::find(path) {
         Ok(Node::Whole(other)) => other.path == device.path,
         Ok(Node::Partition { disk }) => disk == device.path,
         _ => false,
@@ -173,7 +174,7 @@ fn check_fitness(request: &Request<'_>, device: &Device) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flash::Transport;
+    use crate::flash::device::Transport;
 
     fn device(uses: &[(&str, Purpose)]) -> Node {
         let uses = uses

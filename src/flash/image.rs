@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::buffer::Buffer;
 use super::pipeline::length;
 use crate::disk::{Disk, is_zero};
-use crate::error::{Context, Result};
+use crate::util::error::{Context, Result};
 
 /// A part of the image, filled up with zeros where it ends within a sector.
 pub(super) fn read(source: &dyn Disk, range: Range<u64>) -> Result<Buffer> {

@@ -1,16 +1,18 @@
 //! Linux: block devices as sysfs lists them, and what is made of them.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
-use super::mounts::{self, MountEntry};
-use super::sysfs::{self, Block};
-use super::{Contents, Device, Node, Purpose, Use};
+use super::contents::Contents;
+use super::device::{Device, Purpose, Use};
+use super::mounts::MountEntry;
+use super::node::Node;
+use super::sysfs::Block;
 use crate::disk::Raw;
-use crate::error::{Context, Error, Result};
+use crate::flash::{mounts, sysfs};
+use crate::util::error::{Context, Error, Result};
 
 /// Every block device, and what uses them.
 struct Inventory {

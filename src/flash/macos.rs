@@ -1,15 +1,17 @@
 //! macOS: disks as `diskutil` lists them.
 
-use std::fs;
-use std::io;
 use std::path::Path;
+use std::{fs, io};
 
 use serde::de::DeserializeOwned;
 
-use super::diskutil::{self, Info, List, identifier};
-use super::{Contents, Device, Node};
-use crate::error::{Context, Error, Result};
-use crate::tool::Tool;
+use super::contents::Contents;
+use super::device::Device;
+use super::diskutil::{Info, List, identifier};
+use super::node::Node;
+use crate::flash::diskutil;
+use crate::util::error::{Context, Error, Result};
+use crate::util::process::Tool;
 
 /// Whole devices that an image could be meant for.
 pub fn list() -> Result<Vec<Device>> {

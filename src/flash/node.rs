@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::Device;
+use super::device::Device;
 
 /// What a path names.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempPath;
 
-use super::{Device, Node, Target};
-use crate::error::{Context, Error, Result};
-use crate::tool::Tool;
+use super::device::Device;
+use super::node::Node;
+use super::target::Target;
+use crate::util::error::{Context, Error, Result};
+use crate::util::process::Tool;
 
 /// A device or file that is open for flashing.
 pub struct OpenTarget {
@@ -53,7 +55,7 @@ impl OpenTarget {
             }
         })?;
         // Cards are changed while people think about a question.
-        if !matches!(super::find(&device.path)?, Node::Whole(now) if now.is(device)) {
+        if !matches!(super::linux::find(&device.path)?, Node::Whole(now) if now.is(device)) {
             let message = format!("`{}` is another device by now", device.path.display());
             return Err(Error::failure(message).hint("nothing was written; try again"));
         }

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::mpsc::sync_channel;
 
 use super::buffer::Buffer;
-use crate::error::Result;
-use crate::interrupt;
+use crate::util::error::Result;
+use crate::util::interrupt;
 
 /// Bytes moved at once: enough for a card to fill its erase blocks in one go.
 pub(super) const CHUNK: u64 = 4 << 20;

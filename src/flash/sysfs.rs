@@ -1,10 +1,9 @@
 //! Block devices in sysfs (the kernel's Documentation/ABI/stable/sysfs-block).
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
-use super::Transport;
+use super::device::Transport;
 use super::mounts::parse_number;
 
 /// A block device, whole or a partition.

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use rustix::io::Errno;
 
-use super::Target;
+use super::target::Target;
 
 pub(super) const SECTOR: u32 = 512;
 

@@ -4,10 +4,11 @@ use std::sync::{Arc, Mutex};
 use proptest::prelude::*;
 
 use super::testing::{Faults, Faulty, SECTOR};
-use super::{Summary, write};
+use super::write::Summary;
 use crate::disk::testing::Memory;
-use crate::error::{Error, Kind};
-use crate::progress::Silent;
+use crate::flash::write;
+use crate::util::error::{Error, Kind};
+use crate::util::progress::Silent;
 
 const MIB: usize = 1 << 20;
 /// Large enough for a body of two chunks, small enough for many cases.
@@ -30,7 +31,7 @@ fn old(size: usize) -> Vec<u8> {
     (0..size).map(|at| u8::try_from(at % 251).unwrap() | 1).collect()
 }
 
-fn flash(image: &[u8], device: &mut Faulty) -> crate::error::Result<Summary> {
+fn flash(image: &[u8], device: &mut Faulty) -> crate::util::error::Result<Summary> {
     write(&Memory::new(image.to_vec()), device, true, &Silent)
 }
 

@@ -5,12 +5,12 @@ use std::ops::Range;
 
 use rustix::io::Errno;
 
-use super::Target;
 use super::buffer::Buffer;
 use super::pipeline::{CHUNK, chunks, length};
+use super::target::Target;
 use crate::disk::is_zero;
-use crate::error::{Error, Result};
-use crate::interrupt;
+use crate::util::error::{Error, Result};
+use crate::util::interrupt;
 
 /// The unit in which zeros are told from data, in bytes.
 pub(super) const BLOCK: usize = 64 * 1024;

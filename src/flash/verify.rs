@@ -2,15 +2,15 @@
 
 use std::ops::Range;
 
-use super::Target;
 use super::buffer::Buffer;
 use super::fingerprint::Fingerprints;
-use super::image;
-use super::pipeline::{self, CHUNK};
+use super::pipeline::CHUNK;
+use super::target::Target;
 use super::transfer::get;
 use crate::disk::Disk;
-use crate::error::{Context, Error, Result};
-use crate::progress::Progress;
+use crate::flash::{image, pipeline};
+use crate::util::error::{Context, Error, Result};
+use crate::util::progress::Progress;
 
 /// Compares the body with what was remembered of it. Where they differ, `source` says from which
 /// byte on, if it can be read a second time.

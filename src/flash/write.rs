@@ -11,18 +11,18 @@
 
 use std::ops::Range;
 
-use super::Target;
 use super::buffer::Buffer;
 use super::fingerprint::Fingerprints;
-use super::image::{self, read};
+use super::image::read;
 use super::layout::Layout;
-use super::pipeline::{self, length};
+use super::pipeline::length;
+use super::target::Target;
 use super::transfer::{BLOCK, put, sync, zero};
-use super::verify;
 use crate::disk::{Disk, is_zero};
-use crate::error::{Context, Error, Result};
-use crate::interrupt;
-use crate::progress::Progress;
+use crate::flash::{image, pipeline, verify};
+use crate::util::error::{Context, Error, Result};
+use crate::util::interrupt;
+use crate::util::progress::Progress;
 
 /// At most so much is cleared at once, in bytes: where a device takes long for it, somebody may
 /// lose patience.

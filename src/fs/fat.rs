@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::ops::Range;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -11,11 +12,12 @@ use hadris_fat::{CacheOptions, FatKind};
 use hadris_fs::{DateTime, DirCursor, ErrorKind, MountOptions, Name, NodeId, SetAttr};
 use hadris_storage::sync::BlockDevice;
 use hadris_storage::{BlockIndex, BlockSize};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use super::{Attributes, Entry, FileType, Metadata, Node, Planned, Space, Volume, repair};
+use super::volume::{Node, Planned, Space, Volume};
+use super::{Attributes, Entry, FileType, Metadata};
 use crate::disk::Disk;
-use crate::error::{Context, Error, Result};
+use crate::fs::repair;
+use crate::util::error::{Context, Error, Result};
 
 /// How much of a file is copied at once, in bytes.
 const CHUNK: usize = 1 << 20;

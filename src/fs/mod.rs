@@ -6,6 +6,10 @@
 mod acl;
 pub mod ext4;
 pub mod fat;
+#[cfg(target_os = "linux")]
+mod live;
+#[cfg(target_os = "linux")]
+pub(crate) mod mkfs;
 mod namespace;
 mod probe;
 mod repair;
@@ -22,12 +26,22 @@ mod written;
 
 pub use ext4::Ext4;
 pub use fat::Fat;
+#[cfg(target_os = "linux")]
+pub(crate) use live::LiveTree;
+#[cfg(target_os = "linux")]
 pub use namespace::{Mount, Namespace};
 pub use probe::{Kind, probe};
+#[cfg(test)]
+pub(crate) use second_reader::{UNKNOWN_TO_IT, assert_readers_agree};
+#[cfg(test)]
+pub(crate) use testing::{
+    CLOCK, EXT4_KINDS, ROOT_DIRECTORY, ROOT_FILE, assert_fat_clean, ext4_image, fat_image, overlay,
+    sample_tree, tree, writable,
+};
 pub use used::in_use;
 pub(crate) use used::join;
 pub use volume::{Node, Planned, Space, Volume};
-pub use written::{ContentHash, Expected};
+pub use written::Expected;
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -36,7 +50,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::disk::Disk;
-use crate::error::{Error, Result};
+use crate::util::error::{Error, Result};
 
 /// Opens the file system that fills `disk`, for writing when the disk can be written.
 ///

@@ -1,7 +1,7 @@
 //! What fills a disk or partition, told by its magic numbers.
 
 use crate::disk::Disk;
-use crate::error::{Context, Result};
+use crate::util::error::{Context, Result};
 
 /// What was recognised. The magics are those of libblkid's prober for each format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,8 +5,9 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use super::{FileType, Node, Volume};
-use crate::error::{Error, Result};
+use super::FileType;
+use super::volume::{Node, Volume};
+use crate::util::error::{Error, Result};
 
 /// As many symlinks as Linux follows in one path (`MAXSYMLINKS`).
 const MAX_LINKS: u32 = 40;

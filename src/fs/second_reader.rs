@@ -68,7 +68,7 @@ fn theirs(fs: &ext4_view::Ext4) -> Result<BTreeMap<PathBuf, Facts>, ext4_view::E
     Ok(found)
 }
 
-fn ours(tree: &dyn Tree) -> crate::error::Result<BTreeMap<PathBuf, Facts>> {
+fn ours(tree: &dyn Tree) -> crate::util::error::Result<BTreeMap<PathBuf, Facts>> {
     let mut found = BTreeMap::new();
     let mut directories = vec![PathBuf::from("/")];
     while let Some(directory) = directories.pop() {

@@ -5,7 +5,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Attributes, Namespace, open};
+use super::namespace::Namespace;
+use super::{Attributes, open};
 use crate::disk::testing::{tool, try_tool};
 use crate::disk::{Disk, Overlay, Raw};
 

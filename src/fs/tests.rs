@@ -12,7 +12,7 @@ use super::testing::{
 };
 use super::{Attributes, FileType, Tree};
 use crate::disk::testing::tool;
-use crate::error::Result;
+use crate::util::error::Result;
 
 fn folder() -> TempDir {
     tempfile::tempdir().expect("a folder")

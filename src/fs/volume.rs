@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use super::{Attributes, Entry, FileType, Metadata};
-use crate::error::Result;
+use crate::util::error::Result;
 
 /// A file or directory of one volume: its inode number, or what stands for it on FAT.
 pub type Node = u64;
@@ -38,7 +38,7 @@ pub enum Planned<'a> {
 }
 
 /// One file system. It knows no paths: directories are walked one name at a time, by
-/// [`super::Namespace`], so that symlinks and mounts are followed in one place for all of them.
+/// [`super::namespace::Namespace`], so that symlinks and mounts are followed in one place for all of them.
 ///
 /// Errors say what went wrong, not where: the caller knows the path. Names are single components,
 /// never `.` or `..`.

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use regex::bytes::Regex;
 
-use super::{Image, TEXT_LIMIT, survey};
-use crate::error::{Error, Result};
+use super::{Image, survey};
 use crate::fs::{FileType, Tree};
+use crate::guest::files::TEXT_LIMIT;
 use crate::table::{self, DiskId, Scheme};
+use crate::util::error::{Error, Result};
 
 /// Files that name partitions: who mounts them, and who boots from them.
 const FILES: &[&str] = &[

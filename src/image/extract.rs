@@ -14,8 +14,8 @@ use rustix::fs::{
 };
 use rustix::process::{Gid, Uid};
 
-use crate::error::{Context, Error, Result};
 use crate::fs::{Entry, FileType, Metadata, Tree};
+use crate::util::error::{Context, Error, Result};
 
 /// How much of a file is copied at once, in bytes.
 const CHUNK: usize = 1 << 20;

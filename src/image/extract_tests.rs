@@ -8,9 +8,8 @@ use std::sync::Arc;
 use super::extract::{DeviceNode, extract};
 use crate::disk::Disk;
 use crate::disk::testing::{tool, try_tool};
-use crate::error::Result;
-use crate::fs::testing::{ROOT_FILE, ext4_image, overlay, tree, writable};
-use crate::fs::{Attributes, FileType, Tree};
+use crate::fs::{Attributes, FileType, ROOT_FILE, Tree, ext4_image, overlay, tree, writable};
+use crate::util::error::Result;
 
 /// A tree with one of everything on `disk`, an ext4 image.
 fn everything(disk: Arc<dyn Disk>) -> impl Tree {

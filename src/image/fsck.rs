@@ -1,18 +1,18 @@
 //! e2fsck as the judge of what was written.
 
-use std::env;
 use std::fs::File;
-use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::{env, io};
 
-use super::{Image, ReadOnly};
+use super::Image;
+use super::read_only::ReadOnly;
 use crate::disk::Disk;
-use crate::error::{Context, Error, Result};
 use crate::fs::{Ext4, Kind};
+use crate::util::error::{Context, Error, Result};
 
 /// Whether e2fsck has the last word on an image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]

@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::disk::testing::Memory;
 use crate::disk::{Disk, Overlay, Raw};
-use crate::error::Result;
-use crate::fs::testing::{CLOCK, ext4_image, fat_image};
-use crate::fs::{Attributes, FileType, Namespace, Tree, open};
+use crate::fs::{Attributes, CLOCK, FileType, Namespace, Tree, ext4_image, fat_image, open};
+use crate::util::error::Result;
 
 const CASES: u64 = 1500;
 

@@ -10,13 +10,15 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use super::Image;
 use super::fsck::{check_ext4, find_e2fsck};
-use super::{Image, ReadOnly};
+use super::read_only::ReadOnly;
 use crate::disk::{Disk, Overlay, Raw};
-use crate::error::Result;
-use crate::fs::second_reader::{UNKNOWN_TO_IT, assert_readers_agree};
-use crate::fs::testing::{CLOCK, EXT4_KINDS, assert_fat_clean, ext4_image, fat_image};
-use crate::fs::{Attributes, FileType, Tree};
+use crate::fs::{
+    Attributes, CLOCK, EXT4_KINDS, FileType, Tree, UNKNOWN_TO_IT, assert_fat_clean,
+    assert_readers_agree, ext4_image, fat_image,
+};
+use crate::util::error::Result;
 
 const RUNS: u32 = 24;
 const CHANGES: std::ops::Range<usize> = 1..120;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::disk::testing::tool;
 use crate::disk::{Disk, Raw};
-use crate::fs::testing::{fat_image, sample_tree};
+use crate::fs::{fat_image, sample_tree};
 use crate::table::{self, NewGptPartition, NewMbrPartition, guid};
 
 const SECTOR: u64 = 512;
@@ -75,7 +75,7 @@ fn root_image(folder: &Path, fstab: &str, options: &[&str]) -> std::path::PathBu
     let tree = folder.join("tree");
     sample_tree(&tree);
     fs::write(tree.join("etc/fstab"), fstab).expect("a file");
-    crate::fs::testing::ext4_image(folder, options)
+    crate::fs::ext4_image(folder, options)
 }
 
 /// A disk of 130 MiB with images at byte offsets.

@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
+use super::Image;
 use super::fsck::{FsckPolicy, Verdict};
+use super::read_only::ReadOnly;
 use super::testing::{ROOT_AT, base, debian_cloud, raspberry_pi};
-use super::{Image, ReadOnly};
 use crate::disk::testing::tool;
 use crate::disk::{CLUSTER, Delta, Disk, Overlay, Raw};
-use crate::error::Kind;
-use crate::fs::testing::{CLOCK, ROOT_DIRECTORY, ROOT_FILE};
-use crate::fs::{Attributes, FileType, Tree};
+use crate::fs::{Attributes, CLOCK, FileType, ROOT_DIRECTORY, ROOT_FILE, Tree};
+use crate::guest::{identity, os_release};
 use crate::table::{DiskId, PartitionTable};
+use crate::util::error::Kind;
 
 fn folder() -> TempDir {
     tempfile::tempdir().expect("a folder")
@@ -74,8 +75,8 @@ fn a_raspberry_pi_image_is_one_tree() {
     assert_eq!(mounts, [(Some("/"), "ext4"), (Some("/boot/firmware"), "FAT32")]);
     assert_eq!(image.root().number(), Some(2));
     assert_eq!(image.root().range.start, ROOT_AT);
-    assert_eq!(image.hostname().expect("it reads").as_deref(), Some("sample"));
-    assert_eq!(image.os_release().expect("it reads")["VERSION_ID"], "13");
+    assert_eq!(identity::hostname(&image).expect("it reads").as_deref(), Some("sample"));
+    assert_eq!(os_release::read(&image).expect("it reads")["VERSION_ID"], "13");
     assert_eq!(image.architecture().expect("it reads"), None);
 
     stamp(&mut image);
@@ -242,12 +243,12 @@ fn roots_that_cannot_be_edited_are_refused_by_name() {
 #[test]
 fn a_bare_file_system_is_an_image() {
     let folder = folder();
-    let path = crate::fs::testing::ext4_image(folder.path(), &[]);
+    let path = crate::fs::ext4_image(folder.path(), &[]);
     let (image, _) = open(&path);
     assert_eq!(image.root().number(), None);
     assert_eq!(text(&image, "/etc/hostname"), "sample\n");
 
-    let path = crate::fs::testing::fat_image(folder.path(), 40 << 20, &["-F", "32"]);
+    let path = crate::fs::fat_image(folder.path(), 40 << 20, &["-F", "32"]);
     let (mut image, _) = open(&path);
     image.write(Path::new("/user-data"), b"#cloud-config\n", None).expect("written");
     assert_eq!(image.verify().expect("it is as written"), 1);

@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::Image;
-use crate::error::Result;
 use crate::fs::{Attributes, Entry, FileType, Metadata, Tree};
+use crate::util::error::Result;
 
 impl Tree for Image {
     fn metadata(&self, path: &Path) -> Result<Option<Metadata>> {

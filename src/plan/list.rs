@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 
 use super::render::Renderer;
-use super::{Action, Change, Content, Origin, Owner, UnitState};
+use crate::change::{Action, Change, Content, Origin, Owner, UnitState};
 use crate::config::{ExtraFile, Overlay, Units};
-use crate::error::{Error, Place, Problem, Result};
+use crate::util::error::{Error, Place, Problem, Result};
 
 /// Changes in the order in which they are applied.
 #[derive(Default)]
@@ -90,9 +90,8 @@ impl List {
                 "it is of {}:{} and has mode {mode:04o}; let root alone read it: `mode = \"0600\"`",
                 owner.user, owner.group
             );
-            let problem =
-                Problem { places: place.cloned().into_iter().collect(), ..Problem::new(message) };
-            return Err(Error::from_problems(vec![problem.hint(hint)]).expect_err("there is one"));
+            let problem = Problem::new(message).at_places(place.cloned());
+            return Err(Error::input(problem.hint(hint)));
         }
         self.push(origin, action);
         Ok(())
@@ -154,7 +153,7 @@ fn subject_of(action: &Action) -> (&'static str, String) {
         Action::Package { name, .. } => {
             // `kubelet=1.34.0-1.1` and `kubelet` are one package, but holding is not installing.
             let is_held =
-                matches!(action, Action::Package { state: super::PackageState::Held, .. });
+                matches!(action, Action::Package { state: crate::change::PackageState::Held, .. });
             let name = name.split('=').next().unwrap_or(name);
             (if is_held { "hold" } else { "package" }, name.to_owned())
         }

@@ -1,8 +1,6 @@
 //! What will be done, decided before anything is: pure, no disk is touched here.
 
-mod change;
 mod firstboot;
-mod handout;
 mod list;
 mod network;
 mod node;
@@ -11,15 +9,15 @@ mod render;
 mod rules;
 mod schema;
 mod show;
+mod side_file;
 mod single;
 
-pub use change::{Action, Change, Content, Origin, Owner, PackageState, UnitState, User};
-pub use handout::{Handout, handouts};
 pub(crate) use list::subject;
 pub use node::{node, template};
 pub use prepare::prepare;
 pub use schema::schema;
 pub use show::{describe, describe_handout, handout_to_json, to_json};
+pub use side_file::{Handout, handouts};
 pub use single::{Found, Single, single};
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Action, Change, Content, Handout, Origin, Owner, PackageState, UnitState};
-use crate::config::Checksum;
+use super::side_file::Handout;
+use crate::change::{Action, Change, Checksum, Content, Origin, Owner, PackageState, UnitState};
 
 /// One line, with who asked for it: `enable ssh.service (profile quickstart)`.
 pub fn describe(change: &Change) -> String {

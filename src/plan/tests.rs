@@ -1,7 +1,9 @@
 use super::*;
+use crate::change::{Action, Change};
+use crate::config::ExtraFile;
 use crate::config::tests::quickstart_in;
-use crate::config::{ExtraFile, Secrets};
-use crate::error::Result;
+use crate::secrets::Secrets;
+use crate::util::error::Result;
 
 fn described(changes: &[Change]) -> Vec<String> {
     changes.iter().map(describe).collect()

@@ -8,20 +8,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::partitions::FirmwarePart;
-use crate::clock;
 use crate::disk::{Disk, Raw, Slice};
-use crate::error::{Context, Error, Result};
 use crate::fs::{Attributes, Fat, FileType, Namespace, Tree};
 use crate::image::extract;
+use crate::util::clock;
+use crate::util::error::{Context, Error, Result};
 
 /// All of a disk's FAT file systems, unpacked.
-pub(super) struct Firmware<'a> {
+pub(crate) struct Firmware<'a> {
     parts: Vec<(&'a FirmwarePart, PathBuf)>,
 }
 
 impl<'a> Firmware<'a> {
     /// Unpacks them below `scratch`.
-    pub(super) fn open(disk: &Path, parts: &'a [FirmwarePart], scratch: &Path) -> Result<Self> {
+    pub(crate) fn open(disk: &Path, parts: &'a [FirmwarePart], scratch: &Path) -> Result<Self> {
         let disk: Arc<dyn Disk> = Arc::new(Raw::open(disk)?);
         let mut unpacked = Vec::new();
         for (index, part) in parts.iter().enumerate() {
@@ -35,12 +35,12 @@ impl<'a> Firmware<'a> {
     }
 
     /// The folders, and where the image expects them.
-    pub(super) fn lent(&self) -> Vec<(&Path, &str)> {
+    pub(crate) fn lent(&self) -> Vec<(&Path, &str)> {
         self.parts.iter().map(|(part, folder)| (folder.as_path(), part.point.as_str())).collect()
     }
 
     /// Writes what has changed back to the disk.
-    pub(super) fn close(self, disk: &Path) -> Result<()> {
+    pub(crate) fn close(self, disk: &Path) -> Result<()> {
         let disk: Arc<dyn Disk> = Arc::new(Raw::open_writable(disk)?);
         for (part, folder) in self.parts {
             let close = || {

@@ -1,16 +1,14 @@
 //! The initramfs, made once: updates wait until all packages are there.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io;
 use std::path::Path;
 use std::process::Command;
+use std::{fs, io};
 
-use super::apt_output::failure;
-use super::lent::{LentFile, aside};
-use super::log::Log;
-use crate::error::{Context, Result};
-use crate::progress::Progress;
+use super::diversions::{LentFile, aside};
+use crate::debian::{Log, failure};
+use crate::util::error::{Context, Result};
+use crate::util::progress::Progress;
 
 const PROGRAM: &str = "/usr/sbin/update-initramfs";
 /// One line for each update that was put off: its arguments.
@@ -18,11 +16,11 @@ const NOTES: &str = "/run/nodeforge-initramfs";
 
 /// Updates that are put off. What makes one for a new kernel is not: hooks of that kernel's package
 /// look for it.
-pub(super) struct Postponed(Option<LentFile>);
+pub(crate) struct Postponed(Option<LentFile>);
 
 impl Postponed {
     /// Takes the place of `update-initramfs` in the root this process is in, where it has one.
-    pub(super) fn install() -> Result<Self> {
+    pub(crate) fn install() -> Result<Self> {
         if !Path::new(PROGRAM).is_file() {
             return Ok(Self(None));
         }
@@ -35,7 +33,7 @@ impl Postponed {
     }
 
     /// Does once what was asked for.
-    pub(super) fn make_up(self, log: &mut Log, progress: &dyn Progress) -> Result<()> {
+    pub(crate) fn make_up(self, log: &mut Log, progress: &dyn Progress) -> Result<()> {
         let Some(file) = self.0 else { return Ok(()) };
         file.give_back()?;
         let notes = match fs::read_to_string(NOTES) {

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::inside;
-use crate::error::{Error, Result};
-use crate::progress::Progress;
-use crate::source::bootstrap;
+use crate::bootstrap;
+use crate::prepare::inside;
+use crate::util::error::{Error, Result};
+use crate::util::progress::Progress;
 
 /// One thing for a sandbox to do. Its answer travels as JSON.
 #[derive(Debug, Serialize, Deserialize)]
@@ -22,7 +22,7 @@ pub(crate) enum Job {
 
 impl Job {
     /// Does it, in `scratch`, which need not exist yet.
-    pub(super) fn run(&self, scratch: &Path, progress: &dyn Progress) -> Result<serde_json::Value> {
+    pub(crate) fn run(&self, scratch: &Path, progress: &dyn Progress) -> Result<serde_json::Value> {
         match self {
             Self::Nothing => Ok(serde_json::Value::Null),
             Self::Bootstrap(job) => answer(job.run(scratch, progress)?),

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::Sandbox;
+use crate::base::ResolvedBase;
 use crate::disk::{self, Disk, Raw, Slice};
-use crate::error::{Context, Error, Result};
 use crate::fs::Kind;
 use crate::image::Image;
+use crate::sandbox::Sandbox;
 use crate::table;
+use crate::util::error::{Context, Error, Result};
 
 /// Where an ext4 goes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -35,23 +36,22 @@ pub(crate) struct FirmwarePart {
 
 /// The parts of a disk that its programs expect to see.
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
-pub(super) struct Parts {
+pub(crate) struct Parts {
     pub root: Place,
     pub firmware: Vec<FirmwarePart>,
 }
 
 /// Makes a copy of `base` at `image`, grown to `size` bytes where that is given, and its root
 /// partition with it. For [`Sandbox::Userns`] the root partition is left empty.
-pub(super) fn lay_out(
-    base: &Path,
+pub(crate) fn lay_out(
+    base: &ResolvedBase,
     image: &Path,
     size: Option<u64>,
     sandbox: Sandbox,
 ) -> Result<Parts> {
-    let raw = Arc::new(Raw::open(base)?);
-    let from: Arc<dyn Disk> = raw.clone();
-    let opened =
-        Image::open(Arc::clone(&from), 0).context(|| format!("opening `{}`", base.display()))?;
+    let from = Arc::clone(&base.disk);
+    let opened = Image::open(Arc::clone(&from), 0)
+        .context(|| format!("opening `{}`", base.path.display()))?;
     let root = opened.root();
     let size = size.unwrap_or(from.size());
     if size < from.size() {
@@ -64,7 +64,7 @@ pub(super) fn lay_out(
     }
     let to = Raw::create(image, size)?;
     if sandbox != Sandbox::Userns {
-        disk::copy_file(&raw, &to).context(|| format!("copying `{}`", base.display()))?;
+        disk::copy_file(&base.raw, &to).context(|| format!("copying `{}`", base.path.display()))?;
     }
     let to: Arc<dyn Disk> = Arc::new(to);
     if sandbox == Sandbox::Userns {

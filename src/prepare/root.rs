@@ -8,21 +8,23 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 
-use super::Sandbox;
-use super::mkfs::{Ext4, Place};
-use crate::clock;
+use super::partitions::Place;
 use crate::disk::{Disk, Raw, Slice};
-use crate::error::{Context, Error, Result};
-use crate::fs::{self as trees, Attributes, Namespace, Tree};
+use crate::fs as trees;
+use crate::fs::mkfs::NewExt4;
+use crate::fs::{Attributes, Namespace, Tree};
 use crate::image::{DeviceNode, Image, extract};
-use crate::tool::Tool;
+use crate::sandbox::Sandbox;
+use crate::util::clock;
+use crate::util::error::{Context, Error, Result};
+use crate::util::process::Tool;
 
 /// How long the last users of a mount may take to leave it.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// A root file system that can be worked in.
-pub(super) struct Root<'a> {
+pub(crate) struct Root<'a> {
     folder: PathBuf,
     place: &'a Place,
     way: Way,
@@ -32,12 +34,12 @@ enum Way {
     /// The image itself is mounted.
     Mounted,
     /// Unpacked, to be packed again into a file system like the one it came from.
-    Unpacked { ext4: Ext4, devices: Vec<DeviceNode> },
+    Unpacked { ext4: NewExt4, devices: Vec<DeviceNode> },
 }
 
 impl<'a> Root<'a> {
     /// Makes the root reachable below `scratch`.
-    pub(super) fn open(
+    pub(crate) fn open(
         sandbox: Sandbox,
         base: &Path,
         place: &'a Place,
@@ -52,7 +54,7 @@ impl<'a> Root<'a> {
             }
             Sandbox::None => return Err(Error::failure("in the sandbox `none` nothing runs")),
             Sandbox::Userns => {
-                let ext4 = Ext4::read(base, place.offset)?;
+                let ext4 = NewExt4::read(base, place.offset)?;
                 let devices = unpack(base, place.offset, &folder).context(|| {
                     format!("unpacking the root file system of `{}`", base.display())
                 })?;
@@ -63,12 +65,12 @@ impl<'a> Root<'a> {
     }
 
     /// Where it is.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.folder
     }
 
     /// Puts everything into the image.
-    pub(super) fn close(self) -> Result<()> {
+    pub(crate) fn close(self) -> Result<()> {
         match self.way {
             Way::Mounted => unmount(self.place, &self.folder),
             Way::Unpacked { ext4, devices } => {

@@ -7,9 +7,9 @@ use mbrman::{CHS, MBRHeader, MBRPartitionEntry};
 use uuid::Uuid;
 
 use super::gpt::Gpt;
-use super::mbr;
 use crate::disk::Disk;
-use crate::error::{Context, Error, Result};
+use crate::table::mbr;
+use crate::util::error::{Context, Error, Result};
 
 /// A partition of a new GPT. Start and size count the disk's sectors.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use std::io;
 use gptman::{GPTHeader, GPTPartitionEntry};
 
 use crate::disk::{Cursor, Disk};
-use crate::error::{Context, Error, Result};
+use crate::util::error::{Context, Error, Result};
 
 /// Entries a table may have. Everybody writes 128; the rest is room for the unusual.
 const MOST_ENTRIES: u32 = 1024;

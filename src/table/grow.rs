@@ -8,9 +8,10 @@ use uuid::Uuid;
 use super::create::protective_entry;
 use super::gpt::Gpt;
 use super::read::{copies, is_hybrid, is_protective};
-use super::{Copies, PartitionTable, Scheme, mbr, read};
+use super::{Copies, PartitionTable, Scheme};
 use crate::disk::Disk;
-use crate::error::{Context, Error, Result};
+use crate::table::{mbr, read};
+use crate::util::error::{Context, Error, Result};
 
 /// Partitions end on multiples of this many bytes, as everybody's do.
 const ALIGNMENT: u64 = 1024 * 1024;

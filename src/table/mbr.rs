@@ -5,7 +5,7 @@ use std::io;
 use mbrman::{CHS, MBRHeader, MBRPartitionEntry};
 
 use crate::disk::{Cursor, Disk};
-use crate::error::{Context, Error, Result};
+use crate::util::error::{Context, Error, Result};
 
 /// The type of the entry that protects a GPT.
 pub(super) const PROTECTIVE: u8 = 0xee;

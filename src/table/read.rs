@@ -5,11 +5,12 @@ use std::ops::Range;
 use mbrman::MBRHeader;
 use uuid::Uuid;
 
-use super::gpt::{self, Found, Gpt};
-use super::mbr;
-use super::{Copies, Partition, PartitionTable, PartitionType, Scheme};
+use super::gpt::{Found, Gpt};
+use super::kinds::PartitionType;
+use super::{Copies, Partition, PartitionTable, Scheme};
 use crate::disk::Disk;
-use crate::error::{Context, Error, Result};
+use crate::table::{gpt, mbr};
+use crate::util::error::{Context, Error, Result};
 
 /// GPT's attribute "legacy BIOS bootable".
 const LEGACY_BOOTABLE: u64 = 1 << 2;

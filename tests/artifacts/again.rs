@@ -245,7 +245,7 @@ fn a_node_that_is_left_out_keeps_its_base() {
     let said = finished.stderr_text();
     assert!(
         said.ends_with(
-            "error: `agent1.qcow2` stands on a base that has changed since\n\
+            "error: `agent1.qcow2` depends on a base that has changed since\n\
              hint: build `agent1` as well, or choose another folder with `-o`\n"
         ),
         "{said}"

@@ -166,7 +166,7 @@ fn no_part_of_the_image_is_written_over() {
     let _ = machines
         .run(stamp)
         .exits(2)
-        .stderr("error: the image is not changed: OUT must be another file\n");
+        .stderr("error: OUT is a part of IMAGE, which must not be changed\n");
     assert_eq!(sums(), before);
 }
 
@@ -191,7 +191,7 @@ fn the_disk_of_a_started_machine_is_refused() {
     let path = machines.artifact("server1.qcow2").display().to_string();
     tool("qemu-io", ["-f", "qcow2", "-c", "write -P 7 200M 1M", &path]);
     let _ = machines.run(["flash", "--to-file", "server1", "medium"]).exits(2).stderr(&format!(
-        "error: `{path}` was started since it was built\n\
+        "error: `{path}` was started after it was built\n\
          hint: `nodeforge build --replace server1` makes it anew\n\
          hint: `nodeforge flash {path} DEVICE` writes it as it is\n"
     ));

@@ -25,7 +25,7 @@ fn damage_is_reported_and_fetched_again() {
     // A change to it is found at once.
     damage(false);
     let said = stand.run(["fetch", "it"]).succeeds().stderr_text();
-    assert!(said.contains("is damaged: it is made anew"), "{said}");
+    assert!(said.contains("is damaged and is made again"), "{said}");
     stand.fetch_is("it", &raw);
     assert_eq!(stand.server.requests("/image").len(), 2);
 

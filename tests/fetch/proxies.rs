@@ -36,6 +36,9 @@ fn an_invalid_proxy_is_reported() {
     stand.pinned_disk();
     let run = stand.run(["fetch", "it"]).env("http_proxy", "http://");
     let said = run.exits(2).stderr_text();
-    assert!(said.contains("`http_proxy` in the environment names no proxy\nhint: "), "{said}");
+    assert!(
+        said.contains("`http_proxy` in the environment does not name a proxy\nhint: "),
+        "{said}"
+    );
     assert_eq!(stand.kept(), [""; 0]);
 }

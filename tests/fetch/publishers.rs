@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use super::Stand;
 use crate::support::{Fault, Gpg, checksum, compress, disk, tool};
 
-const CATALOGUE: &str = include_str!("../../src/source/catalogue/catalogue.toml");
+const CATALOGUE: &str = include_str!("../../src/base/catalogue/catalogue.toml");
 const LISTING: &str = "<html><a href=\"../\">../</a>";
 
 /// The shipped catalogue with these hosts at the stand's server.

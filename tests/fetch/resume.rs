@@ -160,7 +160,7 @@ fn a_server_without_ranges_that_cuts_is_asked_again_from_the_beginning() {
     let cuts = [100_000, 0, 200_000, 0, 300_000, 0, 400_000, 0];
     stand.server.once("/image", cuts.map(Fault::CutAfter));
     let said = stand.run(["fetch", "it"]).succeeds().stderr_text();
-    assert_eq!(said.matches("the server cannot resume: beginning anew").count(), 4, "{said}");
+    assert_eq!(said.matches("the server cannot resume: starting over").count(), 4, "{said}");
     assert!(!said.contains("another file"), "{said}");
     stand.fetch_is("it", &raw);
 

@@ -279,7 +279,7 @@ fn a_device_is_overwritten_only_after_a_yes() {
         "{said}"
     );
     assert!(said.contains("All of it will be lost. Write "), "{said}");
-    assert!(said.contains(&format!("error: `{name}` was left as it is")), "{said}");
+    assert!(said.contains(&format!("error: `{name}` was not changed")), "{said}");
     let _ = Run::new([Path::new("flash"), Path::new("--dry-run"), &image, &device.path])
         .succeeds()
         .stderr("")

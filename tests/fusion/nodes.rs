@@ -70,7 +70,7 @@ fn the_configurations_are_these() {
     };
     let common = "cluster-cidr: fd77:3be9:5d2e:ffcc::/112
 service-cidr: fd77:3be9:5d2e:ff00::/112
-# Said aloud: the default would be the tenth address, ::a.
+# Explicit: the default would be the tenth address, ::a.
 cluster-dns: fd77:3be9:5d2e:ff00::10
 cluster-domain: k8s.example.net
 flannel-backend: none

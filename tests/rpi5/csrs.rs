@@ -138,7 +138,7 @@ fn names_of_digits_are_names() {
     for name in ["1e2", "0x64", "100.0", "001"] {
         let user = format!("system:node:{name}");
         let other = request(&format!("/O=system:nodes/CN={user}"), "DNS:100,IP:192.168.1.100");
-        let expected = format!("csr-1 left alone: {user} is no node of the cluster file");
+        let expected = format!("csr-1 left alone: {user} is not a node of the cluster file");
         assert_eq!(verdict(SERVING, &user, &other), expected);
     }
 }
@@ -158,7 +158,7 @@ fn requests_that_are_not_from_nodes_are_not_approved() {
         "system:node:*",
     ] {
         let line = verdict(SERVING, user, &good);
-        assert_eq!(line, format!("csr-1 left alone: {user} is no node of the cluster file"));
+        assert_eq!(line, format!("csr-1 left alone: {user} is not a node of the cluster file"));
     }
     // Asked for by one node, in another's name.
     let line = verdict(SERVING, "system:node:controlplane", &good);
@@ -240,10 +240,7 @@ fn only_what_kubelets_write_is_read() {
     ] {
         let extensions: Vec<&str> = extensions.to_vec();
         let line = verdict(SERVING, user, &base64(pem(subject, &extensions).as_bytes()));
-        assert_eq!(
-            line, "csr-1 left alone: it is not built as those of kubelets",
-            "{extensions:?}"
-        );
+        assert_eq!(line, "csr-1 left alone: it is not built like a kubelet's", "{extensions:?}");
     }
 
     // Of two requests, or of what only openssl or only Kubernetes takes for one.

@@ -6,7 +6,7 @@ use std::ops::Range;
 use unicode_width::UnicodeWidthChar as _;
 
 use super::{ERROR, FRAME, is_invisible, printable};
-use crate::error::Place;
+use crate::util::error::Place;
 
 /// Columns a tab takes.
 const TAB: usize = 4;

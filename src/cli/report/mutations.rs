@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::render;
 use crate::config;
-use crate::error::Result;
+use crate::util::error::Result;
 
 /// How many mutated files are read: about 11 seconds of one core without optimisation.
 const COUNT: usize = 100_000;

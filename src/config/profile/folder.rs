@@ -7,7 +7,7 @@ use include_dir::{Dir, include_dir};
 
 use crate::config::file;
 use crate::config::reader::{Reader, Spanned};
-use crate::error::{Context as _, Error, Result};
+use crate::util::error::{Context as _, Error, Result};
 
 static PROFILES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/profiles");
 static OVERLAYS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/overlays");

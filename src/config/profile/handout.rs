@@ -1,8 +1,10 @@
 //! `[[handout]]`: files for people.
 
 use super::folder::Folder;
+use crate::config::profile_types::Profile;
 use crate::config::reader::{Spanned, Table};
-use crate::config::{Handout, Profile, condition, files};
+use crate::config::types::Handout;
+use crate::config::{condition, files};
 
 pub(super) fn read_all(root: &Table<'_>, folder: &Folder, profile: &mut Profile) {
     for handout in root.tables("handout").into_iter().filter_map(|it| read(it, folder)) {

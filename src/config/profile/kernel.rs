@@ -1,7 +1,7 @@
 //! `[kernel]`: modules, sysctls, command line, config.txt.
 
 use super::extend_checked;
-use crate::config::Kernel;
+use crate::config::profile_types::Kernel;
 use crate::config::reader::Table;
 
 pub(super) fn read(table: Table<'_>, kernel: &mut Kernel) {

@@ -15,13 +15,11 @@ pub use folder::{shipped_profiles, starting_file};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use crate::config::profile_types::{HostEntry, Kernel, Package, Packages, Profile, Units};
+use crate::config::reader::{Reader, Spanned, Table};
+use crate::config::{base, condition, file, setting, suggest};
+use crate::util::error::{Error, Result};
 use folder::Folder;
-
-use super::reader::{Reader, Spanned, Table};
-use super::{
-    HostEntry, Kernel, Package, Packages, Profile, Units, base, condition, file, setting, suggest,
-};
-use crate::error::{Error, Result};
 
 /// How deep profiles may extend each other.
 const DEEPEST: usize = 8;

@@ -1,9 +1,10 @@
 //! Overlays: folders of files laid over the root.
 
 use super::folder::Folder;
+use crate::config::profile_types::{Overlay, OverlayFile};
 use crate::config::reader::Table;
-use crate::config::{Overlay, OverlayFile, condition, suggest};
-use crate::error::{Error, Result};
+use crate::config::{condition, suggest};
+use crate::util::error::{Error, Result};
 
 /// The overlays that a table names.
 pub(super) fn read_all(table: &Table<'_>, folder: &Folder) -> Vec<Overlay> {

@@ -2,12 +2,14 @@
 
 use regex::Regex;
 
-use super::folder::{self, Folder};
-use super::{overlay, owned, read_units};
+use super::folder::Folder;
+use super::{owned, read_units};
 use crate::config::base::choice;
+use crate::config::profile::{folder, overlay};
+use crate::config::profile_types::{First, Profile, Role, RoleKind, Units};
 use crate::config::reader::{Reader, Spanned, Table};
-use crate::config::{First, Profile, Role, RoleKind, Units, file, files, suggest};
-use crate::error::{Error, Problem, Result};
+use crate::config::{file, files, suggest};
+use crate::util::error::{Error, Problem, Result};
 
 /// All roles in their order; one that has the name of an extended profile's replaces it there.
 pub(super) fn read_all(root: &Table<'_>, folder: &Folder, profile: &mut Profile) {

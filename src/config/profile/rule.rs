@@ -2,8 +2,8 @@
 
 use super::owned;
 use crate::config::condition;
+use crate::config::profile_types::{Profile, Rule};
 use crate::config::reader::Table;
-use crate::config::{Profile, Rule};
 
 /// All rules, in their order, after those of the profile that is extended.
 pub(super) fn read_all(root: &Table<'_>, profile: &mut Profile) {

@@ -1,8 +1,10 @@
 //! `[[secret]]`: what is made once for each cluster.
 
 use super::{is_identifier, owned};
+use crate::config::profile_types::Profile;
 use crate::config::reader::Table;
-use crate::config::{Profile, SecretKind, SecretSpec, suggest};
+use crate::config::secret_spec::{SecretKind, SecretSpec};
+use crate::config::suggest;
 
 pub(super) fn read_all(root: &Table<'_>, profile: &mut Profile) {
     for table in root.tables("secret") {

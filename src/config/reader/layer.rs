@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
-use crate::error::Source;
+use crate::util::error::Source;
 
 /// A file among those that are read together.
 pub(super) struct Layer {

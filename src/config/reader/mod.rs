@@ -16,7 +16,7 @@ use std::sync::Arc;
 use toml::de::DeTable;
 
 use crate::config::file;
-use crate::error::{Error, Place, Problem, Result, Source};
+use crate::util::error::{Error, Place, Problem, Result, Source};
 use layer::Layer;
 
 /// Bytes of a file.
@@ -177,7 +177,7 @@ impl Reader {
             let Place { source, span, .. } = self.place(&place.span);
             (place.source, place.span) = (source, span);
         }
-        Error::from_problems(problems)
+        Error::check(problems)
     }
 
     fn error(&self) -> Error {

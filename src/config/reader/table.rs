@@ -4,7 +4,8 @@ use std::cell::RefCell;
 
 use toml::de::{DeTable, DeValue};
 
-use super::{Reader, Span, Spanned, Value};
+use super::value::Value;
+use super::{Reader, Span, Spanned};
 use crate::config::suggest;
 
 /// A table, with the words that name it in messages.

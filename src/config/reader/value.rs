@@ -3,9 +3,9 @@
 use toml::Spanned as TomlSpanned;
 use toml::de::DeValue;
 
-use crate::error::Problem;
-
-use super::{Reader, Span, Spanned, Table};
+use super::table::Table;
+use super::{Reader, Span, Spanned};
+use crate::util::error::Problem;
 
 /// A value, with the words that name it in messages.
 #[derive(Clone)]

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::BACKING_FORMAT;
-use crate::error::{Error, Result};
+use crate::util::error::{Error, Result};
 
 /// The longest L1 table QEMU opens, in bytes.
 const LARGEST_L1: u64 = 32 << 20;

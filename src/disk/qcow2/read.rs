@@ -13,7 +13,7 @@ use super::header::Header;
 use crate::disk::chain::{self, Chain};
 use crate::disk::layered::{Layered, LayeredDisk, Source, damaged};
 use crate::disk::{Disk, open};
-use crate::error::{Context, Result};
+use crate::util::error::{Context, Result};
 
 /// A qcow2 image open for reading.
 struct Image {

@@ -3,10 +3,11 @@ use std::io::{self, Seek, SeekFrom, Write};
 
 use proptest::prelude::*;
 
-use super::{Backing, write};
-use crate::disk::clusters::cluster_buffer;
+use super::write::Backing;
+use crate::disk::clusters::{Clusters, Occupied, cluster_buffer};
+use crate::disk::overlay::{CLUSTER, Delta};
+use crate::disk::qcow2::write;
 use crate::disk::testing::{Memory, tool, try_tool};
-use crate::disk::{CLUSTER, Clusters, Delta, Occupied};
 
 /// A delta that fills each cluster with one byte.
 fn delta(clusters: impl IntoIterator<Item = (u64, u8)>) -> Delta {

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 use std::iter::Peekable;
 
 use super::BACKING_FORMAT;
-use crate::disk::clusters::{cluster_buffer, count};
-use crate::disk::{CLUSTER, Clusters};
+use crate::disk::clusters::{Clusters, cluster_buffer, count};
+use crate::disk::overlay::CLUSTER;
 
 /// "Exactly one reference": QEMU may write to the cluster in place.
 const COPIED: u64 = 1 << 63;

@@ -3,8 +3,9 @@
 use std::fmt::Write;
 use std::io;
 
-use super::{DESCRIPTOR, Image, NO_PARENT, SECTOR};
-use crate::error::{Error, Result};
+use super::image::Image;
+use super::{DESCRIPTOR, NO_PARENT, SECTOR};
+use crate::util::error::{Error, Result};
 
 /// What a disk's content is known by: `ddb.longContentID`, whose last 32 bits are the `CID`
 /// by which a child recognises its parent. Take it from a hash of the content, so that the same

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::SECTOR;
-use super::descriptor::{self, Descriptor};
+use super::descriptor::Descriptor;
 use super::sparse::Sparse;
 use crate::disk::Disk;
 use crate::disk::chain::{self, Chain};
 use crate::disk::layered::{Layered, LayeredDisk, Source, damaged};
-use crate::error::{Context, Error, Result};
+use crate::disk::vmdk::descriptor;
+use crate::util::error::{Context, Error, Result};
 
 /// The longest descriptor file in bytes: a line for every 2 GB.
 const LONGEST_DESCRIPTOR: u64 = 1 << 20;

@@ -8,12 +8,13 @@ use std::io::{self, Seek, SeekFrom, Write};
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 
+use super::image::Image;
 use super::write::{Header, Layout, NEWLINE_TEST, check_size, invalid, too_large, write_entries};
-use super::{DESCRIPTOR, GRAIN, Image, SECTOR, TABLE_ENTRIES, TABLE_SECTORS, descriptor};
-use crate::disk::Clusters;
-use crate::disk::clusters::{cluster_buffer, count, is_zero};
-use crate::error::Result;
-use crate::threads;
+use super::{DESCRIPTOR, GRAIN, SECTOR, TABLE_ENTRIES, TABLE_SECTORS};
+use crate::disk::clusters::{Clusters, cluster_buffer, count, is_zero};
+use crate::disk::vmdk::descriptor;
+use crate::util::error::Result;
+use crate::util::in_order;
 
 /// Bits of the header's flags: grains are compressed, and begin with where they belong.
 const COMPRESSED: u32 = 1 << 16;
@@ -49,7 +50,7 @@ pub fn write_stream(
     let mut places = vec![0_u32; usize::try_from(entries).expect("below 2^26")];
     let mut next = overhead;
     out.seek(SeekFrom::Start(overhead * SECTOR))?;
-    threads::in_order(
+    in_order::in_order(
         batches.len(),
         |number| {
             batches[number].iter().map(|index| Ok((*index, pack(clusters, *index)?))).collect()

@@ -3,10 +3,14 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
-use super::{ContentId, Image, Parent, write, write_stream};
+use super::descriptor::ContentId;
+use super::image::{Image, Parent};
+use super::stream::write_stream;
 use crate::disk::clusters::cluster_buffer;
+use crate::disk::open;
+use crate::disk::overlay::{CLUSTER, Delta};
 use crate::disk::testing::{contents, tool, try_tool};
-use crate::disk::{CLUSTER, Delta, open};
+use crate::disk::vmdk::write;
 
 const BASE: ContentId = ContentId::from_hash([7; 16]);
 
@@ -137,7 +141,7 @@ fn what_cannot_be_written_is_refused() {
 }
 
 /// A base of 2 MiB and a child on it, in two folders; the parent's hint and `CID` as given.
-fn chain(folder: &Path, hint: &str, cid: u32) -> crate::error::Result<Vec<u8>> {
+fn chain(folder: &Path, hint: &str, cid: u32) -> crate::util::error::Result<Vec<u8>> {
     fs::create_dir_all(folder.join("clone")).unwrap();
     fs::write(folder.join("base.vmdk"), bytes(&image(2 << 20, None), &delta([(3, 1)]))).unwrap();
     let child = image(2 << 20, Some(Parent { cid, hint }));

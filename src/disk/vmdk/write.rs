@@ -2,10 +2,11 @@
 
 use std::io::{self, Write};
 
-use super::{DESCRIPTOR, GRAIN, Image, SECTOR, TABLE_ENTRIES, TABLE_SECTORS, descriptor};
-
-use crate::disk::clusters::{cluster_buffer, count};
-use crate::disk::{CLUSTER, Clusters};
+use super::image::Image;
+use super::{DESCRIPTOR, GRAIN, SECTOR, TABLE_ENTRIES, TABLE_SECTORS};
+use crate::disk::clusters::{Clusters, cluster_buffer, count};
+use crate::disk::overlay::CLUSTER;
+use crate::disk::vmdk::descriptor;
 
 /// The sector of the redundant grain directory.
 const REDUNDANT: u64 = DESCRIPTOR.end;

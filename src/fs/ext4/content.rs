@@ -6,8 +6,9 @@ use fs_ext4::Superblock;
 use fs_ext4::inode::Inode;
 
 use super::error::explain;
-use super::{Ext4, extents, inode_number};
-use crate::error::Result;
+use super::{Ext4, inode_number};
+use crate::fs::ext4::extents;
+use crate::util::error::Result;
 
 impl Ext4 {
     /// Where on the disk the content of regular files lies, in bytes and in no order: what a

@@ -2,7 +2,7 @@
 
 use fs_ext4::Error as Ext4Error;
 
-use crate::error::Error;
+use crate::util::error::Error;
 
 /// Says it as a user would understand it; damage comes with the command that mends it.
 pub(super) fn explain(error: Ext4Error) -> Error {

@@ -7,7 +7,7 @@ use fs_ext4::fs::Filesystem;
 use fs_ext4::inode::Inode;
 
 use super::error::{damaged, explain};
-use crate::error::Result;
+use crate::util::error::Result;
 
 /// Header and entry of a node have the same size, in bytes.
 const ENTRY: usize = 12;

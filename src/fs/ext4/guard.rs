@@ -3,8 +3,8 @@
 //! Field offsets and feature bits: kernel documentation, `filesystems/ext4`, "Super Block".
 
 use crate::disk::Disk;
-use crate::error::{Context, Error, Result};
 use crate::fs::repair;
+use crate::util::error::{Context, Error, Result};
 
 const SUPERBLOCK: u64 = 1024;
 const LOG_BLOCK_SIZE: usize = 0x18;

@@ -21,11 +21,12 @@ use fs_ext4::fs::{Filesystem, UTIME_OMIT};
 use fs_ext4::inode::{self, Inode};
 use fs_ext4::{Superblock, file_io, xattr};
 
-use self::device::{Device, FixedRuntime};
-use self::error::{damaged, explain};
-use super::{Attributes, Entry, FileType, Metadata, Node, Planned, Space, Volume, acl};
 use crate::disk::Disk;
-use crate::error::{Context, Error, Result};
+use crate::fs::volume::{Node, Planned, Space, Volume};
+use crate::fs::{Attributes, Entry, FileType, Metadata, acl};
+use crate::util::error::{Context, Error, Result};
+use device::{Device, FixedRuntime};
+use error::{damaged, explain};
 
 /// The root directory's inode, the same on every ext4.
 const ROOT: Node = 2;

@@ -2,7 +2,7 @@
 
 use super::error::explain;
 use super::{Ext4, ROOT, inode_number};
-use crate::error::Result;
+use crate::util::error::Result;
 
 impl Ext4 {
     /// Dates every file at the clock, but for contents that are older: what mke2fs takes from a

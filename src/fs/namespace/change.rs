@@ -6,11 +6,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::{Namespace, Slot};
-use crate::digest::Hashing;
-use crate::error::{Error, Result};
 use crate::fs::resolve::Location;
+use crate::fs::volume::{Node, Planned, Volume};
 use crate::fs::written::Expected;
-use crate::fs::{Attributes, FileType, Node, Planned, Tree, Volume, acl};
+use crate::fs::{Attributes, FileType, Tree, acl};
+use crate::util::error::{Error, Result};
+use crate::util::hash::Hashing;
 
 /// Who owns a new file when nobody says.
 const NEW_FILE: Attributes = Attributes { mode: 0o644, uid: 0, gid: 0 };

@@ -8,10 +8,11 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use super::resolve::{Location, Mounts, Place, Step, components};
-use super::written::{Expected, Written};
-use super::{FileType, Metadata, Node, Volume};
-use crate::error::{Context, Error, Result};
+use crate::fs::resolve::{Location, Mounts, Place, Step, components};
+use crate::fs::volume::{Node, Volume};
+use crate::fs::written::{Expected, Written};
+use crate::fs::{FileType, Metadata};
+use crate::util::error::{Context, Error, Result};
 
 /// A volume and where it is seen.
 #[derive(Clone, Debug, PartialEq, Eq)]

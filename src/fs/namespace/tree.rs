@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::{Namespace, Recent};
-use crate::error::{Context, Error, Result};
 use crate::fs::{Attributes, Entry, FileType, Metadata, Tree};
+use crate::util::error::{Context, Error, Result};
 
 /// Inode numbers of ext4 have 32 bits; above them is the volume's index.
 const VOLUME_SHIFT: u32 = 32;

@@ -7,8 +7,8 @@ mod fat;
 use std::io;
 use std::ops::Range;
 
-use super::Kind;
 use crate::disk::Disk;
+use crate::fs::probe::Kind;
 
 /// The bytes in use by a file system, in ascending ranges. All of them where the kind, or one of
 /// its features, is not known.

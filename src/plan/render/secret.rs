@@ -10,8 +10,8 @@ use minijinja::{Error, ErrorKind, State, Value};
 
 use super::values::{Guarded, Used, Watched};
 use super::{Reach, Scope};
-use crate::config::secrets::{NodeKeys, Secret, WireGuard};
-use crate::config::{Profile, SecretKind, SecretSpec, Secrets};
+use crate::config::{Profile, SecretKind, SecretSpec};
+use crate::secrets::{NodeKeys, Secret, Secrets, WireGuard};
 
 /// `secrets`
 pub(super) fn all(profile: &Profile, secrets: &Secrets, reach: &Reach<'_>, used: &Used) -> Value {
@@ -187,8 +187,8 @@ impl Object for Parts {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         let result = match (self.secret.as_ref(), key.as_str()?) {
             (Secret::Ca(ca), "cert") => Ok(Value::from(&ca.cert)),
-            (Secret::Ca(ca), "hash") => Ok(Value::from(&ca.hash)),
-            (Secret::Ca(ca), "file_hash") => Ok(Value::from(&ca.file_hash)),
+            (Secret::Ca(ca), "hash") => Ok(Value::from(ca.hash.to_string())),
+            (Secret::Ca(ca), "file_hash") => Ok(Value::from(ca.file_hash.to_string())),
             (Secret::Ca(ca), "key") => self.private(|| ca.key.clone()),
             (Secret::KeyPair(pair), "public") => Ok(Value::from(&pair.public)),
             (Secret::KeyPair(pair), "private") => self.private(|| pair.private.clone()),

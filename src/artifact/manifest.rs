@@ -1,0 +1,193 @@
+//! `manifest.json` and `SHA256SUMS`: what was built, from what, and how to tell it is still that.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cache::Package;
+use crate::util::error::{Context, Result};
+use crate::util::hash;
+use crate::util::sha256::Sha256;
+
+/// Everything that a build says of itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The tool and its version.
+    pub generator: String,
+    /// The cluster's name.
+    pub cluster: String,
+    /// The profile's name.
+    pub profile: String,
+    /// What went in.
+    pub inputs: Vec<InputRecord>,
+    /// The packages of the prepared base.
+    pub packages: Vec<Package>,
+    /// The nodes that were built, then those that an earlier build left.
+    pub nodes: Vec<NodeRecord>,
+    /// The files that came out, sorted by path.
+    pub artifacts: Vec<ArtifactRecord>,
+}
+
+/// Something that went into a build.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct InputRecord {
+    /// `base`, `prepared base`, `cluster file`.
+    pub name: String,
+    /// Where it came from, in words.
+    pub origin: String,
+    /// SHA-256 of its bytes.
+    pub sha256: Sha256,
+}
+
+/// A node that was built.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NodeRecord {
+    /// Its host name.
+    pub hostname: String,
+    /// Its role.
+    pub role: String,
+    /// Bytes in which its disk differs from the prepared base.
+    pub delta_bytes: u64,
+    /// Files that the stamp wrote, without those made from secrets.
+    pub files: Vec<FileRecord>,
+}
+
+/// A file that the stamp wrote.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FileRecord {
+    /// Absolute path in the image.
+    pub path: String,
+    /// SHA-256 of its bytes.
+    pub sha256: Sha256,
+}
+
+/// A file that came out.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ArtifactRecord {
+    /// From the output folder.
+    pub path: String,
+    /// The node it belongs to; none for what nodes share.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub node: Option<String>,
+    /// Its length in bytes.
+    pub size: u64,
+    /// SHA-256 of its bytes.
+    pub sha256: Sha256,
+}
+
+impl ArtifactRecord {
+    /// A small file that all nodes share.
+    pub fn of_bytes(path: &str, bytes: &[u8]) -> Self {
+        Self {
+            path: path.to_owned(),
+            node: None,
+            size: bytes.len() as u64,
+            sha256: Sha256::of(bytes),
+        }
+    }
+}
+
+impl Manifest {
+    /// The file's name in the output folder.
+    pub const NAME: &str = "manifest.json";
+    /// The checksum file's name in the output folder.
+    pub const SUMS: &str = "SHA256SUMS";
+
+    /// What the last build of a cluster left in `output`.
+    ///
+    /// A manifest that cannot be read is an earlier version's: what it listed is built anew.
+    pub fn previous(output: &Path, cluster: &str) -> Option<Self> {
+        Self::read(output).filter(|it| it.cluster == cluster)
+    }
+
+    /// [`Self::previous`], unless a build was killed while it published: what is there may be newer
+    /// then.
+    pub fn settled(output: &Path, cluster: &str) -> Option<Self> {
+        Self::previous(output, cluster).filter(|_| output.join(Self::SUMS).is_file())
+    }
+
+    /// Takes over what an earlier build of other nodes left in `output` and is still there.
+    pub fn merge_previous(&mut self, output: &Path) -> Result<()> {
+        let Some(mut previous) = Self::previous(output, &self.cluster) else { return Ok(()) };
+        // Without checksums, a build was killed while it published: nobody knows how far it came.
+        if !output.join(Self::SUMS).is_file() {
+            previous.look_again(output)?;
+        }
+        let built: BTreeSet<_> = self.artifacts.iter().map(|it| it.path.clone()).collect();
+        let top = |path: &str| path.split('/').next().map(str::to_owned);
+        let replaced: BTreeSet<_> = built.iter().filter_map(|path| top(path)).collect();
+        self.artifacts.extend(previous.artifacts.into_iter().filter(|it| {
+            let top = top(&it.path);
+            top.is_some_and(|top| !replaced.contains(&top)) && output.join(&it.path).is_file()
+        }));
+        self.artifacts.sort();
+        let known: BTreeSet<_> = self.nodes.iter().map(|it| it.hostname.clone()).collect();
+        let artifacts = &self.artifacts;
+        self.nodes.extend(previous.nodes.into_iter().filter(|node| {
+            !known.contains(&node.hostname)
+                && artifacts.iter().any(|it| it.node.as_deref() == Some(node.hostname.as_str()))
+        }));
+        Ok(())
+    }
+
+    /// Hashes the files that are there. Of nodes whose files are not as they were listed nothing else
+    /// is known any more.
+    fn look_again(&mut self, output: &Path) -> Result<()> {
+        self.artifacts.retain(|it| output.join(&it.path).is_file());
+        for artifact in &mut self.artifacts {
+            let path = output.join(&artifact.path);
+            let found = ArtifactRecord {
+                size: fs::metadata(&path)?.len(),
+                sha256: hash::sha256_of_file(&path)?,
+                ..artifact.clone()
+            };
+            if found != *artifact {
+                self.nodes.retain(|it| Some(&it.hostname) != artifact.node.as_ref());
+                *artifact = found;
+            }
+        }
+        Ok(())
+    }
+
+    /// The manifest of an output folder; `None` where there is none that can be read.
+    pub fn read(output: &Path) -> Option<Self> {
+        let text = fs::read(output.join(Self::NAME)).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    /// Keeps only those artifacts, and the nodes that have some left.
+    pub fn retain(&mut self, is_kept: impl Fn(&ArtifactRecord) -> bool) {
+        self.artifacts.retain(is_kept);
+        let artifacts = &self.artifacts;
+        self.nodes.retain(|node| {
+            artifacts.iter().any(|it| it.node.as_deref() == Some(node.hostname.as_str()))
+        });
+    }
+
+    /// Writes `manifest.json` and `SHA256SUMS` into a folder.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        let mut json = serde_json::to_string_pretty(self).expect("a manifest is plain data");
+        json.push('\n');
+        write_synced(&folder.join(Self::NAME), json.as_bytes())?;
+        // The format of sha256sum(1): two blanks, the second says "text".
+        let mut sums = String::new();
+        for artifact in &self.artifacts {
+            writeln!(sums, "{}  {}", artifact.sha256, artifact.path).expect("writing to a string");
+        }
+        write_synced(&folder.join(Self::SUMS), sums.as_bytes())
+    }
+}
+
+/// Writes a file and waits until it is on the disk.
+pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
+    let write = || {
+        let mut file = File::create(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    write().context(|| format!("writing `{}`", path.display()))
+}

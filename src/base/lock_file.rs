@@ -1,0 +1,304 @@
+//! `nodeforge.lock`: what a cluster's inputs were found to be, beside its cluster file.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::cache::Package;
+use crate::change::{Action, Change};
+use crate::download::Hashes;
+use crate::util::calendar;
+use crate::util::error::{Context as _, Error, Result};
+use crate::util::sha256::Sha256;
+
+const NAME: &str = "nodeforge.lock";
+const VERSION: u32 = 1;
+const HEADER: &str = "# Written by nodeforge: what this cluster's inputs are. Keep it with the cluster file.\n\
+                      # `nodeforge lock --update` moves on to the newest.\n\n";
+
+/// A lock file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Lock {
+    version: u32,
+    /// What the packages below were installed for: a hash of base, repositories and wishes.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub packages_for: Option<Sha256>,
+    /// Whether `lock --update` gave up the packages below: the next that are installed are the
+    /// newest, even where the cache has the base prepared.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub newest_packages: bool,
+    /// The base.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<LockedBase>,
+    /// The keys of apt sources.
+    #[serde(rename = "key", skip_serializing_if = "Vec::is_empty", default)]
+    pub keys: Vec<LockedKey>,
+    /// Files from elsewhere.
+    #[serde(rename = "artifact", skip_serializing_if = "Vec::is_empty", default)]
+    pub artifacts: Vec<LockedArtifact>,
+    /// The packages that preparing installed.
+    #[serde(rename = "package", skip_serializing_if = "Vec::is_empty", default)]
+    pub packages: Vec<Package>,
+    /// What later versions of nodeforge pin stays.
+    #[serde(flatten)]
+    rest: toml::Table,
+}
+
+/// What a base was found to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockedBase {
+    /// What the cluster file asked for: `image debian-13-generic-arm64`.
+    pub request: String,
+    /// Where it came from.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub url: Option<String>,
+    /// Its publisher's name for the release: `20251117-2299`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub date: Option<String>,
+    /// Length of the download in bytes.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub size: Option<u64>,
+    /// SHA-256 of the download.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub sha256: Option<Sha256>,
+    /// SHA-512 of the download, where its publisher lists that.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub sha512: Option<String>,
+    /// Length of the raw image in bytes.
+    pub raw_size: u64,
+    /// SHA-256 of the raw image.
+    pub raw_sha256: Sha256,
+    /// As of when it was made from packages, in seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub source_date_epoch: Option<i64>,
+    /// Fingerprint of the key that signed it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub signer: Option<String>,
+    /// What verified it when it was locked.
+    pub verified: String,
+}
+
+/// The key of an apt source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockedKey {
+    /// Where it came from.
+    pub url: String,
+    /// 40 hexadecimal digits.
+    pub fingerprint: String,
+    /// SHA-256 of the key as the image has it: armored, and no other with it.
+    pub sha256: Sha256,
+    /// The day on which it expires, `2027-01-31`; nothing when it never does.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub expires: Option<String>,
+}
+
+/// A file from elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockedArtifact {
+    /// Where it came from.
+    pub url: String,
+    /// Of its bytes.
+    pub sha256: Sha256,
+    /// What named that hash.
+    pub verified: String,
+}
+
+impl LockedBase {
+    /// What the download must be.
+    pub(crate) fn hashes(&self) -> Hashes {
+        Hashes { sha256: self.sha256, sha512: self.sha512.clone() }
+    }
+}
+
+impl Default for Lock {
+    fn default() -> Self {
+        Self {
+            version: VERSION,
+            base: None,
+            keys: Vec::new(),
+            artifacts: Vec::new(),
+            packages_for: None,
+            newest_packages: false,
+            packages: Vec::new(),
+            rest: toml::Table::new(),
+        }
+    }
+}
+
+/// A cluster's lock file: read once, and written when something was found out.
+#[derive(Clone, Debug)]
+pub struct LockFile {
+    path: PathBuf,
+    /// As it was read, or last written.
+    before: Lock,
+    /// What is known by now.
+    pub lock: Lock,
+}
+
+impl LockFile {
+    /// Reads the lock of the cluster file in this folder; an empty one when there is none.
+    pub fn open(directory: &Path) -> Result<Self> {
+        let path = directory.join(NAME);
+        let lock = Lock::load(&path)?;
+        Ok(Self { path, before: lock.clone(), lock })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether something was found out that is not written yet.
+    pub fn is_changed(&self) -> bool {
+        self.lock != self.before
+    }
+
+    /// Writes what was found out since it was read: nothing else, and nothing that another nodeforge
+    /// found out or gave up meanwhile.
+    pub fn save(&mut self) -> Result<()> {
+        if self.is_changed() {
+            self.lock.save_changes(&self.before, &self.path)?;
+            self.before = self.lock.clone();
+        }
+        Ok(())
+    }
+
+    /// The error of a `--locked` run for which the lock file would have to change.
+    pub fn would_change(&self, why: &str) -> Error {
+        Error::input(format!("`{}` would change: {why}", self.path.display()))
+            .hint("run it without `--locked`, or `nodeforge lock`, and look at the difference")
+    }
+
+    /// Fails when a key that it pins for one of the apt sources among `changes` has expired: apt
+    /// would refuse what that signed.
+    pub fn check(&self, changes: &[Change]) -> Result<()> {
+        self.lock.check(&self.path, changes)
+    }
+}
+
+impl Lock {
+    /// Reads it; an empty one when there is none.
+    fn load(path: &Path) -> Result<Self> {
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(error).context(|| format!("reading `{}`", path.display())),
+        };
+        let wrong = |what: String| {
+            Error::input(what).context(format!("`{}` cannot be read", path.display())).hint(
+                "restore it from version control, or remove it: the next build writes it again",
+            )
+        };
+        let lock: Self = toml::from_str(&text).map_err(|error| {
+            let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+            wrong(format!("line {line}: {}", error.message()))
+        })?;
+        if lock.version != VERSION {
+            return Err(wrong(format!("it is of version {}, known is {VERSION}", lock.version)));
+        }
+        Ok(lock)
+    }
+
+    /// Fails when a key that it pins for one of the apt sources among `changes` has expired: apt
+    /// would refuse what that signed.
+    fn check(&self, path: &Path, changes: &[Change]) -> Result<()> {
+        let today = calendar::today();
+        for change in changes {
+            let Action::AptSource { name, key_url, .. } = &change.action else { continue };
+            let Some(key) = self.keys.iter().find(|it| it.url == *key_url) else { continue };
+            // Dates written so compare as texts do.
+            if let Some(day) = key.expires.as_ref().filter(|day| **day < today) {
+                return Err(Error::input(format!(
+                    "`{}` is out of date: the key {} of the apt source `{name}` expired on {day}",
+                    path.display(),
+                    key.fingerprint
+                ))
+                .hint("`nodeforge lock --update` pins what its publisher has now"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what was found out since it was read as `before`: nothing else, and nothing that
+    /// another nodeforge found out or gave up meanwhile.
+    fn save_changes(&self, before: &Self, path: &Path) -> Result<()> {
+        let now = Self::load(path)?;
+        let packages = |it: &Self| (it.packages_for, it.newest_packages, it.packages.clone());
+        let mut new = now.clone();
+        if now.base == before.base {
+            new.base.clone_from(&self.base);
+        }
+        if now.keys == before.keys {
+            new.keys.clone_from(&self.keys);
+        }
+        if now.artifacts == before.artifacts {
+            new.artifacts.clone_from(&self.artifacts);
+        }
+        if packages(&now) == packages(before) {
+            (new.packages_for, new.newest_packages, new.packages) = packages(self);
+        }
+        if new == now { Ok(()) } else { new.save(path) }
+    }
+
+    /// Writes it, whole or not at all.
+    fn save(&self, path: &Path) -> Result<()> {
+        let text = toml::to_string(self).map_err(|error| Error::failure(error.to_string()))?;
+        let save = || {
+            let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
+            let mut file = tempfile::Builder::new()
+                .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
+                .tempfile_in(folder.unwrap_or(Path::new(".")))?;
+            file.write_all(HEADER.as_bytes())?;
+            file.write_all(text.as_bytes())?;
+            file.as_file().sync_all()?;
+            file.persist(path).map_err(|error| error.error)?;
+            io::Result::Ok(())
+        };
+        save().context(|| format!("writing `{}`", path.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_comes_back_with_what_it_does_not_know() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(NAME);
+        assert_eq!(Lock::load(&path).unwrap(), Lock::default());
+        let text = "version = 1\n\n[packages]\ncurl = \"8.14\"\n";
+        fs::write(&path, text).unwrap();
+        let mut lock = Lock::load(&path).unwrap();
+        lock.base = Some(LockedBase {
+            request: "path base.img".into(),
+            url: None,
+            date: None,
+            size: None,
+            sha256: None,
+            sha512: None,
+            raw_size: 512,
+            raw_sha256: Sha256::of(""),
+            source_date_epoch: None,
+            signer: None,
+            verified: "nothing".into(),
+        });
+        lock.save(&path).unwrap();
+        assert_eq!(Lock::load(&path).unwrap(), lock);
+        assert!(fs::read_to_string(&path).unwrap().contains("curl = \"8.14\""));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_lock_is_said_with_its_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(NAME);
+        fs::write(&path, "version = 1\nbase = 2\n").unwrap();
+        let error = Lock::load(&path).unwrap_err().to_string();
+        assert!(error.contains("line 2"), "{error}");
+        fs::write(&path, "version = 9\n").unwrap();
+        let error = Lock::load(&path).unwrap_err().to_string();
+        assert!(error.contains("version 9"), "{error}");
+    }
+}

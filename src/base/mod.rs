@@ -1,0 +1,14 @@
+//! Resolving a base: the catalogue, images on this machine, and what a lock file pins.
+
+mod catalogue;
+pub(crate) mod import;
+mod inputs;
+mod lock_file;
+mod provenance;
+mod remote;
+mod resolve;
+
+pub use catalogue::{Catalogue, CatalogueEntry};
+pub use inputs::{Download, PrepareInputs};
+pub use lock_file::LockFile;
+pub use resolve::{Options, ResolvedBase, Resolver, arch_of, request};

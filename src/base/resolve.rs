@@ -1,0 +1,527 @@
+//! Resolving a base: from the catalogue, an address, this machine, or packages.
+
+use std::cell::OnceCell;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::catalogue::Catalogue;
+use super::lock_file::{LockFile, LockedBase};
+use super::provenance::Provenance;
+use super::remote::{BY_LOCK, Inquiry, NamedKey, Pinned, Remote};
+use crate::base::{import, remote};
+#[cfg(target_os = "linux")]
+use crate::bootstrap;
+use crate::cache::{self, About, BASES, Cache, CachedImage, EPOCH, Made, PARTS};
+use crate::config::{Arch, Base};
+use crate::disk::{self, Disk, Format, Raw};
+use crate::download::{Client, Hashes, Wanted, container, download};
+use crate::image::{Architecture, Image, edit};
+use crate::util::error::{Context as _, Error, Result};
+use crate::util::hash::sha256_of_disk;
+use crate::util::progress::Progress;
+use crate::util::sha256::Sha256;
+
+/// How the network and the lock file may be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Nothing is fetched: the cache has it, or it fails.
+    pub offline: bool,
+    /// The lock file must be there and stay as it is.
+    pub locked: bool,
+    /// What the lock file pins is looked up again.
+    pub update: bool,
+}
+
+/// Finds bases: in the cache, at their publishers, on this machine, or from packages.
+#[derive(Clone, Copy)]
+pub struct Resolver<'a> {
+    /// Images that are there already, and new ones.
+    pub cache: &'a Cache,
+    /// Images by name.
+    pub catalogue: &'a Catalogue,
+    /// What relative paths start from: the cluster file's folder.
+    pub directory: &'a Path,
+    /// How the network and the lock file may be used.
+    pub options: Options,
+    /// Shows what is going on.
+    pub progress: &'a dyn Progress,
+}
+
+/// A base as a raw image, open.
+#[derive(Clone)]
+pub struct ResolvedBase {
+    /// The raw image; in the cache, unless it is the user's own raw file.
+    pub path: PathBuf,
+    /// The same, open.
+    pub raw: Arc<Raw>,
+    /// Its bytes, those of an edit that was interrupted included.
+    pub disk: Arc<dyn Disk>,
+    /// SHA-256 of the raw image.
+    pub sha256: Sha256,
+    /// Where it came from, in words.
+    pub origin: String,
+    /// How it was verified, in words.
+    pub verified: String,
+    /// What the lock file says of it.
+    pub locked: LockedBase,
+    /// Whether nothing had to be fetched or made.
+    pub was_cached: bool,
+    /// What its programs run on, once it was looked at.
+    arch: OnceCell<Arch>,
+    /// Keeps it from being pruned.
+    _image: Option<CachedImage>,
+}
+
+impl ResolvedBase {
+    /// What its programs run on.
+    pub fn arch(&self) -> Result<Arch> {
+        if let Some(arch) = self.arch.get() {
+            return Ok(*arch);
+        }
+        let image = Image::open(Arc::clone(&self.disk), 0)?;
+        let arch = arch_of(&image, &self.path)?;
+        Ok(*self.arch.get_or_init(|| arch))
+    }
+
+    /// What its programs run on, for a cluster file that may say so too, and must be right then.
+    pub fn arch_for(&self, base: &Base) -> Result<Arch> {
+        let arch = self.arch()?;
+        match base.arch() {
+            Some(said) if said != arch => {
+                let (arch, said) = (arch.name(), said.name());
+                Err(Error::input(format!("the base is for {arch}, and [base] says {said}"))
+                    .hint(format!("`arch = \"{arch}\"`, or another image")))
+            }
+            _ => Ok(arch),
+        }
+    }
+}
+
+/// What the programs of an image run on; `name` is what messages call it.
+pub fn arch_of(image: &Image, name: &Path) -> Result<Arch> {
+    match image.architecture()? {
+        Some(Architecture::Amd64) => Ok(Arch::Amd64),
+        Some(Architecture::Arm64) => Ok(Arch::Arm64),
+        Some(other) => Err(Error::input(format!(
+            "`{}` is for {other}; nodeforge knows amd64 and arm64",
+            name.display()
+        ))),
+        None => Err(Error::input(format!("`{}` contains no programs", name.display()))),
+    }
+}
+
+impl Resolver<'_> {
+    /// The base of a cluster, as its lock file pins it. What was found out of it is in `lock`, unsaved,
+    /// when the lock file pinned none, or when the cluster file asks for another base than it did.
+    pub fn resolve_locked(&self, base: &Base, lock: &mut LockFile) -> Result<ResolvedBase> {
+        let request = request(base, self.directory);
+        let known = lock.lock.base.clone().filter(|it| it.request == request);
+        if self.options.locked && known.is_none() {
+            return Err(lock.would_change("it does not pin the base"));
+        }
+        let resolved = self.resolve(base, known.as_ref().filter(|_| !self.options.update))?;
+        let is_same = known.as_ref().is_some_and(|known| {
+            known.raw_sha256 == resolved.sha256 && known.url == resolved.locked.url
+        });
+        if is_same {
+            return Ok(resolved);
+        }
+        if self.options.locked {
+            return Err(lock.would_change("the base is another one"));
+        }
+        if known.is_some() && !self.options.update {
+            self.progress.warn("the base has changed: the lock file is updated");
+        }
+        lock.lock.base = Some(resolved.locked.clone());
+        Ok(resolved)
+    }
+
+    /// A base; `known` is what a lock file pins.
+    pub fn resolve(&self, base: &Base, known: Option<&LockedBase>) -> Result<ResolvedBase> {
+        match base {
+            Base::Catalogue(_) | Base::Url { .. } => self.remote(base, known),
+            Base::Path { path, .. } => self.local(base, path),
+            #[cfg(target_os = "linux")]
+            Base::Bootstrap(bootstrap) => {
+                let offline = self.options.offline;
+                let anew = self.options.update && !offline;
+                let epoch = known.and_then(|it| it.source_date_epoch);
+                let image = bootstrap::bootstrap(
+                    bootstrap,
+                    self.cache,
+                    epoch,
+                    anew,
+                    offline,
+                    self.progress,
+                )?;
+                let origin = format!(
+                    "Debian {} {}, bootstrapped from packages",
+                    bootstrap.suite,
+                    bootstrap.arch.name()
+                );
+                let verified = "packages verified by apt".to_owned();
+                Ok(self.made(base, image, origin, verified))
+            }
+            #[cfg(not(target_os = "linux"))]
+            Base::Bootstrap(_) => Err(Error::failure("a base can be bootstrapped on Linux only")
+                .hint("bootstrap it there, and name the image as `path` under [base]")),
+        }
+    }
+
+    fn remote(&self, base: &Base, known: Option<&LockedBase>) -> Result<ResolvedBase> {
+        let request = request(base, self.directory);
+        // A lock that lost its address or its hashes pins nothing.
+        let known = known.filter(|it| it.url.is_some() && !it.hashes().is_empty());
+        if let Some((image, provenance)) = self.cached(base, known)? {
+            return Ok(fetched(request, image, &provenance, known));
+        }
+        if self.options.offline {
+            return Err(Error::failure(format!("the cache does not have `{}`", base.name()))
+                .hint("without `--offline` it is fetched"));
+        }
+        self.progress.stage(&format!("looking for {}", base.name()));
+        let client = Client::new()?;
+        let inquiry = Inquiry {
+            client: &client,
+            catalogue: self.catalogue,
+            directory: self.directory,
+            progress: self.progress,
+        };
+        let remote = ask(&inquiry, base, known)?;
+        let is_it = |it: &Provenance| it.is(&remote.hashes) && it.fits(&remote);
+        let (image, provenance) = match self.find(is_it) {
+            Some(found) => found,
+            None => self.fetch(&client, &remote)?,
+        };
+        if let Some(known) = known {
+            return Ok(fetched(request, image, &provenance.told_by_lock(known), Some(known)));
+        }
+        let mut provenance = provenance.told_by(remote);
+        provenance.requests.insert(self.asked(base)?);
+        // A cache that cannot be written does no harm: the publisher is asked the next time.
+        drop(image.describe(serde_json::json!({ "download": provenance })));
+        Ok(fetched(request, image, &provenance, None))
+    }
+
+    /// A download that the cache has and that nothing else must vouch for: a lock file or the cluster
+    /// file pins its hash, or, offline, it is what was asked for before. A lock file is enough by itself;
+    /// where the cluster file wants a signature, it must have been verified.
+    fn cached(
+        &self,
+        base: &Base,
+        known: Option<&LockedBase>,
+    ) -> Result<Option<(CachedImage, Provenance)>> {
+        if let Some(known) = known {
+            let hashes = known.hashes();
+            let found = self.find(|it| it.is(&hashes));
+            return Ok(found.map(|(image, it)| (image, it.told_by_lock(known))));
+        }
+        if let Base::Url { url, sha256, sha512, key, .. } = base
+            && (sha256.is_some() || sha512.is_some())
+        {
+            let hashes = Hashes { sha256: *sha256, sha512: sha512.clone() };
+            let keys = key.as_deref().map(|key| self.fingerprints(key)).transpose()?;
+            let found = self.find(|it| it.is(&hashes) && it.is_signed_by(keys.as_deref()));
+            return Ok(found.map(|(image, it)| {
+                let signer = it.signer.clone().filter(|_| keys.is_some());
+                let verified = remote::words(&hashes, "the cluster file", signer.as_deref());
+                (image, Provenance { url: url.clone(), date: None, signer, verified, ..it })
+            }));
+        }
+        if !self.options.offline {
+            return Ok(None);
+        }
+        let asked = self.asked(base)?;
+        Ok(self.find(|it| it.requests.contains(&asked)))
+    }
+
+    /// What is asked for, and who must vouch for it: a key by its fingerprint, for a path or a name
+    /// may stand for another one elsewhere.
+    fn asked(&self, base: &Base) -> Result<String> {
+        let request = request(base, self.directory);
+        let by = match base {
+            Base::Catalogue(name) => self.catalogue.entry(split(name).0)?.pins(),
+            Base::Url { key: Some(key), .. } => self.fingerprints(key)?,
+            Base::Url { key: None, .. } | Base::Path { .. } | Base::Bootstrap(_) => Vec::new(),
+        };
+        Ok(if by.is_empty() { request } else { format!("{request} by {}", by.join(" ")) })
+    }
+
+    fn fingerprints(&self, key: &str) -> Result<Vec<String>> {
+        Ok(NamedKey::new(key, self.directory, self.catalogue)?.fingerprints())
+    }
+
+    fn fetch(&self, client: &Client, remote: &Remote) -> Result<(CachedImage, Provenance)> {
+        let parts = self.cache.folder(PARTS)?;
+        // The same bytes may be there, vouched for by somebody whose word is not enough here.
+        let fits = |about: &About| Provenance::read(about).is_some_and(|it| it.fits(remote));
+        let image = self.cache.image(BASES, &remote.key, fits, self.progress, |_, disk| {
+            let name = remote.url.rsplit('/').next().unwrap_or(&remote.url);
+            self.progress.stage(&format!("downloading {name}"));
+            let wanted = Wanted {
+                url: &remote.url,
+                hashes: remote.hashes.clone(),
+                verifier: remote.verifier.as_ref(),
+                is_image: true,
+                limit: remote.limit,
+                key: &remote.key,
+            };
+            let delivered = download(client, &wanted, &parts, disk, self.progress)?;
+            let provenance = Provenance {
+                requests: BTreeSet::new(),
+                url: remote.url.clone(),
+                date: remote.date.clone(),
+                size: delivered.size,
+                sha256: delivered.hashes.sha256,
+                sha512: delivered.hashes.sha512,
+                signer: remote.verifier.as_ref().map(|it| it.fingerprint.clone()),
+                verified: remote.verified.clone(),
+            };
+            let from = serde_json::json!({ "download": provenance });
+            Ok(Made { from, sha256: Some(delivered.raw_sha256), packages: Vec::new() })
+        })?;
+        let provenance = Provenance::read(&image.about)
+            .ok_or_else(|| Error::failure("the cache does not know where the image came from"))?;
+        Ok((image, provenance))
+    }
+
+    /// Of the downloads in the cache that fit, the newest release.
+    fn find(&self, fits: impl Fn(&Provenance) -> bool) -> Option<(CachedImage, Provenance)> {
+        let mut found: Vec<_> = self
+            .cache
+            .keys(BASES)
+            .into_iter()
+            .filter_map(|key| {
+                let provenance = Provenance::read(&self.cache.peek(BASES, &key)?)?;
+                fits(&provenance).then_some((key, provenance))
+            })
+            .collect();
+        found.sort_by(|(_, one), (_, other)| one.date.cmp(&other.date));
+        found
+            .into_iter()
+            .rev()
+            .find_map(|(key, provenance)| Some((self.cache.find(BASES, &key)?, provenance)))
+    }
+
+    /// An image on this machine: used as it is when it is raw, else copied into the cache.
+    fn local(&self, base: &Base, path: &Path) -> Result<ResolvedBase> {
+        let as_input = |error: Error| Error::input(error.to_string());
+        let format = disk::probe(path).map_err(as_input)?;
+        let verified = "an image of your own".to_owned();
+        let origin = path.display().to_string();
+        let is_archive = format == Format::Raw && {
+            let file = File::open(path).context(|| format!("opening `{origin}`"))?;
+            import::is_archive(path, &file)?
+        };
+        if format == Format::Raw && !is_archive {
+            return self.raw(base, path, origin, verified);
+        }
+        self.progress.stage("hashing the base");
+        let (hash, source) = if format.is_compressed() || is_archive {
+            (cache::sha256_of(path, &Raw::open(path)?, self.cache)?, None)
+        } else {
+            // It may have a backing chain: only what a reader sees tells whether it is the same.
+            let source = disk::open(path)?;
+            (sha256_of_disk(&*source)?, Some(source))
+        };
+        let key = hash.to_string();
+        let fits = |_: &About| true;
+        let image = self.cache.image(BASES, &key, fits, self.progress, |_, output| {
+            self.progress.stage("unpacking the base");
+            let sha256 = match &source {
+                Some(source) => {
+                    drop(File::create_new(output)?);
+                    container::copy(&**source, output)?
+                }
+                None => import::compressed(path, output, hash)?,
+            };
+            let format = if is_archive { "tar" } else { format.name() };
+            let from = serde_json::json!({ "file": path, "format": format, "key": key });
+            Ok(Made { from, sha256: Some(sha256), packages: Vec::new() })
+        })?;
+        Ok(self.made(base, image, origin, verified))
+    }
+
+    /// A raw image on this machine. An edit of it that was interrupted is finished first; a look at it
+    /// reads through the edit's journal instead.
+    fn raw(
+        &self,
+        base: &Base,
+        path: &Path,
+        origin: String,
+        verified: String,
+    ) -> Result<ResolvedBase> {
+        let has_pending_edit = edit::is_pending(path);
+        let is_look = self.cache.is_read_only();
+        if has_pending_edit && !is_look {
+            edit::finish(path)?;
+        }
+        self.progress.stage("hashing the base");
+        // Says what is wrong with a file that is not a disk.
+        let raw = Arc::new(disk::open_raw(path)?);
+        let (disk, sha256): (Arc<dyn Disk>, _) = if has_pending_edit && is_look {
+            let disk = edit::open_to_read(path)?;
+            let sha256 = sha256_of_disk(&*disk)?;
+            (disk, sha256)
+        } else {
+            (raw.clone(), cache::sha256_of(path, &raw, self.cache)?)
+        };
+        let locked = LockedBase {
+            request: request(base, self.directory),
+            url: None,
+            date: None,
+            size: None,
+            sha256: None,
+            sha512: None,
+            raw_size: disk.size(),
+            raw_sha256: sha256,
+            source_date_epoch: None,
+            signer: None,
+            verified: verified.clone(),
+        };
+        Ok(ResolvedBase {
+            path: path.to_owned(),
+            raw,
+            disk,
+            sha256,
+            origin,
+            verified,
+            locked,
+            was_cached: true,
+            arch: OnceCell::new(),
+            _image: None,
+        })
+    }
+
+    fn made(
+        &self,
+        base: &Base,
+        image: CachedImage,
+        origin: String,
+        verified: String,
+    ) -> ResolvedBase {
+        let locked = LockedBase {
+            request: request(base, self.directory),
+            url: None,
+            date: None,
+            size: None,
+            sha256: None,
+            sha512: None,
+            raw_size: image.about.size,
+            raw_sha256: image.about.sha256,
+            source_date_epoch: image.about.from[EPOCH].as_i64(),
+            signer: None,
+            verified: verified.clone(),
+        };
+        ResolvedBase {
+            path: image.path.clone(),
+            raw: Arc::clone(&image.disk),
+            disk: image.disk.clone(),
+            sha256: image.about.sha256,
+            origin,
+            verified,
+            locked,
+            was_cached: image.was_cached,
+            arch: OnceCell::new(),
+            _image: Some(image),
+        }
+    }
+}
+
+/// Asks about a base, which a lock file may have pinned.
+fn ask(inquiry: &Inquiry<'_>, base: &Base, known: Option<&LockedBase>) -> Result<Remote> {
+    if let Some(known) = known
+        && let Some(url) = &known.url
+    {
+        let hashes = known.hashes();
+        let mut remote = inquiry.pinned(&Pinned { url, hashes, signature: None, by: BY_LOCK })?;
+        remote.date.clone_from(&known.date);
+        return Ok(remote);
+    }
+    match base {
+        Base::Url { url, sha256, sha512, signature, key, .. } => {
+            let hashes = Hashes { sha256: *sha256, sha512: sha512.clone() };
+            let signature = signature.as_deref().zip(key.as_deref());
+            inquiry.pinned(&Pinned { url, hashes, signature, by: "the cluster file" })
+        }
+        Base::Catalogue(name) => {
+            let (name, date) = split(name);
+            inquiry.named(name, date)
+        }
+        Base::Path { .. } | Base::Bootstrap(_) => {
+            Err(Error::failure(format!("{} is not downloaded", base.name())))
+        }
+    }
+}
+
+/// An image's name in the catalogue, and its date where one is named: `NAME@DATE`.
+fn split(name: &str) -> (&str, Option<&str>) {
+    name.split_once('@').map_or((name, None), |(name, date)| (name, Some(date)))
+}
+
+fn fetched(
+    request: String,
+    image: CachedImage,
+    from: &Provenance,
+    known: Option<&LockedBase>,
+) -> ResolvedBase {
+    let verified = match known {
+        // Whatever verified it when it was locked: now it is the lock that does.
+        Some(known) => remote::words(&known.hashes(), BY_LOCK, None),
+        None => from.verified.clone(),
+    };
+    let origin = match &from.date {
+        Some(date) => format!("{} of {date}", from.url),
+        None => from.url.clone(),
+    };
+    let locked = LockedBase {
+        request,
+        url: Some(from.url.clone()),
+        date: from.date.clone(),
+        size: Some(from.size),
+        sha256: Some(from.sha256),
+        sha512: from.sha512.clone(),
+        raw_size: image.about.size,
+        raw_sha256: image.about.sha256,
+        source_date_epoch: None,
+        signer: from.signer.clone(),
+        verified: from.verified.clone(),
+    };
+    ResolvedBase {
+        path: image.path.clone(),
+        raw: Arc::clone(&image.disk),
+        disk: image.disk.clone(),
+        sha256: image.about.sha256,
+        origin,
+        verified,
+        locked,
+        was_cached: image.was_cached,
+        arch: OnceCell::new(),
+        _image: Some(image),
+    }
+}
+
+/// What a cluster file asks for, in one line that changes when it asks for another base.
+pub fn request(base: &Base, directory: &Path) -> String {
+    match base {
+        Base::Catalogue(name) => format!("image {name}"),
+        Base::Path { path, .. } => {
+            let path = path.strip_prefix(directory).unwrap_or(path);
+            format!("path {}", path.display())
+        }
+        Base::Url { url, sha256, sha512, signature, key, .. } => {
+            let sha256 = &sha256.as_ref().map(Sha256::to_string);
+            let pins =
+                [("sha256", sha256), ("sha512", sha512), ("signature", signature), ("key", key)];
+            let pins =
+                pins.into_iter().filter_map(|(name, it)| Some(format!(" {name} {}", it.as_ref()?)));
+            format!("url {url}{}", pins.collect::<String>())
+        }
+        Base::Bootstrap(it) => {
+            let mirror = it.mirror.as_ref().map_or_else(String::new, |it| format!(" from {it}"));
+            format!("bootstrap {} {} {:?}{mirror}", it.suite, it.arch.name(), it.layout)
+        }
+    }
+}

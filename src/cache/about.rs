@@ -1,0 +1,78 @@
+//! What is known of an image in the cache.
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use crate::util::error::{Context, Error, Result};
+use crate::util::sha256::Sha256;
+
+/// What is known of an image in the cache; `about.json` beside it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct About {
+    /// `nodeforge 0.1.0`
+    pub made_by: String,
+    /// What it was made of; its form is its maker's.
+    pub from: serde_json::Value,
+    /// Virtual size in bytes.
+    pub size: u64,
+    /// Of all its bytes, holes as zeros.
+    pub sha256: Sha256,
+    /// When its file was last written: another time means that somebody touched it.
+    #[serde(default)]
+    pub modified: Option<SystemTime>,
+    /// What is installed in it, sorted; empty when that is not known.
+    pub packages: Vec<Package>,
+}
+
+/// An installed package.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Package {
+    /// `containerd`
+    pub name: String,
+    /// `1.7.24~ds1-6+b4`
+    pub version: String,
+    /// `amd64`, `all`
+    pub architecture: String,
+    /// SHA-256 of the .deb file, where preparing installed it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub sha256: Option<Sha256>,
+}
+
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+impl Package {
+    /// `containerd:amd64=1.7.24~ds1-6+b4`, as apt-get takes it.
+    pub(crate) fn exact(&self) -> String {
+        match self.architecture.as_str() {
+            "all" => format!("{}={}", self.name, self.version),
+            architecture => format!("{}:{architecture}={}", self.name, self.version),
+        }
+    }
+
+    /// What apt calls its .deb file: characters that some file systems lack are escaped.
+    pub(crate) fn file_name(&self) -> String {
+        let version = self.version.replace(':', "%3a");
+        format!("{}_{version}_{}.deb", self.name, self.architecture)
+    }
+
+    /// Whether it is the same package in the same version.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        (&self.name, &self.version, &self.architecture)
+            == (&other.name, &other.version, &other.architecture)
+    }
+}
+
+impl About {
+    /// Reads it back.
+    pub(crate) fn load(path: &Path) -> Result<Self> {
+        let text = std::fs::read(path).context(|| format!("reading `{}`", path.display()))?;
+        serde_json::from_slice(&text).map_err(|error| {
+            Error::failure(error.to_string()).context(format!("reading `{}`", path.display()))
+        })
+    }
+
+    pub(crate) fn to_json(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec_pretty(self).map_err(|error| Error::failure(error.to_string()))
+    }
+}

@@ -1,0 +1,19 @@
+//! What took long to make or to fetch, kept under hashes: images and single files.
+
+mod about;
+mod blobs;
+mod files;
+mod hashes;
+mod images;
+mod leftovers;
+mod limit;
+mod prune;
+mod store;
+
+pub use about::{About, Package};
+pub(crate) use blobs::KEYS;
+pub(crate) use hashes::sha256_of;
+pub(crate) use images::Made;
+pub use prune::{Kept, Limits};
+pub(crate) use store::{BASES, EPOCH, PARTS, PREPARED, lock, touch};
+pub use store::{Cache, CachedImage};

@@ -1,0 +1,272 @@
+//! The one list that is printed, applied and asserted on.
+
+use std::fmt;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::config::Arch;
+use crate::util::sha256::Sha256;
+
+/// One change to an image, and who asked for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// What is done.
+    pub action: Action,
+    /// Who asked for it.
+    pub origin: Origin,
+}
+
+/// Who asked for a change.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Origin {
+    /// nodeforge itself: identity, first boot.
+    Nodeforge,
+    /// The profile's own tables.
+    Profile(String),
+    /// A folder of files.
+    Overlay(String),
+    /// A role of the profile.
+    Role(String),
+    /// The cluster file.
+    ClusterFile,
+    /// What was typed.
+    CommandLine,
+}
+
+/// A file's bytes, and whether they may be shown.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Content {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// The names of the secrets that went into them. Not empty: the bytes are never printed.
+    pub secrets: Vec<String>,
+}
+
+/// What a download must hash to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Checksum {
+    /// Its SHA-256.
+    Sha256(Sha256),
+    /// Where a file of SHA-256 checksums is.
+    Sha256Url(String),
+}
+
+/// Owner and group by name, or by number as digits; looked up in the image's own `/etc/passwd`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// `root`, `systemd-network`, `1000`.
+    pub user: String,
+    /// Likewise.
+    pub group: String,
+}
+
+/// What becomes of a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UnitState {
+    /// Linked as its `[Install]` section says.
+    Enabled,
+    /// Those links removed.
+    Disabled,
+    /// Linked to `/dev/null`.
+    Masked,
+}
+
+/// What becomes of a package.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PackageState {
+    /// Installed, with what it depends on.
+    Installed,
+    /// Removed, with its configuration.
+    Removed,
+    /// Kept at the version it has.
+    Held,
+    /// Every package there is, under the name `*`, brought to its newest version; what nothing needs
+    /// any more is removed.
+    Upgraded,
+}
+
+/// A login user. Made when missing, changed to this when there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// Login name.
+    pub name: String,
+    /// Lines of `authorized_keys`.
+    pub ssh_authorized_keys: Vec<String>,
+    /// crypt(3) hash; `None` locks the password.
+    pub password_hash: Option<String>,
+    /// Whether sudo asks for no password.
+    pub passwordless_sudo: bool,
+}
+
+impl Change {
+    /// Whether it takes packages from repositories.
+    pub fn installs(&self) -> bool {
+        matches!(
+            &self.action,
+            Action::Package { state: PackageState::Installed | PackageState::Upgraded, .. }
+        )
+    }
+}
+
+/// One thing done to an image. Paths are absolute inside it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Action {
+    /// The disk, its last partition and the root file system grow to this many bytes.
+    Grow {
+        /// Virtual size of the disk in bytes.
+        size: u64,
+    },
+    /// An apt source with its key.
+    AptSource {
+        /// File name without ending in `/etc/apt/sources.list.d`.
+        name: String,
+        /// deb822 text; its `Signed-By` is `/etc/apt/keyrings/NAME.asc`.
+        text: String,
+        /// Where its key is.
+        key_url: String,
+        /// The key's fingerprint, 40 hexadecimal digits; `None` trusts the first one that comes.
+        fingerprint: Option<String>,
+    },
+    /// A package's state.
+    Package {
+        /// Its name.
+        name: String,
+        /// What becomes of it.
+        state: PackageState,
+    },
+    /// A file from elsewhere, root's.
+    Download {
+        /// https, or http when its hash is given.
+        url: String,
+        /// What it must hash to.
+        checksum: Checksum,
+        /// For images of this architecture only.
+        arch: Option<Arch>,
+        /// Where it goes.
+        path: String,
+        /// Permission bits.
+        mode: u32,
+    },
+    /// A regular file.
+    File {
+        /// Where.
+        path: String,
+        /// What is in it.
+        content: Content,
+        /// Permission bits.
+        mode: u32,
+        /// Whose it is.
+        owner: Owner,
+    },
+    /// A directory.
+    Directory {
+        /// Where.
+        path: String,
+        /// Permission bits.
+        mode: u32,
+        /// Whose it is.
+        owner: Owner,
+    },
+    /// A symlink.
+    Symlink {
+        /// Where.
+        path: String,
+        /// What it points at.
+        target: String,
+    },
+    /// A file or folder that goes, with all in it.
+    Remove {
+        /// Where.
+        path: String,
+    },
+    /// A unit's state.
+    Unit {
+        /// With its ending: `ssh.service`.
+        name: String,
+        /// What becomes of it.
+        state: UnitState,
+    },
+    /// A login user.
+    User(User),
+    /// A word on the kernel's command line, added where it is missing.
+    KernelArgument {
+        /// `cgroup_enable=memory`.
+        argument: String,
+    },
+    /// A word taken off the Raspberry Pi's cmdline.txt.
+    KernelArgumentRemoved {
+        /// `init=/usr/lib/raspberrypi-sys-mods/firstboot`.
+        argument: String,
+    },
+    /// A line of the Raspberry Pi's config.txt, added where it is missing.
+    ConfigTxt {
+        /// `dtparam=pciex1`.
+        line: String,
+    },
+    /// The host name, in `/etc/hostname` and `/etc/hosts`.
+    Hostname {
+        /// A DNS label.
+        name: String,
+        /// The cluster's domain, for the long name.
+        domain: Option<String>,
+        /// Further names and addresses that must resolve without DNS: labels of the cluster's
+        /// domain, or long names.
+        hosts: Vec<(IpNet, String)>,
+    },
+    /// `/etc/machine-id`.
+    MachineId {
+        /// 32 hexadecimal digits, or `uninitialized`: the first boot makes one.
+        id: String,
+    },
+    /// The disk's own id, from which the names of an MBR's partitions are made.
+    DiskId {
+        /// GPT's GUID; the id on an MBR is its first 8 digits.
+        id: Uuid,
+    },
+    /// `/etc/localtime` and `/etc/timezone`.
+    Timezone {
+        /// `Europe/Berlin`.
+        name: String,
+    },
+}
+
+impl Owner {
+    /// root:root.
+    pub fn root() -> Self {
+        Self { user: "root".into(), group: "root".into() }
+    }
+}
+
+impl Content {
+    /// Bytes that anybody may see.
+    pub fn public(bytes: impl Into<Vec<u8>>) -> Self {
+        Self { bytes: bytes.into(), secrets: Vec::new() }
+    }
+
+    /// Bytes made from the named secret.
+    pub fn secret(name: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
+        Self { bytes: bytes.into(), secrets: vec![name.into()] }
+    }
+}
+
+/// Never the bytes: a secret must not reach a log through a `{:?}`.
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Content({} bytes, secrets: {:?})", self.bytes.len(), self.secrets)
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nodeforge => f.write_str("nodeforge"),
+            Self::Profile(name) => write!(f, "profile {name}"),
+            Self::Overlay(name) => write!(f, "overlay {name}"),
+            Self::Role(name) => write!(f, "role {name}"),
+            Self::ClusterFile => f.write_str("cluster file"),
+            Self::CommandLine => f.write_str("command line"),
+        }
+    }
+}

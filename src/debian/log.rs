@@ -1,0 +1,118 @@
+//! The full output of apt and its like, in a file; its last lines, for errors.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::thread;
+
+use crate::sandbox;
+use crate::util::error::{Context, Error, Result};
+
+/// How many lines an error shows.
+const SHOWN: usize = 12;
+
+/// How many are kept to look for the reason in.
+const KEPT: usize = 400;
+
+/// A log file being written.
+pub(crate) struct Log {
+    file: File,
+    path: PathBuf,
+    last: VecDeque<String>,
+}
+
+impl Log {
+    /// Starts a log afresh.
+    pub(crate) fn create(path: &Path) -> Result<Self> {
+        let file =
+            File::create(path).context(|| format!("creating the log `{}`", path.display()))?;
+        Ok(Self { file, path: path.to_owned(), last: VecDeque::new() })
+    }
+
+    /// Runs a program to its end; everything it writes goes to the log, and by line to `watch`. In a
+    /// sandbox, whatever it has left running ends then too.
+    pub(crate) fn follow(
+        &mut self,
+        mut command: Command,
+        mut watch: impl FnMut(&str),
+    ) -> Result<ExitStatus> {
+        self.last.clear();
+        let name = command.get_program().to_string_lossy().into_owned();
+        let (reader, writer) = io::pipe()?;
+        command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
+        thread::scope(|scope| -> Result<ExitStatus> {
+            let running = scope.spawn(move || {
+                sandbox::believe();
+                let child = command.spawn().context(|| format!("starting `{name}`"));
+                // It holds this process's ends of the pipe, which would then never end.
+                drop(command);
+                let status = child?.wait()?;
+                // What it leaves running has the pipe as well: a daemon would keep it for ever.
+                sandbox::end_others();
+                Ok(status)
+            });
+            self.keep(reader, &mut watch)?;
+            running.join().map_err(|_| Error::failure("nobody waits any more"))?
+        })
+    }
+
+    /// Keeps all that is said.
+    fn keep(&mut self, reader: impl Read, watch: &mut impl FnMut(&str)) -> Result<()> {
+        let mut reader = BufReader::new(reader);
+        let mut bytes = Vec::new();
+        while reader.read_until(b'\n', &mut bytes)? > 0 {
+            self.file.write_all(&bytes).context(|| format!("writing `{}`", self.path.display()))?;
+            let line = String::from_utf8_lossy(&bytes);
+            let line = line.trim_end();
+            watch(line);
+            if !line.is_empty() {
+                if self.last.len() == KEPT {
+                    self.last.pop_front();
+                }
+                self.last.push_back(line.to_owned());
+            }
+            bytes.clear();
+        }
+        Ok(())
+    }
+
+    /// The last program's last lines, oldest first.
+    pub(crate) fn last_lines(&self) -> impl Iterator<Item = &str> {
+        self.last.iter().map(String::as_str)
+    }
+
+    /// Adds to an error what the program said last, and where all of it is.
+    pub(crate) fn blame(&self, error: Error) -> Error {
+        let skip = self.last.len().saturating_sub(SHOWN);
+        let tail: Vec<&str> = self.last_lines().skip(skip).collect();
+        let error = if tail.is_empty() {
+            error
+        } else {
+            error.hint(format!("the last it said:\n{}", tail.join("\n")))
+        };
+        error.hint(format!("the full log is `{}`", self.path.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_reaches_file_and_watcher() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let mut log = Log::create(&path).unwrap();
+        let mut seen = Vec::new();
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo one; echo two >&2; printf three; exit 4"]);
+        let status = log.follow(command, |line| seen.push(line.to_owned())).unwrap();
+        assert_eq!(status.code(), Some(4));
+        assert_eq!(seen, ["one", "two", "three"]);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\ntwo\nthree");
+        let error = log.blame(Error::failure("it failed"));
+        assert_eq!(error.problems()[0].hints[0], "the last it said:\none\ntwo\nthree");
+    }
+}

@@ -1,0 +1,26 @@
+//! Debian packages: apt inside an image and on the host, what it says, and versions that are pinned.
+
+#[cfg(target_os = "linux")]
+mod apt;
+#[cfg(target_os = "linux")]
+mod apt_output;
+pub(crate) mod deb;
+#[cfg(target_os = "linux")]
+mod host_apt;
+mod installed;
+#[cfg(target_os = "linux")]
+mod log;
+#[cfg(target_os = "linux")]
+pub(crate) mod package_lock;
+
+#[cfg(target_os = "linux")]
+pub(crate) use apt::{ARCHIVES, Apt, LISTS, Source, link_archives};
+#[cfg(target_os = "linux")]
+pub(crate) use apt_output::{Watcher, failure};
+#[cfg(target_os = "linux")]
+pub(crate) use host_apt::Native;
+pub(crate) use installed::installed;
+#[cfg(target_os = "linux")]
+pub(crate) use log::Log;
+#[cfg(target_os = "linux")]
+pub(crate) use package_lock::{add_hashes, check, files, not_cached};

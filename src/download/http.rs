@@ -1,0 +1,304 @@
+//! HTTP requests: what is asked for, what may be tried again, and what went wrong in words.
+
+use std::io::{self, Read};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, SystemTime};
+
+use ureq::http::{HeaderMap, StatusCode, header};
+use ureq::tls::{RootCerts, TlsConfig};
+use ureq::{Agent, Body, ResponseExt as _};
+
+use super::retry::{Fault, Retry};
+use crate::download::proxy;
+use crate::util::error::{Context, Error, Result};
+use crate::util::interrupt;
+use crate::util::progress::Progress;
+
+/// As many redirects as any publisher needs; more are a loop.
+const REDIRECTS: u32 = 8;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a transfer may stand still.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Whether an address without encryption may be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Plain {
+    /// What is read there is checked against something pinned.
+    Allowed,
+    /// It is trusted because of where it comes from.
+    Refused,
+}
+
+/// What a server answered, its body not yet read.
+pub(crate) struct Response {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    /// Where redirects led.
+    pub(crate) url: String,
+    pub(crate) body: Body,
+}
+
+impl Response {
+    /// A header's text, when it is text.
+    pub(crate) fn header(&self, name: header::HeaderName) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+/// Connections to servers, as the user's environment says: proxies from `https_proxy` and its
+/// kin, root certificates from the system or `SSL_CERT_FILE`.
+#[derive(Clone)]
+pub(crate) struct Client {
+    /// Never leaves https.
+    secure: Agent,
+    any: Agent,
+}
+
+impl Client {
+    /// `Input` when the environment names a proxy that is none.
+    pub(crate) fn new() -> Result<Self> {
+        let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
+        let agent = |https_only, scheme| -> Result<Agent> {
+            Ok(Agent::config_builder()
+                .proxy(proxy::from_environment(scheme)?)
+                .user_agent(concat!("nodeforge/", env!("CARGO_PKG_VERSION")))
+                .accept_encoding("identity")
+                .https_only(https_only)
+                .max_redirects(REDIRECTS)
+                .http_status_as_error(false)
+                .timeout_connect(Some(CONNECT_TIMEOUT))
+                .timeout_recv_response(Some(RESPONSE_TIMEOUT))
+                .timeout_per_read(Some(READ_TIMEOUT))
+                .tls_config(tls.clone())
+                .build()
+                .new_agent())
+        };
+        Ok(Self { secure: agent(true, "https")?, any: agent(false, "http")? })
+    }
+
+    /// Sends one request. Statuses that are no success are faults, except 416 on a range.
+    pub(crate) fn send(
+        &self,
+        method: Method,
+        url: &str,
+        plain: Plain,
+        headers: &[(header::HeaderName, String)],
+    ) -> std::result::Result<Response, Fault> {
+        let is_plain = url.starts_with("http://");
+        if is_plain && plain == Plain::Refused {
+            return Err(Fault::Permanent(
+                Error::input(format!(
+                    "`{url}` is not encrypted, and no hash or key is pinned for it"
+                ))
+                .hint("use https://, or pin a hash or a signing key"),
+            ));
+        }
+        let agent = if is_plain { self.any.clone() } else { self.secure.clone() };
+        let mut request = match method {
+            Method::Get => agent.get(url),
+            Method::Head => agent.head(url),
+        };
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        // A thread of its own, so that an interrupt is not kept waiting by a server.
+        let answer = detached(move || request.call()).map_err(Fault::Permanent)?;
+        let response = answer.map_err(|error| fault(url, error))?;
+        let url = response.get_uri().to_string();
+        let (parts, body) = response.into_parts();
+        let response = Response { status: parts.status, headers: parts.headers, url, body };
+        let asked_for_range = headers.iter().any(|(name, _)| name == header::RANGE);
+        if response.status.is_success()
+            || (asked_for_range && response.status == StatusCode::RANGE_NOT_SATISFIABLE)
+        {
+            return Ok(response);
+        }
+        Err(refusal(&response))
+    }
+
+    /// A small file, tried again where that may help; `None` when the server has no such file.
+    pub(crate) fn find(
+        &self,
+        url: &str,
+        plain: Plain,
+        limit: u64,
+        progress: &dyn Progress,
+    ) -> Result<Option<Vec<u8>>> {
+        let mut retry = Retry::new();
+        loop {
+            match self.small(url, plain, limit) {
+                Ok(bytes) => return Ok(Some(bytes)),
+                Err(Fault::Absent(_)) => return Ok(None),
+                Err(fault) => retry.wait(fault, progress)?,
+            }
+        }
+    }
+
+    /// A small file that must be there.
+    pub(crate) fn get(
+        &self,
+        url: &str,
+        plain: Plain,
+        limit: u64,
+        progress: &dyn Progress,
+    ) -> Result<Vec<u8>> {
+        let mut retry = Retry::new();
+        loop {
+            match self.small(url, plain, limit) {
+                Ok(bytes) => return Ok(bytes),
+                Err(fault) => retry.wait(fault, progress)?,
+            }
+        }
+    }
+
+    fn small(&self, url: &str, plain: Plain, limit: u64) -> std::result::Result<Vec<u8>, Fault> {
+        small_body(url, self.send(Method::Get, url, plain, &[])?, limit)
+    }
+
+    /// Where an address leads after all redirects.
+    pub(crate) fn resolve(
+        &self,
+        url: &str,
+        plain: Plain,
+        progress: &dyn Progress,
+    ) -> Result<String> {
+        let mut retry = Retry::new();
+        loop {
+            match self.send(Method::Head, url, plain, &[]) {
+                Ok(response) => return Ok(response.url),
+                Err(fault) => retry.wait(fault, progress)?,
+            }
+        }
+    }
+}
+
+/// What is asked of a server.
+#[derive(Clone, Copy)]
+pub(crate) enum Method {
+    Get,
+    Head,
+}
+
+/// Runs blocking work while looking at the interrupt flag. Interrupted work is left behind: it
+/// ends with the process.
+pub(crate) fn detached<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    std::thread::spawn(move || drop(sender.send(work())));
+    loop {
+        match receiver.recv_timeout(interrupt::POLL) {
+            Ok(value) => return Ok(value),
+            Err(RecvTimeoutError::Timeout) => interrupt::check()?,
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Error::failure("a thread of nodeforge ended unexpectedly"));
+            }
+        }
+    }
+}
+
+fn small_body(url: &str, response: Response, limit: u64) -> std::result::Result<Vec<u8>, Fault> {
+    let announced = response.body.content_length();
+    let mut reader = response.body.into_reader().take(limit + 1);
+    let read = detached(move || {
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).map(|_| bytes)
+    });
+    let bytes = read.map_err(Fault::Permanent)?.map_err(|error| broken(url, &error))?;
+    if bytes.len() as u64 > limit {
+        let error = Error::failure(format!("`{url}` is larger than {limit} bytes"));
+        return Err(Fault::Permanent(error.hint("check the address: it may be another file's")));
+    }
+    if announced.is_some_and(|length| length != bytes.len() as u64) {
+        return Err(Fault::passing(Error::failure(format!("`{url}` ended early"))));
+    }
+    Ok(bytes)
+}
+
+/// What a status other than success means.
+fn refusal(response: &Response) -> Fault {
+    let (url, status) = (&response.url, response.status);
+    let reason = status.canonical_reason().unwrap_or("no reason given");
+    let error = Error::failure(format!("`{url}` was refused: HTTP {} {reason}", status.as_u16()));
+    match status {
+        StatusCode::NOT_FOUND | StatusCode::GONE => Fault::Absent(
+            Error::failure(format!("`{url}` is not there: HTTP {}", status.as_u16())).hint(
+                "publishers remove old releases: `nodeforge lock --update` moves on to the newest",
+            ),
+        ),
+        StatusCode::REQUEST_TIMEOUT
+        | StatusCode::TOO_EARLY
+        | StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::INTERNAL_SERVER_ERROR
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => Fault::Passing(error, retry_after(response)),
+        _ => Fault::Permanent(error),
+    }
+}
+
+/// How long a server wants to be left alone: a number of seconds, or a date by its own clock (RFC
+/// 9110, 10.2.3).
+fn retry_after(response: &Response) -> Option<Duration> {
+    let text = response.header(header::RETRY_AFTER)?;
+    let date = |text| httpdate::parse_http_date(text).ok();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let now = response.header(header::DATE).and_then(date).unwrap_or_else(SystemTime::now);
+    Some(date(text)?.duration_since(now).unwrap_or_default())
+}
+
+/// What went wrong before there was an answer.
+fn fault(url: &str, error: ureq::Error) -> Fault {
+    let failed = |reason: &str| Error::failure(reason).context(format!("cannot read `{url}`"));
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the library adds errors; what is not known here is tried again"
+    )]
+    match error {
+        ureq::Error::RequireHttpsOnly(target) => Fault::Permanent(Error::failure(format!(
+            "`{url}` redirects to `{target}`, which is not encrypted"
+        ))),
+        ureq::Error::TooManyRedirects => {
+            Fault::Permanent(failed(&format!("it redirects more than {REDIRECTS} times")))
+        }
+        ureq::Error::BadUri(_) | ureq::Error::RedirectFailed | ureq::Error::Http(_) => {
+            Fault::Permanent(
+                Error::input(error.to_string()).context(format!("cannot read `{url}`")),
+            )
+        }
+        ureq::Error::Rustls(error) => {
+            Fault::Permanent(failed(&error.to_string()).hint(
+                "is the clock right? a proxy's own certificate can be named in SSL_CERT_FILE",
+            ))
+        }
+        // rustls' refusal of a certificate arrives as the failure of a read or write.
+        ureq::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Fault::Permanent(failed(&error.to_string()).hint(
+                "is the clock right? a proxy's own certificate can be named in SSL_CERT_FILE",
+            ))
+        }
+        ureq::Error::HostNotFound => Fault::passing(
+            failed("unknown host")
+                .hint("is this machine online? `--offline` works with what is in the cache"),
+        ),
+        ureq::Error::ConnectionFailed => Fault::passing(failed("the connection was refused")),
+        ureq::Error::Io(error) => {
+            Fault::passing(Error::from(error).context(format!("cannot read `{url}`")))
+        }
+        error => Fault::passing(failed(&error.to_string())),
+    }
+}
+
+/// What went wrong while a body was read.
+pub(crate) fn broken(url: &str, error: &io::Error) -> Fault {
+    let text = error.to_string();
+    Fault::passing(Error::failure(text).context(format!("the connection to `{url}` broke")))
+}
+
+/// The text of a small file that is meant to be text.
+pub(crate) fn text(url: &str, bytes: Vec<u8>) -> Result<String> {
+    String::from_utf8(bytes)
+        .map_err(|_| Error::failure("it is not UTF-8 text"))
+        .context(|| format!("reading `{url}`"))
+}

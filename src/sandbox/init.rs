@@ -1,0 +1,94 @@
+//! The sandbox's first process: runs the worker, and leaves nothing behind.
+//!
+//! It is process 1 of its own pid namespace, so every process in there ends with it. Its standard
+//! input is the lifeline: the other end is held by nodeforge, and closes when nodeforge ends in
+//! whatever way, `kill -9` included. Mounts are the worker's alone: they are made in a mount
+//! namespace of its own, which is gone when its last process is. The keeper never sees them, and so
+//! the folders that it removes can hold nothing of the host's.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, Read, Write};
+use std::path::Path;
+use std::process::{ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::process::{Pid, Signal, WaitOptions};
+
+use super::WORKER;
+use super::protocol::Order;
+use crate::sandbox::{ids, namespaces};
+use crate::util::error::{Context, Error, Result};
+use crate::util::file_lock::FileLock;
+
+/// Runs the order that standard input holds. The worker itself says how it went.
+pub(crate) fn main() -> Result<ExitCode> {
+    ids::await_ids()?;
+    // `end_all` below reaches every process but the first of its pid namespace.
+    if std::process::id() != 1 {
+        return Err(Error::failure("the sandbox is nodeforge's own and not a command"));
+    }
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line)?;
+    let order: Order = serde_json::from_str(&line).map_err(|error| {
+        Error::failure(error.to_string()).context("reading the sandbox's order")
+    })?;
+
+    // While it is held, another nodeforge does not take the folder for a dead run's.
+    let folder = File::open(&order.temporary)
+        .context(|| format!("opening `{}`", order.temporary.display()))?;
+    let _lock = FileLock::shared(folder)?;
+
+    let mut worker = namespaces::mounts_only()
+        .arg(super::program()?)
+        .args([super::COMMAND, WORKER])
+        .stdin(Stdio::piped())
+        .spawn()
+        .context(|| "starting the sandbox's worker")?;
+    let is_cut = watch_lifeline();
+    if let Some(mut stdin) = worker.stdin.take() {
+        // A worker that is gone already shows in its exit code.
+        drop(stdin.write_all(line.as_bytes()));
+    }
+    let status = worker.wait()?;
+
+    end_all();
+    remove(&order.scratch)?;
+    if is_cut.load(Ordering::SeqCst) {
+        remove(&order.temporary)?;
+    }
+    Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
+}
+
+/// Ends the job as soon as nobody holds the other end of standard input any more.
+fn watch_lifeline() -> Arc<AtomicBool> {
+    let is_cut = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&is_cut);
+    std::thread::spawn(move || {
+        // Nothing is ever sent: this returns at the end of the pipe.
+        drop(io::stdin().lock().read(&mut [0]));
+        flag.store(true, Ordering::SeqCst);
+        signal_all();
+    });
+    is_cut
+}
+
+fn signal_all() {
+    // kill(-1): every process of this pid namespace but this one. None left is fine.
+    let _ = rustix::process::kill_process_group(Pid::INIT, Signal::KILL);
+}
+
+/// Kills every process of the sandbox and waits until they are gone, and their mounts with them.
+fn end_all() {
+    signal_all();
+    while rustix::process::wait(WaitOptions::empty()).is_ok() {}
+}
+
+fn remove(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).context(|| format!("removing `{}`", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,67 @@
+//! Which way programs of an image are run.
+
+#[cfg(target_os = "linux")]
+use std::fs::File;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use crate::config::Arch;
+use crate::util::error::Result;
+
+/// How an image's root is made reachable for its programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Sandbox {
+    /// As root: the image itself, mounted through a loop device in a private mount namespace
+    Loop,
+    /// As anybody: unpacked in a user namespace, and packed again
+    Userns,
+    /// Nothing is run: packages are left to the nodes' first boot
+    None,
+}
+
+impl Sandbox {
+    /// The best of those that this host allows, for images of `arch`.
+    #[cfg(target_os = "linux")]
+    pub fn choose(arch: Arch) -> Self {
+        use super::emulator::Emulator;
+        use super::namespaces::is_root;
+        let has_loop = || File::options().write(true).open("/dev/loop-control").is_ok();
+        // A table of emulators that is not the host's needs a user namespace.
+        let is_plain = matches!(Emulator::find(arch), Ok(None));
+        if is_root() && is_plain && has_loop() { Self::Loop } else { Self::Userns }
+    }
+
+    /// Fails where the host does not let programs of an image be run like this.
+    #[cfg(target_os = "linux")]
+    pub fn require(self) -> Result<()> {
+        if self != Self::Userns {
+            return Ok(());
+        }
+        super::namespaces::try_user_namespace().map_err(|error| {
+            error.hint("`--sandbox none` leaves packages to each node's first boot")
+        })
+    }
+
+    /// Nothing is run.
+    #[cfg(not(target_os = "linux"))]
+    pub fn require(self) -> Result<()> {
+        Ok(())
+    }
+
+    /// The best of those that this host allows: programs of an image need Linux.
+    #[cfg(not(target_os = "linux"))]
+    pub fn choose(_arch: Arch) -> Self {
+        Self::None
+    }
+
+    /// What it does with packages, for people.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Loop => "packages installed in the sandbox `loop`, as root",
+            Self::Userns => "packages installed in the sandbox `userns`, as nobody special",
+            Self::None => "packages left to the first boot of each node (sandbox `none`)",
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! ECDSA P-256 keys and certificate authorities, as Kubernetes takes them: PKCS#8 and X.509 in PEM.
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyPair as Key,
+    KeyUsagePurpose, PublicKeyData as _, date_time_ymd,
+};
+use x509_cert::Certificate;
+use x509_cert::der::DecodePem as _;
+
+use super::generate::Made;
+use crate::util::calendar;
+use crate::util::error::{Error, Result};
+use crate::util::sha256::Sha256;
+
+/// How long a certificate authority lasts, in days: ten years and their leap days.
+const LIFETIME: i64 = 3652;
+
+/// A certificate authority.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Ca {
+    /// Its certificate in PEM; public.
+    pub cert: String,
+    /// Its key: PKCS#8 in PEM.
+    pub key: String,
+    /// SHA-256 of the DER `SubjectPublicKeyInfo`: what kubeadm pins.
+    pub hash: Sha256,
+    /// SHA-256 of the bytes of `cert`: what k3s pins.
+    pub file_hash: Sha256,
+}
+
+/// A private key and its public half.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeyPair {
+    /// PKCS#8 in PEM.
+    pub private: String,
+    /// `SubjectPublicKeyInfo` in PEM.
+    pub public: String,
+}
+
+impl Ca {
+    /// From its key and its certificate in PEM.
+    pub(crate) fn new(key: String, cert: String) -> Result<Self> {
+        let pair = Key::from_pem(&key)
+            .map_err(|error| Error::input(format!("its value is no private key: {error}")))?;
+        let hash = Sha256::of(pair.subject_public_key_info());
+        let file_hash = Sha256::of(&cert);
+        Ok(Self { cert, key, hash, file_hash })
+    }
+
+    /// The last day on which it is good, since 1970-01-01.
+    pub(crate) fn expires(&self) -> Result<u64> {
+        let certificate = Certificate::from_pem(&self.cert)
+            .map_err(|error| Error::input(format!("it is no certificate: {error}")))?;
+        let end = certificate.tbs_certificate.validity.not_after.to_unix_duration();
+        Ok(end.as_secs() / 86_400)
+    }
+}
+
+/// A certificate authority that signs itself, and nothing but what nodes and people use: no
+/// further authority (`pathlen:0`).
+pub(crate) fn make_ca(common_name: &str) -> Result<Made> {
+    let key = Key::generate().map_err(|error| failed(&error))?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![
+        KeyUsagePurpose::DigitalSignature,
+        KeyUsagePurpose::KeyCertSign,
+        KeyUsagePurpose::CrlSign,
+    ];
+    let today = i64::try_from(calendar::days_since_1970()).expect("not that far away");
+    let day = |number| {
+        let (year, month, day) = calendar::civil(number);
+        date_time_ymd(i32::try_from(year).expect("not that far away"), month, day)
+    };
+    // A Raspberry Pi that has no battery for its clock may think it is still yesterday.
+    params.not_before = day(today - 1);
+    params.not_after = day(today + LIFETIME);
+    let cert = params.self_signed(&key).map_err(|error| failed(&error))?;
+    Ok(Made { value: key.serialize_pem(), public: Some(cert.pem()) })
+}
+
+pub(crate) fn make_key_pair() -> Result<Made> {
+    let key = Key::generate().map_err(|error| failed(&error))?;
+    Ok(Made { value: key.serialize_pem(), public: Some(key.public_key_pem()) })
+}
+
+fn failed(error: &rcgen::Error) -> Error {
+    Error::failure(format!("cannot make a key: {error}"))
+}

@@ -1,0 +1,405 @@
+//! The secrets of a cluster, in `nodeforge.secrets` beside its cluster file: made once, kept.
+
+mod generate;
+mod keys;
+#[cfg(test)]
+mod kinds_tests;
+mod node_keys;
+pub(crate) mod sealed;
+mod secret;
+mod store;
+#[cfg(test)]
+mod tests;
+mod wireguard;
+
+pub use node_keys::NodeKeys;
+pub(crate) use sealed::check_recipient;
+pub use secret::Secret;
+pub use wireguard::WireGuard;
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::config::{Cluster, HostKeys, SecretKind, SecretSpec, file, suggest};
+use crate::util::error::{Context as _, Error, Result};
+use crate::util::{calendar, hash};
+use generate::Made;
+use store::Store;
+
+pub use keys::{Ca, KeyPair};
+
+/// The store's file name.
+const FILE: &str = "nodeforge.secrets";
+
+/// What the names of host keys begin with.
+const HOST_KEY: &str = "ssh_host_key/";
+/// The name of what machine ids follow from.
+const SEED: &str = "seed";
+
+/// What is told of a stored secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// `join_token`, `ssh_host_key/server1`, `seed`.
+    pub name: String,
+    /// As in a profile, or `seed`.
+    pub kind: String,
+    /// The day it was made: `2026-11-21`, UTC.
+    pub created: String,
+    /// Days since then; `None` when the store has no date there.
+    pub age_days: Option<u64>,
+}
+
+/// A host's SSH key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SshHostKey {
+    /// OpenSSH's own format, for `/etc/ssh/ssh_host_ed25519_key`.
+    pub private: String,
+    /// `ssh-ed25519 AAAA… HOSTNAME`, without a line end.
+    pub public: String,
+}
+
+/// A generated secret and the day it was made.
+#[derive(Clone, PartialEq, Eq)]
+struct Stored<T> {
+    value: T,
+    /// `2026-11-21`, UTC.
+    created: String,
+}
+
+/// A secret of the profile, as it is stored.
+#[derive(Clone, PartialEq, Eq)]
+struct Named {
+    /// The name of its kind.
+    kind: String,
+    made: Made,
+}
+
+/// The secrets of one cluster. Nothing of it is ever printed: it has no `Debug`.
+#[derive(Clone)]
+pub struct Secrets {
+    cluster: String,
+    seed: [u8; 32],
+    seed_created: String,
+    named: BTreeMap<String, Stored<Named>>,
+    host_keys: BTreeMap<String, Stored<SshHostKey>>,
+    /// The profile's secrets, as templates use them.
+    ready: BTreeMap<String, Arc<Secret>>,
+    /// Stands in for host keys that are not made yet.
+    example: Option<SshHostKey>,
+    is_stored: bool,
+}
+
+impl Secrets {
+    /// Where the cluster's store is.
+    pub fn path(cluster: &Cluster) -> PathBuf {
+        Self::store(cluster).path()
+    }
+
+    fn store(cluster: &Cluster) -> Store<'_> {
+        Store { folder: &cluster.directory, recipients: &cluster.secret_recipients }
+    }
+
+    /// Reads the store and makes what the cluster needs and it lacks. What is there is never made
+    /// anew. Two nodeforges at once wait for each other.
+    pub fn load_or_create(cluster: &Cluster) -> Result<Self> {
+        let store = Self::store(cluster);
+        let _lock = store::lock(&cluster.directory)?;
+        let found = store.read()?;
+        let is_new = found.is_none();
+        let mut secrets = Self::or_new(found, cluster, &store.path())?;
+        let is_changed = secrets.make_missing(cluster)?;
+        // Before it is written: what cannot be used must not be kept either.
+        secrets.make_ready(cluster)?;
+        if is_changed || is_new || store.is_to_be_sealed() {
+            store.write(&secrets)?;
+        }
+        secrets.is_stored = true;
+        Ok(secrets)
+    }
+
+    /// Reads the store, and makes what it lacks in memory only: for commands that change nothing.
+    /// What was made so is different each time; [`Secrets::is_stored`] tells.
+    pub fn load_or_pretend(cluster: &Cluster) -> Result<Self> {
+        let store = Self::store(cluster);
+        let found = store.read()?;
+        let is_new = found.is_none();
+        let mut secrets = Self::or_new(found, cluster, &store.path())?;
+        let is_changed = secrets.make_missing_named(cluster)?;
+        secrets.make_ready(cluster)?;
+        let lacks_host_key = secrets.lacking_host_key(cluster).next().is_some();
+        if lacks_host_key {
+            // Ten thousand would take their time.
+            secrets.example = Some(generate::ssh_host_key("example")?);
+        }
+        secrets.is_stored = !is_changed && !is_new && !lacks_host_key;
+        Ok(secrets)
+    }
+
+    /// Whether all of it will be the same the next time.
+    pub fn is_stored(&self) -> bool {
+        self.is_stored
+    }
+
+    /// `/etc/machine-id` of a node: 32 hexadecimal digits, a version 4 UUID as systemd makes them.
+    /// It follows from the seed, the cluster's name and the node's.
+    pub fn machine_id(&self, hostname: &str) -> String {
+        self.derived_id("machine-id", hostname).simple().to_string()
+    }
+
+    /// The id of a node's disk: two of one cluster may meet in one machine. It follows as the
+    /// machine id does.
+    pub fn disk_id(&self, hostname: &str) -> Uuid {
+        self.derived_id("disk-id", hostname)
+    }
+
+    /// A version 4 UUID that nobody guesses who has not the seed.
+    fn derived_id(&self, purpose: &str, hostname: &str) -> Uuid {
+        let name = format!("{purpose}/{}/{hostname}", self.cluster);
+        let derived = generate::derive(&self.seed, &[&name]);
+        let bytes = *derived.first_chunk().expect("32 bytes are more than 16");
+        uuid::Builder::from_random_bytes(bytes).into_uuid()
+    }
+
+    /// A node's SSH host key; an error when `host_keys` is not `build`.
+    pub fn ssh_host_key(&self, hostname: &str) -> Result<&SshHostKey> {
+        let key = self.host_keys.get(hostname).map(|stored| &stored.value);
+        key.or(self.example.as_ref())
+            .ok_or_else(|| Error::failure(format!("no SSH host key was made for `{hostname}`")))
+    }
+
+    /// A secret of the profile by name.
+    pub fn get(&self, name: &str) -> Option<&Arc<Secret>> {
+        self.ready.get(name)
+    }
+
+    /// Fails when the time of a certificate authority is over: nobody believes what it signed.
+    pub fn check_expiry(&self, cluster: &Cluster) -> Result<()> {
+        let shown = Self::path(cluster);
+        for (name, secret) in &self.ready {
+            let Secret::Ca(ca) = secret.as_ref() else { continue };
+            let day = ca.expires().context(|| format!("the secret `{name}`"))?;
+            if day < calendar::days_since_1970() {
+                return Err(Error::input(format!(
+                    "the certificate authority `{name}` in `{}` expired on {}",
+                    shown.display(),
+                    calendar::date(day)
+                ))
+                .hint(format!(
+                    "`nodeforge secrets rotate {name}` makes a new one; all nodes must then be built anew"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// All that is stored, without the values: the seed, the profile's, the nodes' host keys.
+    pub fn entries(&self) -> Vec<Entry> {
+        let entry = |name: String, kind: &str, created: &str| {
+            let age_days = calendar::days_since(created);
+            Entry { name, kind: kind.to_owned(), created: created.to_owned(), age_days }
+        };
+        let seed = entry(SEED.to_owned(), "seed", &self.seed_created);
+        let named = self.named.iter();
+        let named = named.map(|(name, it)| entry(name.clone(), &it.value.kind, &it.created));
+        let keys = self.host_keys.iter();
+        let keys = keys.map(|(host, it)| entry(host_key_name(host), "ssh-host-key", &it.created));
+        std::iter::once(seed).chain(named).chain(keys).collect()
+    }
+
+    /// The last day on which one of the profile's secrets was made: `2026-11-21`, UTC. `None` when
+    /// there are none.
+    pub fn newest(&self) -> Option<&str> {
+        let days = self.named.values().map(|it| it.created.as_str());
+        days.filter(|day| calendar::days_since(day).is_some()).max()
+    }
+
+    /// The value of one that is stored, or of one part: `ca.cert`. `None` when there is none.
+    pub fn reveal(&self, name: &str) -> Option<String> {
+        if let Some(host) = name.strip_prefix(HOST_KEY) {
+            return self.host_keys.get(host).map(|it| it.value.private.clone());
+        }
+        if name == SEED {
+            return Some(hash::hex(&self.seed));
+        }
+        let (name, part) = name.split_once('.').unwrap_or((name, ""));
+        let Named { kind, made } = &self.named.get(name)?.value;
+        match (kind.as_str(), part) {
+            (_, "") | ("ca", "key") | ("keypair", "private") => Some(made.value.clone()),
+            ("ca", "cert") | ("keypair" | "ssh-host-key", "public") => made.public.clone(),
+            ("ca", part) => match self.ready.get(name)?.as_ref() {
+                Secret::Ca(ca) if part == "hash" => Some(ca.hash.to_string()),
+                Secret::Ca(ca) if part == "file_hash" => Some(ca.file_hash.to_string()),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Makes secrets anew and stores them; nothing is changed when one of the names is unknown.
+    /// Their kinds are returned.
+    pub fn rotate(cluster: &Cluster, names: &[String]) -> Result<Vec<Entry>> {
+        let store = Self::store(cluster);
+        let _lock = store::lock(&cluster.directory)?;
+        let Some(found) = store.read()? else {
+            return Err(
+                Error::input("the cluster has no secrets yet").hint("the first build makes them")
+            );
+        };
+        let mut secrets = Self::or_new(Some(found), cluster, &store.path())?;
+        for name in names {
+            secrets.make_anew(cluster, name)?;
+        }
+        secrets.make_ready(cluster)?;
+        store.write(&secrets)?;
+        let entries = secrets.entries().into_iter();
+        Ok(entries.filter(|entry| names.contains(&entry.name)).collect())
+    }
+
+    fn make_anew(&mut self, cluster: &Cluster, name: &str) -> Result<()> {
+        let created = calendar::today();
+        if name == SEED {
+            self.seed = generate::random()?;
+            self.seed_created = created;
+            return Ok(());
+        }
+        let host = name.strip_prefix(HOST_KEY).filter(|host| self.host_keys.contains_key(*host));
+        if let Some(host) = host {
+            let value = generate::ssh_host_key(host)?;
+            self.host_keys.insert(host.to_owned(), Stored { value, created });
+            return Ok(());
+        }
+        let Some(spec) = cluster.profile.secrets.iter().find(|spec| spec.name == name) else {
+            let names: Vec<String> = self.entries().into_iter().map(|entry| entry.name).collect();
+            let hint = suggest::closest(name, names.iter().map(String::as_str))
+                .unwrap_or_else(|| "`nodeforge secrets show` lists them".into());
+            return Err(Error::input(format!("unknown secret `{name}`")).hint(hint));
+        };
+        if let SecretKind::File { path } = &spec.kind {
+            return Err(Error::input(format!("the secret `{name}` is your own file"))
+                .hint(format!("write `{}` anew", cluster.resolve(path).display())));
+        }
+        let value = Named { kind: spec.kind.name().to_owned(), made: Secret::make(&spec.kind)? };
+        self.named.insert(name.to_owned(), Stored { value, created });
+        Ok(())
+    }
+
+    fn or_new(found: Option<Self>, cluster: &Cluster, path: &Path) -> Result<Self> {
+        let Some(secrets) = found else { return Self::new(&cluster.name) };
+        if secrets.cluster != cluster.name {
+            let message = format!(
+                "`{}` holds the secrets of the cluster `{}`, not of `{}`",
+                path.display(),
+                secrets.cluster,
+                cluster.name
+            );
+            return Err(Error::input(message).hint(
+                "each cluster has a folder of its own; after renaming one, write the new name \
+                 into that file",
+            ));
+        }
+        Ok(secrets)
+    }
+
+    fn new(cluster: &str) -> Result<Self> {
+        Ok(Self {
+            cluster: cluster.to_owned(),
+            seed: generate::random()?,
+            seed_created: calendar::today(),
+            named: BTreeMap::new(),
+            host_keys: BTreeMap::new(),
+            ready: BTreeMap::new(),
+            example: None,
+            is_stored: false,
+        })
+    }
+
+    /// Makes what is missing; whether anything was.
+    fn make_missing(&mut self, cluster: &Cluster) -> Result<bool> {
+        let mut changed = self.make_missing_named(cluster)?;
+        let lacking: Vec<String> = self.lacking_host_key(cluster).map(str::to_owned).collect();
+        for hostname in lacking {
+            let value = generate::ssh_host_key(&hostname)?;
+            self.host_keys.insert(hostname, Stored { value, created: calendar::today() });
+            changed = true;
+        }
+        Ok(changed)
+    }
+
+    fn make_missing_named(&mut self, cluster: &Cluster) -> Result<bool> {
+        let mut changed = false;
+        for spec in cluster.profile.secrets.iter().filter(|spec| spec.is_made()) {
+            if !self.named.contains_key(&spec.name) {
+                let made = Secret::make(&spec.kind)?;
+                let value = Named { kind: spec.kind.name().to_owned(), made };
+                let stored = Stored { value, created: calendar::today() };
+                self.named.insert(spec.name.clone(), stored);
+                changed = true;
+            }
+        }
+        Ok(changed)
+    }
+
+    /// Nodes that need a host key and have none.
+    fn lacking_host_key<'a>(&'a self, cluster: &'a Cluster) -> impl Iterator<Item = &'a str> {
+        let is_wanted = cluster.host_keys == HostKeys::Build;
+        let names = cluster.nodes.iter().map(|node| node.hostname.as_str());
+        names.filter(move |name| is_wanted && !self.host_keys.contains_key(*name))
+    }
+
+    /// Brings the profile's secrets into the form that templates use.
+    fn make_ready(&mut self, cluster: &Cluster) -> Result<()> {
+        let hostnames = Arc::new(cluster.nodes.iter().map(|node| node.hostname.clone()).collect());
+        for spec in &cluster.profile.secrets {
+            let secret = self.usable(spec, cluster, &hostnames)?;
+            self.ready.insert(spec.name.clone(), Arc::new(secret));
+        }
+        Ok(())
+    }
+
+    fn usable(
+        &self,
+        spec: &SecretSpec,
+        cluster: &Cluster,
+        hostnames: &Arc<HashSet<String>>,
+    ) -> Result<Secret> {
+        let name = &spec.name;
+        if let SecretKind::File { path } = &spec.kind {
+            let path = cluster.resolve(path);
+            // Only who asks for it needs it: what it is for may be switched off.
+            if !path.exists() {
+                return Ok(Secret::Missing(format!(
+                    "the secret `{name}` is a file of yours, and there is no `{}`",
+                    path.display()
+                )));
+            }
+            return file::read_text(&path, file::MOST_KEY)
+                .map(Secret::Text)
+                .context(|| format!("the secret `{name}` cannot be read"))
+                .map_err(|error| {
+                    error.hint("the profile wants you to write this file; keep it to yourself")
+                });
+        }
+        let stored = &self.named[name].value;
+        let shown = Self::path(cluster);
+        let shown = shown.display();
+        if stored.kind != spec.kind.name() {
+            let message = format!(
+                "the secret `{name}` in `{shown}` is of kind `{}`, and the profile wants `{}`",
+                stored.kind,
+                spec.kind.name()
+            );
+            let hint = format!("`nodeforge secrets rotate {name}` makes a new one");
+            return Err(Error::input(message).hint(hint));
+        }
+        Secret::from_made(&spec.kind, &stored.made, hostnames)
+            .context(|| format!("the secret `{name}` in `{shown}` is damaged"))
+    }
+}
+
+/// `ssh_host_key/server1`
+fn host_key_name(hostname: &str) -> String {
+    format!("{HOST_KEY}{hostname}")
+}

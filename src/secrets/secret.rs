@@ -1,0 +1,81 @@
+//! A secret as templates use it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::generate::Made;
+use super::keys::{Ca, KeyPair};
+use super::node_keys::NodeKeys;
+use super::wireguard::WireGuard;
+use crate::config::SecretKind;
+use crate::secrets::{generate, keys};
+use crate::util::error::{Error, Result};
+
+/// A secret of the profile. It has no `Debug`: nothing of it is ever printed.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Secret {
+    /// A token, a password, a key: secret as a whole.
+    Text(String),
+    /// A file that the user has not written, and what to say to who asks for it.
+    Missing(String),
+    /// A certificate authority.
+    Ca(Ca),
+    /// A private key and its public half.
+    KeyPair(KeyPair),
+    /// A key for each node.
+    NodeKeys(NodeKeys),
+    /// The `WireGuard` keys of all nodes and peers.
+    WireGuard(WireGuard),
+}
+
+impl Secret {
+    /// What was made of this kind, in the form that templates use.
+    pub(crate) fn from_made(
+        kind: &SecretKind,
+        made: &Made,
+        hostnames: &Arc<HashSet<String>>,
+    ) -> Result<Self> {
+        let public = || made.public.clone().ok_or_else(|| Error::input("its `public` is missing"));
+        Ok(match kind {
+            SecretKind::Ca { .. } => Self::Ca(Ca::new(made.value.clone(), public()?)?),
+            SecretKind::KeyPair => {
+                Self::KeyPair(KeyPair { private: made.value.clone(), public: public()? })
+            }
+            SecretKind::NodeKey | SecretKind::WireGuard => {
+                let seed = generate::unhex(&made.value)
+                    .ok_or_else(|| Error::input("its value is not 64 hexadecimal digits"))?;
+                let hostnames = Arc::clone(hostnames);
+                match kind {
+                    SecretKind::NodeKey => Self::NodeKeys(NodeKeys::new(seed, hostnames)),
+                    _ => Self::WireGuard(WireGuard::new(seed, hostnames)),
+                }
+            }
+            SecretKind::KubeadmToken
+            | SecretKind::Hex
+            | SecretKind::Password
+            | SecretKind::SshHostKey
+            | SecretKind::File { .. } => Self::Text(made.value.clone()),
+        })
+    }
+
+    /// Makes a new one.
+    pub(crate) fn make(kind: &SecretKind) -> Result<Made> {
+        match kind {
+            SecretKind::Ca { common_name } => keys::make_ca(common_name),
+            SecretKind::KeyPair => keys::make_key_pair(),
+            SecretKind::KubeadmToken => generate::kubeadm_token().map(Made::text),
+            // Of the last two, the seed of all keys.
+            SecretKind::Hex | SecretKind::NodeKey | SecretKind::WireGuard => {
+                generate::seed().map(Made::text)
+            }
+            SecretKind::Password => generate::password().map(Made::text),
+            SecretKind::SshHostKey => {
+                let key = generate::ssh_host_key("")?;
+                Ok(Made { value: key.private, public: Some(key.public.trim_end().to_owned()) })
+            }
+            SecretKind::File { path } => {
+                Err(Error::input(format!("`{}` is yours to write", path.display())))
+            }
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! What every room needs: errors, progress, interruption, hashes, time, processes, threads.
+
+pub mod calendar;
+pub mod clock;
+pub mod error;
+pub mod file_lock;
+pub mod hash;
+pub mod in_order;
+pub mod interrupt;
+pub mod parallel;
+pub mod process;
+pub mod progress;
+pub(crate) mod rfc3339;
+pub mod sha256;

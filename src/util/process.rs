@@ -1,0 +1,184 @@
+//! Programs of the host that nodeforge calls.
+
+use std::ffi::OsStr;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use super::error::{Context, Error, Result};
+use crate::util::interrupt;
+
+/// Where Debian keeps file-system tools, which an ordinary user's `PATH` lacks.
+const SYSTEM_FOLDERS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
+
+/// One call of a program. Its output is kept for errors, never shown.
+pub struct Tool {
+    command: Command,
+    name: String,
+    package: &'static str,
+}
+
+impl Tool {
+    /// A call of `name`, which comes in Debian's package `package`.
+    pub fn new(name: &str, package: &'static str) -> Self {
+        let mut command = Command::new(name);
+        command.env("PATH", search_path()).env("LC_ALL", "C.UTF-8").stdin(Stdio::null());
+        Self { command, name: name.to_owned(), package }
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.command.arg(argument);
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<A: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
+        self.command.args(arguments);
+        self
+    }
+
+    /// Sets a variable of its environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Runs it to its end and returns its standard output.
+    ///
+    /// A failure says what it last wrote to standard error; a missing program, how to get it.
+    pub fn run(self) -> Result<String> {
+        let (output, code) = self.run_for_code()?;
+        match code {
+            Some(0) => Ok(output.stdout),
+            _ => Err(output.failure()),
+        }
+    }
+
+    /// As [`Tool::run`], for programs whose exit codes are answers; `None` when a signal ended it.
+    pub fn run_for_code(mut self) -> Result<(Output, Option<i32>)> {
+        let mut child = self
+            .command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| cannot_start(&self.name, self.package, &error))?;
+        let read = (drain(child.stdout.take()), drain(child.stderr.take()));
+        let status = interrupt::wait(&mut child)?;
+        let text = |reader: std::thread::JoinHandle<Vec<u8>>| {
+            String::from_utf8_lossy(&reader.join().unwrap_or_default()).into_owned()
+        };
+        let output = Output { name: self.name, stdout: text(read.0), stderr: text(read.1) };
+        Ok((output, status.code()))
+    }
+
+    /// Starts it; what it writes goes where the caller's `configure` says.
+    pub fn spawn(mut self, configure: impl FnOnce(&mut Command)) -> Result<Child> {
+        configure(&mut self.command);
+        self.command.spawn().map_err(|error| cannot_start(&self.name, self.package, &error))
+    }
+}
+
+/// What a program wrote.
+pub struct Output {
+    name: String,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Output {
+    /// The error that says this program failed, with what it last wrote.
+    pub fn failure(&self) -> Error {
+        let last =
+            |text: &str| text.lines().rfind(|line| !line.trim().is_empty()).map(str::to_owned);
+        match last(&self.stderr).or_else(|| last(&self.stdout)) {
+            Some(line) => Error::failure(line).context(format!("`{}` failed", self.name)),
+            None => Error::failure(format!("`{}` failed", self.name)),
+        }
+    }
+}
+
+/// The user's `PATH` followed by the folders of system tools.
+pub fn search_path() -> String {
+    let mut path = std::env::var("PATH").unwrap_or_else(|_| "/usr/local/bin:/usr/bin:/bin".into());
+    for folder in SYSTEM_FOLDERS {
+        if !path.split(':').any(|it| it == folder) {
+            path.push(':');
+            path.push_str(folder);
+        }
+    }
+    path
+}
+
+/// Whether a program is found in [`search_path`].
+pub fn exists(name: &str) -> bool {
+    find(name).is_some()
+}
+
+/// Where [`search_path`] has a program.
+pub fn find(name: &str) -> Option<PathBuf> {
+    search_path().split(':').map(|folder| Path::new(folder).join(name)).find(|it| it.is_file())
+}
+
+/// Fails with a hint unless the program is there.
+pub fn require(name: &str, package: &str) -> Result<()> {
+    if exists(name) {
+        return Ok(());
+    }
+    Err(missing(name, package))
+}
+
+fn missing(name: &str, package: &str) -> Error {
+    Error::failure(format!("the program `{name}` is not installed"))
+        .hint(format!("it comes in the package {package}: apt install {package}"))
+}
+
+fn cannot_start(name: &str, package: &str, error: &io::Error) -> Error {
+    if error.kind() == io::ErrorKind::NotFound {
+        return missing(name, package);
+    }
+    let result: Result<()> = Err(io::Error::new(error.kind(), error.to_string()))
+        .context(|| format!("starting `{name}`"));
+    result.expect_err("made as an error above")
+}
+
+/// Reads a stream to its end beside the main thread, so that a full pipe never stops the program.
+fn drain<R: Read + Send + 'static>(stream: Option<R>) -> std::thread::JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut stream) = stream {
+            // What could be read of a torn stream is still worth showing.
+            drop(stream.read_to_end(&mut bytes));
+        }
+        bytes
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_is_returned() {
+        assert_eq!(Tool::new("echo", "coreutils").arg("hello").run().unwrap(), "hello\n");
+    }
+
+    #[test]
+    fn a_failure_says_what_the_program_said_last() {
+        let error =
+            Tool::new("sh", "dash").args(["-c", "echo no disk >&2; exit 3"]).run().unwrap_err();
+        assert_eq!(error.to_string(), "`sh` failed: no disk");
+    }
+
+    #[test]
+    fn a_missing_program_comes_with_its_package() {
+        let error = Tool::new("nodeforge-none", "nothing").run().unwrap_err();
+        assert_eq!(error.to_string(), "the program `nodeforge-none` is not installed");
+        assert_eq!(error.problems()[0].hints.len(), 1);
+    }
+}

@@ -1,0 +1,18 @@
+//! VMware's machines in an output folder, driven through its own `vmrun`.
+
+mod bundle;
+mod mac;
+pub(crate) mod ovf;
+mod template_backup;
+mod vmrun;
+pub(crate) mod vmsd;
+mod vmx;
+
+pub use bundle::Bundle;
+pub(crate) use mac::mac_addresses;
+pub use template_backup::Shield;
+pub use vmrun::Vmrun;
+pub(crate) use vmx::Vmx;
+
+/// The disk that a bundle's machine runs on.
+pub(crate) const DISK: &str = "disk.vmdk";
