@@ -1,4 +1,4 @@
-//! The built binary on real images, checked by tools that others wrote.
+//! The built binary on real images, checked by independent tools.
 //!
 //! One crate, so that everything links once.
 
@@ -8,6 +8,7 @@ mod artifacts;
 mod boots;
 mod bootstrap;
 mod cli;
+mod conventions;
 mod edge;
 mod fetch;
 mod firstboot;

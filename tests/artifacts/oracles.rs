@@ -1,4 +1,4 @@
-//! Every format of a node of either architecture, and everybody who must be content with it.
+//! Every format of a node of either architecture, read by the programs that must accept it.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};

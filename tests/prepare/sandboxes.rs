@@ -140,7 +140,7 @@ fn none_leaves_packages_to_the_first_boot(user: &User) {
     assert!(cat(&made, "/etc/apt/keyrings/own.asc").contains("BEGIN PGP PUBLIC KEY"));
     let said = stand.run(["plan", "--sandbox", "none"]).succeeds().stdout_text();
     assert!(said.contains("packages left to the first boot"), "{said}");
-    // Nothing is promised that nobody keeps.
+    // `--locked` says what it cannot promise.
     let locked = stand.run(["prepare", "--sandbox", "none", "--locked"]).succeeds();
     let said = locked.stderr_text();
     assert!(said.contains("`--locked` does not hold them"), "{said}");
