@@ -6,7 +6,8 @@ use std::path::Path;
 use super::catalogue::MAX_SIZE;
 use crate::download::{Unpacked, unpack};
 use crate::util::error::{Context as _, Error, Result};
-use crate::util::hash::{Hashing, hex};
+use crate::util::hash::Hashing;
+use crate::util::sha256::Sha256;
 
 /// Whether a file of the user's is a tar archive.
 pub(crate) fn is_archive(path: &Path, file: &File) -> Result<bool> {
@@ -16,14 +17,14 @@ pub(crate) fn is_archive(path: &Path, file: &File) -> Result<bool> {
 
 /// Unpacks a compressed file, or an archive, of the user's to the raw file `output`; returns its SHA-256. What is
 /// unpacked must be what has the SHA-256 that is known of the file.
-pub(crate) fn compressed(path: &Path, output: &Path, sha256: &str) -> Result<String> {
+pub(crate) fn compressed(path: &Path, output: &Path, sha256: Sha256) -> Result<Sha256> {
     let input = File::open(path).context(|| format!("opening `{}`", path.display()))?;
     let file = File::create_new(output).context(|| format!("creating `{}`", output.display()))?;
     let mut input = Hashing::new(input);
     let unpacked = unpack(&mut input, &file, MAX_SIZE).map_err(|trouble| {
         Error::from(trouble).context(format!("unpacking `{}`", path.display()))
     })?;
-    if hex(&input.finish()) != sha256 {
+    if input.finish() != sha256 {
         return Err(Error::failure(format!("`{}` changed while it was read", path.display())));
     }
     match unpacked {

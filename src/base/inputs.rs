@@ -8,15 +8,15 @@ use super::lock_file::{LockFile, LockedArtifact, LockedKey};
 use super::remote::{CHECKSUMS_LIMIT, published};
 use super::resolve::Resolver;
 use crate::cache::{Cache, KEYS, PARTS, touch};
-use crate::change::{Action, Change, Content, Owner};
-use crate::config::{Arch, Checksum};
+use crate::change::{Action, Change, Checksum, Content, Owner};
+use crate::config::Arch;
 use crate::download::{
     Certificate, Client, Hashes, Plain, Wanted, download, openpgp, text, with_fingerprint,
 };
 use crate::util::calendar;
 use crate::util::error::{Context as _, Error, Result};
 use crate::util::file_lock::FileLock;
-use crate::util::hash::{hex, sha256};
+use crate::util::sha256::Sha256;
 
 /// The most bytes a file may have.
 const LIMIT: u64 = 16 << 30;
@@ -37,8 +37,8 @@ pub struct Download {
     pub url: String,
     /// Where it is in the cache.
     pub path: PathBuf,
-    /// 64 hexadecimal digits.
-    pub sha256: String,
+    /// Of its bytes.
+    pub sha256: Sha256,
     /// What verified it, in words.
     pub verified: String,
     /// Keeps it from being pruned; a key's text is at hand already.
@@ -86,7 +86,7 @@ impl Resolver<'_> {
                         self.file(url, checksum, known).map_err(|error| error.hint(by()))?;
                     push(Action::Download {
                         url: url.clone(),
-                        checksum: Checksum::Sha256(artifact.sha256.clone()),
+                        checksum: Checksum::Sha256(artifact.sha256),
                         arch: None,
                         path: path.clone(),
                         mode: *mode,
@@ -94,7 +94,21 @@ impl Resolver<'_> {
                     lock.artifacts.push(artifact);
                     inputs.all.push(input);
                 }
-                _ => push(action.clone()),
+                Action::Grow { .. }
+                | Action::Package { .. }
+                | Action::File { .. }
+                | Action::Directory { .. }
+                | Action::Symlink { .. }
+                | Action::Remove { .. }
+                | Action::Unit { .. }
+                | Action::User(_)
+                | Action::KernelArgument { .. }
+                | Action::KernelArgumentRemoved { .. }
+                | Action::ConfigTxt { .. }
+                | Action::Hostname { .. }
+                | Action::MachineId { .. }
+                | Action::DiskId { .. }
+                | Action::Timezone { .. } => push(action.clone()),
             }
         }
         lock.keys.dedup();
@@ -121,9 +135,8 @@ impl Resolver<'_> {
         let pinned = fingerprint.or(known.map(|it| it.fingerprint.as_str()));
         let folder = self.cache.folder(KEYS)?;
         let cached = pinned.and_then(|it| fs::read(folder.join(format!("{it}.asc"))).ok());
-        let is_good = |bytes: &[u8]| {
-            known.map_or(self.options.offline, |it| it.sha256 == hex(&sha256(bytes)))
-        };
+        let is_good =
+            |bytes: &[u8]| known.map_or(self.options.offline, |it| it.sha256 == Sha256::of(bytes));
         let certificate = match (cached.filter(|it| is_good(it)), pinned) {
             (Some(bytes), Some(pinned)) => with_fingerprint(&bytes, pinned)?,
             _ if self.options.offline => return Err(not_cached(url)),
@@ -138,7 +151,7 @@ impl Resolver<'_> {
         } else {
             Cache::write(&path, armored.as_bytes())?;
         }
-        let sha256 = hex(&sha256(armored.as_bytes()));
+        let sha256 = Sha256::of(&armored);
         let same = known.filter(|it| it.sha256 == sha256);
         let expires = certificate.expires().map(|second| calendar::date(second / 86_400));
         let key = LockedKey {
@@ -156,7 +169,7 @@ impl Resolver<'_> {
             Some(_) => format!("pinned fingerprint {fingerprint}"),
             None => format!("fingerprint {fingerprint}, trusted over https at first use"),
         };
-        let (url, sha256) = (url.to_owned(), key.sha256.clone());
+        let (url, sha256) = (url.to_owned(), key.sha256);
         let download = Download { url, path, sha256, verified, _in_use: None };
         Ok((key, download, armored))
     }
@@ -188,14 +201,14 @@ impl Resolver<'_> {
         known: Option<&LockedArtifact>,
     ) -> Result<(LockedArtifact, Download)> {
         let (sha256, verified) = match checksum {
-            Checksum::Sha256(hash) => (hash.clone(), "SHA-256 pinned in the profile".to_owned()),
+            Checksum::Sha256(hash) => (*hash, "SHA-256 pinned in the profile".to_owned()),
             Checksum::Sha256Url(list) => match known.filter(|_| !self.options.update) {
-                Some(known) => (known.sha256.clone(), known.verified.clone()),
+                Some(known) => (known.sha256, known.verified.clone()),
                 None if self.options.offline => return Err(not_cached(url)),
                 None => (self.listed(list, url)?, format!("SHA-256 listed in {list}")),
             },
         };
-        let (path, in_use) = self.cache.file(&sha256, self.progress, |place| {
+        let (path, in_use) = self.cache.file(sha256, self.progress, |place| {
             if self.options.offline {
                 return Err(not_cached(url));
             }
@@ -203,26 +216,22 @@ impl Resolver<'_> {
             self.progress.stage(&format!("downloading {name}"));
             let wanted = Wanted {
                 url,
-                hashes: Hashes { sha256: Some(sha256.clone()), sha512: None },
+                hashes: Hashes { sha256: Some(sha256), sha512: None },
                 verifier: None,
                 is_image: false,
                 limit: LIMIT,
-                key: &sha256,
+                key: &sha256.to_string(),
             };
             let parts = self.cache.folder(PARTS)?;
             download(&Client::new()?, &wanted, &parts, place, self.progress).map(drop)
         })?;
-        let locked = LockedArtifact {
-            url: url.to_owned(),
-            sha256: sha256.clone(),
-            verified: verified.clone(),
-        };
+        let locked = LockedArtifact { url: url.to_owned(), sha256, verified: verified.clone() };
         let url = url.to_owned();
         Ok((locked, Download { url, path, sha256, verified, _in_use: Some(in_use) }))
     }
 
     /// What a publisher's list says a file must be.
-    fn listed(&self, list: &str, url: &str) -> Result<String> {
+    fn listed(&self, list: &str, url: &str) -> Result<Sha256> {
         self.progress.stage(&format!("reading {list}"));
         let bytes = Client::new()?.get(list, Plain::Refused, CHECKSUMS_LIMIT, self.progress)?;
         published(&text(list, bytes)?, list, url)?

@@ -11,6 +11,7 @@ use crate::change::{Action, Change};
 use crate::download::Hashes;
 use crate::util::calendar;
 use crate::util::error::{Context as _, Error, Result};
+use crate::util::sha256::Sha256;
 
 const NAME: &str = "nodeforge.lock";
 const VERSION: u32 = 1;
@@ -23,7 +24,7 @@ pub struct Lock {
     version: u32,
     /// What the packages below were installed for: a hash of base, repositories and wishes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub packages_for: Option<String>,
+    pub packages_for: Option<Sha256>,
     /// Whether `lock --update` gave up the packages below: the next that are installed are the
     /// newest, even where the cache has the base prepared.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
@@ -61,14 +62,14 @@ pub struct LockedBase {
     pub size: Option<u64>,
     /// SHA-256 of the download.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub sha256: Option<String>,
+    pub sha256: Option<Sha256>,
     /// SHA-512 of the download, where its publisher lists that.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub sha512: Option<String>,
     /// Length of the raw image in bytes.
     pub raw_size: u64,
     /// SHA-256 of the raw image.
-    pub raw_sha256: String,
+    pub raw_sha256: Sha256,
     /// As of when it was made from packages, in seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub source_date_epoch: Option<i64>,
@@ -87,7 +88,7 @@ pub struct LockedKey {
     /// 40 hexadecimal digits.
     pub fingerprint: String,
     /// SHA-256 of the key as the image has it: armored, and no other with it.
-    pub sha256: String,
+    pub sha256: Sha256,
     /// The day on which it expires, `2027-01-31`; nothing when it never does.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub expires: Option<String>,
@@ -98,8 +99,8 @@ pub struct LockedKey {
 pub struct LockedArtifact {
     /// Where it came from.
     pub url: String,
-    /// 64 hexadecimal digits.
-    pub sha256: String,
+    /// Of its bytes.
+    pub sha256: Sha256,
     /// What named that hash.
     pub verified: String,
 }
@@ -107,7 +108,7 @@ pub struct LockedArtifact {
 impl LockedBase {
     /// What the download must be.
     pub(crate) fn hashes(&self) -> Hashes {
-        Hashes { sha256: self.sha256.clone(), sha512: self.sha512.clone() }
+        Hashes { sha256: self.sha256, sha512: self.sha512.clone() }
     }
 }
 
@@ -224,8 +225,7 @@ impl Lock {
     /// another nodeforge found out or gave up meanwhile.
     fn save_changes(&self, before: &Self, path: &Path) -> Result<()> {
         let now = Self::load(path)?;
-        let packages =
-            |it: &Self| (it.packages_for.clone(), it.newest_packages, it.packages.clone());
+        let packages = |it: &Self| (it.packages_for, it.newest_packages, it.packages.clone());
         let mut new = now.clone();
         if now.base == before.base {
             new.base.clone_from(&self.base);
@@ -280,7 +280,7 @@ mod tests {
             sha256: None,
             sha512: None,
             raw_size: 512,
-            raw_sha256: "a".repeat(64),
+            raw_sha256: Sha256::of(""),
             source_date_epoch: None,
             signer: None,
             verified: "nothing".into(),

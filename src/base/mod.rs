@@ -8,7 +8,7 @@ mod provenance;
 mod remote;
 mod resolve;
 
-pub use catalogue::{Catalogue, Entry};
+pub use catalogue::{Catalogue, CatalogueEntry};
 pub use inputs::{Download, PrepareInputs};
 pub use lock_file::LockFile;
 pub use resolve::{Options, ResolvedBase, Resolver, arch_of, request};

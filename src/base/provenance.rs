@@ -8,6 +8,7 @@ use super::lock_file::LockedBase;
 use super::remote::Remote;
 use crate::cache::About;
 use crate::download::Hashes;
+use crate::util::sha256::Sha256;
 
 /// What the cache knows of a download; in `about.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -19,7 +20,7 @@ pub(crate) struct Provenance {
     pub(crate) url: String,
     pub(crate) date: Option<String>,
     pub(crate) size: u64,
-    pub(crate) sha256: String,
+    pub(crate) sha256: Sha256,
     pub(crate) sha512: Option<String>,
     /// Fingerprint of the key whose signature over these bytes was verified.
     pub(crate) signer: Option<String>,
@@ -73,10 +74,7 @@ impl Provenance {
     }
 
     fn differs_in_nothing(&self, hashes: &Hashes) -> bool {
-        let differs = |wanted: &Option<String>, own: Option<&String>| {
-            wanted.as_ref().is_some_and(|wanted| own != Some(wanted))
-        };
-        !differs(&hashes.sha256, Some(&self.sha256))
-            && !differs(&hashes.sha512, self.sha512.as_ref())
+        hashes.sha256.is_none_or(|wanted| self.sha256 == wanted)
+            && hashes.sha512.as_ref().is_none_or(|wanted| self.sha512.as_ref() == Some(wanted))
     }
 }

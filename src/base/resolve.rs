@@ -21,6 +21,7 @@ use crate::image::{Architecture, Image, edit};
 use crate::util::error::{Context as _, Error, Result};
 use crate::util::hash::sha256_of_disk;
 use crate::util::progress::Progress;
+use crate::util::sha256::Sha256;
 
 /// How the network and the lock file may be used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,7 +59,7 @@ pub struct ResolvedBase {
     /// Its bytes, those of an edit that was interrupted included.
     pub disk: Arc<dyn Disk>,
     /// SHA-256 of the raw image.
-    pub sha256: String,
+    pub sha256: Sha256,
     /// Where it came from, in words.
     pub origin: String,
     /// How it was verified, in words.
@@ -220,7 +221,7 @@ impl Resolver<'_> {
         if let Base::Url { url, sha256, sha512, key, .. } = base
             && (sha256.is_some() || sha512.is_some())
         {
-            let hashes = Hashes { sha256: sha256.clone(), sha512: sha512.clone() };
+            let hashes = Hashes { sha256: *sha256, sha512: sha512.clone() };
             let keys = key.as_deref().map(|key| self.fingerprints(key)).transpose()?;
             let found = self.find(|it| it.is(&hashes) && it.is_signed_by(keys.as_deref()));
             return Ok(found.map(|(image, it)| {
@@ -243,7 +244,7 @@ impl Resolver<'_> {
         let by = match base {
             Base::Catalogue(name) => self.catalogue.entry(split(name).0)?.pins(),
             Base::Url { key: Some(key), .. } => self.fingerprints(key)?,
-            _ => Vec::new(),
+            Base::Url { key: None, .. } | Base::Path { .. } | Base::Bootstrap(_) => Vec::new(),
         };
         Ok(if by.is_empty() { request } else { format!("{request} by {}", by.join(" ")) })
     }
@@ -273,7 +274,7 @@ impl Resolver<'_> {
                 url: remote.url.clone(),
                 date: remote.date.clone(),
                 size: delivered.size,
-                sha256: delivered.hashes.sha256.unwrap_or_default(),
+                sha256: delivered.hashes.sha256,
                 sha512: delivered.hashes.sha512,
                 signer: remote.verifier.as_ref().map(|it| it.fingerprint.clone()),
                 verified: remote.verified.clone(),
@@ -318,13 +319,14 @@ impl Resolver<'_> {
             return self.raw(base, path, origin, verified);
         }
         self.progress.stage("hashing the base");
-        let (key, source) = if format.is_compressed() || is_archive {
+        let (hash, source) = if format.is_compressed() || is_archive {
             (cache::sha256_of(path, &Raw::open(path)?, self.cache)?, None)
         } else {
             // It may have a backing chain: only what a reader sees tells whether it is the same.
             let source = disk::open(path)?;
             (sha256_of_disk(&*source)?, Some(source))
         };
+        let key = hash.to_string();
         let fits = |_: &About| true;
         let image = self.cache.image(BASES, &key, fits, self.progress, |_, output| {
             self.progress.stage("unpacking the base");
@@ -333,7 +335,7 @@ impl Resolver<'_> {
                     drop(File::create_new(output)?);
                     container::copy(&**source, output)?
                 }
-                None => import::compressed(path, output, &key)?,
+                None => import::compressed(path, output, hash)?,
             };
             let format = if is_archive { "tar" } else { format.name() };
             let from = serde_json::json!({ "file": path, "format": format, "key": key });
@@ -374,7 +376,7 @@ impl Resolver<'_> {
             sha256: None,
             sha512: None,
             raw_size: disk.size(),
-            raw_sha256: sha256.clone(),
+            raw_sha256: sha256,
             source_date_epoch: None,
             signer: None,
             verified: verified.clone(),
@@ -408,7 +410,7 @@ impl Resolver<'_> {
             sha256: None,
             sha512: None,
             raw_size: image.about.size,
-            raw_sha256: image.about.sha256.clone(),
+            raw_sha256: image.about.sha256,
             source_date_epoch: image.about.from[EPOCH].as_i64(),
             signer: None,
             verified: verified.clone(),
@@ -417,7 +419,7 @@ impl Resolver<'_> {
             path: image.path.clone(),
             raw: Arc::clone(&image.disk),
             disk: image.disk.clone(),
-            sha256: image.about.sha256.clone(),
+            sha256: image.about.sha256,
             origin,
             verified,
             locked,
@@ -440,7 +442,7 @@ fn ask(inquiry: &Inquiry<'_>, base: &Base, known: Option<&LockedBase>) -> Result
     }
     match base {
         Base::Url { url, sha256, sha512, signature, key, .. } => {
-            let hashes = Hashes { sha256: sha256.clone(), sha512: sha512.clone() };
+            let hashes = Hashes { sha256: *sha256, sha512: sha512.clone() };
             let signature = signature.as_deref().zip(key.as_deref());
             inquiry.pinned(&Pinned { url, hashes, signature, by: "the cluster file" })
         }
@@ -479,10 +481,10 @@ fn fetched(
         url: Some(from.url.clone()),
         date: from.date.clone(),
         size: Some(from.size),
-        sha256: Some(from.sha256.clone()),
+        sha256: Some(from.sha256),
         sha512: from.sha512.clone(),
         raw_size: image.about.size,
-        raw_sha256: image.about.sha256.clone(),
+        raw_sha256: image.about.sha256,
         source_date_epoch: None,
         signer: from.signer.clone(),
         verified: from.verified.clone(),
@@ -491,7 +493,7 @@ fn fetched(
         path: image.path.clone(),
         raw: Arc::clone(&image.disk),
         disk: image.disk.clone(),
-        sha256: image.about.sha256.clone(),
+        sha256: image.about.sha256,
         origin,
         verified,
         locked,
@@ -510,6 +512,7 @@ pub fn request(base: &Base, directory: &Path) -> String {
             format!("path {}", path.display())
         }
         Base::Url { url, sha256, sha512, signature, key, .. } => {
+            let sha256 = &sha256.as_ref().map(Sha256::to_string);
             let pins =
                 [("sha256", sha256), ("sha512", sha512), ("signature", signature), ("key", key)];
             let pins =

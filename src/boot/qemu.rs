@@ -15,7 +15,7 @@ use crate::config::Arch;
 use crate::disk::{self, Format};
 use crate::image::Image;
 use crate::util::error::{Context, Error, Result};
-use crate::util::hash::sha256;
+use crate::util::sha256::Sha256;
 
 /// The first major version whose emulation runs Debian 13: 7.2 panics guests at random.
 const OLDEST: u32 = 10;
@@ -101,12 +101,12 @@ impl Machine {
     /// number of them, in any order, without privileges.
     fn nic(&self) -> String {
         let Some(name) = &self.network else { return "user,model=virtio-net-pci".into() };
-        let hash = sha256(name.as_bytes());
+        let hash = *Sha256::of(name).bytes();
         let group = Ipv4Addr::new(239, hash[0], hash[1], hash[2]);
         let port = 0x4000 | u16::from_be_bytes([hash[3] & 0x3f, hash[4]]);
         // QEMU gives every machine the same address of its own.
         let machine = format!("{} {}", self.image.display(), std::process::id());
-        let own = sha256(machine.as_bytes());
+        let own = *Sha256::of(machine).bytes();
         format!(
             "socket,mcast={group}:{port},localaddr=127.0.0.1,\
              model=virtio-net-pci,mac=52:54:00:{:02x}:{:02x}:{:02x}",

@@ -26,9 +26,9 @@ use crate::guest::first_boot;
 use crate::sandbox::{self, Environment, Sandbox};
 use crate::util::clock;
 use crate::util::error::{Context, Error, Result};
-use crate::util::hash::{hex, sha256};
 use crate::util::process::{self, Tool};
 use crate::util::progress::Progress;
+use crate::util::sha256::Sha256;
 use layout::{BootstrapLayout, SECTOR};
 
 use job::DPKG_EXCLUDES;
@@ -89,7 +89,7 @@ pub fn bootstrap(
         },
         "mirror": base.mirror,
     });
-    let hash = |it: &Value| hex(&sha256(it.to_string().as_bytes()));
+    let hash = |it: &Value| Sha256::of(it.to_string()).to_string();
     let cached = || if force { None } else { newest(cache, &recipe) };
     let mut _turn = None;
     let epoch = if let Some(epoch) = clock::fixed()?.or(epoch).or_else(cached) {

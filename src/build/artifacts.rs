@@ -25,7 +25,7 @@ use crate::util::parallel::parallel;
 const GROUP: usize = 16;
 
 /// What is to be built, and how.
-pub struct Request<'a> {
+pub struct BuildRequest<'a> {
     /// The nodes, in the order of the cluster file.
     pub nodes: Vec<&'a Node>,
     /// Where artifacts go.
@@ -63,7 +63,7 @@ struct Plans<'a> {
 }
 
 /// Builds nodes' artifacts and publishes them, whole or not at all.
-pub fn build<'a>(project: &mut Project<'_>, request: &Request<'a>) -> Result<Built<'a>> {
+pub fn build<'a>(project: &mut Project<'_>, request: &BuildRequest<'a>) -> Result<Built<'a>> {
     let plans = Plans::make(project, &request.nodes)?;
     let staging = Staging::new(request.output)?;
     if !request.replace {
@@ -94,7 +94,7 @@ impl<'a> Plans<'a> {
 
 /// Refuses, before anything is made, what would replace another cluster's artifacts or a machine's
 /// disk.
-fn refuse_to_lose(project: &Project<'_>, request: &Request<'_>) -> Result<()> {
+fn refuse_to_lose(project: &Project<'_>, request: &BuildRequest<'_>) -> Result<()> {
     let cluster = &project.cluster.name;
     refuse_another(cluster, request.output)?;
     let names = request.formats.iter().flat_map(|format| {
@@ -106,7 +106,7 @@ fn refuse_to_lose(project: &Project<'_>, request: &Request<'_>) -> Result<()> {
 /// Stamps the nodes and writes their artifacts into the staging folder, a group at a time.
 fn make<'a>(
     project: &Project<'_>,
-    request: &Request<'a>,
+    request: &BuildRequest<'a>,
     plans: &Plans<'a>,
     prepared: &Prepared,
     staging: &Staging,
@@ -145,7 +145,7 @@ fn make<'a>(
 /// Moves what was made into the output folder, with its SBOM, manifest, checksums and `known_hosts`.
 fn publish(
     project: &Project<'_>,
-    request: &Request<'_>,
+    request: &BuildRequest<'_>,
     plans: &Plans<'_>,
     prepared: &Prepared,
     (stamped, artifacts): &(Vec<StampedNode<'_>>, Vec<Artifact>),

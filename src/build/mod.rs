@@ -14,7 +14,7 @@ mod records;
 mod rehearsal;
 mod stamp;
 
-pub use artifacts::{Built, Request, build};
+pub use artifacts::{BuildRequest, Built, build};
 pub use find::{OutputFolder, disk_of};
 pub use node_image::NodeImage;
 pub use prepared::{Preparation, Prepared, Status};

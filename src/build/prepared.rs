@@ -4,13 +4,13 @@ use super::project::Project;
 use crate::artifact::{InputRecord, PreparedBase};
 use crate::base::{LockFile, PrepareInputs, ResolvedBase};
 use crate::cache::Package;
-use crate::change::{Action, Change};
-use crate::config::{Arch, Checksum};
+use crate::change::{Action, Change, Checksum};
+use crate::config::Arch;
 use crate::inspect::sbom::Download;
 use crate::prepare::{self, CacheStatus};
 use crate::sandbox::Sandbox;
 use crate::util::error::{Error, Result};
-use crate::util::hash;
+use crate::util::sha256::Sha256;
 
 pub use crate::prepare::CacheStatus as Status;
 
@@ -72,9 +72,9 @@ impl Project<'_> {
         let base = self.base()?;
         let arch = base.arch_for(&self.cluster.base)?;
         let inputs = self.inputs(&base)?;
-        let purpose = purpose(&base.sha256, &inputs.changes)?;
+        let purpose = purpose(base.sha256, &inputs.changes)?;
         let sandbox = how.kind(arch);
-        let pinned = pinned(&self.lock, &purpose).map(<[Package]>::to_vec);
+        let pinned = pinned(&self.lock, purpose).map(<[Package]>::to_vec);
         self.hold_packages(pinned.is_some(), sandbox, &inputs)?;
         let request = prepare::Request {
             cluster: self.cluster,
@@ -106,14 +106,14 @@ impl Project<'_> {
         let arch = base.arch_for(&self.cluster.base)?;
         let inputs = look.inputs(&base)?;
         let sandbox = how.kind(arch);
-        let purpose = purpose(&base.sha256, &inputs.changes)?;
+        let purpose = purpose(base.sha256, &inputs.changes)?;
         let request = prepare::Request {
             cluster: self.cluster,
             inputs: &inputs,
             base: &base,
             arch,
             sandbox,
-            locked: pinned(&look.lock, &purpose).unwrap_or_default(),
+            locked: pinned(&look.lock, purpose).unwrap_or_default(),
             force: look.lock.lock.newest_packages && sandbox != Sandbox::None,
             offline: true,
             shell_on_failure: false,
@@ -149,7 +149,7 @@ impl Project<'_> {
     }
 
     /// Writes down which packages were installed for `purpose`.
-    fn pin_packages(&mut self, purpose: String, packages: &[Package]) -> Result<()> {
+    fn pin_packages(&mut self, purpose: Sha256, packages: &[Package]) -> Result<()> {
         let lock = &mut self.lock.lock;
         lock.packages_for = Some(purpose);
         lock.newest_packages = false;
@@ -162,36 +162,51 @@ impl Project<'_> {
 }
 
 /// The packages of a lock that was written for the same purpose.
-fn pinned<'a>(file: &'a LockFile, purpose: &str) -> Option<&'a [Package]> {
+fn pinned(file: &LockFile, purpose: Sha256) -> Option<&[Package]> {
     let lock = &file.lock;
-    (lock.packages_for.as_deref() == Some(purpose)).then_some(&lock.packages)
+    (lock.packages_for == Some(purpose)).then_some(&lock.packages)
 }
 
 /// What packages are installed for, in one hash that changes when the same may not do any more.
-fn purpose(base_sha256: &str, changes: &[Change]) -> Result<String> {
+fn purpose(base_sha256: Sha256, changes: &[Change]) -> Result<Sha256> {
     let relevant: Vec<_> = changes
         .iter()
         .map(|change| &change.action)
         .filter(|action| match action {
             Action::Package { .. } | Action::AptSource { .. } => true,
             Action::File { path, .. } => path.starts_with("/etc/apt/"),
-            _ => false,
+            Action::Grow { .. }
+            | Action::Download { .. }
+            | Action::Directory { .. }
+            | Action::Symlink { .. }
+            | Action::Remove { .. }
+            | Action::Unit { .. }
+            | Action::User(_)
+            | Action::KernelArgument { .. }
+            | Action::KernelArgumentRemoved { .. }
+            | Action::ConfigTxt { .. }
+            | Action::Hostname { .. }
+            | Action::MachineId { .. }
+            | Action::DiskId { .. }
+            | Action::Timezone { .. } => false,
         })
         .collect();
     let text = serde_json::to_vec(&(base_sha256, relevant))
         .map_err(|error| Error::failure(error.to_string()))?;
-    Ok(hash::hex(&hash::sha256(&text)))
+    Ok(Sha256::of(&text))
 }
 
 /// The files from elsewhere that are in the image, as the SBOM names them.
 fn downloads(changes: &[Change]) -> Vec<Download> {
     changes
         .iter()
-        .filter_map(|change| match &change.action {
-            Action::Download { url, checksum: Checksum::Sha256(sha256), path, .. } => {
-                Some(Download { path: path.clone(), url: url.clone(), sha256: sha256.clone() })
-            }
-            _ => None,
+        .filter_map(|change| {
+            let Action::Download { url, checksum: Checksum::Sha256(sha256), path, .. } =
+                &change.action
+            else {
+                return None;
+            };
+            Some(Download { path: path.clone(), url: url.clone(), sha256: *sha256 })
         })
         .collect()
 }

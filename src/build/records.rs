@@ -11,8 +11,8 @@ use crate::config::Cluster;
 use crate::image::Image;
 use crate::inspect::sbom::{self, Subject};
 use crate::util::error::{Context, Result};
-use crate::util::hash;
 use crate::util::rfc3339::rfc3339;
+use crate::util::sha256::Sha256;
 
 /// The SBOM's name in the output folder.
 pub(super) const SBOM: &str = "sbom.spdx.json";
@@ -22,7 +22,7 @@ pub(super) fn sbom(cluster: &Cluster, prepared: &Prepared) -> Result<String> {
     let image = Image::open(Arc::clone(&prepared.base.disk), 0)?;
     let subject = Subject {
         name: &cluster.name,
-        sha256: &prepared.base.image.about.sha256,
+        sha256: prepared.base.image.about.sha256,
         created: &rfc3339(apply::clock()?),
         downloads: &prepared.downloads,
     };
@@ -43,14 +43,14 @@ pub(super) fn manifest(
     let sources = cluster.sources.iter().map(|source| InputRecord {
         name: if source.name.starts_with(['-', '$']) { "override" } else { "cluster file" }.into(),
         origin: name(&source.name),
-        sha256: hash::hex(&hash::sha256(source.text.as_bytes())),
+        sha256: Sha256::of(&source.text),
     });
     let mut inputs: Vec<InputRecord> = sources.collect();
     inputs.extend(prepared.inputs.iter().cloned());
     inputs.push(InputRecord {
         name: "prepared base".into(),
         origin: format!("cache key {}", prepared.key),
-        sha256: prepared.base.image.about.sha256.clone(),
+        sha256: prepared.base.image.about.sha256,
     });
     let mut manifest = Manifest {
         generator: format!("nodeforge {}", env!("CARGO_PKG_VERSION")),

@@ -10,7 +10,7 @@ use crate::config::Node;
 use crate::disk::{CLUSTER, Delta, Disk, Overlay};
 use crate::image::{FsckPolicy, Image};
 use crate::util::error::{Context, Error, Result};
-use crate::util::hash;
+use crate::util::sha256::Sha256;
 
 /// A node, and what stamping it came to.
 pub struct StampedNode<'a> {
@@ -60,12 +60,11 @@ pub(super) fn stamp_node<'a>(
 fn files(changes: &[Change]) -> Vec<FileRecord> {
     changes
         .iter()
-        .filter_map(|change| match &change.action {
-            Action::File { path, content, .. } if content.secrets.is_empty() => Some(FileRecord {
-                path: path.clone(),
-                sha256: hash::hex(&hash::sha256(&content.bytes)),
-            }),
-            _ => None,
+        .filter_map(|change| {
+            let Action::File { path, content, .. } = &change.action else { return None };
+            let is_public = content.secrets.is_empty();
+            let record = || FileRecord { path: path.clone(), sha256: Sha256::of(&content.bytes) };
+            is_public.then(record)
         })
         .collect()
 }

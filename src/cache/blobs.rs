@@ -52,7 +52,7 @@ impl Blob {
     pub(crate) fn is_sound(self, path: &Path) -> bool {
         let name = path.file_name().and_then(|it| it.to_str()).unwrap_or_default();
         match self {
-            Self::Files => sha256_of_file(path).is_ok_and(|it| it == name),
+            Self::Files => sha256_of_file(path).is_ok_and(|it| it.to_string() == name),
             Self::Keys => {
                 let fingerprint = name.trim_end_matches(".asc");
                 fs::read(path).is_ok_and(|it| with_fingerprint(&it, fingerprint).is_ok())

@@ -11,6 +11,7 @@ use crate::util::error::{Context as _, Result};
 use crate::util::file_lock::FileLock;
 use crate::util::hash::sha256_of_file;
 use crate::util::progress::Progress;
+use crate::util::sha256::Sha256;
 
 impl Cache {
     /// The file under its SHA-256, locked for everybody who uses it; `make` is called when it is
@@ -18,12 +19,13 @@ impl Cache {
     /// makes. It appears whole, made by one of several processes that want it.
     pub(crate) fn file(
         &self,
-        sha256: &str,
+        sha256: Sha256,
         progress: &dyn Progress,
         make: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<(PathBuf, Arc<FileLock>)> {
         let parent = self.folder(FILES)?;
-        let place = parent.join(sha256);
+        let name = sha256.to_string();
+        let place = parent.join(&name);
         let find = || {
             let lock = FileLock::try_shared(File::open(&place).ok()?).ok()??;
             // It may have been pruned before it was locked.
@@ -37,14 +39,14 @@ impl Cache {
             return Ok(found);
         }
         self.require_writable()?;
-        let _lock = lock(&parent, sha256, progress)?;
+        let _lock = lock(&parent, &name, progress)?;
         if let Some(found) = find() {
             return Ok(found);
         }
         if place.exists() {
             progress.warn(&format!("`{}` is damaged and is fetched again", place.display()));
         }
-        let new = parent.join(format!(".{sha256}.{NEW}"));
+        let new = parent.join(format!(".{name}.{NEW}"));
         let publish = || {
             let file = File::open(&new)?;
             file.sync_all()?;

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::store::Cache;
 use crate::disk::Raw;
 use crate::util::error::{Context as _, Result};
-use crate::util::hash::{hex, sha256, sha256_of_disk};
+use crate::util::hash::sha256_of_disk;
+use crate::util::sha256::Sha256;
 
 /// A file written since may have been written again within its clock's resolution.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -23,11 +24,11 @@ struct KnownHash {
     size: u64,
     modified: (i64, i64),
     changed: (i64, i64),
-    sha256: String,
+    sha256: Sha256,
 }
 
 impl KnownHash {
-    fn new(metadata: &Metadata, sha256: String) -> Self {
+    fn new(metadata: &Metadata, sha256: Sha256) -> Self {
         Self {
             device: metadata.dev(),
             inode: metadata.ino(),
@@ -39,16 +40,16 @@ impl KnownHash {
     }
 }
 
-/// SHA-256 of a file in hexadecimal digits, read only when it changed since the last time.
-pub(crate) fn sha256_of(path: &Path, raw: &Raw, cache: &Cache) -> Result<String> {
+/// SHA-256 of a file, read only when it changed since the last time.
+pub(crate) fn sha256_of(path: &Path, raw: &Raw, cache: &Cache) -> Result<Sha256> {
     let read = || raw.file().metadata().context(|| format!("reading `{}`", path.display()));
     let before = read()?;
-    let name = hex(&sha256(path.as_os_str().as_encoded_bytes()));
+    let name = Sha256::of(path.as_os_str().as_encoded_bytes()).to_string();
     // A cache that cannot be written makes this slow, not wrong.
     let file = cache.folder("hashes").ok().map(|folder| folder.join(name));
     let remembered = file.as_ref().and_then(|file| fs::read(file).ok());
     if let Some(known) = remembered.and_then(|text| serde_json::from_slice::<KnownHash>(&text).ok())
-        && known == KnownHash::new(&before, known.sha256.clone())
+        && known == KnownHash::new(&before, known.sha256)
     {
         return Ok(known.sha256);
     }
@@ -58,7 +59,7 @@ pub(crate) fn sha256_of(path: &Path, raw: &Raw, cache: &Cache) -> Result<String>
     );
     let is_settled =
         before.modified().ok().and_then(|it| SystemTime::now().duration_since(it).ok());
-    let is_same = KnownHash::new(&read()?, known.sha256.clone()) == known;
+    let is_same = KnownHash::new(&read()?, known.sha256) == known;
     if let Some(file) = file
         && !cache.is_read_only()
         && is_same

@@ -15,13 +15,14 @@ use crate::util::error::{Context, Error, Result};
 use crate::util::file_lock::FileLock;
 use crate::util::hash::sha256_of_disk;
 use crate::util::progress::Progress;
+use crate::util::sha256::Sha256;
 
 /// What a maker of an image knows of it besides its bytes.
 pub(crate) struct Made {
     /// What it was made of.
     pub from: serde_json::Value,
     /// SHA-256 of the image, when making it told.
-    pub sha256: Option<String>,
+    pub sha256: Option<Sha256>,
     /// What is installed in it.
     pub packages: Vec<Package>,
 }

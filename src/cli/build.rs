@@ -13,7 +13,7 @@ use super::table::table;
 use super::ui::{Ui, bytes, seconds};
 use super::{file_and_nodes, select};
 use crate::artifact::Artifact;
-use crate::build::{Built, Project, Request, build};
+use crate::build::{BuildRequest, Built, Project, build};
 use crate::config::Format;
 use crate::image::FsckPolicy;
 use crate::util::error::Result;
@@ -77,7 +77,7 @@ impl BuildCommand {
         note_oddities(&cluster, ui);
 
         let mut project = Project::open(&cluster, &self.source.options(), ui)?;
-        let request = Request {
+        let request = BuildRequest {
             nodes,
             output,
             formats,

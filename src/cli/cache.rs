@@ -15,11 +15,11 @@ use crate::util::progress::Progress as _;
 #[derive(Debug, Args)]
 pub(super) struct CacheCommand {
     #[command(subcommand)]
-    command: Command,
+    command: CacheAction,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum CacheAction {
     /// Show what is kept, what was used last first
     List {
         /// Print the result as JSON
@@ -56,14 +56,14 @@ impl CacheCommand {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         let cache = cache::Cache::open()?;
         match self.command {
-            Command::List { json } => list(&cache, json),
-            Command::Prune { older_than, max_size, all, json } => {
+            CacheAction::List { json } => list(&cache, json),
+            CacheAction::Prune { older_than, max_size, all, json } => {
                 let day = 24 * 60 * 60;
                 let days = if all { Some(0) } else { older_than };
                 let age = days.map(|days| Duration::from_secs(days.saturating_mul(day)));
                 prune(&cache, Limits { age, size: max_size }, json, ui)
             }
-            Command::Verify { json } => verify(&cache, json, ui),
+            CacheAction::Verify { json } => verify(&cache, json, ui),
         }
     }
 }

@@ -131,6 +131,6 @@ pub(super) fn describe_base(base: &Base) -> String {
         Base::Bootstrap(bootstrap) => {
             format!("{} {} from packages", bootstrap.suite, bootstrap.arch.name())
         }
-        _ => base.name(),
+        Base::Catalogue(_) | Base::Path { .. } | Base::Url { .. } => base.name(),
     }
 }

@@ -6,7 +6,7 @@ use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 
 use super::output::{counted, print, print_json};
-use super::place::{Place, missing, open};
+use super::place::{Location, missing, open};
 use crate::fs::Tree;
 use crate::inspect::diff::{Comparison, FileChanges, compare_files};
 use crate::inspect::printable;
@@ -21,12 +21,12 @@ use crate::util::error::Result;
 #[derive(Debug, Args)]
 pub(super) struct DiffCommand {
     /// An image, or a path in one
-    #[arg(value_name = "IMAGE[:/PATH]", value_parser = OsStringValueParser::new().map(Place::from))]
-    from: Place,
+    #[arg(value_name = "IMAGE[:/PATH]", value_parser = OsStringValueParser::new().map(Location::from))]
+    from: Location,
 
     /// Another
-    #[arg(value_name = "IMAGE[:/PATH]", value_parser = OsStringValueParser::new().map(Place::from))]
-    to: Place,
+    #[arg(value_name = "IMAGE[:/PATH]", value_parser = OsStringValueParser::new().map(Location::from))]
+    to: Location,
 
     /// Print JSON
     #[arg(long)]
@@ -118,7 +118,7 @@ fn render(found: &Comparison) -> String {
 }
 
 fn file_lines(found: &FileChanges) -> Vec<String> {
-    let part = |sign: char, part: &crate::inspect::diff::Part| match part.entries {
+    let part = |sign: char, part: &crate::inspect::diff::ChangedPart| match part.entries {
         1 => format!("{sign} {}", part.path),
         entries => format!("{sign} {} ({})", part.path, counted(entries - 1, "name", "names")),
     };

@@ -93,7 +93,7 @@ impl FetchCommand {
         pairs(&[
             ("origin", &base.origin),
             ("verified", &base.verified),
-            ("sha256", &base.sha256),
+            ("sha256", &base.sha256.to_string()),
             ("path", &base.path.display().to_string()),
         ])?;
         for download in downloads {
@@ -101,7 +101,7 @@ impl FetchCommand {
             pairs(&[
                 ("origin", &download.url),
                 ("verified", &download.verified),
-                ("sha256", &download.sha256),
+                ("sha256", &download.sha256.to_string()),
                 ("path", &download.path.display().to_string()),
             ])?;
         }
@@ -113,7 +113,7 @@ impl FetchCommand {
         if self.json {
             return print_json(&catalogue.entries().collect::<Vec<_>>());
         }
-        let row = |entry: &crate::base::Entry| {
+        let row = |entry: &crate::base::CatalogueEntry| {
             let layout = entry.layout_name().to_owned();
             vec![
                 entry.name.clone(),

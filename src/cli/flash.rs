@@ -78,7 +78,7 @@ pub(super) struct FlashCommand {
 
 /// A device in the list.
 #[derive(Serialize)]
-struct Listed {
+struct ListedDevice {
     #[serde(flatten)]
     device: Device,
     contents: Contents,
@@ -177,7 +177,7 @@ impl FlashCommand {
     fn list(&self) -> Result<()> {
         let listed = flash::list()?.into_iter().map(|device| {
             let contents = flash::contents(&device);
-            Listed { device, contents }
+            ListedDevice { device, contents }
         });
         let listed: Vec<_> = listed.collect();
         if self.json {
@@ -188,7 +188,7 @@ impl FlashCommand {
     }
 }
 
-fn row(listed: &Listed) -> Vec<String> {
+fn row(listed: &ListedDevice) -> Vec<String> {
     let device = &listed.device;
     let dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
     let uses: Vec<_> = device.uses.iter().map(|it| it.purpose.to_string()).collect();

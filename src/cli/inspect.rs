@@ -9,7 +9,9 @@ use super::table::table;
 use super::ui::{Ui, bytes};
 use crate::guest::first_boot::FirstBoot;
 use crate::guest::identity::MachineId;
-use crate::inspect::{Build, NodeFacts, PartitionFacts, Report, Segment, System, draw, printable};
+use crate::inspect::{
+    BuildFacts, NodeFacts, PartitionFacts, Report, Segment, System, draw, printable,
+};
 use crate::util::error::Result;
 
 /// Show what is in an image: its partitions, its system, and what nodeforge made of it
@@ -63,7 +65,7 @@ fn render(report: &Report) -> String {
         facts.extend(node_facts(node));
     }
     if let Some(build) = &report.build {
-        let Build { generator, cluster, profile, .. } = build;
+        let BuildFacts { generator, cluster, profile, .. } = build;
         facts.push(("built by", format!("{generator}, cluster {cluster}, profile {profile}")));
     }
     if !facts.is_empty() {

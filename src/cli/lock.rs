@@ -60,7 +60,7 @@ impl LockCommand {
         pairs(&[
             ("base", &base.origin),
             ("verified", &base.locked.verified),
-            ("sha256", &base.sha256),
+            ("sha256", &base.sha256.to_string()),
         ])
     }
 }

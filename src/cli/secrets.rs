@@ -16,18 +16,18 @@ use crate::util::error::{Error, Result};
 #[derive(Debug, Args)]
 pub(super) struct SecretsCommand {
     #[command(subcommand)]
-    command: Command,
+    command: SecretsAction,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
-    Show(Show),
-    Rotate(Rotate),
+enum SecretsAction {
+    Show(SecretsShow),
+    Rotate(SecretsRotate),
 }
 
 /// List the names, kinds and ages of the secrets; never their values
 #[derive(Debug, Args)]
-struct Show {
+struct SecretsShow {
     /// The cluster file [default: cluster.toml], then names [default: all]
     #[arg(value_name = "[FILE] [NAME]...")]
     arguments: Vec<String>,
@@ -46,7 +46,7 @@ struct Show {
 
 /// Replace secrets, and say what that means for nodes that run
 #[derive(Debug, Args)]
-struct Rotate {
+struct SecretsRotate {
     /// The cluster file [default: cluster.toml], then the names of the secrets
     #[arg(value_name = "[FILE] NAME...", required = true)]
     arguments: Vec<String>,
@@ -58,13 +58,13 @@ struct Rotate {
 impl SecretsCommand {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         match &self.command {
-            Command::Show(command) => command.run(ui),
-            Command::Rotate(command) => command.run(ui),
+            SecretsAction::Show(command) => command.run(ui),
+            SecretsAction::Rotate(command) => command.run(ui),
         }
     }
 }
 
-impl Show {
+impl SecretsShow {
     fn run(&self, ui: &Ui) -> Result<()> {
         let (file, names) = split(&self.arguments);
         let cluster = self.cluster.load(file)?;
@@ -114,7 +114,7 @@ impl Show {
     }
 }
 
-impl Rotate {
+impl SecretsRotate {
     fn run(&self, ui: &Ui) -> Result<()> {
         let (file, names) = split(&self.arguments);
         if names.is_empty() {

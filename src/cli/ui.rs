@@ -10,14 +10,14 @@ use crate::util::progress::Progress;
 
 /// What a command says while it works.
 pub(super) struct Ui {
-    volume: Volume,
+    volume: Verbosity,
     live: bool,
     stage: Mutex<Option<Stage>>,
     finished: Mutex<Vec<(String, Duration)>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Volume {
+enum Verbosity {
     Quiet,
     Normal,
     Verbose,
@@ -45,17 +45,17 @@ const TELL: Duration = Duration::from_secs(5);
 impl Ui {
     pub(super) fn new(quiet: bool, verbose: bool) -> Self {
         let volume = match (quiet, verbose) {
-            (true, _) => Volume::Quiet,
-            (_, true) => Volume::Verbose,
-            _ => Volume::Normal,
+            (true, _) => Verbosity::Quiet,
+            (_, true) => Verbosity::Verbose,
+            _ => Verbosity::Normal,
         };
-        let live = volume != Volume::Quiet && std::io::stderr().is_terminal();
+        let live = volume != Verbosity::Quiet && std::io::stderr().is_terminal();
         Self { volume, live, stage: Mutex::default(), finished: Mutex::default() }
     }
 
     /// A line for people, not for programs.
     pub(super) fn note(&self, text: &str) {
-        if self.volume == Volume::Quiet {
+        if self.volume == Verbosity::Quiet {
             return;
         }
         match &*self.stage.lock().expect("no panic while drawing") {
@@ -66,7 +66,7 @@ impl Ui {
 
     /// A line for those who asked for more.
     pub(super) fn detail(&self, text: &str) {
-        if self.volume == Volume::Verbose {
+        if self.volume == Verbosity::Verbose {
             self.note(text);
         }
     }

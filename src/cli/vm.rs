@@ -72,7 +72,7 @@ enum VmAction {
 
 /// A machine in the list.
 #[derive(Serialize)]
-struct Listed {
+struct ListedMachine {
     name: String,
     vmx: PathBuf,
     /// The template's name; none for a machine that is not a clone.
@@ -135,7 +135,7 @@ impl VmCommand {
 fn list(all: &[Bundle], runs: impl Fn(&Bundle) -> bool, json: bool) -> Result<()> {
     let listed: Vec<_> = all
         .iter()
-        .map(|machine| Listed {
+        .map(|machine| ListedMachine {
             name: machine.name.clone(),
             vmx: machine.vmx.clone(),
             template: machine

@@ -46,7 +46,7 @@ pub(super) fn read(value: &Value<'_>) -> Option<Base> {
 }
 
 fn read_url(table: &Table<'_>, url: &Spanned<&str>) -> Option<Base> {
-    let sha256 = digest(table, "sha256", 64);
+    let sha256 = digest(table, "sha256", 64).and_then(|digits| digits.parse().ok());
     let sha512 = digest(table, "sha512", 128);
     let signature = table.string("signature");
     let key = table.string("key");

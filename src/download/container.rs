@@ -8,6 +8,7 @@ use super::unpack::Trouble;
 use crate::disk::{self, Disk, Raw, copy_sparse};
 use crate::util::error::{Context as _, Error, Result};
 use crate::util::hash::sha256_of_disk;
+use crate::util::sha256::Sha256;
 
 /// Where a qcow2 header says at which offset a backing file's name is (docs/interop/qcow2.txt of
 /// QEMU); zero for none.
@@ -15,7 +16,7 @@ const BACKING_FILE_OFFSET: u64 = 8;
 
 /// Copies the image of a downloaded qcow2 file to the raw file `output`, which is there and
 /// empty; returns its SHA-256. It must need no other file: a stranger's must not reach into ours.
-pub(crate) fn container(path: &Path, output: &Path, limit: u64) -> Result<String, Trouble> {
+pub(crate) fn container(path: &Path, output: &Path, limit: u64) -> Result<Sha256, Trouble> {
     let mut offset = [0; 8];
     File::open(path)?.read_exact_at(&mut offset, BACKING_FILE_OFFSET)?;
     if offset != [0; 8] {
@@ -30,7 +31,7 @@ pub(crate) fn container(path: &Path, output: &Path, limit: u64) -> Result<String
 
 /// Copies a disk's bytes, without zeros, to a raw file that is there and empty; returns their
 /// SHA-256.
-pub(crate) fn copy(disk: &dyn Disk, output: &Path) -> Result<String> {
+pub(crate) fn copy(disk: &dyn Disk, output: &Path) -> Result<Sha256> {
     let context = || format!("writing `{}`", output.display());
     let file = File::options().write(true).open(output).context(context)?;
     file.set_len(disk.size()).context(context)?;

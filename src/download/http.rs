@@ -251,6 +251,10 @@ fn retry_after(response: &Response) -> Option<Duration> {
 /// What went wrong before there was an answer.
 fn fault(url: &str, error: ureq::Error) -> Fault {
     let failed = |reason: &str| Error::failure(reason).context(format!("cannot read `{url}`"));
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the library adds errors; what is not known here is tried again"
+    )]
     match error {
         ureq::Error::RequireHttpsOnly(target) => Fault::Permanent(Error::failure(format!(
             "`{url}` redirects to `{target}`, which is not encrypted"

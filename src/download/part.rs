@@ -33,7 +33,7 @@ impl Validator {
 
 /// What is known of a part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct About {
+struct PartOrigin {
     url: String,
     validator: Validator,
     /// Bytes of the whole file, where the server said.
@@ -44,7 +44,7 @@ struct About {
 pub(crate) struct Part {
     file: File,
     path: PathBuf,
-    about: About,
+    about: PartOrigin,
     length: u64,
 }
 
@@ -62,9 +62,9 @@ impl Part {
         let (file, length) = open().context(|| format!("opening `{}`", path.display()))?;
         let about = fs::read(about_path(&path))
             .ok()
-            .and_then(|text| serde_json::from_slice::<About>(&text).ok())
+            .and_then(|text| serde_json::from_slice::<PartOrigin>(&text).ok())
             .filter(|about| about.url == url);
-        let nothing = About { url: url.into(), validator: Validator::default(), total: None };
+        let nothing = PartOrigin { url: url.into(), validator: Validator::default(), total: None };
         let is_known = about.is_some();
         let mut part = Self { file, path, about: about.unwrap_or(nothing), length };
         // What an orphan, or another address's part, is a part of is not known.

@@ -10,7 +10,7 @@ mod printable;
 pub mod sbom;
 mod system;
 
-pub use build::Build;
+pub use build::BuildFacts;
 pub use map::{Segment, draw};
 pub use node::NodeFacts;
 pub use packages::{Packages, packages};
@@ -45,7 +45,7 @@ pub struct Report {
     /// `None` when nodeforge has put nothing into the image.
     pub nodeforge: Option<NodeFacts>,
     /// `None` when no manifest beside the image lists it.
-    pub build: Option<Build>,
+    pub build: Option<BuildFacts>,
     /// What is odd about it.
     pub notes: Vec<String>,
 }
@@ -90,7 +90,7 @@ impl Report {
             partitions: parts.iter().map(|part| PartitionFacts::of(&disk, part)).collect(),
             system,
             nodeforge,
-            build: Build::of(path),
+            build: BuildFacts::of(path),
             notes,
         })
     }

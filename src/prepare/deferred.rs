@@ -10,8 +10,8 @@ use std::sync::Arc;
 use super::files::{put, source_file};
 use crate::apply;
 use crate::cache::Package;
-use crate::change::{Action, Change, Content, Origin, Owner, PackageState, UnitState};
-use crate::config::{self, Checksum};
+use crate::change::{Action, Change, Checksum, Content, Origin, Owner, PackageState, UnitState};
+use crate::config;
 use crate::debian;
 use crate::disk::Raw;
 use crate::fs::Tree;
@@ -20,6 +20,7 @@ use crate::guest::{first_boot, generalise, units};
 use crate::image::Image;
 use crate::util::clock;
 use crate::util::error::{Error, Result};
+use crate::util::sha256::Sha256;
 
 /// The step that does what is left, which the runner of the first boot looks for.
 const STEP: &str = "05-packages";
@@ -38,7 +39,7 @@ struct Deferred {
 pub(crate) fn apply(
     disk: &Path,
     changes: &[Change],
-    files: &BTreeMap<String, PathBuf>,
+    files: &BTreeMap<Sha256, PathBuf>,
 ) -> Result<Vec<Package>> {
     let disk = Arc::new(Raw::open_writable(disk)?);
     let mut image = Image::open(disk, clock::now()?)?;
@@ -63,7 +64,7 @@ impl Deferred {
         &mut self,
         image: &mut Image,
         change: &Change,
-        files: &BTreeMap<String, PathBuf>,
+        files: &BTreeMap<Sha256, PathBuf>,
     ) -> Result<()> {
         match &change.action {
             Action::Grow { .. } => {}

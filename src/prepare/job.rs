@@ -14,8 +14,8 @@ use super::partitions::FatPartition;
 use super::root_folder::RootFolder;
 use crate::apply;
 use crate::cache::Package;
-use crate::change::{Action, Change, PackageState};
-use crate::config::{Arch, Checksum};
+use crate::change::{Action, Change, Checksum, PackageState};
+use crate::config::Arch;
 use crate::debian::{self, ARCHIVES, Apt, HostApt, LISTS, Log, PackageSource, link_archives};
 use crate::fs::mkfs::ImagePartition;
 use crate::fs::{LiveTree, Tree};
@@ -24,6 +24,7 @@ use crate::guest::{first_boot, generalise};
 use crate::sandbox::{Chroot, Job, Sandbox, shell};
 use crate::util::error::{Context, Result};
 use crate::util::progress::Progress;
+use crate::util::sha256::Sha256;
 
 /// A root file system to be prepared.
 #[derive(Debug, Serialize, Deserialize)]
@@ -39,7 +40,7 @@ pub(crate) struct PrepareJob {
     /// What is to be done, in this order; packages and their sources come first.
     pub changes: Vec<Change>,
     /// Verified files from elsewhere, by their SHA-256.
-    pub files: BTreeMap<String, PathBuf>,
+    pub files: BTreeMap<Sha256, PathBuf>,
     /// The .deb files of earlier builds.
     pub archives: PathBuf,
     /// The packages to be installed, when an earlier build found them out already.
@@ -80,10 +81,10 @@ impl Job for PrepareJob {
 
 impl PrepareJob {
     /// The files from elsewhere, while they can still be reached.
-    fn open_files(&self) -> Result<BTreeMap<String, File>> {
-        let open = |(sha256, path): (&String, &PathBuf)| {
+    fn open_files(&self) -> Result<BTreeMap<Sha256, File>> {
+        let open = |(sha256, path): (&Sha256, &PathBuf)| {
             let file = File::open(path).context(|| format!("cannot open `{}`", path.display()))?;
-            Ok((sha256.clone(), file))
+            Ok((*sha256, file))
         };
         self.files.iter().map(open).collect()
     }
@@ -170,7 +171,7 @@ fn is_of_package(change: &Change) -> bool {
 }
 
 /// Everything but packages, then what makes the root fit to be shared by many machines.
-fn finish(changes: &[Change], files: &BTreeMap<String, File>) -> Result<()> {
+fn finish(changes: &[Change], files: &BTreeMap<Sha256, File>) -> Result<()> {
     let own = vendor_setup::switch_off(&LiveTree, changes, FirstUser::Made)?;
     apply::apply(&mut LiveTree, &own)?;
     for change in changes {

@@ -12,6 +12,7 @@ use crate::prepare::{deferred, partitions};
 use crate::sandbox::Sandbox;
 use crate::util::error::{Error, Result};
 use crate::util::progress::Progress;
+use crate::util::sha256::Sha256;
 
 /// A prepared base that is asked for.
 #[derive(Clone, Copy)]
@@ -117,11 +118,11 @@ impl Request<'_> {
     }
 
     fn ingredients(&self) -> Result<Ingredients> {
-        Ingredients::new(&self.base.sha256, &self.inputs.changes, self.sandbox)
+        Ingredients::new(self.base.sha256, &self.inputs.changes, self.sandbox)
     }
 
-    fn files(&self) -> BTreeMap<String, PathBuf> {
-        self.inputs.all.iter().map(|it| (it.sha256.clone(), it.path.clone())).collect()
+    fn files(&self) -> BTreeMap<Sha256, PathBuf> {
+        self.inputs.all.iter().map(|it| (it.sha256, it.path.clone())).collect()
     }
 
     #[cfg(target_os = "linux")]

@@ -230,8 +230,8 @@ impl Secrets {
             (_, "") | ("ca", "key") | ("keypair", "private") => Some(made.value.clone()),
             ("ca", "cert") | ("keypair" | "ssh-host-key", "public") => made.public.clone(),
             ("ca", part) => match self.ready.get(name)?.as_ref() {
-                Secret::Ca(ca) if part == "hash" => Some(ca.hash.clone()),
-                Secret::Ca(ca) if part == "file_hash" => Some(ca.file_hash.clone()),
+                Secret::Ca(ca) if part == "hash" => Some(ca.hash.to_string()),
+                Secret::Ca(ca) if part == "file_hash" => Some(ca.file_hash.to_string()),
                 _ => None,
             },
             _ => None,

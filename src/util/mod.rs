@@ -11,3 +11,4 @@ pub mod parallel;
 pub mod process;
 pub mod progress;
 pub(crate) mod rfc3339;
+pub mod sha256;

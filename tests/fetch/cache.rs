@@ -152,7 +152,7 @@ fn a_limit_in_the_environment_is_kept() {
 }
 
 #[test]
-fn a_limit_that_is_no_size_is_said_before_anything_is_fetched() {
+fn an_invalid_size_limit_is_refused_before_any_download() {
     let mut stand = Stand::new();
     stand.pinned_disk();
     let run = stand.run(["fetch", "it"]).env("NODEFORGE_CACHE_SIZE", "abc");

@@ -1,4 +1,4 @@
-//! Who may sign what, judged beside gpg.
+//! Who may sign what, checked against gpg.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -318,7 +318,7 @@ fn offline_the_key_counts_and_not_where_it_is() {
 }
 
 #[test]
-fn who_signed_is_known_to_the_lock_and_to_nobody_by_the_lock() {
+fn the_lock_records_who_signed_and_never_proves_it() {
     let gpg = Gpg::new();
     let key = gpg.key("ed25519");
     let Signed { stand, raw, .. } = Signed::new(&gpg, &key, |file| gpg.sign(&key, file, false));

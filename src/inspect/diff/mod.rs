@@ -2,7 +2,7 @@
 
 mod files;
 
-pub use files::{FileChange, FileChanges, Part, compare_files};
+pub use files::{ChangedPart, FileChange, FileChanges, compare_files};
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::util::error::Result;
 
 /// What became of things with names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Changes<T, C = Change<T>> {
+pub struct Changes<T, C = Difference<T>> {
     /// Only in the second.
     pub added: BTreeMap<String, T>,
     /// Only in the first.
@@ -27,7 +27,7 @@ pub struct Changes<T, C = Change<T>> {
 
 /// One thing in both images.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Change<T> {
+pub struct Difference<T> {
     /// In the first.
     pub from: T,
     /// In the second.
@@ -74,10 +74,10 @@ impl Comparison {
     /// Compares two trees from their roots.
     pub fn of(a: &dyn Tree, b: &dyn Tree) -> Result<Self> {
         let package_list = |tree| packages(tree).map(Option::unwrap_or_default);
-        let plain = |from, to| Change { from, to };
+        let plain = |from, to| Difference { from, to };
         Ok(Self {
             packages: changes(package_list(a)?, package_list(b)?, plain),
-            units: changes(units(a)?, units(b)?, |from, to| Change { from, to }),
+            units: changes(units(a)?, units(b)?, |from, to| Difference { from, to }),
             users: changes(accounts(a)?, accounts(b)?, account_change),
             files: compare_files(a, "/".as_ref(), b, "/".as_ref())?,
         })
@@ -136,10 +136,10 @@ mod tests {
         };
         let from = map(&[("same", "1"), ("gone", "1"), ("newer", "1")]);
         let to = map(&[("same", "1"), ("newer", "2"), ("more", "1")]);
-        let found = changes(from, to, |from, to| Change { from, to });
+        let found = changes(from, to, |from, to| Difference { from, to });
         assert_eq!(found.added, map(&[("more", "1")]));
         assert_eq!(found.removed, map(&[("gone", "1")]));
-        assert_eq!(found.changed["newer"], Change { from: "1".into(), to: "2".into() });
+        assert_eq!(found.changed["newer"], Difference { from: "1".into(), to: "2".into() });
         assert_eq!(found.len(), 3);
     }
 }

@@ -14,14 +14,14 @@ use crate::guest::dpkg::{DpkgPackage, DpkgStatus};
 use crate::guest::os_release;
 use crate::image::Image;
 use crate::util::error::Result;
-use crate::util::hash;
+use crate::util::sha256::Sha256;
 
 /// What is described, and what the image itself cannot tell.
 pub struct Subject<'a> {
     /// Its name: the cluster's.
     pub name: &'a str,
     /// SHA-256 of the prepared base.
-    pub sha256: &'a str,
+    pub sha256: Sha256,
     /// When it is said, as `2026-01-31T23:59:59Z`.
     pub created: &'a str,
     /// Files that were put into it from elsewhere.
@@ -35,8 +35,8 @@ pub struct Download {
     pub path: String,
     /// Where it came from.
     pub url: String,
-    /// SHA-256 of its bytes: 64 hexadecimal digits.
-    pub sha256: String,
+    /// SHA-256 of its bytes.
+    pub sha256: Sha256,
 }
 
 /// What SPDX calls a thing that is not known.
@@ -76,7 +76,7 @@ pub fn describe(image: &Image, subject: &Subject<'_>) -> Result<Value> {
     }));
     // The same document has the same name everywhere, and another one another.
     let content = json!([subject.name, subject.created, packages]).to_string();
-    let identity = hash::hex(&hash::sha256(content.as_bytes()));
+    let identity = Sha256::of(&content);
     Ok(json!({
         "spdxVersion": "SPDX-2.3",
         "dataLicense": "CC0-1.0",

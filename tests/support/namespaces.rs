@@ -3,14 +3,14 @@
 use std::ffi::OsStr;
 use std::process::Command;
 
-use super::Person;
+use super::user;
 
 /// Runs a script as root of namespaces that end with it, wants it to be content, and gives what it
 /// printed.
 #[track_caller]
-pub(crate) fn in_a_home_of_its_own(script: &str, arguments: &[&OsStr]) -> String {
+pub(crate) fn run_in_namespaces(script: &str, arguments: &[&OsStr]) -> String {
     let mut command = Command::new("unshare");
-    if !Person::i_am_root() {
+    if !user::is_root() {
         command.arg("--map-root-user");
     }
     command.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);

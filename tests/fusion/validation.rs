@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::super::support::{K3S, Run, resources_are_known, tool};
+use super::super::support::{K3S, Run, resources_are_known, temporary_folder, tool};
 use super::{Built, build_small, built, cluster, k3s_accepts, names, plan, small};
 
 const MANIFESTS: &str = "var/lib/rancher/k3s/server/manifests";
@@ -19,7 +19,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 #[test]
 fn the_first_server_deploys_what_others_accept() {
     let built = built();
-    let temporary = tempfile::tempdir().expect("a folder");
+    let temporary = temporary_folder();
     let root = built.root_of("server1.vmwarevm", "server1", temporary.path());
     assert_eq!(
         names(&root.join(MANIFESTS)),
@@ -229,7 +229,7 @@ fn a_tunnel_is_deployed_with_its_credentials() {
 fn without_calico_flannel_is_the_pods_network() {
     let built = Built { folder: small(&["calico = false", "metallb = false", "ha = \"dns\""]) };
     build_small(built.folder.path(), &[]).succeeds();
-    let roots = tempfile::tempdir().expect("a folder");
+    let roots = temporary_folder();
     for node in ["server1", "server2"] {
         let root = built.root_of(&format!("{node}.vmwarevm"), node, roots.path());
         k3s_accepts(&root, "server");
@@ -297,7 +297,7 @@ fn the_plan_shows_the_router_snippet_and_keeps_its_keys() {
 #[test]
 fn systemd_takes_the_units() {
     let built = built();
-    let temporary = tempfile::tempdir().expect("a folder");
+    let temporary = temporary_folder();
     let root = built.root_of("server1.vmwarevm", "server1", temporary.path());
     fs::create_dir_all(root.join("usr/local/bin")).expect("a folder");
     fs::copy(K3S, root.join("usr/local/bin/k3s")).expect("copied");

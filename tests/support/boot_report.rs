@@ -1,12 +1,12 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Person, Run};
+use super::{Run, User};
 
 const UNIT: &str =
     "[Unit]\nDescription=Says how it went\n[Service]\nExecStart=/usr/local/sbin/nodeforge-test\n";
 const WANTS: &str = "[Unit]\nWants=nodeforge-test.service\n";
-/// systemd itself is the judge: `running` is what it calls a system without failed units. On a busy
+/// `running` is what systemd calls a system without failed units. On a busy
 /// host it may not answer in time, which `systemctl` calls `unknown`.
 const SCRIPT: &str = "#!/bin/sh\n\
     while state=$(systemctl is-system-running --wait); [ \"${state:-unknown}\" = unknown ]; do sleep 5; done\n\
@@ -15,23 +15,23 @@ const SCRIPT: &str = "#!/bin/sh\n\
     echo \"nodeforge-test: $state, failed: ${failed:-none}\" >/dev/console\n\
     echo 'nodeforge-test: that is all' >/dev/console\n";
 
-/// What [`says_when_up`] has an image say last, as a pattern. A line may be matched before all of it
+/// What [`report_when_up`] has an image say last, as a pattern. A line may be matched before all of it
 /// has come, so the verdict is in the one before.
-pub(crate) const SETTLED: &str = "nodeforge-test: that is all";
+pub(crate) const BOOT_REPORT_END: &str = "nodeforge-test: that is all";
 
 /// Has a raw image say on its console, once it is up, `nodeforge-test: STATE, failed: UNITS`.
-pub(crate) fn says_when_up(person: &Person, image: &Path) {
-    let folder = person.folder();
-    write_judge(folder.path());
+pub(crate) fn report_when_up(user: &User, image: &Path) {
+    let folder = user.folder();
+    write_boot_report(folder.path());
     for top in ["etc", "usr"] {
         let (source, target) = (folder.path().join(top), format!("{}:/", image.display()));
-        Run::by(person, ["cp".as_ref(), "-r".as_ref(), source.as_os_str(), target.as_ref()])
+        Run::by(user, ["cp".as_ref(), "-r".as_ref(), source.as_os_str(), target.as_ref()])
             .succeeds();
     }
 }
 
 /// Lays what has a machine say so into a folder that becomes part of its root.
-pub(crate) fn write_judge(folder: &Path) {
+pub(crate) fn write_boot_report(folder: &Path) {
     let files = [
         ("etc/systemd/system/nodeforge-test.service", UNIT),
         ("etc/systemd/system/multi-user.target.d/nodeforge-test.conf", WANTS),

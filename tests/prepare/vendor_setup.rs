@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::cat;
-use crate::support::{Arch, Machines, Run, tool};
+use crate::support::{Arch, Machines, Run, temporary_folder, tool};
 
 const UNIT: &str = "[Service]\nExecStart=/usr/bin/true\n[Install]\nWantedBy=multi-user.target\n";
 const CLUSTER_UNITS: &str = "[units]\nenable = [\"systemd-networkd.service\"]\n";
@@ -74,7 +74,7 @@ fn link(image: &Path, path: &str) -> Option<String> {
 /// What systemd-networkd reads on `image`, in that order: what is there, and what netplan's own
 /// generator adds at every boot.
 fn read_by_networkd(image: &Path) -> Vec<String> {
-    let root = tempfile::tempdir().expect("a folder");
+    let root = temporary_folder();
     let root = root.path();
     for (folder, above) in [
         ("/etc/netplan", "etc"),
@@ -155,7 +155,7 @@ fn lines_for_other_boards_are_not_there_for_all() {
 
 /// Raspberry Pi OS, of Debian 12, would throw away the keys in `known_hosts`.
 #[test]
-fn nobody_else_makes_host_keys_anew() {
+fn vendor_units_that_make_host_keys_are_off() {
     let stand = Machines::new(Arch::Amd64, &["server1"], "formats = [\"raw\"]");
     let init = "/usr/lib/raspberrypi-sys-mods/firstboot";
     let unit = "regenerate_ssh_host_keys.service";

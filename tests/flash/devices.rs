@@ -1,46 +1,15 @@
-//! Flashing: real block devices where the tests run as root, regular files for everybody.
+//! Real block devices, which only root can make.
 //!
 //! A loop device is a whole block device to nodeforge, so that everything but the hardware's own
 //! faults is tested on one; those are injected in `src/flash/tests.rs`.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::Duration;
 
-use super::support::{Person, Run, tool};
-
-const MIB: u64 = 1 << 20;
-/// Not a number of whole chunks, nor of mebibytes.
-const SIZE: u64 = 24 * MIB + 512 * 7;
-
-/// An image with a partition table, data here and there, and holes.
-fn image(folder: &Path) -> PathBuf {
-    let path = folder.join("node1.img");
-    let file = File::create(&path).expect("a file");
-    file.set_len(SIZE).expect("a size");
-    for (index, at) in [(1, 2 * MIB), (2, 9 * MIB + 4096), (3, 17 * MIB)] {
-        file.write_all_at(&noise(300_000, index), at).expect("written");
-    }
-    let table = ["--clear", "--new=1:2048:+16M", "--change-name=1:root"].map(str::to_owned);
-    tool("sgdisk", table.into_iter().chain([path.display().to_string()]));
-    path
-}
-
-/// Bytes that compress badly, the same every time.
-fn noise(length: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed | 1 << 40;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()[3]
-    };
-    (0..length).map(|_| next()).collect()
-}
+use super::{MIB, SIZE, image, noise};
+use crate::support::{Run, Stop, require_root, temporary_folder, tool};
 
 /// A file that the kernel shows as a block device, gone with the test.
 struct LoopDevice {
@@ -57,6 +26,7 @@ impl LoopDevice {
     }
 
     fn over(backing: &Path, options: &[&str]) -> Self {
+        require_root();
         let mut arguments = vec!["--find", "--show"];
         arguments.extend(options);
         arguments.push(backing.to_str().expect("a plain name"));
@@ -79,26 +49,15 @@ impl LoopDevice {
 
 impl Drop for LoopDevice {
     fn drop(&mut self) {
-        // The test may be failing already: that is the news.
+        // A failure here must not hide that of the test.
         Command::new("losetup").arg("--detach").arg(&self.path).status().ok();
     }
 }
 
-/// Whether the tests may make devices. Whoever may not is told so, and covers regular files.
-fn with_devices() -> bool {
-    let root = Person::i_am_root();
-    if !root {
-        eprintln!("not root: flashing is tested on regular files only");
-    }
-    root
-}
-
 #[test]
+#[ignore = "needs root"]
 fn a_device_holds_what_the_image_does() {
-    if !with_devices() {
-        return;
-    }
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = temporary_folder();
     let raw = image(folder.path());
     let expected = fs::read(&raw).expect("there");
     let path = |name: &str| folder.path().join(name);
@@ -126,11 +85,9 @@ fn a_device_holds_what_the_image_does() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_kernel_looks_at_the_new_partitions() {
-    if !with_devices() {
-        return;
-    }
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = temporary_folder();
     let image = image(folder.path());
     let seen = |device: &LoopDevice| {
         let name = device.path.file_name().expect("a name").to_string_lossy().into_owned();
@@ -146,11 +103,9 @@ fn the_kernel_looks_at_the_new_partitions() {
 
 /// Every refusal, word for word, and nothing written.
 #[test]
-fn what_is_no_free_device_is_refused() {
-    if !with_devices() {
-        return;
-    }
-    let folder = tempfile::tempdir().expect("a folder");
+#[ignore = "needs root"]
+fn targets_that_are_not_free_devices_are_refused() {
+    let folder = temporary_folder();
     let image = image(folder.path());
     let device = LoopDevice::new(folder.path(), 40 * MIB, &[]);
     let before = device.bytes(40 * MIB);
@@ -195,11 +150,9 @@ fn what_is_no_free_device_is_refused() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn mounts_and_swap_are_refused() {
-    if !with_devices() {
-        return;
-    }
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = temporary_folder();
     let image = image(folder.path());
     let device = LoopDevice::new(folder.path(), 40 * MIB, &["--partscan"]);
     let name = device.name();
@@ -260,11 +213,9 @@ fn mounts_and_swap_are_refused() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn unfit_devices_are_refused() {
-    if !with_devices() {
-        return;
-    }
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = temporary_folder();
     let image = image(folder.path());
     let refused = |device: &LoopDevice, expected: &str| {
         let before = device.bytes(MIB);
@@ -289,7 +240,7 @@ fn unfit_devices_are_refused() {
     );
 }
 
-/// A flash that asks whoever sits there: script(1) makes a terminal of what it is given.
+/// A flash that asks on a terminal, which script(1) makes of the pipes it is given.
 fn on_a_terminal(image: &Path, device: &str) -> Child {
     let program = env!("CARGO_BIN_EXE_nodeforge");
     let command = format!("{program} --color never flash {} {device}", image.display());
@@ -302,11 +253,9 @@ fn on_a_terminal(image: &Path, device: &str) -> Child {
 }
 
 #[test]
-fn nobody_is_overwritten_unasked() {
-    if !with_devices() {
-        return;
-    }
-    let folder = tempfile::tempdir().expect("a folder");
+#[ignore = "needs root"]
+fn a_device_is_overwritten_only_after_a_yes() {
+    let folder = temporary_folder();
     let image = image(folder.path());
     let device = LoopDevice::new(folder.path(), 40 * MIB, &[]);
     let before = device.bytes(40 * MIB);
@@ -349,11 +298,9 @@ fn nobody_is_overwritten_unasked() {
 
 /// One card out of the reader and another into it, while the question stands.
 #[test]
+#[ignore = "needs root"]
 fn another_device_by_the_time_of_the_answer_is_refused() {
-    if !with_devices() {
-        return;
-    }
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = temporary_folder();
     let image = image(folder.path());
     let device = LoopDevice::new(folder.path(), 40 * MIB, &[]);
     let other = folder.path().join("other");
@@ -378,11 +325,9 @@ fn another_device_by_the_time_of_the_answer_is_refused() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn devices_are_listed_with_what_they_hold() {
-    if !with_devices() {
-        return;
-    }
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = temporary_folder();
     let backing = image(folder.path());
     let device = LoopDevice::over(&backing, &[]);
     let finished = Run::new(["flash", "--list", "--json"]).succeeds();
@@ -403,11 +348,9 @@ fn devices_are_listed_with_what_they_hold() {
 
 /// A device whose medium fails half-way: a loop device over a file system that runs full.
 #[test]
+#[ignore = "needs root"]
 fn a_failing_medium_is_told_by_its_sector() {
-    if !with_devices() {
-        return;
-    }
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = temporary_folder();
     let small = folder.path().join("small");
     fs::create_dir(&small).expect("a folder");
     tool("mount", ["-t", "tmpfs", "-o", "size=8m", "none", small.to_str().expect("plain")]);
@@ -431,24 +374,22 @@ fn a_failing_medium_is_told_by_its_sector() {
     assert!(head.iter().all(|byte| *byte == 0));
 }
 
-/// Killed at any moment, the device holds everything or begins with zeros.
+/// Stopped at any moment, the device holds everything or begins with zeros.
 #[test]
+#[ignore = "needs root"]
 fn an_interrupted_flash_leaves_nothing_that_boots() {
-    if !with_devices() {
-        return;
-    }
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = temporary_folder();
     let image = folder.path().join("large.img");
     let bytes = noise(96 << 20, 7);
     fs::write(&image, &bytes).expect("a file");
-    for (round, signal) in ["KILL", "INT", "KILL", "TERM", "KILL", "KILL"].into_iter().enumerate() {
+    let mut stopped = 0;
+    for (signal, step) in [("KILL", 1), ("INT", 2), ("KILL", 3), ("TERM", 8), ("KILL", 40)] {
         let device = LoopDevice::new(folder.path(), 100 * MIB, &[]);
         let before = device.bytes(MIB);
-        let mut run = Run::new([Path::new("flash"), Path::new("-y"), &image, &device.path]);
-        let mut child = run.command().stderr(Stdio::null()).spawn().expect("nodeforge starts");
-        sleep(Duration::from_millis(30 + 70 * round as u64));
-        tool("kill", ["-s", signal, &child.id().to_string()]);
-        let status = child.wait().expect("it ends");
+        let stop = Stop { signal, calls: "pwrite64,fsync", step };
+        let arguments = [Path::new("flash"), Path::new("-y"), &image, &device.path];
+        let status = stop.during(folder.path(), arguments);
+        stopped += u32::from(!status.success());
         if signal != "KILL" && !status.success() {
             assert_eq!(status.code(), Some(130));
         }
@@ -456,43 +397,8 @@ fn an_interrupted_flash_leaves_nothing_that_boots() {
         let head = &after[..1 << 20];
         assert!(
             head.iter().all(|byte| *byte == 0) || *head == before || after == bytes,
-            "after round {round}, {signal}"
+            "after {signal} at step {step}"
         );
     }
-}
-
-#[test]
-fn a_file_stands_for_a_device() {
-    for person in Person::all() {
-        let folder = person.folder();
-        let image = image(folder.path());
-        let target = folder.path().join("card.img");
-        let arguments = [Path::new("flash"), Path::new("--to-file"), &image, &target];
-        let finished = Run::by(&person, arguments).succeeds();
-        assert!(finished.stderr_text().contains("read back and found right"));
-        assert!(fs::read(&target).expect("there") == fs::read(&image).expect("there"));
-        assert!(fs::metadata(&target).expect("there").blocks() * 512 < 8 * MIB, "holes stay holes");
-        // Again, over what was there, which anybody could read.
-        fs::set_permissions(&target, fs::Permissions::from_mode(0o644)).expect("set");
-        let _ = Run::by(&person, arguments).succeeds();
-        assert!(fs::read(&target).expect("there") == fs::read(&image).expect("there"));
-        assert_eq!(fs::metadata(&target).expect("there").permissions().mode() & 0o777, 0o600);
-
-        let itself = [Path::new("flash"), Path::new("--to-file"), &image, &image];
-        let name = image.display();
-        let _ =
-            Run::by(&person, itself).exits(2).stderr(&format!("error: `{name}` is the image\n"));
-        let _ = Run::by(&person, [Path::new("flash"), &image, &target]).exits(2).stderr(&format!(
-            "error: `{}` is a regular file, not a device\nhint: `--to-file` replaces it\n",
-            target.display()
-        ));
-        let _ = Run::by(&person, ["flash", "agent1", "/dev/null"])
-            .folder(folder.path())
-            .exits(2)
-            .stderr(
-                "error: no image of `agent1` in `out`\n\
-                 hint: `nodeforge build` makes it; `-o` says where it is\n",
-            );
-        let _ = Run::by(&person, ["flash", "--list"]).succeeds().stderr("");
-    }
+    assert!(stopped >= 4, "{stopped} flashes were stopped");
 }
