@@ -51,7 +51,7 @@ pub(crate) struct Apt<'a> {
     pub(crate) log: &'a mut Log,
     pub(crate) progress: &'a dyn Progress,
     /// Whether it is the host's, for a root of another processor.
-    pub(crate) is_host_apt: bool,
+    pub(crate) from_host: bool,
 }
 
 impl Apt<'_> {
@@ -140,7 +140,7 @@ impl Apt<'_> {
 
     fn run(&mut self, mut command: Command, what: &str) -> Result<()> {
         command.env("DEBIAN_FRONTEND", "noninteractive").env("DEBCONF_NOWARNINGS", "yes");
-        if self.is_host_apt {
+        if self.from_host {
             command.envs(HostApt::environment());
         }
         let mut watcher = Watcher::new(self.progress);

@@ -49,14 +49,14 @@ impl Ingredients {
             .iter()
             .filter_map(|(name, hash)| match find(old, name) {
                 None => Some(format!("{name} is new")),
-                Some(before) if before != *hash => Some(format!("{name} is another")),
+                Some(before) if before != *hash => Some(format!("{name} changed")),
                 Some(_) => None,
             })
             .collect();
         let gone = old.0.iter().filter(|(name, _)| find(self, name).is_none());
         reasons.extend(gone.map(|(name, _)| format!("{name} is gone")));
         if reasons.is_empty() && self != old {
-            reasons.push("the order is another".into());
+            reasons.push("the order changed".into());
         }
         reasons
     }
@@ -84,11 +84,11 @@ mod tests {
         let other = inputs("y", &[two.clone(), one.clone()], Sandbox::None);
         assert_eq!(
             other.changes_since(&first),
-            ["the base is another", "when packages are installed is another", "/b is new"]
+            ["the base changed", "when packages are installed changed", "/b is new"]
         );
         assert_eq!(first.changes_since(&other)[2], "/b is gone");
         let turned = inputs("y", &[one, two], Sandbox::None);
-        assert_eq!(turned.changes_since(&other), ["the order is another"]);
+        assert_eq!(turned.changes_since(&other), ["the order changed"]);
         assert_ne!(turned.key().unwrap(), other.key().unwrap());
     }
 }

@@ -147,7 +147,7 @@ impl PrepareJob {
         progress: &dyn Progress,
     ) -> Result<()> {
         let wanted: Vec<(String, PackageState)> =
-            self.changes.iter().filter_map(|change| change.package()).collect();
+            self.changes.iter().filter_map(Change::package).collect();
         let sources: Vec<Change> = self.changes.iter().filter_map(source_file).collect();
         // Packages' own presets must decide while they are installed.
         LiveTree.remove(Path::new(first_boot::PRESET))?;
@@ -158,8 +158,8 @@ impl PrepareJob {
         let diversions = Diversions::install(resolv_conf)?;
         host_apt.map_or(Ok(()), HostApt::install)?;
         let postponed = PostponedInitramfs::install()?;
-        let is_host_apt = host_apt.is_some();
-        Apt { log, progress, is_host_apt }.apply(&wanted, source, &self.locked)?;
+        let from_host = host_apt.is_some();
+        Apt { log, progress, from_host }.apply(&wanted, source, &self.locked)?;
         postponed.make_up(log, progress)?;
         host_apt.map_or(Ok(()), HostApt::uninstall)?;
         diversions.restore()

@@ -51,13 +51,13 @@ pub(super) fn run_by_name(
 
 fn run<J: Job>(payload: Value, scratch: &Path, progress: &dyn Progress) -> Result<Value> {
     let job: J = serde_json::from_value(payload)
-        .map_err(json_error)
+        .map_err(|error| json_error(&error))
         .context(|| format!("cannot read the job `{}`", J::NAME))?;
     let output = job.run(scratch, progress)?;
-    serde_json::to_value(output).map_err(json_error)
+    serde_json::to_value(output).map_err(|error| json_error(&error))
 }
 
-pub(super) fn json_error(error: serde_json::Error) -> Error {
+pub(super) fn json_error(error: &serde_json::Error) -> Error {
     Error::failure(error.to_string())
 }
 

@@ -34,12 +34,16 @@ pub(super) struct JobSpec {
 impl JobSpec {
     /// The line that goes down.
     pub(super) fn to_line(&self) -> Result<String> {
-        serde_json::to_string(self).map_err(json_error).context(|| "cannot write the sandbox's job")
+        serde_json::to_string(self)
+            .map_err(|error| json_error(&error))
+            .context(|| "cannot write the sandbox's job")
     }
 
     /// Reads the line back.
     pub(super) fn from_line(line: &str) -> Result<Self> {
-        serde_json::from_str(line).map_err(json_error).context(|| "cannot read the sandbox's job")
+        serde_json::from_str(line)
+            .map_err(|error| json_error(&error))
+            .context(|| "cannot read the sandbox's job")
     }
 }
 

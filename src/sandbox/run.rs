@@ -71,7 +71,7 @@ pub(crate) fn run<J: Job>(
     let spec = JobSpec {
         name: J::NAME.to_owned(),
         payload: serde_json::to_value(job)
-            .map_err(json_error)
+            .map_err(|error| json_error(&error))
             .context(|| format!("cannot write the job `{}`", J::NAME))?,
         scratch: environment.scratch,
         temporary: environment.temporary,
@@ -94,7 +94,7 @@ pub(crate) fn run<J: Job>(
     let complaints = complaints.join().unwrap_or_default();
     match outcome? {
         Some(done) => serde_json::from_value(done?)
-            .map_err(json_error)
+            .map_err(|error| json_error(&error))
             .context(|| "cannot read the sandbox's answer"),
         None => Err(backend.explain(&complaints)),
     }
