@@ -15,7 +15,7 @@ mod rehearsal;
 mod stamp;
 
 pub use artifacts::{BuildRequest, Built, build};
-pub use find::{OutputFolder, disk_of};
+pub use find::OutputFolder;
 pub use node_image::NodeImage;
 pub use prepared::{Preparation, Prepared, Status};
 pub use project::{Options, Project};

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::find::{OutputFolder, disk_of};
+use super::find::OutputFolder;
 use super::prepared::Preparation;
 use super::project::{Options, Project};
 use super::stamp::stamp;
-use crate::artifact::{Manifest, in_use};
+use crate::artifact::{Manifest, disk_of, in_use};
 use crate::cache::CachedImage;
 use crate::config::{Cluster, Node};
 use crate::disk::{self, Disk, Overlay};
@@ -84,7 +84,7 @@ fn refuse_outdated(artifact: &Path, node: &str) -> Result<()> {
 fn refuse_started(artifact: &Path, node: &str, folder: &OutputFolder) -> Result<()> {
     let name = artifact.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let Some(manifest) = Manifest::read(&folder.path) else { return Ok(()) };
-    if in_use::started(&manifest.cluster, [name], &folder.path).is_empty() {
+    if in_use(&manifest.cluster, [name], &folder.path).is_empty() {
         return Ok(());
     }
     let path = artifact.display();

@@ -11,10 +11,11 @@ use super::output::{print, print_json};
 use super::source::{PrepareArgs, SourceArgs};
 use super::table::table;
 use super::ui::{Ui, bytes, seconds};
+use crate::artifact::flashable;
 use crate::build::{NodeImage, OutputFolder};
 use crate::config::Cluster;
 use crate::disk::Disk;
-use crate::flash::{self, Contents, Device, OpenTarget, Permitted, Request, Summary};
+use crate::flash::{self, Contents, Device, FlashRequest, OpenTarget, Permitted, Summary};
 use crate::util::error::{Context, Error, Result};
 use crate::util::progress::Progress as _;
 
@@ -121,8 +122,7 @@ impl FlashCommand {
         folder: &OutputFolder,
         ui: &Ui,
     ) -> Result<NodeImage> {
-        let endings = ["img", "qcow2", "vmdk", "vmwarevm", "img.zst", "img.xz"];
-        let missing = match folder.find(target, &endings) {
+        let missing = match folder.find(target, &flashable()) {
             Ok(path) if path == Path::new(target) => return NodeImage::open(&path),
             Ok(path) => return NodeImage::open_artifact(&path, target, folder),
             Err(error) => error,
@@ -156,7 +156,7 @@ impl FlashCommand {
         let sector_size =
             image.map(|it| flash::table_sector_size(&*it.disk)).transpose()?.flatten();
         let size = image.map_or(0, |it| it.disk.size());
-        let request = Request { name: device, size, sector_size, needed: &needed };
+        let request = FlashRequest { name: device, size, sector_size, needed: &needed };
         flash::check(&request, flash::find(device)?, self.to_file)
     }
 

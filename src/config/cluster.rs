@@ -1,12 +1,14 @@
 //! `cluster.toml`: one file for all nodes.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::base::choice;
 use super::cluster_types::{Cluster, Places};
+use super::formats::FormatRule;
 use super::profile_types::Profile;
 use super::reader::{LayerText, Reader, Span, Table, Value};
-use super::types::{Format, HostKeys, Locale, Output, Qcow2, Vm, VmNetwork};
+use super::types::{HostKeys, Locale, Output, Vm, VmNetwork};
 use crate::config::{
     access, base, check, files, hostname, node, origins, pools, profile, recipient, setting, size,
 };
@@ -18,11 +20,15 @@ const SMALLEST_DISK: u64 = 512 << 20;
 const LARGEST_DISK: u64 = 2 << 40;
 
 /// Reads the cluster that `texts` describe, from the least to the most weighty; `path` names the
-/// first.
-pub(super) fn parse_layers(path: &Path, texts: Vec<LayerText>) -> Result<Cluster> {
+/// first, and `formats` are the artifact formats there are.
+pub(super) fn parse_layers(
+    path: &Path,
+    texts: Vec<LayerText>,
+    formats: &'static [FormatRule],
+) -> Result<Cluster> {
     let reader = Reader::layered(texts);
     let entries = reader.parse()?;
-    let cluster = read(Table::root(&reader, &entries), path);
+    let cluster = read(Table::root(&reader, &entries), path, formats);
     reader.finish()?;
     let mut cluster =
         cluster.ok_or_else(|| Error::input(format!("`{}` cannot be read", path.display())))?;
@@ -38,10 +44,11 @@ pub(super) fn parse_layers(path: &Path, texts: Vec<LayerText>) -> Result<Cluster
 pub(crate) fn parse(path: &Path, text: String, directory: std::path::PathBuf) -> Result<Cluster> {
     let source = crate::util::error::Source { name: path.display().to_string(), text };
     let origin = super::origin::Origin::File;
-    parse_layers(path, vec![LayerText { origin, source, directory }])
+    let layer = LayerText { origin, source, directory };
+    parse_layers(path, vec![layer], super::formats::example_rules())
 }
 
-fn read(root: Table<'_>, path: &Path) -> Option<Cluster> {
+fn read(root: Table<'_>, path: &Path, formats: &'static [FormatRule]) -> Option<Cluster> {
     let reader = root.reader;
     let header = root.require("cluster", "[cluster]").and_then(|value| value.table("[cluster]"));
     let header = header.map(read_header);
@@ -61,7 +68,7 @@ fn read(root: Table<'_>, path: &Path) -> Option<Cluster> {
     let settings = root.table("settings");
     let files = files::read_all(&root);
     let vm = root.table("vm").map(read_vm).unwrap_or_default();
-    let output = read_output(reader, root.table("output"));
+    let output = read_output(reader, root.table("output"), formats);
     let mut nodes = node::read_all(&root);
     root.finish();
 
@@ -70,7 +77,7 @@ fn read(root: Table<'_>, path: &Path) -> Option<Cluster> {
     let (settings, setting_places) =
         setting::merge(&profile.settings, settings, reader, &profile.name, &profile_span);
     check::roles(reader, &profile, &mut nodes);
-    check::artifact_names(reader, name.as_deref(), &nodes);
+    check::artifact_names(reader, name.as_deref(), &nodes, formats);
     let checked = check::Settings {
         reader,
         profile: &profile,
@@ -289,11 +296,12 @@ fn number(table: &Table<'_>, key: &'static str, least: u32, most: u32) -> Option
     Some(number)
 }
 
-fn read_output(reader: &Reader, table: Option<Table<'_>>) -> Output {
+fn read_output(reader: &Reader, table: Option<Table<'_>>, known: &'static [FormatRule]) -> Output {
     let mut output = Output {
         directory: reader.directory.join("out"),
-        formats: vec![Format::Raw],
-        qcow2: Qcow2::default(),
+        formats: known.iter().map(|it| it.name).take(1).collect(),
+        variants: BTreeMap::new(),
+        known,
     };
     let Some(table) = table else { return output };
     if let Some(directory) = table.string("directory") {
@@ -305,7 +313,7 @@ fn read_output(reader: &Reader, table: Option<Table<'_>>) -> Output {
             let message = format!("{} lists no format", value.title());
             reader.wrong_hint(&value.span(), message, "for example `formats = [\"raw\"]`");
         }
-        let all = Format::ALL.map(|format| (format.name(), format));
+        let all: Vec<_> = known.iter().map(|it| (it.name, it.name)).collect();
         output.formats.clear();
         for format in formats.iter().filter_map(|value| choice(value, &all)) {
             if !output.formats.contains(&format) {
@@ -313,9 +321,11 @@ fn read_output(reader: &Reader, table: Option<Table<'_>>) -> Output {
             }
         }
     }
-    if let Some(value) = table.get("qcow2") {
-        let choices = [("overlay", Qcow2::Overlay), ("standalone", Qcow2::Standalone)];
-        output.qcow2 = choice(&value, &choices).unwrap_or_default();
+    for FormatRule { name, variants, .. } in known.iter().filter(|it| !it.variants.is_empty()) {
+        if let Some(value) = table.get(name) {
+            let choices: Vec<_> = variants.iter().map(|it| (*it, *it)).collect();
+            output.variants.extend(choice(&value, &choices).map(|it| (*name, it)));
+        }
     }
     table.finish();
     output

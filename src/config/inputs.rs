@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 use super::cluster_types::Cluster;
+use super::formats::FormatRule;
 use super::origin::Origin;
 use super::reader::LayerText;
 use crate::config::{cluster, file};
@@ -24,8 +25,9 @@ pub struct Inputs {
 }
 
 impl Inputs {
-    /// Reads the cluster with its profile, and checks all of it. Every problem is reported.
-    pub fn load(&self) -> Result<Cluster> {
+    /// Reads the cluster with its profile, and checks all of it; `formats` are the artifact formats
+    /// there are. Every problem is reported.
+    pub fn load(&self, formats: &'static [FormatRule]) -> Result<Cluster> {
         let mut texts = Vec::new();
         for path in &self.files {
             texts.push(read(path)?);
@@ -50,13 +52,14 @@ impl Inputs {
             texts.push(LayerText { origin: Origin::CommandLine, source, directory: here.clone() });
         }
         let path = self.files.first().cloned().unwrap_or_default();
-        cluster::parse_layers(&path, texts)
+        cluster::parse_layers(&path, texts, formats)
     }
 }
 
-/// Reads a cluster file with its profile, and checks all of it. Every problem is reported.
-pub fn load(path: &Path) -> Result<Cluster> {
-    Inputs { files: vec![path.to_owned()], sets: Vec::new() }.load()
+/// Reads a cluster file with its profile, and checks all of it; `formats` are the artifact formats
+/// there are. Every problem is reported.
+pub fn load(path: &Path, formats: &'static [FormatRule]) -> Result<Cluster> {
+    Inputs { files: vec![path.to_owned()], sets: Vec::new() }.load(formats)
 }
 
 /// A cluster file with its folder.

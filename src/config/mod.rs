@@ -10,6 +10,7 @@ mod condition;
 pub(crate) mod file;
 mod file_types;
 mod files;
+mod formats;
 mod hostname;
 mod inputs;
 mod node;
@@ -37,6 +38,9 @@ pub use crate::config::types::*;
 pub use access::{authorized_keys, check_user_name};
 #[cfg(test)]
 pub(crate) use cluster::parse;
+pub use formats::FormatRule;
+#[cfg(test)]
+pub(crate) use formats::example_rules;
 pub use hostname::check_hostname;
 pub use inputs::{Inputs, load};
 pub use origin::{ClusterSource, Origin, ValueGiver, ValueOrigin};

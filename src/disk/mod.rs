@@ -23,6 +23,7 @@ pub(crate) mod testing;
 mod tests;
 mod unpacked;
 pub mod vmdk;
+pub mod windows;
 
 pub(crate) use chain::open_regular;
 pub(crate) use clusters::is_zero;
@@ -38,6 +39,7 @@ pub use raw::Raw;
 pub use scratch::Scratch;
 pub use shadow::Shadow;
 pub use slice::Slice;
+pub use windows::{WINDOW, Windows};
 
 use std::io;
 use std::ops::Range;
