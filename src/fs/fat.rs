@@ -78,7 +78,7 @@ fn explain(error: FatError) -> Error {
         ErrorKind::NotFound => Error::failure("no such file or directory"),
         ErrorKind::NotADirectory => Error::input("not a directory"),
         ErrorKind::IsADirectory => Error::input("is a directory"),
-        ErrorKind::AlreadyExists => Error::input("there is something already"),
+        ErrorKind::AlreadyExists => Error::input("something is there already"),
         ErrorKind::ReadOnly => Error::failure("the file system is open for reading only"),
         ErrorKind::NoSpace => Error::failure("no space left on the FAT file system"),
         ErrorKind::NameTooLong => Error::input("the name is too long for FAT"),

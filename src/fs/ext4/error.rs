@@ -11,7 +11,7 @@ pub(super) fn explain(error: Ext4Error) -> Error {
         Ext4Error::NotFound => Error::failure("no such file or directory"),
         Ext4Error::NotADirectory => Error::input("not a directory"),
         Ext4Error::IsADirectory => Error::input("is a directory"),
-        Ext4Error::AlreadyExists => Error::input("there is something already"),
+        Ext4Error::AlreadyExists => Error::input("something is there already"),
         Ext4Error::DirectoryNotEmpty => Error::failure("the directory is not empty"),
         Ext4Error::ReadOnly => Error::failure("the file system is open for reading only"),
         Ext4Error::NameTooLong => Error::input("the name is too long"),

@@ -173,7 +173,7 @@ fn check_name(name: &OsStr) -> Result<()> {
     let bytes = name.as_bytes();
     if bytes.is_empty() || bytes == b"." || bytes == b".." || bytes.contains(&b'/') {
         return Err(Error::failure(format!(
-            "the file system is damaged: `{}` is no file name",
+            "the file system is damaged: `{}` is not a valid file name",
             name.display()
         )));
     }
