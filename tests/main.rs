@@ -4,6 +4,7 @@
 
 mod support;
 
+mod architecture;
 mod artifacts;
 mod boots;
 mod bootstrap;
