@@ -11,8 +11,8 @@ pub(super) type Arrows = BTreeMap<String, BTreeMap<String, BTreeMap<String, usiz
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Target {
     Module(Path),
-    /// Something that this file defines.
-    Item(String),
+    /// Something that a file defines: the file, and its name there.
+    Item(String, String),
 }
 
 /// The arrows between files, and the paths into this crate that lead to nothing: those would be
@@ -27,18 +27,18 @@ pub(super) fn arrows(modules: &Modules) -> (Arrows, Vec<String>) {
         for mention in &module.mentions {
             let mut seen = BTreeSet::new();
             let targets = resolve(modules, path, &mention.path, &mut seen);
-            let name = mention.path.join("::");
             let is_ours = matches!(mention.path[0].as_str(), "crate" | "super");
             if targets.is_empty() && is_ours && mention.path.len() > 1 {
-                unresolved.push(format!("{}:{}: {name}", module.file, mention.line));
+                let path = mention.path.join("::");
+                unresolved.push(format!("{}:{}: {path}", module.file, mention.line));
             }
             for target in targets {
-                let Target::Item(file) = target else { continue };
+                let Target::Item(file, name) = target else { continue };
                 let is_signpost =
                     mention.place == Position::Reexport && room(&file) == room(&module.file);
                 if file != module.file && !is_signpost {
                     let names = arrows.entry(module.file.clone()).or_default();
-                    names.entry(file).or_default().entry(name.clone()).or_insert(mention.line);
+                    names.entry(file).or_default().entry(name).or_insert(mention.line);
                 }
             }
         }
@@ -77,6 +77,10 @@ fn resolve(
         }
     };
     for segment in rest {
+        // A function may share a module's name; what comes after `::` is in the module.
+        if targets.iter().any(|target| matches!(target, Target::Module(_))) {
+            targets.retain(|target| matches!(target, Target::Module(_)));
+        }
         let mut next = BTreeSet::new();
         for target in targets {
             match target {
@@ -85,7 +89,7 @@ fn resolve(
                 }
                 Target::Module(path) => next.extend(lookup(modules, &path, segment, seen)),
                 // A variant, an associated function: where its type is.
-                Target::Item(_) => drop(next.insert(target)),
+                Target::Item(..) => drop(next.insert(target)),
             }
         }
         targets = next;
@@ -108,7 +112,9 @@ fn lookup(
     let mut targets = BTreeSet::new();
     for binding in module.names.get(name).into_iter().flatten() {
         match binding {
-            Binding::Item => drop(targets.insert(Target::Item(module.file.clone()))),
+            Binding::Item => {
+                targets.insert(Target::Item(module.file.clone(), name.to_owned()));
+            }
             Binding::Module => drop(targets.insert(Target::Module(below(path, name)))),
             Binding::Import(import) => targets.extend(resolve(modules, path, import, seen)),
         }

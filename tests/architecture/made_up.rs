@@ -21,8 +21,8 @@ fn a_circle_is_found_through_re_exports() {
     ]);
     assert_eq!(
         shape.circles(),
-        "2 files:\n  src/disk/overlay.rs -> src/disk/raw.rs: crate::disk::Raw::new (line 1)\n  \
-         src/disk/raw.rs -> src/disk/overlay.rs: super::Overlay (line 1)\n"
+        "2 files:\n  src/disk/overlay.rs -> src/disk/raw.rs: Raw (line 1)\n  \
+         src/disk/raw.rs -> src/disk/overlay.rs: Overlay (line 1)\n"
     );
     assert_eq!(shape.unresolved, [""; 0]);
     assert_eq!(shape.upward(), "");
@@ -79,8 +79,7 @@ fn circles_of_rooms_and_arrows_upward_are_found() {
     ]);
     assert_eq!(
         shape.circles(),
-        "2 rooms:\n  src/disk/raw.rs -> src/util/error.rs: error::Error (line 2)\n  \
-         src/util/hash.rs -> src/disk/size.rs: SIZE (line 2)\n"
+        "2 rooms: disk, util\n  src/util/hash.rs -> src/disk/size.rs: SIZE (line 2)\n"
     );
     assert_eq!(
         shape.upward(),

@@ -21,14 +21,14 @@ const ROOMS: [&str; 27] = [
     "build",
     "boot",
     "flash",
-    "vmware",
-    "artifact",
-    "bootstrap",
-    "prepare",
     "inspect",
+    "artifact",
+    "vmware",
+    "prepare",
     "base",
-    "cache",
+    "bootstrap",
     "download",
+    "cache",
     "debian",
     "sandbox",
     "apply",
@@ -105,26 +105,25 @@ fn shape(sources: &BTreeMap<String, String>) -> Shape {
 }
 
 impl Shape {
+    /// Circles of files with all their arrows; of rooms those arrows that point up.
     fn circles(&self) -> String {
-        let files = self.graph(|file| file);
-        let rooms = self.graph(room);
         let mut text = String::new();
-        for (what, graph) in [("files", files), ("rooms", rooms)] {
-            for circle in circles(&graph) {
-                writeln!(text, "{} {what}:", circle.len()).expect("writing to a string");
-                let name: fn(&str) -> &str = if what == "files" { |file| file } else { room };
-                let is_inside = |from: &str, to: &str| {
-                    name(from) != name(to)
-                        && [from, to].map(name).iter().all(|it| circle.contains(*it))
-                };
-                text.push_str(&self.list(is_inside));
-            }
+        for circle in circles(&self.graph(|file| file)) {
+            writeln!(text, "{} files:", circle.len()).expect("writing to a string");
+            text += &self.list(|from, to| circle.contains(from) && circle.contains(to));
+        }
+        for circle in circles(&self.graph(room)) {
+            let names: Vec<_> = circle.iter().map(String::as_str).collect();
+            writeln!(text, "{} rooms: {}", circle.len(), names.join(", "))
+                .expect("writing to a string");
+            text += &self.list(|from, to| {
+                is_upward(from, to) && circle.contains(room(from)) && circle.contains(room(to))
+            });
         }
         text
     }
 
     fn upward(&self) -> String {
-        let floor = |file: &str| ROOMS.iter().position(|name| *name == room(file));
         let mut text = String::new();
         let rooms: BTreeSet<&str> =
             self.modules.values().map(|module| room(&module.file)).collect();
@@ -132,7 +131,7 @@ impl Shape {
             writeln!(text, "  {name}: a room that ROOMS does not list")
                 .expect("writing to a string");
         }
-        text + &self.list(|from, to| room(from) != room(to) && floor(from) >= floor(to))
+        text + &self.list(is_upward)
     }
 
     fn doubled_types(&self) -> String {
@@ -175,9 +174,15 @@ impl Shape {
     }
 }
 
+/// Whether an arrow leads to another room that is not below.
+fn is_upward(from: &str, to: &str) -> bool {
+    let floor = |file: &str| ROOMS.iter().position(|name| *name == room(file));
+    room(from) != room(to) && floor(from) >= floor(to)
+}
+
 /// The Rust files below a folder of this repository, by their paths from its root.
 fn sources(folder: &str) -> BTreeMap<String, String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = Path::new(option_env!("ARCH_ROOT").unwrap_or(env!("CARGO_MANIFEST_DIR")));
     let mut found = BTreeMap::new();
     let mut waiting = vec![root.join(folder)];
     while let Some(folder) = waiting.pop() {
