@@ -1,8 +1,8 @@
 #!/bin/sh
-# Finds this machine's name and role, and runs the role's steps, each to its end exactly once.
+# Finds this machine's name and role, and runs the role's steps until each has succeeded once.
 #
 # A step is a program in /usr/lib/nodeforge/firstboot.d. It must be idempotent: a power cut may
-# end it anywhere, and the next boot runs it again from its start. Steps that ended well are
+# end it anywhere, and the next boot runs it again from the start. Steps that succeeded are
 # marked in /var/lib/nodeforge/firstboot and not repeated.
 set -eu
 
@@ -13,23 +13,30 @@ attempts=${NODEFORGE_ATTEMPTS:-6}
 
 # fail [STEP] MESSAGE
 fail() {
-	[ $# -eq 1 ] || { printf '%s\n' "$1" >"$failed_file" && shift; }
+	if [ $# -eq 2 ]; then
+		# For `nodeforge-firstboot status`, which matters less than the message.
+		printf '%s\n' "$1" | write_file 0644 "$failed_file" || :
+		shift
+	fi
 	log "failed: $1"
 	exit 1
 }
 
-# A name that came from outside is made the machine's own; the file that would be believed at the
-# next boot is written last.
+# /etc/hosts with this name for the machine.
+hosts_with_name() {
+	[ ! -e "$root/etc/hosts" ] || sed '/^127\.0\.1\.1[[:space:]]/d' "$root/etc/hosts" || return
+	printf '127.0.1.1 %s\n' "$1"
+}
+
+# Makes a name from outside the machine's own. /etc/hostname, which the next boot reads first, is
+# written last.
 adopt_hostname() {
-	{
-		grep -v '^127\.0\.1\.1[[:space:]]' "$root/etc/hosts" 2>/dev/null || :
-		printf '127.0.1.1 %s\n' "$1"
-	} | write_file 0644 "$root/etc/hosts"
+	write_file 0644 "$root/etc/hosts" hosts_with_name "$1"
 	printf '%s\n' "$1" | write_file 0644 "$root/etc/hostname"
 	hostname "$1"
 }
 
-# Called through `retry`: says what goes wrong, but for the last time.
+# Called through `retry`; logs each failure but the last, which `fail` reports.
 attempt_step() {
 	attempt=$((attempt + 1))
 	rm -f "$state_dir/$step.spent"
@@ -47,15 +54,15 @@ run_step() {
 	NODEFORGE_STEP=$step
 	export NODEFORGE_STEP
 	retry "$attempts" attempt_step ||
-		fail "$step" "step $step after $attempt attempts; \`journalctl -u k8s-firstboot\` tells why, the next boot tries again"
-	# The mark must not survive a power cut that the step's own work did not.
+		fail "$step" "step $step after $attempt attempts; see \`journalctl -u k8s-firstboot\`. The next boot tries again"
+	# All that the step wrote must be on the disk before its mark is.
 	sync
 	: >"$state_dir/$step.done"
 	sync
 	log "step $step done"
 }
 
-# Of a step that is marked done, what it declared `spent`.
+# shred_spent STEP: the step is marked done, and what it declared `spent` goes.
 shred_spent() {
 	[ -e "$state_dir/$1.spent" ] || return 0
 	while read -r file; do
@@ -73,7 +80,8 @@ shred_secrets() {
 mkdir -p "$state_dir"
 rm -f "$failed_file"
 
-found=$(find_hostname) || fail 'this machine has no name: neither /etc/hostname, guestinfo.hostname nor the credential nodeforge.hostname gives one'
+found=$(find_hostname) ||
+	fail 'this machine has no name: none in /etc/hostname, guestinfo.hostname or the credential nodeforge.hostname'
 name=${found% *}
 [ "${found#* }" = file ] || adopt_hostname "$name"
 
@@ -84,7 +92,7 @@ NODEFORGE_HOSTNAME=$name
 NODEFORGE_ROLE=$1
 export NODEFORGE_HOSTNAME NODEFORGE_ROLE
 shift
-# A build that could run no program of the image left packages to us; they come in their turn.
+# A build that could not run the image's programs leaves the packages to first boot.
 if [ -e "$steps_dir/05-packages" ]; then
 	# shellcheck disable=SC2046 # steps are words
 	set -- $(printf '%s\n' 05-packages "$@" | sort)
@@ -101,11 +109,11 @@ for step; do
 done
 
 shred_secrets
-# It kept units off that nobody asked for; packages installed from now on decide for themselves.
+# It kept units disabled that the profile does not enable. Packages installed later decide themselves.
 rm -f "$root/etc/systemd/system-preset/00-nodeforge.preset"
 sync
 : >"$done_file"
 sync
-# Should this fail, the unit's condition keeps it from running again.
+# Even if this fails, the unit's condition keeps it from running again.
 systemctl --quiet disable k8s-firstboot.service || log 'cannot disable k8s-firstboot.service'
 log 'done'

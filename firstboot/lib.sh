@@ -1,17 +1,22 @@
-# Shared by the first-boot runner, its steps and `nodeforge-firstboot`. POSIX sh, sourced.
-# docs/first-boot.md says what a step may use of it.
-# NODEFORGE_ROOT, empty on a node, is where tests keep a stand-in for the root.
-# shellcheck shell=sh disable=SC2034
+# Shared by the first-boot runner, its steps, `nodeforge-firstboot` and the services of profiles.
+# POSIX sh, sourced. docs/first-boot.md lists what a step may use of it.
+# shellcheck shell=sh
 
+# Every path of the node starts with it: empty on a node, a stand-in's folder in tests.
 root=${NODEFORGE_ROOT:-}
 roles_file=$root/etc/nodeforge/roles
+# shellcheck disable=SC2034 # for the runner
 steps_dir=$root/usr/lib/nodeforge/firstboot.d
 state_dir=$root/var/lib/nodeforge/firstboot
+# shellcheck disable=SC2034 # for the runner and `nodeforge-firstboot`
 failed_file=$state_dir/failed
+# shellcheck disable=SC2034 # likewise
 done_file=$root/var/lib/k8s-firstboot-done
 
-# One line on the journal, and on the console where the unit names one. What programs print by
-# themselves goes to the journal only.
+# --- messages
+
+# log TEXT: one line in the journal, and on the console where the unit names one. The output of
+# other programs goes to the journal only.
 log() {
 	printf 'nodeforge-firstboot: %s\n' "$*"
 	if [ -n "${NODEFORGE_CONSOLE:-}" ]; then
@@ -19,8 +24,10 @@ log() {
 	fi
 }
 
+# --- waiting
+
 # pause SECONDS: sleeps that long and up to a quarter more, so that the nodes of a cluster do not
-# knock in step.
+# all try at the same moment.
 pause() {
 	sleep "$(awk -v seconds="$1" -v jitter="$(od -An -N1 -tu1 /dev/urandom)" \
 		'BEGIN { print seconds * (1 + jitter / 1024) }')"
@@ -45,43 +52,103 @@ retry() {
 	done
 }
 
-# wait_for SECONDS WHAT COMMAND…: runs it every NODEFORGE_DELAY (2 s) until it succeeds; says what
-# it waited for, and fails, when it did not in that time. The command's own output is dropped.
+# wait_for SECONDS WHAT COMMAND…: runs it every NODEFORGE_DELAY (2 s) until it succeeds. Once the
+# time is up, logs what it waited for and fails. The output of the command is dropped.
 wait_for() {
 	wait_until=$(($(uptime_seconds) + $1))
 	wait_what=$2
 	shift 2
 	until "$@" >/dev/null 2>&1; do
 		if [ "$(uptime_seconds)" -ge "$wait_until" ]; then
-			log "waited in vain for $wait_what"
+			log "timed out waiting for $wait_what"
 			return 1
 		fi
 		sleep "${NODEFORGE_DELAY:-2}"
 	done
 }
 
-# Not the clock: that may jump by years while a machine without a battery boots.
+# Not the clock: on a machine without a battery it may jump by years during the boot.
 uptime_seconds() {
 	cut -d. -f1 /proc/uptime
 }
 
-# write_file MODE FILE: standard input becomes the file, whole or not at all.
+# --- files
+
+# write_file MODE FILE [COMMAND…]: the command's output, or without one standard input, becomes the
+# file. The file is replaced as a whole; it stays as it was when the command fails, which the end
+# of a pipe would not notice.
 write_file() {
-	mkdir -p "${2%/*}"
-	(umask 077 && cat >"$2.new")
-	chmod "$1" "$2.new"
-	sync "$2.new"
-	mv "$2.new" "$2"
+	write_mode=$1
+	write_target=$2
+	shift 2
+	[ $# -gt 0 ] || set -- cat
+	mkdir -p "${write_target%/*}" || return
+	(umask 077 && "$@" >"$write_target.new") || return
+	chmod "$write_mode" "$write_target.new" || return
+	sync "$write_target.new" || return
+	mv "$write_target.new" "$write_target"
 }
 
-# spent FILE…: the step needs them no more. They are shredded as soon as it is marked done, also
-# when the power fails in between.
+# download URL SHA256 MODE FILE: the file appears when all of it is there and has this hash. An
+# empty SHA256 is not checked.
+download() {
+	mkdir -p "${4%/*}" || return
+	log "downloading $1"
+	curl --fail --silent --show-error --location --retry 5 --proto-redir '=https' \
+		--output "$4.new" "$1" || return
+	if [ -n "$2" ] && ! printf '%s  %s\n' "$2" "$4.new" | sha256sum --check --status; then
+		log "the download from $1 does not have the SHA-256 hash $2"
+		rm -f "$4.new"
+		return 1
+	fi
+	chmod "$3" "$4.new" || return
+	sync "$4.new" || return
+	mv "$4.new" "$4"
+}
+
+# spent FILE…: the step does not need these secrets again. They are shredded as soon as the step is
+# marked done, even when the power fails in between.
 spent() {
 	printf '%s\n' "$@" >>"$state_dir/$NODEFORGE_STEP.spent"
 }
 
-# The machine's name from the first source that knows it; fails when none does.
-# A name that is no DNS label is not believed: it becomes file names and arguments.
+# give_kubeconfig USER: standard input becomes the kubeconfig that the user's kubectl finds.
+give_kubeconfig() {
+	if ! account=$(getent passwd "$1"); then
+		log "there is no user $1"
+		return 1
+	fi
+	kube_dir=$root$(printf '%s\n' "$account" | cut -d: -f6)/.kube
+	write_file 0600 "$kube_dir/config" || return
+	chmod 0700 "$kube_dir" || return
+	chown "$(printf '%s\n' "$account" | cut -d: -f3,4)" "$kube_dir" "$kube_dir/config"
+}
+
+# --- VMware
+
+# guestinfo_get KEY: prints `guestinfo.KEY`; fails where there is no such key, or no VMware.
+guestinfo_get() {
+	guestinfo_request "info-get guestinfo.$1"
+}
+
+# guestinfo_set KEY VALUE
+guestinfo_set() {
+	guestinfo_request "info-set guestinfo.$1 $2" >/dev/null
+}
+
+# Either of two programs of open-vm-tools answers.
+guestinfo_request() {
+	if command -v vmware-rpctool >/dev/null; then
+		vmware-rpctool "$1"
+	else
+		vmtoolsd --cmd "$1"
+	fi
+}
+
+# --- the machine's name and role
+
+# Prints `NAME SOURCE` from the first source that has a valid name; fails when none does.
+# Anything but a DNS label is skipped: the name becomes file names and arguments.
 find_hostname() {
 	for source in file guestinfo credential; do
 		name=$("hostname_from_$source" 2>/dev/null) || continue
@@ -99,13 +166,8 @@ hostname_from_file() {
 	[ -s "$root/etc/hostname" ] && grep -v '^#' "$root/etc/hostname" | head -n 1
 }
 
-# VMware answers guest information through either of two programs of open-vm-tools.
 hostname_from_guestinfo() {
-	if command -v vmware-rpctool >/dev/null; then
-		vmware-rpctool 'info-get guestinfo.hostname'
-	else
-		vmtoolsd --cmd 'info-get guestinfo.hostname'
-	fi
+	guestinfo_get hostname
 }
 
 hostname_from_credential() {
@@ -116,8 +178,8 @@ hostname_from_credential() {
 	fi
 }
 
-# Prints `ROLE STEP…` of the first pattern that matches the whole of $1; fails when none does.
-# A line of the roles file is `PATTERN ROLE STEP…`.
+# find_role NAME: prints `ROLE STEP…` of the first pattern that matches the whole name; fails when
+# none does. A line of the roles file is `PATTERN ROLE STEP…`.
 find_role() {
 	while read -r pattern rest; do
 		case $pattern in '' | '#'*) continue ;; esac
@@ -129,6 +191,7 @@ find_role() {
 	return 1
 }
 
+# is_done STEP
 is_done() {
 	[ -e "$state_dir/$1.done" ]
 }

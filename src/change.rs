@@ -6,7 +6,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::config::{Arch, Checksum};
+use crate::config::Arch;
+use crate::util::sha256::Sha256;
 
 /// One change to an image, and who asked for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +42,15 @@ pub struct Content {
     pub bytes: Vec<u8>,
     /// The names of the secrets that went into them. Not empty: the bytes are never printed.
     pub secrets: Vec<String>,
+}
+
+/// What a download must hash to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Checksum {
+    /// Its SHA-256.
+    Sha256(Sha256),
+    /// Where a file of SHA-256 checksums is.
+    Sha256Url(String),
 }
 
 /// Owner and group by name, or by number as digits; looked up in the image's own `/etc/passwd`.

@@ -9,6 +9,7 @@ pub mod base;
 pub mod boot;
 #[cfg(target_os = "linux")]
 pub mod bootstrap;
+pub mod build;
 pub mod cache;
 pub mod change;
 pub mod cli;

@@ -6,11 +6,11 @@
 use std::fs;
 
 use super::quickstart::{Built, built};
-use super::support::{Run, SETTLED, says_when_up};
+use super::support::{BOOT_REPORT_END, Run, User, report_when_up};
 
 #[test]
 fn an_artifact_boots_into_its_role() {
-    let built = built().last().expect("somebody");
+    let built = built(&User::ordinary());
     let image = built.artifact("agent1.vmwarevm");
     let before = fs::metadata(image.join("disk.vmdk")).expect("there").modified().expect("a time");
     boots(built, "agent1", "nodeforge-firstboot: role=agent hostname=agent1 machine-id=");
@@ -20,13 +20,13 @@ fn an_artifact_boots_into_its_role() {
 
 #[test]
 fn a_raw_image_boots_into_its_role_and_no_unit_fails() {
-    let built = built().last().expect("somebody");
-    let image = built.artifact("server1.img").with_file_name("judged.img");
-    let mut copy = built.person.command("cp");
+    let built = built(&User::ordinary());
+    let image = built.artifact("server1.img").with_file_name("boot-report.img");
+    let mut copy = built.user.command("cp");
     copy.arg("--sparse=always").arg(built.artifact("server1.img")).arg(&image);
     assert!(copy.status().expect("cp starts").success());
-    says_when_up(&built.person, &image);
-    let said = boots(built, "out/judged.img", SETTLED);
+    report_when_up(&built.user, &image);
+    let said = boots(built, "out/boot-report.img", BOOT_REPORT_END);
     fs::remove_file(image).expect("removed");
     for line in [
         "nodeforge-firstboot: role=server hostname=server1 machine-id=",
@@ -41,13 +41,13 @@ fn a_raw_image_boots_into_its_role_and_no_unit_fails() {
 #[track_caller]
 fn boots(built: &Built, target: &str, until: &str) -> String {
     let arguments = ["boot", target, "--timeout", "400", "--until", until];
-    Run::by(&built.person, arguments).folder(built.folder.path()).succeeds().stdout_text()
+    Run::by(&built.user, arguments).folder(built.folder.path()).succeeds().stdout_text()
 }
 
 #[test]
 fn first_boot_ends_well_from_a_linked_clone() {
-    let built = built().last().expect("somebody");
-    Run::by(&built.person, ["boot", "out/agent2.vmwarevm", "--test", "--timeout", "400"])
+    let built = built(&User::ordinary());
+    Run::by(&built.user, ["boot", "out/agent2.vmwarevm", "--test", "--timeout", "400"])
         .folder(built.folder.path())
         .succeeds();
 }

@@ -37,7 +37,7 @@ fn a_step_that_fails_is_tried_again_then_named() {
         "nodeforge-firstboot: step 20-two did not succeed, attempt 1 of 3\n\
          nodeforge-firstboot: step 20-two did not succeed, attempt 2 of 3\n\
          nodeforge-firstboot: failed: step 20-two after 3 attempts; \
-         `journalctl -u k8s-firstboot` tells why, the next boot tries again\n"
+         see `journalctl -u k8s-firstboot`. The next boot tries again\n"
     ));
     assert!(!node.path("var/lib/k8s-firstboot-done").exists());
     let status = node.run("usr/bin/nodeforge-firstboot");
@@ -225,16 +225,17 @@ fn the_root_file_system_grows_to_its_disk() {
     // A whole disk, or a device of another kind.
     let output = node.run_step("05-grow-root");
     assert!(output.status.success());
-    assert!(String::from_utf8_lossy(&output.stdout).contains("vda2, which is no partition"));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("vda2, which is not a partition"));
     assert!(!node.calls().contains("resize2fs"));
 
     fs::write(sys.join("partition"), "2\n").expect("written");
     assert!(node.run_step("05-grow-root").status.success());
-    assert!(node.calls().ends_with(
-        "sfdisk --quiet --no-reread --no-tell-kernel --force -N 2 /dev/vda\n\
-         partx --update --nr 2 /dev/vda\n\
-         findmnt -n -o FSTYPE /\n\
-         resize2fs /dev/vda2\n"
+    let root = node.path("").display().to_string();
+    assert!(node.calls().replace(root.trim_end_matches('/'), "ROOT").ends_with(
+        "sfdisk --quiet --no-reread --no-tell-kernel --force -N 2 ROOT/dev/vda\n\
+         partx --update --nr 2 ROOT/dev/vda\n\
+         findmnt -n -o FSTYPE ROOT\n\
+         resize2fs ROOT/dev/vda2\n"
     ));
 
     for broken in ["sfdisk", "partx", "resize2fs"] {
@@ -269,11 +270,13 @@ fn the_clock_is_waited_for_where_somebody_sets_it() {
     node.stand_in("systemctl", "exit 0");
     let output = node.shell(&format!("NODEFORGE_CLOCK_WAIT=0 sh {SOURCES}/steps/15-clock"));
     assert!(output.status.success());
-    assert!(String::from_utf8_lossy(&output.stdout).contains("waited in vain for a time server\n"));
+    assert!(
+        String::from_utf8_lossy(&output.stdout).contains("timed out waiting for a time server\n")
+    );
     fs::create_dir_all(node.path("run/systemd/timesync")).expect("a folder");
     node.write("run/systemd/timesync/synchronized", "");
     let output = node.run_step("15-clock");
-    assert!(!String::from_utf8_lossy(&output.stdout).contains("in vain"));
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("timed out"));
 }
 
 #[test]
@@ -310,24 +313,147 @@ fn a_clock_from_before_the_certificates_is_set_to_their_day() {
 }
 
 #[test]
-fn the_scripts_are_clean() {
-    let mut scripts = vec![];
-    let mut folders = vec![PathBuf::from(SOURCES), Path::new(SOURCES).join("steps")];
-    let profiles = concat!(env!("CARGO_MANIFEST_DIR"), "/profiles");
-    for profile in fs::read_dir(profiles).expect("readable") {
-        folders.push(profile.expect("readable").path().join("firstboot"));
+fn a_file_is_replaced_as_a_whole_or_not_at_all() {
+    let node = Node::new("agent1");
+    let write = |command: &str| {
+        let library = ". \"$NODEFORGE_ROOT/usr/lib/nodeforge/lib.sh\"";
+        node.shell(&format!("set -eu; {library}; {command}")).status.success()
+    };
+    let file = "etc/new/file";
+    assert!(write("echo one | write_file 0640 \"$root/etc/new/file\""));
+    assert_eq!(node.read(file), "one\n");
+    let mode = fs::metadata(node.path(file)).expect("there").permissions().mode() & 0o777;
+    assert_eq!(mode, 0o640);
+    assert!(write("write_file 0600 \"$root/etc/new/file\" printf '%s\\n' two"));
+    assert_eq!(node.read(file), "two\n");
+    // Half of it was there when the command failed; also where a caller has an eye on its status.
+    let half = "half() { echo half; return 1; }; write_file 0600 \"$root/etc/new/file\" half";
+    assert!(!write(half));
+    assert!(!write(&format!("{half} || {{ echo failed; exit 1; }}")));
+    node.stand_in("sync", "exit 1");
+    assert!(!write("echo three | write_file 0600 \"$root/etc/new/file\""));
+    assert_eq!(node.read(file), "two\n");
+}
+
+#[test]
+fn a_table_of_file_systems_survives_an_editor_that_fails() {
+    let node = Node::new("agent1");
+    let fstab = "UUID=1 / ext4 defaults 0 1\n/dev/sda2 none swap sw 0 0\n";
+    node.write("etc/fstab", fstab);
+    node.write("proc/swaps", "Filename Type Size Used Priority\n");
+    node.stand_in("swapoff", "exit 0");
+    // It finds swap, and fails when it should write.
+    node.stand_in("awk", "case $1 in *found*) ;; *) echo UUID; exit 2 ;; esac");
+    assert!(!node.run_step("30-swap-off").status.success());
+    assert_eq!(node.read("etc/fstab"), fstab);
+}
+
+#[test]
+fn a_download_is_there_when_it_is_what_was_asked_for() {
+    let node = Node::new("agent1");
+    let file = "srv/file";
+    let download = |sha256: &str| {
+        let library = ". \"$NODEFORGE_ROOT/usr/lib/nodeforge/lib.sh\"";
+        let call = format!("download https://example.org/a '{sha256}' 0755 \"$root/srv/file\"");
+        let output = node.shell(&format!("set -eu; {library}; {call}"));
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    node.stand_in("curl", "while [ \"$1\" != --output ]; do shift; done; printf hello >\"$2\"");
+    let hash = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+    let (well, said) = download(&"0".repeat(64));
+    assert!(!well && said.contains("https://example.org/a does not have the SHA-256 hash 0000"));
+    assert_eq!(fs::read_dir(node.path("srv")).expect("a folder").count(), 0, "nothing is left");
+    for sha256 in [hash, ""] {
+        assert!(download(sha256).0);
+        assert_eq!(node.read(file), "hello");
+        let mode = fs::metadata(node.path(file)).expect("there").permissions().mode() & 0o777;
+        assert_eq!(mode, 0o755);
+        fs::remove_file(node.path(file)).expect("there");
     }
-    for folder in folders.iter().filter(|folder| folder.exists()) {
+    node.stand_in(
+        "curl",
+        "while [ \"$1\" != --output ]; do shift; done; printf h >\"$2\"; exit 18",
+    );
+    assert!(!download("").0 && !node.path(file).exists(), "half a file");
+}
+
+/// Every file of a node that is a program or a library of the shell, and every Perl program.
+fn scripts() -> Vec<PathBuf> {
+    let mut scripts = vec![];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders: Vec<_> = ["firstboot", "profiles", "overlays"].map(|it| root.join(it)).into();
+    while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).expect("readable") {
             let path = entry.expect("readable").path();
-            if path.is_file() && path.extension().is_none_or(|it| it != "service") {
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = fs::read_to_string(&path).expect("text");
+            if text.starts_with("#!") || text.contains("# shellcheck shell=") {
                 scripts.push(path);
             }
         }
     }
-    assert!(scripts.len() >= 5);
+    scripts
+}
+
+#[test]
+fn the_scripts_are_clean() {
+    let (mut shell, mut perl) = (vec![], 0);
+    for path in scripts() {
+        let text = fs::read_to_string(&path).expect("text");
+        let path = path.display().to_string();
+        if text.starts_with("#!/usr/bin/perl") {
+            tool("perl", ["-cw", &path]);
+            perl += 1;
+            continue;
+        }
+        assert!(text.starts_with("#!/bin/sh\n") || !text.starts_with("#!"), "{path}: not POSIX");
+        tool("dash", ["-n", &path]);
+        // A directive before the first command is for the whole file.
+        let header = text.lines().take_while(|line| line.starts_with('#') || line.is_empty());
+        let blanket = header.filter(|line| line.contains("disable=")).count();
+        assert_eq!(blanket, 0, "{path}: switches a check off for the whole file");
+        shell.push(path);
+    }
+    assert!(shell.len() >= 35 && perl >= 2, "{} and {perl}", shell.len());
     let root = concat!("--source-path=", env!("CARGO_MANIFEST_DIR"));
     let mut arguments = vec!["-x".to_owned(), root.to_owned()];
-    arguments.extend(scripts.iter().map(|it| it.display().to_string()));
+    arguments.extend(shell);
     tool("shellcheck", arguments);
+}
+
+/// A stand-in for the root must be all that a script reads and writes, or a test would one day
+/// change the machine that it runs on.
+#[test]
+fn the_scripts_keep_to_their_root() {
+    // The kernel's own, the same for every root.
+    const SHARED: [&str; 3] = ["/dev/null", "/dev/urandom", "/proc/uptime"];
+    let places =
+        ["etc", "usr", "var", "run", "root", "home", "proc", "sys", "dev", "boot", "opt", "tmp"];
+    for path in scripts() {
+        let text = fs::read_to_string(&path).expect("text");
+        if text.starts_with("#!/usr/bin/perl") {
+            continue;
+        }
+        for line in text.lines().filter(|line| !line.trim_start().starts_with('#')) {
+            // Messages name files as a user finds them.
+            if ["log ", "fail "].iter().any(|it| line.contains(it)) {
+                continue;
+            }
+            for (at, _) in line.match_indices('/') {
+                let rest = &line[at..];
+                let before = line[..at].chars().next_back().unwrap_or(' ');
+                let first = rest[1..].split('/').next().unwrap_or_default();
+                if places.contains(&first)
+                    && " \"'<>=(".contains(before)
+                    && !line[..at].ends_with("$root\"")
+                    && !SHARED.iter().any(|it| rest.starts_with(it))
+                {
+                    panic!("{}: `{line}` does not begin with $root", path.display());
+                }
+            }
+        }
+    }
 }

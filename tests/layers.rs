@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::support::{Person, Run};
+use super::support::{Run, User};
 
 const BASE: &str = "[cluster]\nname = \"home\"\nprofile = \"quickstart\"\n[access]\nuser = \"me\"\n\
     ssh_authorized_keys = [\"key.pub\"]\n[disk]\nsize = \"3G\"\n";
@@ -11,7 +11,7 @@ const KEY: &str = "ssh-ed25519 \
 
 /// `base.toml` with a key beside it, `home/home.toml` with nodes.
 fn folder(home: &str) -> tempfile::TempDir {
-    let folder = Person::me().folder();
+    let folder = User::current().folder();
     fs::create_dir(folder.path().join("home")).expect("made");
     fs::write(folder.path().join("base.toml"), BASE).expect("written");
     fs::write(folder.path().join("key.pub"), KEY).expect("written");
@@ -84,7 +84,7 @@ fn paths_start_at_the_folder_of_the_layer_that_has_them() {
 }
 
 #[test]
-fn wrong_overrides_are_said_so() {
+fn wrong_overrides_are_reported() {
     let folder = folder("[[node]]\nhostname = \"server1\"\n");
     let check = |arguments: &[&str]| {
         Run::new(["check", "-f", "base.toml", "-f", "home/home.toml"])
@@ -96,7 +96,10 @@ fn wrong_overrides_are_said_so() {
     let said = check(&["--set", "disk.size=1"]).exits(2).stderr_text();
     assert!(said.contains("--> --set:1:13\n"), "{said}");
     let said = check(&["other.toml"]).exits(2).stderr_text();
-    assert!(said.starts_with("error: cluster files both with and without `-f`"), "{said}");
+    assert!(
+        said.starts_with("error: cluster files are named both with and without `-f`"),
+        "{said}"
+    );
     // A value is one value, whatever is in it.
     let said = check(&["--set", "cluster.name=x\"\nprofile = \"y"]).exits(2).stderr_text();
     assert!(said.contains("is no DNS label"), "{said}");

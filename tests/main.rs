@@ -1,4 +1,4 @@
-//! The built binary on real images, judged by tools that others wrote.
+//! The built binary on real images, checked by tools that others wrote.
 //!
 //! One crate, so that everything links once.
 

@@ -1,4 +1,4 @@
-//! What `plan` prints is what `build` does: all of it, and nothing else. debugfs and sgdisk judge.
+//! What `plan` prints is what `build` does: all of it, and nothing else. debugfs and sgdisk read the result.
 
 use std::collections::BTreeSet;
 
@@ -87,7 +87,7 @@ fn the_list_printed_is_the_list_applied() {
                 let wants = format!("/etc/systemd/system/multi-user.target.wants/{name}");
                 assert!(stat(&wants).contains(name), "{wants}");
             }
-            other => panic!("nobody judges a `{other}`: {change}"),
+            other => panic!("there is no check for `{other}`: {change}"),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The schemas, judged by `check-jsonschema`, and compared with what the reader itself takes.
+//! The schemas, checked by `check-jsonschema`, and compared with what the reader itself takes.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,9 +7,9 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::support::{Person, Run, python_tool};
+use super::support::{Run, User, python_tool};
 
-fn judge() -> PathBuf {
+fn validator() -> PathBuf {
     python_tool(&["check-jsonschema==0.35.0"], "check-jsonschema")
 }
 
@@ -20,9 +20,9 @@ fn schema(of: &str, folder: &Path) -> PathBuf {
     path
 }
 
-/// Whether the judge takes the files, and what it says.
-fn judged(judge: &Path, schema: &Path, files: &[PathBuf]) -> (bool, String) {
-    let output = Command::new(judge).arg("--schemafile").arg(schema).args(files).output();
+/// Whether the validator accepts the files, and what it prints.
+fn validate(validator: &Path, schema: &Path, files: &[PathBuf]) -> (bool, String) {
+    let output = Command::new(validator).arg("--schemafile").arg(schema).args(files).output();
     let output = output.expect("it starts");
     let text = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8_lossy(&text).into_owned())
@@ -40,12 +40,12 @@ fn files(folder: &str, name: &str) -> Vec<PathBuf> {
 
 #[test]
 fn the_schemas_take_what_nodeforge_takes_and_refuse_what_it_refuses() {
-    let judge = judge();
-    let folder = Person::me().folder();
+    let validator = validator();
+    let folder = User::current().folder();
     let [cluster, profile, plan] =
         ["cluster", "profile", "plan"].map(|it| schema(it, folder.path()));
     for schema in [&cluster, &profile, &plan] {
-        let output = Command::new(&judge).arg("--check-metaschema").arg(schema).output();
+        let output = Command::new(&validator).arg("--check-metaschema").arg(schema).output();
         assert!(output.expect("it starts").status.success(), "{}", schema.display());
     }
     let mut clusters = files("examples", "cluster.toml");
@@ -53,7 +53,7 @@ fn the_schemas_take_what_nodeforge_takes_and_refuse_what_it_refuses() {
     let profiles = files("profiles", "profile.toml");
     assert!(clusters.len() >= 2 && !profiles.is_empty());
     for (schema, good) in [(&cluster, &clusters), (&profile, &profiles)] {
-        let (is_good, said) = judged(&judge, schema, good);
+        let (is_good, said) = validate(&validator, schema, good);
         assert!(is_good, "{said}");
     }
 
@@ -70,7 +70,7 @@ fn the_schemas_take_what_nodeforge_takes_and_refuse_what_it_refuses() {
     let as_json = |files: &[PathBuf]| {
         let mut arguments = vec![PathBuf::from("--default-filetype"), "json".into()];
         arguments.extend_from_slice(files);
-        judged(&judge, &plan, &arguments)
+        validate(&validator, &plan, &arguments)
     };
     let (is_good, said) = as_json(&printed);
     assert!(is_good, "{said}");
@@ -96,7 +96,7 @@ fn the_schemas_take_what_nodeforge_takes_and_refuse_what_it_refuses() {
     ] {
         let path = folder.path().join("bad.toml");
         fs::write(&path, bad).expect("written");
-        let (is_good, said) = judged(&judge, schema, &[path]);
+        let (is_good, said) = validate(&validator, schema, &[path]);
         assert!(!is_good && said.contains("Schema validation errors"), "{bad}\n{said}");
     }
 }
@@ -123,7 +123,7 @@ fn compare(schema: &Value, probes: &[Probe], run: impl Fn(&str) -> String) {
 
 #[test]
 fn the_schemas_have_the_keys_that_the_reader_takes() {
-    let folder = Person::me().folder();
+    let folder = User::current().folder();
     let read = |of: &str| -> Value {
         let path = schema(of, folder.path());
         serde_json::from_slice(&fs::read(path).expect("there")).expect("JSON")

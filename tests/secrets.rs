@@ -1,9 +1,9 @@
-//! Secrets on the command line, encrypted stores, handouts; judged by age, openssl and wg.
+//! Secrets on the command line, encrypted stores, handouts; checked by age, openssl and wg.
 
 use std::fs;
 use std::path::Path;
 
-use super::support::{Person, Run, tool};
+use super::support::{Run, User, tool};
 
 const PROFILE: &str = r#"
 description = "a profile of one's own"
@@ -76,7 +76,7 @@ const LAPTOP: &str = "[Interface]\nPrivateKey = {{ secrets.vpn.private_of('lapto
     PresharedKey = {{ secrets.vpn.preshared('laptop', node.hostname) }}\n{% endfor %}\n";
 
 fn folder(extra: &str) -> tempfile::TempDir {
-    let folder = Person::me().folder();
+    let folder = User::current().folder();
     let own = folder.path().join("own");
     fs::create_dir(&own).expect("made");
     fs::write(own.join("profile.toml"), PROFILE.trim_start()).expect("written");

@@ -31,7 +31,7 @@ fn every_format_holds_the_same_node() {
         assert_eq!(fixture.json(["inspect", "--json", name])["nodeforge"]["role"], "agent");
     }
     assert!(fs::read(fixture.path("node.img")).expect("the image") == before, "the base changed");
-    fixture.judge("a.img");
+    fixture.check_file_systems("a.img");
     for (format, name) in [("qcow2", "a.qcow2"), ("vmdk", "a.vmdk")] {
         let (image, raw) = (fixture.path(name), fixture.path("a.img"));
         let (image, raw) = (image.to_str().expect("UTF-8"), raw.to_str().expect("UTF-8"));
@@ -63,7 +63,7 @@ fn the_same_words_give_the_same_bits() {
 }
 
 #[test]
-fn mistakes_are_said_and_leave_nothing() {
+fn mistakes_are_reported_and_leave_nothing() {
     let fixture = Fixture::new();
     let cases: [(&[&str], &str); 6] = [
         (
@@ -77,7 +77,7 @@ fn mistakes_are_said_and_leave_nothing() {
         ),
         (
             &["--hostname", "db", "-o", "node.img"],
-            "error: the image is not changed: OUT must be another file\n",
+            "error: OUT is a part of IMAGE, which must not be changed\n",
         ),
         (
             &["--hostname", "db", "--role", "boss", "-o", "a.img"],
@@ -98,5 +98,5 @@ fn mistakes_are_said_and_leave_nothing() {
         assert_eq!(run.exits(2).stderr_text(), expected);
         assert!(!fixture.path("a.img").exists());
     }
-    fixture.judge("node.img");
+    fixture.check_file_systems("node.img");
 }

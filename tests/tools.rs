@@ -1,4 +1,4 @@
-//! The image tools on small images in every format, judged by debugfs, e2fsck, mtools and tar.
+//! The image tools on small images in every format, checked by debugfs, e2fsck, mtools and tar.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
-use super::support::{Run, remove_at_exit, tool};
+use super::support::{Run, temporary_folder, tool};
 
 const MIB: u64 = 1 << 20;
 /// Where the two partitions are, in MiB.
@@ -26,7 +26,7 @@ pub(crate) struct Fixture {
 
 impl Fixture {
     pub(crate) fn new() -> Self {
-        let fixture = Self { folder: tempfile::tempdir().expect("a folder") };
+        let fixture = Self { folder: temporary_folder() };
         fs::copy(original(), fixture.path("node.img")).expect("a copy");
         fixture
     }
@@ -63,8 +63,8 @@ impl Fixture {
         tool("debugfs", ["-R".as_ref(), command.as_ref(), self.root("node.img").as_os_str()])
     }
 
-    /// Both file systems are sound to the judges, and nothing is left beside the image.
-    pub(crate) fn judge(&self, image: &str) {
+    /// Both file systems pass their checkers, and nothing is left beside the image.
+    pub(crate) fn check_file_systems(&self, image: &str) {
         tool("e2fsck", ["-fn".as_ref(), self.root(image).as_os_str()]);
         let esp = self.path("esp");
         extract(&self.path(image), ESP, &esp);
@@ -90,8 +90,7 @@ fn original() -> &'static Path {
 
 /// GPT with an ESP on FAT and a root on ext4, as Debian's cloud images have them.
 fn make() -> (tempfile::TempDir, PathBuf) {
-    let folder = tempfile::tempdir().expect("a folder");
-    remove_at_exit(folder.path());
+    let folder = temporary_folder();
     let tree = folder.path().join("tree");
     for (path, content) in [
         (
@@ -418,7 +417,7 @@ fn a_tree_comes_out_as_it_went_in() {
     let tree = fixture.path("tree");
     difficult_tree(&tree);
     fixture.run(["cp", "-r", "tree", "node.img:/srv"]).exits(0).stderr("");
-    fixture.judge("node.img");
+    fixture.check_file_systems("node.img");
     let stat = fixture.debugfs("stat /srv/sub/program");
     let owner = tree.metadata().expect("there");
     assert!(stat.contains("Mode:  0751"), "{stat}");
@@ -435,7 +434,7 @@ fn a_tree_comes_out_as_it_went_in() {
     // From image to image, and out of the other.
     fs::copy(original(), fixture.path("other.img")).expect("a copy");
     fixture.run(["cp", "-r", "node.img:/srv", "other.img:/var/lib/"]).succeeds().stderr("");
-    fixture.judge("other.img");
+    fixture.check_file_systems("other.img");
     fixture.run(["cp", "-r", "other.img:/var/lib/srv", "out2"]).succeeds();
     assert_eq!(archive(&fixture.path("out2")), archive(&tree));
 }
@@ -451,7 +450,7 @@ fn cp_goes_where_cp_goes() {
     fixture.run(["cp", "--owner", "pi:sudo", "b", "node.img:/etc/a"]).succeeds();
     fixture.run(["cp", "a", "node.img:/etc/new"]).succeeds();
     fixture.run(["cp", "a", "node.img:/boot/efi/config.txt"]).succeeds();
-    fixture.judge("node.img");
+    fixture.check_file_systems("node.img");
     assert_eq!(fixture.debugfs("cat /etc/a"), "B");
     assert_eq!(fixture.debugfs("cat /usr/bin/a"), "A");
     assert_eq!(fixture.debugfs("cat /etc/new"), "A");
@@ -497,7 +496,7 @@ fn what_fails_changes_nothing() {
     assert!(failed.stderr_text().contains("FAT has no symlinks"));
     fixture.run(["rm", "node.img:/etc/hostname", "node.img:/none"]).exits(2);
     assert!(fs::read(fixture.path("node.img")).expect("the image") == before);
-    fixture.judge("node.img");
+    fixture.check_file_systems("node.img");
 }
 
 #[test]
@@ -522,7 +521,7 @@ fn rm_removes_what_it_is_told_to() {
         ])
         .succeeds()
         .stderr("");
-    fixture.judge("node.img");
+    fixture.check_file_systems("node.img");
     fixture.run(["ls", "node.img"]).succeeds().stdout("boot\netc\nlost+found\nusr\nvar\n");
     fixture.run(["ls", "node.img:/usr/bin"]).succeeds().stdout("true\n");
     fixture.run(["ls", "node.img:/boot/efi"]).succeeds().stdout("");

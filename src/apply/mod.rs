@@ -1,23 +1,16 @@
 //! Stage 2: a plan's changes applied to an image, in user space.
 
-mod accounts;
-mod files;
-mod identity;
-mod kernel;
-mod owner;
-mod units;
-
 use std::path::Path;
 
 use crate::change::{Action, Change};
 use crate::fs::Tree;
+use crate::guest::{
+    accounts, command_line, config_txt, files, identity, login_user, time_zone, units,
+};
 use crate::image::Image;
 use crate::table::{DiskId, Scheme};
 use crate::util::clock;
-use crate::util::error::{Context, Error, Kind, Result};
-
-pub(crate) use files::{create_parents, remove};
-pub(crate) use units::exists;
+use crate::util::error::{Context, Error, Result};
 
 /// What every stamped file's times are when nobody says otherwise: 2026-01-01.
 const DEFAULT_CLOCK: i64 = 1_767_225_600;
@@ -70,27 +63,29 @@ fn apply_one(tree: &mut dyn Tree, action: &Action) -> Result<()> {
     match action {
         Action::File { path, content, mode, owner } => {
             if !content.secrets.is_empty() && mode & 0o070 != 0 {
-                owner::check_no_people(tree, &owner.group)?;
+                accounts::check_no_people(tree, &owner.group)?;
             }
-            files::write(tree, Path::new(path), &content.bytes, *mode, owner)
+            let attributes = accounts::attributes(tree, *mode, owner)?;
+            files::write(tree, Path::new(path), &content.bytes, attributes)
         }
         Action::Directory { path, mode, owner } => {
-            files::create_dir(tree, Path::new(path), *mode, owner)
+            let attributes = accounts::attributes(tree, *mode, owner)?;
+            files::create_dir(tree, Path::new(path), attributes)
         }
         Action::Symlink { path, target } => {
             files::symlink(tree, Path::new(path), Path::new(target))
         }
         Action::Remove { path } => files::remove(tree, path),
         Action::Unit { name, state } => units::set(tree, name, *state),
-        Action::User(user) => accounts::set_user(tree, user),
-        Action::KernelArgument { argument } => kernel::add_argument(tree, argument),
-        Action::KernelArgumentRemoved { argument } => kernel::remove_argument(tree, argument),
+        Action::User(user) => login_user::set_user(tree, user),
+        Action::KernelArgument { argument } => command_line::add_argument(tree, argument),
+        Action::KernelArgumentRemoved { argument } => command_line::remove_argument(tree, argument),
         Action::Hostname { name, domain, hosts } => {
             identity::set_hostname(tree, name, domain.as_deref(), hosts)
         }
         Action::MachineId { id } => identity::set_machine_id(tree, id),
-        Action::Timezone { name } => identity::set_timezone(tree, name),
-        Action::ConfigTxt { line } => kernel::add_config_line(tree, line),
+        Action::Timezone { name } => time_zone::set(tree, name),
+        Action::ConfigTxt { line } => config_txt::add_line(tree, line),
         Action::Grow { .. }
         | Action::AptSource { .. }
         | Action::Package { .. }
@@ -121,31 +116,4 @@ fn title(action: &Action) -> String {
         Action::DiskId { .. } => "disk id".into(),
         Action::Timezone { name } => format!("time zone `{name}`"),
     }
-}
-
-/// A text file of the image; empty when it is missing. Larger than 1 MiB is refused.
-fn read_text(tree: &dyn Tree, path: &str) -> Result<String> {
-    const LIMIT: u64 = 1 << 20;
-    let at = Path::new(path);
-    let Some(metadata) = tree.metadata(at)? else { return Ok(String::new()) };
-    if metadata.size > LIMIT {
-        return Err(Error::failure(format!("`{path}` in the image has {} bytes", metadata.size)));
-    }
-    let mut bytes = vec![0; usize::try_from(metadata.size).expect("at most a MiB")];
-    let mut done = 0;
-    while done < bytes.len() {
-        match tree.read_at(at, done as u64, &mut bytes[done..])? {
-            0 => break,
-            read => done += read,
-        }
-    }
-    bytes.truncate(done);
-    String::from_utf8(bytes).map_err(|_| Error::failure(format!("`{path}` is not UTF-8")))
-}
-
-/// The base lacks something the change needs: it is the input's fault, not the tool's.
-fn missing(message: String) -> Error {
-    let error = Error::input(message);
-    debug_assert_eq!(error.kind(), Kind::Input);
-    error
 }

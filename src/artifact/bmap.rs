@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
+use sha2::Digest as _;
 
 use super::manifest::write_synced;
 use super::prepared::PreparedBase;
@@ -16,7 +16,8 @@ use crate::disk::{CLUSTER, Delta, Disk};
 use crate::fs::{in_use, join};
 use crate::image::survey;
 use crate::util::error::Result;
-use crate::util::{hash, interrupt};
+use crate::util::interrupt;
+use crate::util::sha256::Sha256;
 
 /// Bytes.
 const BLOCK: u64 = 4096;
@@ -55,7 +56,7 @@ pub(super) fn write(path: &Path, prepared: &PreparedBase, delta: &Delta) -> Resu
         size = disk.size(),
         count = disk.size().div_ceil(BLOCK),
     );
-    let sum = hash::hex(&hash::sha256(text.as_bytes()));
+    let sum = Sha256::of(&text).to_string();
     write_synced(path, text.replacen(&zeros, &sum, 1).as_bytes())
 }
 
@@ -91,8 +92,8 @@ fn cut(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
         .map(move |at| range.start.max(at * RANGE)..range.end.min((at + 1) * RANGE))
 }
 
-fn sha256(disk: &dyn Disk, range: &Range<u64>) -> Result<String> {
-    let mut hash = Sha256::new();
+fn sha256(disk: &dyn Disk, range: &Range<u64>) -> Result<Sha256> {
+    let mut hash = sha2::Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     let mut at = range.start;
     while at < range.end {
@@ -102,5 +103,5 @@ fn sha256(disk: &dyn Disk, range: &Range<u64>) -> Result<String> {
         hash.update(&buffer[..part]);
         at += part as u64;
     }
-    Ok(hash::hex(&hash.finalize()))
+    Ok(Sha256::finish(hash))
 }

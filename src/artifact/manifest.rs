@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::cache::Package;
 use crate::util::error::{Context, Result};
 use crate::util::hash;
+use crate::util::sha256::Sha256;
 
 /// Everything that a build says of itself.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -39,7 +40,7 @@ pub struct InputRecord {
     /// Where it came from, in words.
     pub origin: String,
     /// SHA-256 of its bytes.
-    pub sha256: String,
+    pub sha256: Sha256,
 }
 
 /// A node that was built.
@@ -61,7 +62,7 @@ pub struct FileRecord {
     /// Absolute path in the image.
     pub path: String,
     /// SHA-256 of its bytes.
-    pub sha256: String,
+    pub sha256: Sha256,
 }
 
 /// A file that came out.
@@ -75,7 +76,7 @@ pub struct ArtifactRecord {
     /// Its length in bytes.
     pub size: u64,
     /// SHA-256 of its bytes.
-    pub sha256: String,
+    pub sha256: Sha256,
 }
 
 impl ArtifactRecord {
@@ -85,7 +86,7 @@ impl ArtifactRecord {
             path: path.to_owned(),
             node: None,
             size: bytes.len() as u64,
-            sha256: hash::hex(&hash::sha256(bytes)),
+            sha256: Sha256::of(bytes),
         }
     }
 }

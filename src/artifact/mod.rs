@@ -31,6 +31,7 @@ use crate::util::error::{Context, Result};
 use crate::util::hash::sha256_of_file;
 use crate::util::parallel::parallel;
 use crate::util::progress::Progress;
+use crate::util::sha256::Sha256;
 use crate::vmware;
 use compressed::{Codec, Target};
 
@@ -237,7 +238,7 @@ impl Emission<'_> {
 
         let node = node.map(|node| node.hostname.to_owned());
         let mut artifact = Artifact { node, ..Artifact::shared(&name) };
-        artifact.record_files(&path, sum.as_deref())?;
+        artifact.record_files(&path, sum)?;
         artifact.elapsed = started.elapsed();
         Ok(artifact)
     }
@@ -272,7 +273,7 @@ impl Artifact {
     }
 
     /// Hashes the artifact's file, unless its `sum` is known, or every file of its bundle.
-    fn record_files(&mut self, path: &Path, sum: Option<&str>) -> Result<()> {
+    fn record_files(&mut self, path: &Path, sum: Option<Sha256>) -> Result<()> {
         let mut paths = vec![(self.name.clone(), path.to_owned())];
         if path.is_dir() {
             paths.clear();
@@ -290,7 +291,7 @@ impl Artifact {
                 path: name,
                 node: self.node.clone(),
                 size: metadata.len(),
-                sha256: sum.map_or_else(|| sha256_of_file(&path), |sum| Ok(sum.to_owned()))?,
+                sha256: sum.map_or_else(|| sha256_of_file(&path), Ok)?,
             });
         }
         Ok(())

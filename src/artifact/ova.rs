@@ -15,6 +15,7 @@ use crate::artifact::vmdk;
 use crate::disk::Raw;
 use crate::util::error::{Error, Result};
 use crate::util::hash;
+use crate::util::sha256::Sha256;
 use crate::vmware::ovf;
 
 /// What a ustar header can say of a member's size, in bytes.
@@ -36,7 +37,7 @@ pub(super) fn write(path: &Path, emission: &Emission<'_>) -> Result<()> {
     let ovf = ovf::Ovf { emission, disk_name: &disk_name, packed }.render();
     let manifest = format!(
         "SHA256({ovf_name})= {}\nSHA256({disk_name})= {}\n",
-        hash::hex(&hash::sha256(ovf.as_bytes())),
+        Sha256::of(&ovf),
         hash::sha256_of_disk(&Raw::from_file(disk.try_clone()?, false)?)?,
     );
 

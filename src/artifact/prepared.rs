@@ -9,6 +9,7 @@ use crate::cache::CachedImage;
 use crate::config::Arch;
 use crate::disk::{CLUSTER, Delta, Disk, Occupied, Overlay};
 use crate::util::error::Result;
+use crate::util::sha256::Sha256;
 
 /// The prepared base, as artifacts are made from it.
 pub struct PreparedBase {
@@ -21,7 +22,7 @@ pub struct PreparedBase {
     /// Its clusters that hold anything but zeros, once they were looked for.
     occupied: Mutex<Option<Arc<[u64]>>>,
     /// SHA-256 of ranges of its bytes.
-    sums: Mutex<BTreeMap<(u64, u64), String>>,
+    sums: Mutex<BTreeMap<(u64, u64), Sha256>>,
     /// Its pieces, packed.
     pub(super) shelf: Shelf,
 }
@@ -62,19 +63,19 @@ impl PreparedBase {
         &self,
         delta: &Delta,
         range: &Range<u64>,
-        sum: impl FnOnce() -> Result<String>,
-    ) -> Result<String> {
+        sum: impl FnOnce() -> Result<Sha256>,
+    ) -> Result<Sha256> {
         let clusters = range.start / CLUSTER..range.end.div_ceil(CLUSTER);
         if delta.range(clusters).next().is_some() {
             return sum();
         }
         let key = (range.start, range.end);
-        let known = self.sums.lock().expect("nobody panicked").get(&key).cloned();
+        let known = self.sums.lock().expect("nobody panicked").get(&key).copied();
         if let Some(known) = known {
             return Ok(known);
         }
         let sum = sum()?;
-        self.sums.lock().expect("nobody panicked").insert(key, sum.clone());
+        self.sums.lock().expect("nobody panicked").insert(key, sum);
         Ok(sum)
     }
 }

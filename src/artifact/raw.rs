@@ -7,10 +7,11 @@ use super::prepared::PreparedBase;
 use crate::disk::{self, CLUSTER, Delta, Disk, Raw};
 use crate::util::error::{Context as _, Result};
 use crate::util::hash::sha256_of_disk;
+use crate::util::sha256::Sha256;
 
 /// Returns the SHA-256 of what is written, in hexadecimal digits. Hashing takes longer than all else:
 /// it goes on meanwhile, and on the base, whose bytes are in memory when many nodes are made of it.
-pub(super) fn write(path: &Path, prepared: &PreparedBase, delta: &Delta) -> Result<String> {
+pub(super) fn write(path: &Path, prepared: &PreparedBase, delta: &Delta) -> Result<Sha256> {
     thread::scope(|scope| {
         let sum = scope.spawn(|| sha256_of_disk(&prepared.with(delta)));
         copy(path, prepared, delta)?;

@@ -9,7 +9,7 @@ use super::manifest::{ArtifactRecord, write_synced};
 use super::staging::Staging;
 use crate::plan::Handout;
 use crate::util::error::{Context as _, Result};
-use crate::util::hash;
+use crate::util::sha256::Sha256;
 
 /// Writes handouts into the staging folder: one artifact for each file or folder at its top.
 ///
@@ -42,7 +42,7 @@ pub fn write_handouts(handouts: &[Handout], staging: &Staging) -> Result<Vec<Art
                 path: handout.path.clone(),
                 node: None,
                 size: handout.content.bytes.len() as u64,
-                sha256: hash::hex(&hash::sha256(&handout.content.bytes)),
+                sha256: Sha256::of(&handout.content.bytes),
             });
         }
     }

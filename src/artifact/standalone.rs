@@ -89,10 +89,10 @@ fn write(format: Alone, file: &File, name: &str, disk: &dyn Disk) -> Result<()> 
         Alone::Qcow2 => qcow2::write(&mut out, disk.size(), &Occupied::find(disk)?, None)?,
         Alone::Vmdk => {
             let hash = sha256_of_disk(disk)?;
-            let half = u128::from_str_radix(&hash[..32], 16).expect("a hash is hexadecimal");
+            let half = hash.bytes().first_chunk().expect("a hash has 32 bytes");
             let image = vmdk::Image {
                 size: disk.size(),
-                content_id: ContentId::from_hash(half.to_be_bytes()),
+                content_id: ContentId::from_hash(*half),
                 parent: None,
                 file_name: name,
                 hardware_version: Vm::default().hardware_version,

@@ -91,7 +91,7 @@ fn write_disk(
 
 /// Equal content, equal id: what makes builds chain equally.
 fn base_id(prepared: &PreparedBase) -> ContentId {
-    content_id(Sha256::digest(prepared.image.about.sha256.as_bytes()).as_slice())
+    content_id(Sha256::digest(prepared.image.about.sha256.to_string()).as_slice())
 }
 
 fn child_id(parent: ContentId, delta: &Delta) -> ContentId {

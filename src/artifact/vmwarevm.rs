@@ -10,7 +10,7 @@ use super::manifest::write_synced;
 use super::{Emission, NodeDisk};
 use crate::artifact::vmdk;
 use crate::util::error::Result;
-use crate::util::hash;
+use crate::util::sha256::Sha256;
 use crate::vmware::{DISK, Vmx, vmsd};
 
 /// The disk that the template and all clones read and nobody writes.
@@ -77,8 +77,8 @@ fn write_machine(
 
 /// A UUID of version 8 (RFC 9562), the same after every build.
 fn uuid(cluster: &str, name: &str) -> [u8; 16] {
-    let digest = hash::sha256(format!("nodeforge uuid\0{cluster}\0{name}").as_bytes());
-    let mut uuid: [u8; 16] = *digest.first_chunk().expect("a SHA-256 has 32 bytes");
+    let digest = Sha256::of(format!("nodeforge uuid\0{cluster}\0{name}"));
+    let mut uuid: [u8; 16] = *digest.bytes().first_chunk().expect("a SHA-256 has 32 bytes");
     uuid[6] = uuid[6] & 0x0f | 0x80;
     uuid[8] = uuid[8] & 0x3f | 0x80;
     uuid

@@ -4,64 +4,69 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::lock_file::{Lock, LockedArtifact, LockedKey};
-use super::remote::{CHECKSUMS_LIMIT, published, with_fingerprint};
-use super::resolve::{PARTS, Source, would_change};
-use crate::cache::{Cache, KEYS, touch};
-use crate::change::{Action, Change, Content, Owner};
-use crate::config::{Arch, Checksum};
-use crate::download::{Certificate, Client, Hashes, Plain, Wanted, download, openpgp, text};
+use super::lock_file::{LockFile, LockedArtifact, LockedKey};
+use super::remote::{CHECKSUMS_LIMIT, published};
+use super::resolve::Resolver;
+use crate::cache::{Cache, KEYS, PARTS, touch};
+use crate::change::{Action, Change, Checksum, Content, Owner};
+use crate::config::Arch;
+use crate::download::{
+    Certificate, Client, Hashes, Plain, Wanted, download, openpgp, text, with_fingerprint,
+};
 use crate::util::calendar;
 use crate::util::error::{Context as _, Error, Result};
 use crate::util::file_lock::FileLock;
-use crate::util::hash::{hex, sha256};
+use crate::util::sha256::Sha256;
 
 /// The most bytes a file may have.
 const LIMIT: u64 = 16 << 30;
 
 /// A list of changes with all that it names at hand.
 #[derive(Clone, Debug)]
-pub struct Supplies {
+pub struct PrepareInputs {
     /// The changes: every download with its hash, every key as a file, none for another processor.
     pub changes: Vec<Change>,
     /// What came from elsewhere.
-    pub all: Vec<Supply>,
+    pub all: Vec<Download>,
 }
 
 /// A file from elsewhere, verified.
 #[derive(Clone, Debug)]
-pub struct Supply {
+pub struct Download {
     /// Where it came from.
     pub url: String,
     /// Where it is in the cache.
     pub path: PathBuf,
-    /// 64 hexadecimal digits.
-    pub sha256: String,
+    /// Of its bytes.
+    pub sha256: Sha256,
     /// What verified it, in words.
     pub verified: String,
     /// Keeps it from being pruned; a key's text is at hand already.
     _in_use: Option<Arc<FileLock>>,
 }
 
-impl Source<'_> {
+impl Resolver<'_> {
     /// Fetches what `changes` name, as the lock file pins it, for images of `arch`; `None` will do
-    /// when no change is for one processor alone. The lock file is written when something is new.
-    pub fn supply(&self, changes: &[Change], arch: Option<Arch>) -> Result<Supplies> {
-        let path = Lock::path(self.directory);
-        let before = Lock::load(&path)?;
+    /// when no change is for one processor alone. What is new is in `file`, unsaved.
+    pub fn inputs(
+        &self,
+        changes: &[Change],
+        arch: Option<Arch>,
+        file: &mut LockFile,
+    ) -> Result<PrepareInputs> {
+        let before = file.lock.clone();
         let mut lock = before.clone();
         lock.keys.clear();
         lock.artifacts.clear();
-        let mut supplies = Supplies { changes: Vec::new(), all: Vec::new() };
+        let mut inputs = PrepareInputs { changes: Vec::new(), all: Vec::new() };
         for change in changes {
             let by = || format!("it is asked for by {}", change.origin);
             let Change { action, origin } = change;
-            let mut push =
-                |action| supplies.changes.push(Change { action, origin: origin.clone() });
+            let mut push = |action| inputs.changes.push(Change { action, origin: origin.clone() });
             match action {
                 Action::AptSource { name, key_url, fingerprint, .. } => {
                     let known = before.keys.iter().find(|it| it.url == *key_url);
-                    let (key, supply, bytes) = self
+                    let (key, input, bytes) = self
                         .key(name, key_url, fingerprint.as_deref(), known)
                         .map_err(|error| error.hint(by()))?;
                     push(action.clone());
@@ -72,36 +77,48 @@ impl Source<'_> {
                         owner: Owner::root(),
                     });
                     lock.keys.push(key);
-                    supplies.all.push(supply);
+                    inputs.all.push(input);
                 }
                 Action::Download { arch: Some(wanted), .. } if Some(*wanted) != arch => {}
                 Action::Download { url, checksum, path, mode, .. } => {
                     let known = before.artifacts.iter().find(|it| it.url == *url);
-                    let (artifact, supply) =
+                    let (artifact, input) =
                         self.file(url, checksum, known).map_err(|error| error.hint(by()))?;
                     push(Action::Download {
                         url: url.clone(),
-                        checksum: Checksum::Sha256(artifact.sha256.clone()),
+                        checksum: Checksum::Sha256(artifact.sha256),
                         arch: None,
                         path: path.clone(),
                         mode: *mode,
                     });
                     lock.artifacts.push(artifact);
-                    supplies.all.push(supply);
+                    inputs.all.push(input);
                 }
-                _ => push(action.clone()),
+                Action::Grow { .. }
+                | Action::Package { .. }
+                | Action::File { .. }
+                | Action::Directory { .. }
+                | Action::Symlink { .. }
+                | Action::Remove { .. }
+                | Action::Unit { .. }
+                | Action::User(_)
+                | Action::KernelArgument { .. }
+                | Action::KernelArgumentRemoved { .. }
+                | Action::ConfigTxt { .. }
+                | Action::Hostname { .. }
+                | Action::MachineId { .. }
+                | Action::DiskId { .. }
+                | Action::Timezone { .. } => push(action.clone()),
             }
         }
         lock.keys.dedup();
         lock.artifacts.dedup();
-        lock.check(&path, changes)?;
-        if lock != before {
-            if self.options.locked {
-                return Err(would_change(&path, "it does not pin every key and artifact"));
-            }
-            lock.save_changes(&before, &path)?;
+        if lock != before && self.options.locked {
+            return Err(file.would_change("it does not pin every key and artifact"));
         }
-        Ok(supplies)
+        file.lock = lock;
+        file.check(changes)?;
+        Ok(inputs)
     }
 
     /// The key of an apt source, alone and armored.
@@ -111,16 +128,15 @@ impl Source<'_> {
         url: &str,
         fingerprint: Option<&str>,
         known: Option<&LockedKey>,
-    ) -> Result<(LockedKey, Supply, String)> {
+    ) -> Result<(LockedKey, Download, String)> {
         let known = known
             .filter(|it| fingerprint.is_none_or(|wanted| wanted == it.fingerprint))
             .filter(|_| !self.options.update);
         let pinned = fingerprint.or(known.map(|it| it.fingerprint.as_str()));
         let folder = self.cache.folder(KEYS)?;
         let cached = pinned.and_then(|it| fs::read(folder.join(format!("{it}.asc"))).ok());
-        let is_good = |bytes: &[u8]| {
-            known.map_or(self.options.offline, |it| it.sha256 == hex(&sha256(bytes)))
-        };
+        let is_good =
+            |bytes: &[u8]| known.map_or(self.options.offline, |it| it.sha256 == Sha256::of(bytes));
         let certificate = match (cached.filter(|it| is_good(it)), pinned) {
             (Some(bytes), Some(pinned)) => with_fingerprint(&bytes, pinned)?,
             _ if self.options.offline => return Err(not_cached(url)),
@@ -128,12 +144,14 @@ impl Source<'_> {
         };
         let (armored, fingerprint) = (certificate.armored()?, certificate.fingerprint());
         let path = folder.join(format!("{fingerprint}.asc"));
-        if fs::read(&path).is_ok_and(|it| it == armored.as_bytes()) {
+        if self.cache.is_read_only() {
+            // A look leaves the cache as it is.
+        } else if fs::read(&path).is_ok_and(|it| it == armored.as_bytes()) {
             touch(&path);
         } else {
             Cache::write(&path, armored.as_bytes())?;
         }
-        let sha256 = hex(&sha256(armored.as_bytes()));
+        let sha256 = Sha256::of(&armored);
         let same = known.filter(|it| it.sha256 == sha256);
         let expires = certificate.expires().map(|second| calendar::date(second / 86_400));
         let key = LockedKey {
@@ -151,9 +169,9 @@ impl Source<'_> {
             Some(_) => format!("pinned fingerprint {fingerprint}"),
             None => format!("fingerprint {fingerprint}, trusted over https at first use"),
         };
-        let (url, sha256) = (url.to_owned(), key.sha256.clone());
-        let supply = Supply { url, path, sha256, verified, _in_use: None };
-        Ok((key, supply, armored))
+        let (url, sha256) = (url.to_owned(), key.sha256);
+        let download = Download { url, path, sha256, verified, _in_use: None };
+        Ok((key, download, armored))
     }
 
     fn fetch_key(&self, name: &str, url: &str, pinned: Option<&str>) -> Result<Certificate> {
@@ -181,16 +199,16 @@ impl Source<'_> {
         url: &str,
         checksum: &Checksum,
         known: Option<&LockedArtifact>,
-    ) -> Result<(LockedArtifact, Supply)> {
+    ) -> Result<(LockedArtifact, Download)> {
         let (sha256, verified) = match checksum {
-            Checksum::Sha256(hash) => (hash.clone(), "SHA-256 pinned in the profile".to_owned()),
+            Checksum::Sha256(hash) => (*hash, "SHA-256 pinned in the profile".to_owned()),
             Checksum::Sha256Url(list) => match known.filter(|_| !self.options.update) {
-                Some(known) => (known.sha256.clone(), known.verified.clone()),
+                Some(known) => (known.sha256, known.verified.clone()),
                 None if self.options.offline => return Err(not_cached(url)),
                 None => (self.listed(list, url)?, format!("SHA-256 listed in {list}")),
             },
         };
-        let (path, in_use) = self.cache.file(&sha256, self.progress, |place| {
+        let (path, in_use) = self.cache.file(sha256, self.progress, |place| {
             if self.options.offline {
                 return Err(not_cached(url));
             }
@@ -198,26 +216,22 @@ impl Source<'_> {
             self.progress.stage(&format!("downloading {name}"));
             let wanted = Wanted {
                 url,
-                hashes: Hashes { sha256: Some(sha256.clone()), sha512: None },
+                hashes: Hashes { sha256: Some(sha256), sha512: None },
                 verifier: None,
                 is_image: false,
                 limit: LIMIT,
-                key: &sha256,
+                key: &sha256.to_string(),
             };
             let parts = self.cache.folder(PARTS)?;
             download(&Client::new()?, &wanted, &parts, place, self.progress).map(drop)
         })?;
-        let locked = LockedArtifact {
-            url: url.to_owned(),
-            sha256: sha256.clone(),
-            verified: verified.clone(),
-        };
+        let locked = LockedArtifact { url: url.to_owned(), sha256, verified: verified.clone() };
         let url = url.to_owned();
-        Ok((locked, Supply { url, path, sha256, verified, _in_use: Some(in_use) }))
+        Ok((locked, Download { url, path, sha256, verified, _in_use: Some(in_use) }))
     }
 
     /// What a publisher's list says a file must be.
-    fn listed(&self, list: &str, url: &str) -> Result<String> {
+    fn listed(&self, list: &str, url: &str) -> Result<Sha256> {
         self.progress.stage(&format!("reading {list}"));
         let bytes = Client::new()?.get(list, Plain::Refused, CHECKSUMS_LIMIT, self.progress)?;
         published(&text(list, bytes)?, list, url)?

@@ -11,6 +11,7 @@ use crate::change::{Action, Change};
 use crate::download::Hashes;
 use crate::util::calendar;
 use crate::util::error::{Context as _, Error, Result};
+use crate::util::sha256::Sha256;
 
 const NAME: &str = "nodeforge.lock";
 const VERSION: u32 = 1;
@@ -23,7 +24,7 @@ pub struct Lock {
     version: u32,
     /// What the packages below were installed for: a hash of base, repositories and wishes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub packages_for: Option<String>,
+    pub packages_for: Option<Sha256>,
     /// Whether `lock --update` gave up the packages below: the next that are installed are the
     /// newest, even where the cache has the base prepared.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
@@ -61,14 +62,14 @@ pub struct LockedBase {
     pub size: Option<u64>,
     /// SHA-256 of the download.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub sha256: Option<String>,
+    pub sha256: Option<Sha256>,
     /// SHA-512 of the download, where its publisher lists that.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub sha512: Option<String>,
     /// Length of the raw image in bytes.
     pub raw_size: u64,
     /// SHA-256 of the raw image.
-    pub raw_sha256: String,
+    pub raw_sha256: Sha256,
     /// As of when it was made from packages, in seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub source_date_epoch: Option<i64>,
@@ -87,7 +88,7 @@ pub struct LockedKey {
     /// 40 hexadecimal digits.
     pub fingerprint: String,
     /// SHA-256 of the key as the image has it: armored, and no other with it.
-    pub sha256: String,
+    pub sha256: Sha256,
     /// The day on which it expires, `2027-01-31`; nothing when it never does.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub expires: Option<String>,
@@ -98,8 +99,8 @@ pub struct LockedKey {
 pub struct LockedArtifact {
     /// Where it came from.
     pub url: String,
-    /// 64 hexadecimal digits.
-    pub sha256: String,
+    /// Of its bytes.
+    pub sha256: Sha256,
     /// What named that hash.
     pub verified: String,
 }
@@ -107,7 +108,7 @@ pub struct LockedArtifact {
 impl LockedBase {
     /// What the download must be.
     pub(crate) fn hashes(&self) -> Hashes {
-        Hashes { sha256: self.sha256.clone(), sha512: self.sha512.clone() }
+        Hashes { sha256: self.sha256, sha512: self.sha512.clone() }
     }
 }
 
@@ -126,23 +127,69 @@ impl Default for Lock {
     }
 }
 
-impl Lock {
-    /// Where the lock of a cluster file in this folder is.
-    pub fn path(directory: &Path) -> PathBuf {
-        directory.join(NAME)
+/// A cluster's lock file: read once, and written when something was found out.
+#[derive(Clone, Debug)]
+pub struct LockFile {
+    path: PathBuf,
+    /// As it was read, or last written.
+    before: Lock,
+    /// What is known by now.
+    pub lock: Lock,
+}
+
+impl LockFile {
+    /// Reads the lock of the cluster file in this folder; an empty one when there is none.
+    pub fn open(directory: &Path) -> Result<Self> {
+        let path = directory.join(NAME);
+        let lock = Lock::load(&path)?;
+        Ok(Self { path, before: lock.clone(), lock })
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether something was found out that is not written yet.
+    pub fn is_changed(&self) -> bool {
+        self.lock != self.before
+    }
+
+    /// Writes what was found out since it was read: nothing else, and nothing that another nodeforge
+    /// found out or gave up meanwhile.
+    pub fn save(&mut self) -> Result<()> {
+        if self.is_changed() {
+            self.lock.save_changes(&self.before, &self.path)?;
+            self.before = self.lock.clone();
+        }
+        Ok(())
+    }
+
+    /// The error of a `--locked` run for which the lock file would have to change.
+    pub fn would_change(&self, why: &str) -> Error {
+        Error::input(format!("`{}` would change: {why}", self.path.display()))
+            .hint("run it without `--locked`, or `nodeforge lock`, and look at the difference")
+    }
+
+    /// Fails when a key that it pins for one of the apt sources among `changes` has expired: apt
+    /// would refuse what that signed.
+    pub fn check(&self, changes: &[Change]) -> Result<()> {
+        self.lock.check(&self.path, changes)
+    }
+}
+
+impl Lock {
     /// Reads it; an empty one when there is none.
-    pub fn load(path: &Path) -> Result<Self> {
+    fn load(path: &Path) -> Result<Self> {
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(error) => return Err(error).context(|| format!("reading `{}`", path.display())),
         };
         let wrong = |what: String| {
-            Error::input(what)
-                .context(format!("`{}` cannot be read", path.display()))
-                .hint("take it from version control, or remove it and have it written anew")
+            Error::input(what).context(format!("`{}` cannot be read", path.display())).hint(
+                "restore it from version control, or remove it: the next build writes it again",
+            )
         };
         let lock: Self = toml::from_str(&text).map_err(|error| {
             let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
@@ -156,7 +203,7 @@ impl Lock {
 
     /// Fails when a key that it pins for one of the apt sources among `changes` has expired: apt
     /// would refuse what that signed.
-    pub fn check(&self, path: &Path, changes: &[Change]) -> Result<()> {
+    fn check(&self, path: &Path, changes: &[Change]) -> Result<()> {
         let today = calendar::today();
         for change in changes {
             let Action::AptSource { name, key_url, .. } = &change.action else { continue };
@@ -176,10 +223,9 @@ impl Lock {
 
     /// Writes what was found out since it was read as `before`: nothing else, and nothing that
     /// another nodeforge found out or gave up meanwhile.
-    pub fn save_changes(&self, before: &Self, path: &Path) -> Result<()> {
+    fn save_changes(&self, before: &Self, path: &Path) -> Result<()> {
         let now = Self::load(path)?;
-        let packages =
-            |it: &Self| (it.packages_for.clone(), it.newest_packages, it.packages.clone());
+        let packages = |it: &Self| (it.packages_for, it.newest_packages, it.packages.clone());
         let mut new = now.clone();
         if now.base == before.base {
             new.base.clone_from(&self.base);
@@ -221,7 +267,7 @@ mod tests {
     #[test]
     fn a_lock_comes_back_with_what_it_does_not_know() {
         let folder = tempfile::tempdir().unwrap();
-        let path = Lock::path(folder.path());
+        let path = folder.path().join(NAME);
         assert_eq!(Lock::load(&path).unwrap(), Lock::default());
         let text = "version = 1\n\n[packages]\ncurl = \"8.14\"\n";
         fs::write(&path, text).unwrap();
@@ -234,7 +280,7 @@ mod tests {
             sha256: None,
             sha512: None,
             raw_size: 512,
-            raw_sha256: "a".repeat(64),
+            raw_sha256: Sha256::of(""),
             source_date_epoch: None,
             signer: None,
             verified: "nothing".into(),
@@ -247,7 +293,7 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_lock_is_said_with_its_line() {
         let folder = tempfile::tempdir().unwrap();
-        let path = Lock::path(folder.path());
+        let path = folder.path().join(NAME);
         fs::write(&path, "version = 1\nbase = 2\n").unwrap();
         let error = Lock::load(&path).unwrap_err().to_string();
         assert!(error.contains("line 2"), "{error}");

@@ -8,9 +8,7 @@ mod provenance;
 mod remote;
 mod resolve;
 
-pub use catalogue::{Catalogue, Entry};
-pub use inputs::{Supplies, Supply};
-pub use lock_file::Lock;
-pub(crate) use remote::with_fingerprint;
-pub(crate) use resolve::{BASES, EPOCH, PARTS, would_change};
-pub use resolve::{Obtained, Options, Source, request};
+pub use catalogue::{Catalogue, CatalogueEntry};
+pub use inputs::{Download, PrepareInputs};
+pub use lock_file::LockFile;
+pub use resolve::{Options, ResolvedBase, Resolver, arch_of, request};

@@ -8,18 +8,19 @@ use super::lock_file::LockedBase;
 use super::remote::Remote;
 use crate::cache::About;
 use crate::download::Hashes;
+use crate::util::sha256::Sha256;
 
 /// What the cache knows of a download; in `about.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Provenance {
     /// What was asked for, and who had to vouch for it. Nothing when a lock file pinned it: then
-    /// nobody but that lock vouches for it, and others must ask.
+    /// only that lock vouches for it, and others must ask.
     #[serde(default)]
     pub(crate) requests: BTreeSet<String>,
     pub(crate) url: String,
     pub(crate) date: Option<String>,
     pub(crate) size: u64,
-    pub(crate) sha256: String,
+    pub(crate) sha256: Sha256,
     pub(crate) sha512: Option<String>,
     /// Fingerprint of the key whose signature over these bytes was verified.
     pub(crate) signer: Option<String>,
@@ -37,7 +38,7 @@ impl Provenance {
         !hashes.is_empty() && self.differs_in_nothing(hashes)
     }
 
-    /// Whether it is what its publisher says now, signed by whoever must sign it. The name that it
+    /// Whether it is what its publisher says now, signed by a key that may sign it. The name that it
     /// has in the cache tells which bytes it is when there is no hash.
     pub(crate) fn fits(&self, remote: &Remote) -> bool {
         let signer = remote.verifier.as_ref().map(|it| &it.fingerprint);
@@ -73,10 +74,7 @@ impl Provenance {
     }
 
     fn differs_in_nothing(&self, hashes: &Hashes) -> bool {
-        let differs = |wanted: &Option<String>, own: Option<&String>| {
-            wanted.as_ref().is_some_and(|wanted| own != Some(wanted))
-        };
-        !differs(&hashes.sha256, Some(&self.sha256))
-            && !differs(&hashes.sha512, self.sha512.as_ref())
+        hashes.sha256.is_none_or(|wanted| self.sha256 == wanted)
+            && hashes.sha512.as_ref().is_none_or(|wanted| self.sha512.as_ref() == Some(wanted))
     }
 }

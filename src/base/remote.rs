@@ -4,10 +4,12 @@ use std::path::Path;
 
 use super::catalogue::{Catalogue, KeyPlace, MAX_SIZE, Release};
 use crate::base::catalogue;
-use crate::download::{Certificate, Client, Hashes, Plain, Verifier, checksums, openpgp, text};
+use crate::download::{
+    Certificate, Client, Hashes, Plain, Verifier, checksums, openpgp, text, with_fingerprint,
+};
 use crate::util::error::{Context as _, Error, Result};
-use crate::util::hash::{hex, sha256};
 use crate::util::progress::Progress;
+use crate::util::sha256::Sha256;
 
 /// Who pinned what a lock file pins, for people.
 pub(crate) const BY_LOCK: &str = "nodeforge.lock";
@@ -65,17 +67,14 @@ impl Inquiry<'_> {
             let certificates = self.certificates_of(key)?;
             let bytes = self.signature(address)?;
             verifier = Some(checked_verifier(&bytes, &certificates, address)?);
-            signature_hash = Some(sha256(&bytes));
+            signature_hash = Some(Sha256::of(&bytes));
         }
         let signer = verifier.as_ref().map(|it| it.fingerprint.as_str());
         let verified = words(&pinned.hashes, pinned.by, signer);
-        if verified.is_empty() {
-            return Err(unverifiable(pinned.url));
-        }
         Ok(Remote {
             url: pinned.url.to_owned(),
             date: None,
-            key: key_of(&pinned.hashes, signature_hash),
+            key: key_of(&pinned.hashes, signature_hash).ok_or_else(|| unverifiable(pinned.url))?,
             hashes: pinned.hashes.clone(),
             verifier,
             limit: MAX_SIZE,
@@ -98,7 +97,7 @@ impl Inquiry<'_> {
 
     /// `None` when the publisher's checksums are not there (yet).
     fn release(&self, release: &Release) -> Result<Option<Remote>> {
-        let mut hashes = Hashes { sha256: release.sha256.clone(), sha512: None };
+        let mut hashes = Hashes { sha256: release.sha256, sha512: None };
         let mut words = pinned_words(&hashes, "the catalogue");
         let certificates = self.certificates(&release.keys)?;
         let is_pinned = !certificates.is_empty() || !hashes.is_empty();
@@ -125,15 +124,12 @@ impl Inquiry<'_> {
             let found = checked_verifier(&bytes, &certificates, address)?;
             words.push(signed_words(&found.fingerprint));
             verifier = Some(found);
-            signature_hash = Some(sha256(&bytes));
-        }
-        if words.is_empty() {
-            return Err(unverifiable(&release.url));
+            signature_hash = Some(Sha256::of(&bytes));
         }
         Ok(Some(Remote {
             url: release.url.clone(),
             date: release.date.clone(),
-            key: key_of(&hashes, signature_hash),
+            key: key_of(&hashes, signature_hash).ok_or_else(|| unverifiable(&release.url))?,
             hashes,
             verifier,
             limit: release.max_size,
@@ -147,7 +143,7 @@ impl Inquiry<'_> {
             .ok_or_else(|| Error::failure(format!("the signature `{url}` is missing")))
     }
 
-    /// The keys of fingerprints, fetched anew each time: so that a revocation is seen.
+    /// The keys of fingerprints, fetched each time, so that a revocation is seen.
     fn certificates(&self, fingerprints: &[String]) -> Result<Vec<Certificate>> {
         let mut found = Vec::new();
         let mut problem = None;
@@ -223,14 +219,6 @@ fn is_address(text: &str) -> bool {
     text.starts_with("https://") || text.starts_with("http://")
 }
 
-pub(crate) fn with_fingerprint(bytes: &[u8], fingerprint: &str) -> Result<Certificate> {
-    let certificates = Certificate::read_all(bytes)?;
-    let found: Vec<_> = certificates.iter().map(Certificate::fingerprint).collect();
-    certificates.into_iter().find(|it| it.fingerprint() == fingerprint).ok_or_else(|| {
-        Error::failure(format!("it is {}, pinned is {fingerprint}", found.join(", ")))
-    })
-}
-
 fn checked_verifier(bytes: &[u8], keys: &[Certificate], url: &str) -> Result<Verifier> {
     Verifier::new(bytes, keys).context(|| format!("the signature `{url}` cannot be accepted"))
 }
@@ -244,8 +232,8 @@ pub(crate) fn published(text: &str, url: &str, image: &str) -> Result<Hashes> {
 }
 
 fn pinned_words(hashes: &Hashes, by: &str) -> Vec<String> {
-    let named = [("SHA-256", &hashes.sha256), ("SHA-512", &hashes.sha512)];
-    let pinned = named.into_iter().filter(|(_, hash)| hash.is_some());
+    let named = [("SHA-256", hashes.sha256.is_some()), ("SHA-512", hashes.sha512.is_some())];
+    let pinned = named.into_iter().filter(|(_, is_pinned)| *is_pinned);
     pinned.map(|(name, _)| format!("{name} pinned in {by}")).collect()
 }
 
@@ -261,17 +249,15 @@ pub(crate) fn words(hashes: &Hashes, by: &str, signer: Option<&str>) -> String {
 }
 
 /// A name for the bytes: their hash where it is known. A signature is as good: it holds for one
-/// file only.
-fn key_of(hashes: &Hashes, signature: Option<[u8; 32]>) -> String {
-    match (&hashes.sha256, &hashes.sha512, signature) {
-        (Some(sha256), ..) => sha256.clone(),
-        // Half of it names a folder well enough.
-        (None, Some(sha512), _) => sha512[..64].to_owned(),
-        (None, None, signature) => hex(&signature.unwrap_or_default()),
-    }
+/// file only. `None` where there is none of them.
+fn key_of(hashes: &Hashes, signature: Option<Sha256>) -> Option<String> {
+    let sha256 = hashes.sha256.map(|hash| hash.to_string());
+    // Half of it names a folder well enough.
+    let sha512 = || hashes.sha512.as_ref().map(|hash| hash[..Sha256::DIGITS].to_owned());
+    sha256.or_else(sha512).or_else(|| signature.map(|hash| hash.to_string()))
 }
 
 fn unverifiable(url: &str) -> Error {
-    Error::input(format!("nothing says what `{url}` must be"))
+    Error::input(format!("nothing says how to verify `{url}`"))
         .hint("add `sha256 = \"…\"`, or `signature` and `key`, from where the image is published")
 }

@@ -1,26 +1,27 @@
-//! One door for every base: from the catalogue, an address, this machine, or packages.
+//! Resolving a base: from the catalogue, an address, this machine, or packages.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::catalogue::Catalogue;
-use super::lock_file::{Lock, LockedBase};
+use super::lock_file::{LockFile, LockedBase};
 use super::provenance::Provenance;
 use super::remote::{BY_LOCK, Inquiry, NamedKey, Pinned, Remote};
 use crate::base::{import, remote};
-use crate::cache::{self, About, Cache, CachedImage, Made};
-use crate::config::Base;
-use crate::disk::{self, Format};
-use crate::download::{Client, Hashes, Wanted, download};
-use crate::util::error::{Error, Result};
+#[cfg(target_os = "linux")]
+use crate::bootstrap;
+use crate::cache::{self, About, BASES, Cache, CachedImage, EPOCH, Made, PARTS};
+use crate::config::{Arch, Base};
+use crate::disk::{self, Disk, Format, Raw};
+use crate::download::{Client, Hashes, Wanted, container, download};
+use crate::image::{Architecture, Image, edit};
+use crate::util::error::{Context as _, Error, Result};
+use crate::util::hash::sha256_of_disk;
 use crate::util::progress::Progress;
-
-/// Where bases are in the cache.
-pub(crate) const BASES: &str = "bases";
-/// What the cache knows of a base made from packages: as of when, in seconds since 1970.
-pub(crate) const EPOCH: &str = "source_date_epoch";
-/// Where what is not whole yet is in the cache.
-pub(crate) const PARTS: &str = "downloads";
+use crate::util::sha256::Sha256;
 
 /// How the network and the lock file may be used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,13 +30,13 @@ pub struct Options {
     pub offline: bool,
     /// The lock file must be there and stay as it is.
     pub locked: bool,
-    /// What the lock file pins is looked up anew.
+    /// What the lock file pins is looked up again.
     pub update: bool,
 }
 
-/// What every base needs to be obtained.
+/// Finds bases: in the cache, at their publishers, on this machine, or from packages.
 #[derive(Clone, Copy)]
-pub struct Source<'a> {
+pub struct Resolver<'a> {
     /// Images that are there already, and new ones.
     pub cache: &'a Cache,
     /// Images by name.
@@ -44,17 +45,21 @@ pub struct Source<'a> {
     pub directory: &'a Path,
     /// How the network and the lock file may be used.
     pub options: Options,
-    /// Whoever shows what is going on.
+    /// Shows what is going on.
     pub progress: &'a dyn Progress,
 }
 
-/// A base as a raw image.
-#[derive(Clone, Debug)]
-pub struct Obtained {
+/// A base as a raw image, open.
+#[derive(Clone)]
+pub struct ResolvedBase {
     /// The raw image; in the cache, unless it is the user's own raw file.
     pub path: PathBuf,
+    /// The same, open.
+    pub raw: Arc<Raw>,
+    /// Its bytes, those of an edit that was interrupted included.
+    pub disk: Arc<dyn Disk>,
     /// SHA-256 of the raw image.
-    pub sha256: String,
+    pub sha256: Sha256,
     /// Where it came from, in words.
     pub origin: String,
     /// How it was verified, in words.
@@ -63,42 +68,78 @@ pub struct Obtained {
     pub locked: LockedBase,
     /// Whether nothing had to be fetched or made.
     pub was_cached: bool,
+    /// What its programs run on, once it was looked at.
+    arch: OnceCell<Arch>,
     /// Keeps it from being pruned.
     _image: Option<CachedImage>,
 }
 
-impl Source<'_> {
-    /// The base of a cluster, as its lock file pins it. The lock file is written when it is
-    /// missing, or when the cluster file asks for another base than it did.
-    pub fn obtain_locked(&self, base: &Base) -> Result<Obtained> {
-        let path = Lock::path(self.directory);
-        let before = Lock::load(&path)?;
-        let request = request(base, self.directory);
-        let known = before.base.as_ref().filter(|it| it.request == request);
-        if self.options.locked && known.is_none() {
-            return Err(would_change(&path, "it does not pin the base"));
+impl ResolvedBase {
+    /// What its programs run on.
+    pub fn arch(&self) -> Result<Arch> {
+        if let Some(arch) = self.arch.get() {
+            return Ok(*arch);
         }
-        let obtained = self.obtain(base, known.filter(|_| !self.options.update))?;
-        let is_same = known.is_some_and(|known| {
-            known.raw_sha256 == obtained.sha256 && known.url == obtained.locked.url
+        let image = Image::open(Arc::clone(&self.disk), 0)?;
+        let arch = arch_of(&image, &self.path)?;
+        Ok(*self.arch.get_or_init(|| arch))
+    }
+
+    /// What its programs run on, for a cluster file that may say so too, and must be right then.
+    pub fn arch_for(&self, base: &Base) -> Result<Arch> {
+        let arch = self.arch()?;
+        match base.arch() {
+            Some(said) if said != arch => {
+                let (arch, said) = (arch.name(), said.name());
+                Err(Error::input(format!("the base is for {arch}, and [base] says {said}"))
+                    .hint(format!("`arch = \"{arch}\"`, or another image")))
+            }
+            _ => Ok(arch),
+        }
+    }
+}
+
+/// What the programs of an image run on; `name` is what messages call it.
+pub fn arch_of(image: &Image, name: &Path) -> Result<Arch> {
+    match image.architecture()? {
+        Some(Architecture::Amd64) => Ok(Arch::Amd64),
+        Some(Architecture::Arm64) => Ok(Arch::Arm64),
+        Some(other) => Err(Error::input(format!(
+            "`{}` is for {other}; nodeforge knows amd64 and arm64",
+            name.display()
+        ))),
+        None => Err(Error::input(format!("`{}` contains no programs", name.display()))),
+    }
+}
+
+impl Resolver<'_> {
+    /// The base of a cluster, as its lock file pins it. What was found out of it is in `lock`, unsaved,
+    /// when the lock file pinned none, or when the cluster file asks for another base than it did.
+    pub fn resolve_locked(&self, base: &Base, lock: &mut LockFile) -> Result<ResolvedBase> {
+        let request = request(base, self.directory);
+        let known = lock.lock.base.clone().filter(|it| it.request == request);
+        if self.options.locked && known.is_none() {
+            return Err(lock.would_change("it does not pin the base"));
+        }
+        let resolved = self.resolve(base, known.as_ref().filter(|_| !self.options.update))?;
+        let is_same = known.as_ref().is_some_and(|known| {
+            known.raw_sha256 == resolved.sha256 && known.url == resolved.locked.url
         });
         if is_same {
-            return Ok(obtained);
+            return Ok(resolved);
         }
         if self.options.locked {
-            return Err(would_change(&path, "the base is another one"));
+            return Err(lock.would_change("the base is another one"));
         }
         if known.is_some() && !self.options.update {
-            self.progress.warn("the base is another one than before: the lock file follows");
+            self.progress.warn("the base has changed: the lock file is updated");
         }
-        let mut lock = before.clone();
-        lock.base = Some(obtained.locked.clone());
-        lock.save_changes(&before, &path)?;
-        Ok(obtained)
+        lock.lock.base = Some(resolved.locked.clone());
+        Ok(resolved)
     }
 
     /// A base; `known` is what a lock file pins.
-    pub fn obtain(&self, base: &Base, known: Option<&LockedBase>) -> Result<Obtained> {
+    pub fn resolve(&self, base: &Base, known: Option<&LockedBase>) -> Result<ResolvedBase> {
         match base {
             Base::Catalogue(_) | Base::Url { .. } => self.remote(base, known),
             Base::Path { path, .. } => self.local(base, path),
@@ -107,7 +148,7 @@ impl Source<'_> {
                 let offline = self.options.offline;
                 let anew = self.options.update && !offline;
                 let epoch = known.and_then(|it| it.source_date_epoch);
-                let image = crate::bootstrap::bootstrap(
+                let image = bootstrap::bootstrap(
                     bootstrap,
                     self.cache,
                     epoch,
@@ -129,7 +170,7 @@ impl Source<'_> {
         }
     }
 
-    fn remote(&self, base: &Base, known: Option<&LockedBase>) -> Result<Obtained> {
+    fn remote(&self, base: &Base, known: Option<&LockedBase>) -> Result<ResolvedBase> {
         let request = request(base, self.directory);
         // A lock that lost its address or its hashes pins nothing.
         let known = known.filter(|it| it.url.is_some() && !it.hashes().is_empty());
@@ -159,13 +200,13 @@ impl Source<'_> {
         }
         let mut provenance = provenance.told_by(remote);
         provenance.requests.insert(self.asked(base)?);
-        // A cache that cannot be written is no obstacle: the publisher is asked the next time.
+        // A cache that cannot be written does no harm: the publisher is asked the next time.
         drop(image.describe(serde_json::json!({ "download": provenance })));
         Ok(fetched(request, image, &provenance, None))
     }
 
-    /// A download that the cache has and that needs nobody's word: a lock file or the cluster file
-    /// pins its hash, or, offline, it is what was asked for before. A lock file is enough by itself;
+    /// A download that the cache has and that nothing else must vouch for: a lock file or the cluster
+    /// file pins its hash, or, offline, it is what was asked for before. A lock file is enough by itself;
     /// where the cluster file wants a signature, it must have been verified.
     fn cached(
         &self,
@@ -180,7 +221,7 @@ impl Source<'_> {
         if let Base::Url { url, sha256, sha512, key, .. } = base
             && (sha256.is_some() || sha512.is_some())
         {
-            let hashes = Hashes { sha256: sha256.clone(), sha512: sha512.clone() };
+            let hashes = Hashes { sha256: *sha256, sha512: sha512.clone() };
             let keys = key.as_deref().map(|key| self.fingerprints(key)).transpose()?;
             let found = self.find(|it| it.is(&hashes) && it.is_signed_by(keys.as_deref()));
             return Ok(found.map(|(image, it)| {
@@ -203,7 +244,7 @@ impl Source<'_> {
         let by = match base {
             Base::Catalogue(name) => self.catalogue.entry(split(name).0)?.pins(),
             Base::Url { key: Some(key), .. } => self.fingerprints(key)?,
-            _ => Vec::new(),
+            Base::Url { key: None, .. } | Base::Path { .. } | Base::Bootstrap(_) => Vec::new(),
         };
         Ok(if by.is_empty() { request } else { format!("{request} by {}", by.join(" ")) })
     }
@@ -233,7 +274,7 @@ impl Source<'_> {
                 url: remote.url.clone(),
                 date: remote.date.clone(),
                 size: delivered.size,
-                sha256: delivered.hashes.sha256.unwrap_or_default(),
+                sha256: delivered.hashes.sha256,
                 sha512: delivered.hashes.sha512,
                 signer: remote.verifier.as_ref().map(|it| it.fingerprint.clone()),
                 verified: remote.verified.clone(),
@@ -265,58 +306,36 @@ impl Source<'_> {
     }
 
     /// An image on this machine: used as it is when it is raw, else copied into the cache.
-    fn local(&self, base: &Base, path: &Path) -> Result<Obtained> {
+    fn local(&self, base: &Base, path: &Path) -> Result<ResolvedBase> {
         let as_input = |error: Error| Error::input(error.to_string());
         let format = disk::probe(path).map_err(as_input)?;
-        let is_archive = format == Format::Raw && import::is_archive(path)?;
-        let origin = path.display().to_string();
         let verified = "an image of your own".to_owned();
+        let origin = path.display().to_string();
+        let is_archive = format == Format::Raw && {
+            let file = File::open(path).context(|| format!("opening `{origin}`"))?;
+            import::is_archive(path, &file)?
+        };
         if format == Format::Raw && !is_archive {
-            // Says what is wrong with a file that is no disk.
-            let disk = disk::open(path)?;
-            self.progress.stage("hashing the base");
-            let sha256 = cache::sha256_of(path, self.cache)?;
-            let locked = LockedBase {
-                request: request(base, self.directory),
-                url: None,
-                date: None,
-                size: None,
-                sha256: None,
-                sha512: None,
-                raw_size: disk.size(),
-                raw_sha256: sha256.clone(),
-                source_date_epoch: None,
-                signer: None,
-                verified: verified.clone(),
-            };
-            let path = path.to_owned();
-            return Ok(Obtained {
-                path,
-                sha256,
-                origin,
-                verified,
-                locked,
-                was_cached: true,
-                _image: None,
-            });
+            return self.raw(base, path, origin, verified);
         }
         self.progress.stage("hashing the base");
-        let (key, source) = if format.is_compressed() || is_archive {
-            (cache::sha256_of(path, self.cache)?, None)
+        let (hash, source) = if format.is_compressed() || is_archive {
+            (cache::sha256_of(path, &Raw::open(path)?, self.cache)?, None)
         } else {
-            // It may lie on others: only what a reader sees tells whether it is the same.
+            // It may have a backing chain: only what a reader sees tells whether it is the same.
             let source = disk::open(path)?;
-            (crate::util::hash::sha256_of_disk(&*source)?, Some(source))
+            (sha256_of_disk(&*source)?, Some(source))
         };
+        let key = hash.to_string();
         let fits = |_: &About| true;
         let image = self.cache.image(BASES, &key, fits, self.progress, |_, output| {
             self.progress.stage("unpacking the base");
             let sha256 = match &source {
                 Some(source) => {
-                    drop(std::fs::File::create_new(output)?);
-                    import::copy(&**source, output)?
+                    drop(File::create_new(output)?);
+                    container::copy(&**source, output)?
                 }
-                None => import::compressed(path, output, &key)?,
+                None => import::compressed(path, output, hash)?,
             };
             let format = if is_archive { "tar" } else { format.name() };
             let from = serde_json::json!({ "file": path, "format": format, "key": key });
@@ -325,7 +344,64 @@ impl Source<'_> {
         Ok(self.made(base, image, origin, verified))
     }
 
-    fn made(&self, base: &Base, image: CachedImage, origin: String, verified: String) -> Obtained {
+    /// A raw image on this machine. An edit of it that was interrupted is finished first; a look at it
+    /// reads through the edit's journal instead.
+    fn raw(
+        &self,
+        base: &Base,
+        path: &Path,
+        origin: String,
+        verified: String,
+    ) -> Result<ResolvedBase> {
+        let has_pending_edit = edit::is_pending(path);
+        let is_look = self.cache.is_read_only();
+        if has_pending_edit && !is_look {
+            edit::finish(path)?;
+        }
+        self.progress.stage("hashing the base");
+        // Says what is wrong with a file that is not a disk.
+        let raw = Arc::new(disk::open_raw(path)?);
+        let (disk, sha256): (Arc<dyn Disk>, _) = if has_pending_edit && is_look {
+            let disk = edit::open_to_read(path)?;
+            let sha256 = sha256_of_disk(&*disk)?;
+            (disk, sha256)
+        } else {
+            (raw.clone(), cache::sha256_of(path, &raw, self.cache)?)
+        };
+        let locked = LockedBase {
+            request: request(base, self.directory),
+            url: None,
+            date: None,
+            size: None,
+            sha256: None,
+            sha512: None,
+            raw_size: disk.size(),
+            raw_sha256: sha256,
+            source_date_epoch: None,
+            signer: None,
+            verified: verified.clone(),
+        };
+        Ok(ResolvedBase {
+            path: path.to_owned(),
+            raw,
+            disk,
+            sha256,
+            origin,
+            verified,
+            locked,
+            was_cached: true,
+            arch: OnceCell::new(),
+            _image: None,
+        })
+    }
+
+    fn made(
+        &self,
+        base: &Base,
+        image: CachedImage,
+        origin: String,
+        verified: String,
+    ) -> ResolvedBase {
         let locked = LockedBase {
             request: request(base, self.directory),
             url: None,
@@ -334,18 +410,21 @@ impl Source<'_> {
             sha256: None,
             sha512: None,
             raw_size: image.about.size,
-            raw_sha256: image.about.sha256.clone(),
+            raw_sha256: image.about.sha256,
             source_date_epoch: image.about.from[EPOCH].as_i64(),
             signer: None,
             verified: verified.clone(),
         };
-        Obtained {
+        ResolvedBase {
             path: image.path.clone(),
-            sha256: image.about.sha256.clone(),
+            raw: Arc::clone(&image.disk),
+            disk: image.disk.clone(),
+            sha256: image.about.sha256,
             origin,
             verified,
             locked,
             was_cached: image.was_cached,
+            arch: OnceCell::new(),
             _image: Some(image),
         }
     }
@@ -363,7 +442,7 @@ fn ask(inquiry: &Inquiry<'_>, base: &Base, known: Option<&LockedBase>) -> Result
     }
     match base {
         Base::Url { url, sha256, sha512, signature, key, .. } => {
-            let hashes = Hashes { sha256: sha256.clone(), sha512: sha512.clone() };
+            let hashes = Hashes { sha256: *sha256, sha512: sha512.clone() };
             let signature = signature.as_deref().zip(key.as_deref());
             inquiry.pinned(&Pinned { url, hashes, signature, by: "the cluster file" })
         }
@@ -372,7 +451,7 @@ fn ask(inquiry: &Inquiry<'_>, base: &Base, known: Option<&LockedBase>) -> Result
             inquiry.named(name, date)
         }
         Base::Path { .. } | Base::Bootstrap(_) => {
-            Err(Error::failure(format!("{} is not elsewhere", base.name())))
+            Err(Error::failure(format!("{} is not downloaded", base.name())))
         }
     }
 }
@@ -387,7 +466,7 @@ fn fetched(
     image: CachedImage,
     from: &Provenance,
     known: Option<&LockedBase>,
-) -> Obtained {
+) -> ResolvedBase {
     let verified = match known {
         // Whatever verified it when it was locked: now it is the lock that does.
         Some(known) => remote::words(&known.hashes(), BY_LOCK, None),
@@ -402,21 +481,24 @@ fn fetched(
         url: Some(from.url.clone()),
         date: from.date.clone(),
         size: Some(from.size),
-        sha256: Some(from.sha256.clone()),
+        sha256: Some(from.sha256),
         sha512: from.sha512.clone(),
         raw_size: image.about.size,
-        raw_sha256: image.about.sha256.clone(),
+        raw_sha256: image.about.sha256,
         source_date_epoch: None,
         signer: from.signer.clone(),
         verified: from.verified.clone(),
     };
-    Obtained {
+    ResolvedBase {
         path: image.path.clone(),
-        sha256: image.about.sha256.clone(),
+        raw: Arc::clone(&image.disk),
+        disk: image.disk.clone(),
+        sha256: image.about.sha256,
         origin,
         verified,
         locked,
         was_cached: image.was_cached,
+        arch: OnceCell::new(),
         _image: Some(image),
     }
 }
@@ -430,6 +512,7 @@ pub fn request(base: &Base, directory: &Path) -> String {
             format!("path {}", path.display())
         }
         Base::Url { url, sha256, sha512, signature, key, .. } => {
+            let sha256 = &sha256.as_ref().map(Sha256::to_string);
             let pins =
                 [("sha256", sha256), ("sha512", sha512), ("signature", signature), ("key", key)];
             let pins =
@@ -441,9 +524,4 @@ pub fn request(base: &Base, directory: &Path) -> String {
             format!("bootstrap {} {} {:?}{mirror}", it.suite, it.arch.name(), it.layout)
         }
     }
-}
-
-pub(crate) fn would_change(path: &Path, why: &str) -> Error {
-    Error::input(format!("`{}` would change: {why}", path.display()))
-        .hint("run it without `--locked`, or `nodeforge lock`, and look at the difference")
 }

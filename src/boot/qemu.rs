@@ -12,10 +12,10 @@ use super::firmware::Firmware;
 use super::kernel::Kernel;
 use crate::boot::firmware;
 use crate::config::Arch;
-use crate::disk;
+use crate::disk::{self, Format};
 use crate::image::Image;
 use crate::util::error::{Context, Error, Result};
-use crate::util::hash::sha256;
+use crate::util::sha256::Sha256;
 
 /// The first major version whose emulation runs Debian 13: 7.2 panics guests at random.
 const OLDEST: u32 = 10;
@@ -101,12 +101,12 @@ impl Machine {
     /// number of them, in any order, without privileges.
     fn nic(&self) -> String {
         let Some(name) = &self.network else { return "user,model=virtio-net-pci".into() };
-        let hash = sha256(name.as_bytes());
+        let hash = *Sha256::of(name).bytes();
         let group = Ipv4Addr::new(239, hash[0], hash[1], hash[2]);
         let port = 0x4000 | u16::from_be_bytes([hash[3] & 0x3f, hash[4]]);
         // QEMU gives every machine the same address of its own.
         let machine = format!("{} {}", self.image.display(), std::process::id());
-        let own = sha256(machine.as_bytes());
+        let own = *Sha256::of(machine).bytes();
         format!(
             "socket,mcast={group}:{port},localaddr=127.0.0.1,\
              model=virtio-net-pci,mac=52:54:00:{:02x}:{:02x}:{:02x}",
@@ -114,22 +114,23 @@ impl Machine {
         )
     }
 
-    /// The disk's file and QEMU's name for its format.
+    /// The disk's file and QEMU's name for its format, which its bytes tell and not its name.
     fn disk(&self) -> Result<(PathBuf, &'static str)> {
-        let extension = self.image.extension().and_then(|it| it.to_str()).unwrap_or_default();
-        Ok(match extension {
-            "vmwarevm" => (self.image.join("disk.vmdk"), "vmdk"),
-            "vmdk" => (self.image.clone(), "vmdk"),
-            "qcow2" => (self.image.clone(), "qcow2"),
-            "xz" | "zst" | "gz" => {
+        let is_bundle = self.image.is_dir();
+        let file = if is_bundle { self.image.join("disk.vmdk") } else { self.image.clone() };
+        let format = match disk::probe(&file)? {
+            Format::Raw | Format::Device => "raw",
+            Format::Qcow2 => "qcow2",
+            Format::Vmdk => "vmdk",
+            Format::Xz | Format::Zstd | Format::Gzip => {
                 return Err(Error::input(format!(
                     "`{}` is compressed; QEMU cannot boot it",
                     self.image.display()
                 ))
                 .hint("boot the raw or qcow2 artifact of the same node"));
             }
-            _ => (self.image.clone(), "raw"),
-        })
+        };
+        Ok((file, format))
     }
 }
 

@@ -7,7 +7,7 @@ use crate::config::{Arch, Bootstrap, Layout as Kind};
 use crate::disk::Disk;
 use crate::table::{NewGptPartition, NewMbrPartition, create_gpt, create_mbr, guid};
 use crate::util::error::{Error, Result};
-use crate::util::hash::sha256;
+use crate::util::sha256::Sha256;
 
 /// Bytes.
 pub(super) const SECTOR: u64 = 512;
@@ -151,8 +151,8 @@ impl Layout {
 
 /// A UUID of version 8 that is the same for the same purpose.
 fn derive(purpose: &str) -> Uuid {
-    let hash = sha256(format!("nodeforge {purpose}").as_bytes());
+    let hash = Sha256::of(format!("nodeforge {purpose}"));
     let mut bytes = [0; 16];
-    bytes.copy_from_slice(&hash[..16]);
+    bytes.copy_from_slice(&hash.bytes()[..16]);
     Builder::from_custom_bytes(bytes).into_uuid()
 }

@@ -17,22 +17,21 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::apply;
-use crate::base::{BASES, EPOCH};
-use crate::cache::{About, Cache, CachedImage, Made, Package, lock};
+use crate::cache::{About, BASES, Cache, CachedImage, EPOCH, Made, Package, lock};
 use crate::change::{Action, Change, Content, Origin, Owner, UnitState};
 use crate::config::{Arch, Bootstrap, Layout as DiskLayout};
-use crate::debian::{Log, Watcher, failure};
+use crate::debian::{self, Log, Watcher, failure};
 use crate::disk::{Raw, Slice};
 use crate::fs::mkfs::NewExt4;
 use crate::fs::{Attributes, Fat, LiveTree, Namespace, Tree};
-use crate::guest::{STATUS, generalise, installed};
-use crate::prepare::{Job, Place, first_boot};
+use crate::guest::{first_boot, generalise};
+use crate::prepare::{Job, Place};
 use crate::sandbox::{self, Chroot, Emulator, Order};
 use crate::util::clock;
 use crate::util::error::{Context, Error, Result};
-use crate::util::hash::{hex, sha256};
 use crate::util::process::{self, Tool};
 use crate::util::progress::Progress;
+use crate::util::sha256::Sha256;
 use layout::{Layout, SECTOR};
 
 /// Raised when the same words in a cluster file come to mean another base.
@@ -100,7 +99,7 @@ pub fn bootstrap(
         },
         "mirror": base.mirror,
     });
-    let hash = |it: &Value| hex(&sha256(it.to_string().as_bytes()));
+    let hash = |it: &Value| Sha256::of(it.to_string()).to_string();
     let cached = || if anew { None } else { newest(cache, &recipe) };
     let mut _turn = None;
     let epoch = if let Some(epoch) = clock::fixed()?.or(epoch).or_else(cached) {
@@ -268,7 +267,7 @@ fn changes(layout: &Layout) -> Vec<Change> {
         .chain(actions)
         .map(|action| Change { action, origin: Origin::Nodeforge })
         .collect();
-    changes.extend(first_boot());
+    changes.extend(first_boot::presets());
     changes
 }
 
@@ -343,12 +342,12 @@ impl RootJob {
         let chroot = Chroot::enter(&root, &[])?;
         apply::apply(&mut LiveTree, &self.changes)?;
         generalise(&mut LiveTree)?;
-        let status = fs::read_to_string(STATUS).context(|| "reading the list of packages")?;
+        let packages = debian::installed(&LiveTree)?;
         chroot.leave()?;
 
         progress.stage("writing the root file system");
         self.ext4.make(&self.place, &root, clock::now()?)?;
-        Ok(installed(&status))
+        Ok(packages)
     }
 
     fn debootstrap(&self, root: &Path, progress: &dyn Progress) -> Result<()> {

@@ -6,22 +6,23 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::util::error::{Context, Error, Result};
+use crate::util::sha256::Sha256;
 
 /// What is known of an image in the cache; `about.json` beside it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct About {
     /// `nodeforge 0.1.0`
     pub made_by: String,
-    /// What it was made of, by whoever made it.
+    /// What it was made of; its form is its maker's.
     pub from: serde_json::Value,
     /// Virtual size in bytes.
     pub size: u64,
-    /// Of all its bytes, holes as zeros: 64 hexadecimal digits.
-    pub sha256: String,
+    /// Of all its bytes, holes as zeros.
+    pub sha256: Sha256,
     /// When its file was last written: another time means that somebody touched it.
     #[serde(default)]
     pub modified: Option<SystemTime>,
-    /// What is installed in it, sorted; empty when nobody looked.
+    /// What is installed in it, sorted; empty when that is not known.
     pub packages: Vec<Package>,
 }
 
@@ -34,9 +35,9 @@ pub struct Package {
     pub version: String,
     /// `amd64`, `all`
     pub architecture: String,
-    /// SHA-256 of the .deb file, where preparing installed it: 64 hexadecimal digits.
+    /// SHA-256 of the .deb file, where preparing installed it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub sha256: Option<String>,
+    pub sha256: Option<Sha256>,
 }
 
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]

@@ -4,8 +4,8 @@ use std::fs::{self, FileTimes, Metadata};
 use std::path::Path;
 use std::time::SystemTime;
 
-use crate::base::with_fingerprint;
 use crate::debian::deb;
+use crate::download::with_fingerprint;
 use crate::util::hash::sha256_of_file;
 
 /// Where files are in the cache, under their SHA-256.
@@ -17,7 +17,7 @@ const DEBS: &str = "debs";
 
 /// A kind of single files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Loose {
+pub(crate) enum Blob {
     /// Named after their SHA-256.
     Files,
     /// OpenPGP keys, named after their fingerprints.
@@ -26,7 +26,7 @@ pub(crate) enum Loose {
     Debs,
 }
 
-impl Loose {
+impl Blob {
     pub(crate) const ALL: [Self; 3] = [Self::Files, Self::Keys, Self::Debs];
 
     /// Its folder in the cache.
@@ -52,7 +52,7 @@ impl Loose {
     pub(crate) fn is_sound(self, path: &Path) -> bool {
         let name = path.file_name().and_then(|it| it.to_str()).unwrap_or_default();
         match self {
-            Self::Files => sha256_of_file(path).is_ok_and(|it| it == name),
+            Self::Files => sha256_of_file(path).is_ok_and(|it| it.to_string() == name),
             Self::Keys => {
                 let fingerprint = name.trim_end_matches(".asc");
                 fs::read(path).is_ok_and(|it| with_fingerprint(&it, fingerprint).is_ok())
@@ -60,7 +60,7 @@ impl Loose {
             Self::Debs => {
                 let before = fs::metadata(path).and_then(|it| it.accessed());
                 let is_sound = deb::is_sound(path);
-                // A look at it is no use of it. Where that cannot be said, it stays for longer.
+                // Checking it does not count as using it. Where its time cannot be put back, it stays for longer.
                 if let Ok(before) = before {
                     let times = FileTimes::new().set_accessed(before);
                     drop(fs::File::open(path).and_then(|file| file.set_times(times)));

@@ -1,4 +1,4 @@
-//! Hashes of the user's own images, so that a base of gigabytes is not read anew for each build.
+//! Hashes of the user's own images, so that a base of gigabytes is not read for each build.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;
@@ -7,26 +7,28 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::images::Cache;
+use super::store::Cache;
+use crate::disk::Raw;
 use crate::util::error::{Context as _, Result};
-use crate::util::hash::{hex, sha256, sha256_of_file};
+use crate::util::hash::sha256_of_disk;
+use crate::util::sha256::Sha256;
 
 /// A file written since may have been written again within its clock's resolution.
 const SETTLED: Duration = Duration::from_secs(2);
 
 /// A file's hash, and what tells that it is still the same file.
 #[derive(Serialize, Deserialize, PartialEq, Eq)]
-struct Memo {
+struct KnownHash {
     device: u64,
     inode: u64,
     size: u64,
     modified: (i64, i64),
     changed: (i64, i64),
-    sha256: String,
+    sha256: Sha256,
 }
 
-impl Memo {
-    fn new(metadata: &Metadata, sha256: String) -> Self {
+impl KnownHash {
+    fn new(metadata: &Metadata, sha256: Sha256) -> Self {
         Self {
             device: metadata.dev(),
             inode: metadata.ino(),
@@ -38,31 +40,35 @@ impl Memo {
     }
 }
 
-/// SHA-256 of a file in hexadecimal digits, read only when it changed since the last time.
-pub(crate) fn sha256_of(path: &Path, cache: &Cache) -> Result<String> {
-    let read = || fs::metadata(path).context(|| format!("reading `{}`", path.display()));
+/// SHA-256 of a file, read only when it changed since the last time.
+pub(crate) fn sha256_of(path: &Path, raw: &Raw, cache: &Cache) -> Result<Sha256> {
+    let read = || raw.file().metadata().context(|| format!("reading `{}`", path.display()));
     let before = read()?;
-    let name = hex(&sha256(path.as_os_str().as_encoded_bytes()));
+    let name = Sha256::of(path.as_os_str().as_encoded_bytes()).to_string();
     // A cache that cannot be written makes this slow, not wrong.
     let file = cache.folder("hashes").ok().map(|folder| folder.join(name));
-    let known = file.as_ref().and_then(|file| fs::read(file).ok());
-    if let Some(memo) = known.and_then(|text| serde_json::from_slice::<Memo>(&text).ok())
-        && memo == Memo::new(&before, memo.sha256.clone())
+    let remembered = file.as_ref().and_then(|file| fs::read(file).ok());
+    if let Some(known) = remembered.and_then(|text| serde_json::from_slice::<KnownHash>(&text).ok())
+        && known == KnownHash::new(&before, known.sha256)
     {
-        return Ok(memo.sha256);
+        return Ok(known.sha256);
     }
-    let memo = Memo::new(&before, sha256_of_file(path)?);
+    let known = KnownHash::new(
+        &before,
+        sha256_of_disk(raw).context(|| format!("hashing `{}`", path.display()))?,
+    );
     let is_settled =
         before.modified().ok().and_then(|it| SystemTime::now().duration_since(it).ok());
-    let is_same = Memo::new(&read()?, memo.sha256.clone()) == memo;
+    let is_same = KnownHash::new(&read()?, known.sha256) == known;
     if let Some(file) = file
+        && !cache.is_read_only()
         && is_same
         && is_settled.is_some_and(|age| age > SETTLED)
-        && let Ok(text) = serde_json::to_vec(&memo)
+        && let Ok(text) = serde_json::to_vec(&known)
     {
         drop(fs::write(file, text));
     }
-    Ok(memo.sha256)
+    Ok(known.sha256)
 }
 
 #[cfg(test)]
@@ -80,11 +86,11 @@ mod tests {
         };
         fs::write(&path, "one").unwrap();
         age(100);
-        let one = sha256_of(&path, &cache).unwrap();
-        assert_eq!(sha256_of(&path, &cache).unwrap(), one);
+        let one = sha256_of(&path, &Raw::open(&path).unwrap(), &cache).unwrap();
+        assert_eq!(sha256_of(&path, &Raw::open(&path).unwrap(), &cache).unwrap(), one);
         assert_eq!(fs::read_dir(folder.path().join("cache/hashes")).unwrap().count(), 1);
         fs::write(&path, "two").unwrap();
         age(50);
-        assert_ne!(sha256_of(&path, &cache).unwrap(), one);
+        assert_ne!(sha256_of(&path, &Raw::open(&path).unwrap(), &cache).unwrap(), one);
     }
 }

@@ -2,13 +2,18 @@
 
 mod about;
 mod blobs;
-pub(crate) mod hashes;
+mod files;
+mod hashes;
 mod images;
+mod leftovers;
+mod limit;
 mod prune;
+mod store;
 
 pub use about::{About, Package};
 pub(crate) use blobs::KEYS;
 pub(crate) use hashes::sha256_of;
-pub use images::{Cache, CachedImage};
-pub(crate) use images::{Made, PREPARED, lock, touch};
+pub(crate) use images::Made;
 pub use prune::{Kept, Limits};
+pub(crate) use store::{BASES, EPOCH, PARTS, PREPARED, lock, touch};
+pub use store::{Cache, CachedImage};

@@ -6,16 +6,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::about::About;
-use super::blobs::{FILES, Loose};
-use super::images::{ABOUT, Cache, DISK, NEW, PREPARED, is_sound, remove, sweep, try_lock};
-use crate::base::{BASES, PARTS};
+use super::blobs::{Blob, FILES};
+use super::leftovers::{remove, sweep};
+use super::store::{ABOUT, BASES, Cache, DISK, NEW, PARTS, PREPARED, is_sound, try_lock};
 use crate::util::error::{Context as _, Error, Result};
 use crate::util::file_lock::FileLock;
 use crate::util::interrupt;
 use crate::util::progress::Progress;
 
-/// The most bytes the cache may take, as a size like `20G`.
-const VARIABLE: &str = "NODEFORGE_CACHE_SIZE";
 /// Folders of images.
 const IMAGES: [&str; 2] = [BASES, PREPARED];
 
@@ -33,7 +31,7 @@ pub struct Kept {
     /// When it was last used.
     pub used: SystemTime,
     path: PathBuf,
-    loose: Option<Loose>,
+    blob: Option<Blob>,
 }
 
 /// What may stay in the cache. Nothing set means all.
@@ -59,7 +57,7 @@ pub struct Pruned {
 impl Kept {
     /// Whether it is an image, and no single file.
     pub fn is_image(&self) -> bool {
-        self.loose.is_none()
+        self.blob.is_none()
     }
 
     /// Where an image came from, in words.
@@ -99,7 +97,7 @@ impl Cache {
                     path: folder,
                     kind: kind.into(),
                     key,
-                    loose: None,
+                    blob: None,
                 });
             }
         }
@@ -109,18 +107,18 @@ impl Cache {
 
     fn list_files(&self) -> Vec<Kept> {
         let mut all = Vec::new();
-        for loose in Loose::ALL {
-            for key in self.keys(loose.kind()) {
-                let path = self.root.join(loose.kind()).join(&key);
+        for blob in Blob::ALL {
+            for key in self.keys(blob.kind()) {
+                let path = self.root.join(blob.kind()).join(&key);
                 let Ok(metadata) = fs::metadata(&path) else { continue };
                 all.push(Kept {
-                    kind: loose.kind().into(),
+                    kind: blob.kind().into(),
                     key,
                     about: None,
                     occupied: metadata.blocks() * 512,
-                    used: loose.used(&metadata),
+                    used: blob.used(&metadata),
                     path,
-                    loose: Some(loose),
+                    blob: Some(blob),
                 });
             }
         }
@@ -132,7 +130,8 @@ impl Cache {
         occupied(&self.root)
     }
 
-    /// Removes what exceeds the limits and nobody uses, and downloads and images nobody works at.
+    /// Removes what exceeds the limits and is not in use, and unfinished downloads and images that no
+    /// process works at.
     /// Without any limit only what is damaged and what is not whole goes.
     pub fn prune(&self, limits: Limits, progress: &dyn Progress) -> Result<Pruned> {
         let mut pruned = Pruned::default();
@@ -170,10 +169,10 @@ impl Cache {
     }
 
     /// Reads an image or a file and says whether it is what it was when it came. What is damaged
-    /// goes: whoever wants it gets it anew.
+    /// is removed, and made or fetched again when it is wanted.
     pub fn verify(&self, kept: &Kept, progress: &dyn Progress) -> Result<bool> {
-        let sound = match kept.loose {
-            Some(loose) => loose.is_sound(&kept.path),
+        let sound = match kept.blob {
+            Some(blob) => blob.is_sound(&kept.path),
             None => kept.about.as_ref().is_some_and(|it| is_sound(&kept.path.join(DISK), it)),
         };
         interrupt::check()?;
@@ -224,14 +223,6 @@ impl Cache {
         }
         Ok(())
     }
-}
-
-/// The limit that the environment sets, if any.
-pub(crate) fn limit() -> Result<Option<u64>> {
-    let Some(text) = std::env::var_os(VARIABLE) else { return Ok(None) };
-    crate::config::parse_size(&text.to_string_lossy())
-        .map(Some)
-        .context(|| format!("reading {VARIABLE}"))
 }
 
 /// Bytes of the disk that a file or a folder with all in it takes. What vanishes takes nothing.

@@ -4,15 +4,18 @@ use std::time::Duration;
 use clap::Args;
 use regex::Regex;
 
+use super::cluster::ClusterArgs;
 use super::ui::Ui;
+use crate::base::arch_of;
 use crate::boot::{Accelerator, Ending, Expectation, Machine};
-use crate::cli::artifact;
-use crate::image::edit;
+use crate::build::{OutputFolder, disk_of};
+use crate::disk;
+use crate::image::{Image, edit};
 use crate::util::error::{Error, Result};
 
 /// Boot a node or an image in QEMU; nothing it writes is kept
 #[derive(Debug, Args)]
-pub(super) struct Boot {
+pub(super) struct BootCommand {
     /// A node that was built, or an image
     #[arg(value_name = "NODE|IMAGE")]
     target: String,
@@ -20,6 +23,9 @@ pub(super) struct Boot {
     /// Where the node's artifacts are [default: the cluster file's folder, or `out`]
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
+
+    #[command(flatten)]
+    cluster: ClusterArgs,
 
     /// Exit 0 once a line of the console matches
     #[arg(long, value_name = "REGEX", conflicts_with = "test")]
@@ -50,13 +56,16 @@ pub(super) struct Boot {
     accel: Accelerator,
 }
 
-impl Boot {
+impl BootCommand {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         // In the order in which QEMU reads them best.
         let endings = ["img", "qcow2", "vmdk", "vmwarevm"];
-        let image = artifact::find(&self.target, self.output.as_deref(), &endings)?;
-        edit::finish(&artifact::disk_of(&image))?;
-        let arch = super::source::arch_of(&artifact::disk_of(&image))?;
+        let cluster = self.cluster.load_if_any()?;
+        let folder = OutputFolder::new(self.output.as_deref(), cluster.as_ref());
+        let image = folder.find(&self.target, &endings)?;
+        let disk = disk_of(&image);
+        edit::finish(&disk)?;
+        let arch = arch_of(&Image::open(disk::open(&disk)?, 0)?, &disk)?;
         ui.note(&format!("booting {}", image.display()));
         let machine = Machine {
             image,

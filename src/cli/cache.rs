@@ -13,13 +13,13 @@ use crate::util::progress::Progress as _;
 
 /// Look after the images, files and packages that nodeforge keeps
 #[derive(Debug, Args)]
-pub(super) struct Cache {
+pub(super) struct CacheCommand {
     #[command(subcommand)]
-    command: Command,
+    command: CacheAction,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum CacheAction {
     /// Show what is kept, what was used last first
     List {
         /// Print the result as JSON
@@ -36,7 +36,7 @@ enum Command {
         #[arg(long, value_name = "SIZE", value_parser = config::parse_size)]
         max_size: Option<u64>,
 
-        /// Remove everything that nobody uses now
+        /// Remove everything that is not in use now
         #[arg(long, conflicts_with_all = ["older_than", "max_size"])]
         all: bool,
 
@@ -52,18 +52,18 @@ enum Command {
     },
 }
 
-impl Cache {
+impl CacheCommand {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         let cache = cache::Cache::open()?;
         match self.command {
-            Command::List { json } => list(&cache, json),
-            Command::Prune { older_than, max_size, all, json } => {
+            CacheAction::List { json } => list(&cache, json),
+            CacheAction::Prune { older_than, max_size, all, json } => {
                 let day = 24 * 60 * 60;
                 let days = if all { Some(0) } else { older_than };
                 let age = days.map(|days| Duration::from_secs(days.saturating_mul(day)));
                 prune(&cache, Limits { age, size: max_size }, json, ui)
             }
-            Command::Verify { json } => verify(&cache, json, ui),
+            CacheAction::Verify { json } => verify(&cache, json, ui),
         }
     }
 }
@@ -172,8 +172,9 @@ fn verify(cache: &cache::Cache, json: bool, ui: &Ui) -> Result<()> {
     }
     if damaged > 0 {
         let what = counted(damaged, "entry was", "entries were");
-        return Err(Error::failure(format!("{what} damaged"))
-            .hint("gone now: what needs them gets them anew. Is the disk failing?"));
+        return Err(Error::failure(format!("{what} damaged")).hint(
+            "they were removed and are made or fetched again when needed; is the disk failing?",
+        ));
     }
     Ok(())
 }

@@ -4,27 +4,27 @@ use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 
 use super::output::write;
-use super::place::{Place, missing, open};
+use super::place::{Location, missing, open};
 use crate::fs::{FileType, Tree};
 use crate::image::copy::Content;
 use crate::util::error::{Context, Error, Result};
 
 /// Print files of images
 #[derive(Debug, Args)]
-pub(super) struct Cat {
+pub(super) struct CatCommand {
     /// Files as `IMAGE:/path`
     #[arg(value_name = "IMAGE:/PATH", required = true)]
-    #[arg(value_parser = OsStringValueParser::new().map(Place::from))]
-    files: Vec<Place>,
+    #[arg(value_parser = OsStringValueParser::new().map(Location::from))]
+    files: Vec<Location>,
 }
 
 /// How much is printed at once, in bytes.
 const CHUNK: usize = 1 << 20;
 
-impl Cat {
+impl CatCommand {
     pub(super) fn run(&self) -> Result<()> {
         for place in &self.files {
-            let Place::Inside { image, path } = place else {
+            let Location::Inside { image, path } = place else {
                 let (image, _) = place.inside();
                 return Err(Error::input(format!(
                     "`{}` names no file in an image",

@@ -1,5 +1,3 @@
-use std::collections::HashSet;
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -8,10 +6,10 @@ use super::cluster::{ClusterArgs, note_oddities};
 use super::output::print_json;
 use super::table::table;
 use super::ui::Ui;
-use crate::base::{self, Lock};
-use crate::config::{Base, Cluster, Node};
+use crate::base::{self, LockFile};
+use crate::build;
+use crate::config::{Base, Cluster};
 use crate::plan;
-use crate::secrets::Secrets;
 use crate::util::error::Result;
 use crate::util::progress::Progress as _;
 
@@ -20,7 +18,7 @@ use crate::util::progress::Progress as _;
 /// Everything is checked offline, down to rendering every template. With `-v` it also says where
 /// each value comes from.
 #[derive(Debug, Args)]
-pub(super) struct Check {
+pub(super) struct CheckCommand {
     /// The cluster file
     #[arg(help = "The cluster file [default: cluster.toml]")]
     file: Option<PathBuf>,
@@ -37,10 +35,10 @@ pub(super) struct Check {
     json: bool,
 }
 
-impl Check {
+impl CheckCommand {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         let cluster = self.cluster.load(self.file.clone())?;
-        plan_all(&cluster)?;
+        build::rehearse(&cluster)?;
         self.check_lock(&cluster, ui)?;
         note_oddities(&cluster, ui);
 
@@ -80,11 +78,10 @@ impl Check {
 
     /// Fails when what the lock file pins cannot be used any more.
     fn check_lock(&self, cluster: &Cluster, ui: &Ui) -> Result<()> {
-        let path = Lock::path(&cluster.directory);
-        let lock = Lock::load(&path)?;
-        lock.check(&path, &plan::prepare(cluster)?)?;
+        let file = LockFile::open(&cluster.directory)?;
+        file.check(&plan::prepare(cluster)?)?;
         let wanted = base::request(&cluster.base, &cluster.directory);
-        let why = match &lock.base {
+        let why = match &file.lock.base {
             Some(base) if base.request == wanted => return Ok(()),
             Some(base) => {
                 format!("it pins `{}`, the cluster file asks for `{wanted}`", base.request)
@@ -92,55 +89,12 @@ impl Check {
             None => "it does not pin the base".to_owned(),
         };
         if self.locked {
-            return Err(base::would_change(&path, &why));
+            return Err(file.would_change(&why));
         }
-        if lock.base.is_some() {
-            ui.warn(&format!("the next build will change `{}`: {why}", path.display()));
+        if file.lock.base.is_some() {
+            ui.warn(&format!("the next build will change `{}`: {why}", file.path().display()));
         }
         Ok(())
-    }
-}
-
-/// Plans everything that a build would, down to the last template.
-pub(super) fn plan_all(cluster: &Cluster) -> Result<()> {
-    // Secrets that are not there yet are made up: templates must render, and nothing is kept.
-    let secrets = Secrets::load_or_pretend(cluster)?;
-    secrets.check_expiry(cluster)?;
-    plan::prepare(cluster)?;
-    plan::template(cluster)?;
-    // Templates can tell nodes apart by more than their shape, but hardly anybody has thousands of
-    // nodes without a pattern; and a build renders for every node before it makes anything.
-    const FEW: usize = 100;
-    let mut seen = HashSet::new();
-    for node in &cluster.nodes {
-        if cluster.nodes.len() <= FEW || seen.insert(shape(node)) {
-            plan::node(cluster, node, &secrets)?;
-        }
-    }
-    plan::handouts(cluster, &secrets)?;
-    Ok(())
-}
-
-/// What templates usually tell nodes apart by: all but names and numbers.
-#[derive(PartialEq, Eq, Hash)]
-struct Shape<'a> {
-    role: &'a str,
-    is_first: bool,
-    /// Whether each is of IPv4.
-    families: [Vec<bool>; 3],
-    files: Vec<(&'a str, &'a [u8])>,
-}
-
-fn shape(node: &Node) -> Shape<'_> {
-    let files = node.files.iter().map(|file| (file.path.as_str(), file.bytes.as_slice()));
-    let addresses = node.addresses.iter().map(|it| it.addr().is_ipv4()).collect();
-    let [gateway, dns] =
-        [&node.gateway, &node.dns].map(|them| them.iter().map(IpAddr::is_ipv4).collect());
-    Shape {
-        role: &node.role,
-        is_first: node.is_first,
-        families: [addresses, gateway, dns],
-        files: files.collect(),
     }
 }
 
@@ -177,6 +131,6 @@ pub(super) fn describe_base(base: &Base) -> String {
         Base::Bootstrap(bootstrap) => {
             format!("{} {} from packages", bootstrap.suite, bootstrap.arch.name())
         }
-        _ => base.name(),
+        Base::Catalogue(_) | Base::Path { .. } | Base::Url { .. } => base.name(),
     }
 }

@@ -1,6 +1,6 @@
 //! What commands that read a cluster file have in common.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -22,11 +22,11 @@ pub(super) struct ClusterArgs {
 }
 
 impl ClusterArgs {
-    /// The cluster; `file` is what stands on the command line without `-f`.
+    /// The cluster; `file` is the one on the command line without `-f`.
     pub(super) fn load(&self, file: Option<PathBuf>) -> Result<Cluster> {
         let files = match (file, self.files.as_slice()) {
             (Some(_), [_, ..]) => {
-                return Err(Error::input("cluster files both with and without `-f`")
+                return Err(Error::input("cluster files are named both with and without `-f`")
                     .hint("name all of them with `-f`"));
             }
             (Some(file), []) => vec![file],
@@ -35,12 +35,22 @@ impl ClusterArgs {
         };
         Inputs { files, sets: self.sets.clone() }.load()
     }
+
+    /// The cluster that is described here: by what the command line names, or by `cluster.toml`. `None`
+    /// where there is neither.
+    pub(super) fn load_if_any(&self) -> Result<Option<Cluster>> {
+        let is_named = !self.files.is_empty() || !self.sets.is_empty();
+        if !is_named && !Path::new(CLUSTER_FILE).exists() {
+            return Ok(None);
+        }
+        self.load(None).map(Some)
+    }
 }
 
-/// Says what is no mistake, and yet rarely meant.
+/// Notes what is valid and rarely meant.
 pub(super) fn note_oddities(cluster: &Cluster, ui: &Ui) {
     if cluster.access.is_closed() {
-        ui.note("note: nobody can log in: [access] has neither SSH keys nor a password");
+        ui.note("note: no user can log in: [access] has neither SSH keys nor a password");
     }
     let kinds = cluster.nodes.iter().filter_map(|node| cluster.profile.role(&node.role)?.kind);
     let controls = kinds.filter(|kind| *kind == RoleKind::ControlPlane).count();
@@ -48,8 +58,8 @@ pub(super) fn note_oddities(cluster: &Cluster, ui: &Ui) {
     if controls > 0 && controls.is_multiple_of(2) {
         let fewer = controls - 1;
         ui.note(&format!(
-            "note: {controls} control planes bear no more losses than {fewer}, and fail more often: \
-             take an odd number"
+            "note: {controls} control planes survive no more failures than {fewer} and fail more often: \
+             use an odd number"
         ));
     }
 }

@@ -12,49 +12,51 @@ use crate::util::error::Result;
 const MOST: u64 = 1 << 20;
 
 /// What stands where a file is to be.
-enum Place {
+enum Present {
     Free,
     File(Vec<u8>),
     /// What cannot be compared, in words.
     Other(String),
 }
 
-/// A unified diff, indented; empty for what is no file or is secret. `below` has been applied to
+/// A unified diff, indented; empty for what is not a file or is secret. `below` has been applied to
 /// the base before.
 pub(super) fn content_diff(base: &dyn Tree, below: &[Change], action: &Action) -> Result<String> {
     let Action::File { path, content, .. } = action else { return Ok(String::new()) };
     if !content.secrets.is_empty() {
         return Ok(String::new());
     }
-    let planned = below.iter().rev().find_map(|change| match &change.action {
-        Action::File { path: other, content, .. } if other == path => Some(&content.bytes),
-        _ => None,
+    let planned = below.iter().rev().find_map(|change| {
+        let Action::File { path: other, content, .. } = &change.action else { return None };
+        (other == path).then_some(&content.bytes)
     });
     let place = match planned {
-        Some(bytes) => Place::File(bytes.clone()),
+        Some(bytes) => Present::File(bytes.clone()),
         None => look(base, Path::new(path))?,
     };
     Ok(match place {
-        Place::Free => lines("", &content.bytes),
-        Place::File(old) if old == content.bytes => "    (as it is)\n".into(),
-        Place::File(old) => match String::from_utf8(old) {
+        Present::Free => lines("", &content.bytes),
+        Present::File(old) if old == content.bytes => "    (as it is)\n".into(),
+        Present::File(old) => match String::from_utf8(old) {
             Ok(old) => lines(&old, &content.bytes),
             Err(_) => "    (another binary file)\n".into(),
         },
-        Place::Other(words) => format!("    ({words})\n{}", lines("", &content.bytes)),
+        Present::Other(words) => format!("    ({words})\n{}", lines("", &content.bytes)),
     })
 }
 
-fn look(base: &dyn Tree, path: &Path) -> Result<Place> {
-    let Some(found) = base.metadata(path)? else { return Ok(Place::Free) };
+fn look(base: &dyn Tree, path: &Path) -> Result<Present> {
+    let Some(found) = base.metadata(path)? else { return Ok(Present::Free) };
     Ok(match found.file_type {
-        FileType::File if found.size > MOST => Place::Other("in place of a large file".into()),
-        FileType::File => base.read(path, MOST)?.map_or(Place::Free, Place::File),
+        FileType::File if found.size > MOST => Present::Other("in place of a large file".into()),
+        FileType::File => base.read(path, MOST)?.map_or(Present::Free, Present::File),
         FileType::Symlink => {
-            Place::Other(format!("in place of a link to {}", base.read_link(path)?.display()))
+            Present::Other(format!("in place of a link to {}", base.read_link(path)?.display()))
         }
-        FileType::Directory => Place::Other("a directory is in its place".into()),
-        _ => Place::Other("in place of what is no file".into()),
+        FileType::Directory => Present::Other("a directory is in its place".into()),
+        FileType::CharacterDevice | FileType::BlockDevice | FileType::Fifo | FileType::Socket => {
+            Present::Other("in place of what is not a file".into())
+        }
     })
 }
 

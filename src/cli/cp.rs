@@ -6,12 +6,12 @@ use clap::builder::{OsStringValueParser, TypedValueParser as _};
 
 use super::edit::EditOptions;
 use super::output::counted;
-use super::place::{Place, missing, open};
+use super::place::{Location, missing, open};
 use super::ui::{Ui, bytes};
 use crate::fs::{FileType, Tree};
+use crate::guest::accounts::AccountNames;
 use crate::image::Image;
 use crate::image::copy::{self, Copied, HostTree, Target, Withheld, ends_in_slash};
-use crate::inspect::names;
 use crate::util::error::{Context, Error, Result};
 
 /// Copy files between this machine and images, or between images
@@ -26,13 +26,13 @@ use crate::util::error::{Context, Error, Result};
 /// change finishes it; other programs should not use the image until then. A block device has no
 /// journal: check its file systems after a power cut during the last moments of a copy.
 #[derive(Debug, Args)]
-pub(super) struct Cp {
+pub(super) struct CpCommand {
     /// Files to copy, then where to: each a path of this machine or `IMAGE:/path`
     ///
     /// A path of this machine with `:/` in it is written `./path`.
     #[arg(value_name = "SOURCE... DESTINATION", required = true, num_args = 2..)]
-    #[arg(value_parser = OsStringValueParser::new().map(Place::from))]
-    paths: Vec<Place>,
+    #[arg(value_parser = OsStringValueParser::new().map(Location::from))]
+    paths: Vec<Location>,
 
     /// Copy directories with all that is in them, and symlinks as symlinks
     #[arg(short, long)]
@@ -47,24 +47,24 @@ pub(super) struct Cp {
 }
 
 /// Where a copy comes from: a tree, the path in it, and the name it has.
-struct Source {
+struct CopySource {
     tree: Box<dyn Tree>,
     path: PathBuf,
     /// `None` for a root, whose content is meant.
     name: Option<OsString>,
 }
 
-impl Cp {
+impl CpCommand {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         let (destination, sources) = self.paths.split_last().expect("clap wants two");
         let copied = match destination {
-            Place::Inside { image, path } => {
+            Location::Inside { image, path } => {
                 let mut edit = EditOptions::open(image)?;
                 let copied = self.copy_in(sources, edit.image(), path)?;
                 self.options.commit(edit, image, ui)?;
                 copied
             }
-            Place::Host(path) => self.copy_out(sources, path, ui)?,
+            Location::Host(path) => self.copy_out(sources, path, ui)?,
         };
         ui.detail(&format!(
             "copied {}, {}",
@@ -74,7 +74,7 @@ impl Cp {
         Ok(())
     }
 
-    fn copy_in(&self, sources: &[Place], image: &mut Image, path: &Path) -> Result<Copied> {
+    fn copy_in(&self, sources: &[Location], image: &mut Image, path: &Path) -> Result<Copied> {
         let owner = self.owner.as_deref().map(|owner| find_owner(image, owner)).transpose()?;
         if sources.len() > 1 {
             require_directory(image, path)?;
@@ -89,12 +89,14 @@ impl Cp {
         Ok(copied)
     }
 
-    fn copy_out(&self, sources: &[Place], path: &Path, ui: &Ui) -> Result<Copied> {
+    fn copy_out(&self, sources: &[Location], path: &Path, ui: &Ui) -> Result<Copied> {
         if self.owner.is_some() {
             return Err(Error::input("`--owner` is for copies in an image")
                 .hint("chown(1) gives files of this machine away"));
         }
-        if let Some(Place::Host(source)) = sources.iter().find(|it| matches!(it, Place::Host(_))) {
+        if let Some(Location::Host(source)) =
+            sources.iter().find(|it| matches!(it, Location::Host(_)))
+        {
             return Err(Error::input(format!(
                 "neither `{}` nor `{}` is in an image",
                 source.display(),
@@ -118,24 +120,24 @@ impl Cp {
         Ok(copied)
     }
 
-    fn open(&self, place: &Place) -> Result<Source> {
+    fn open(&self, place: &Location) -> Result<CopySource> {
         let source = match place {
-            Place::Inside { image, path } => {
+            Location::Inside { image, path } => {
                 let tree = open(image)?;
                 let found =
                     if self.recursive { lexical(&tree, path)? } else { tree.resolve(path)? };
                 let found = found.ok_or_else(|| missing(image, path))?;
                 let name = path.file_name().map(OsStr::to_owned);
-                Source { tree: Box::new(tree), path: found, name }
+                CopySource { tree: Box::new(tree), path: found, name }
             }
-            Place::Host(path) => self.open_host(path)?,
+            Location::Host(path) => self.open_host(path)?,
         };
         let metadata = source.tree.metadata(&source.path)?;
         let is_directory = metadata.is_some_and(|it| it.file_type == FileType::Directory);
         if is_directory && !self.recursive {
             let (_, path) = match place {
-                Place::Host(path) => (path, path),
-                Place::Inside { image, path } => (image, path),
+                Location::Host(path) => (path, path),
+                Location::Inside { image, path } => (image, path),
             };
             return Err(Error::input(format!("`{}` is a directory", path.display()))
                 .hint("`-r` copies it with all that is in it"));
@@ -143,7 +145,7 @@ impl Cp {
         Ok(source)
     }
 
-    fn open_host(&self, path: &Path) -> Result<Source> {
+    fn open_host(&self, path: &Path) -> Result<CopySource> {
         let opening = || format!("opening `{}`", path.display());
         let name = path.file_name().map(OsStr::to_owned);
         // With -r, a symlink is copied as one; without, what it points at.
@@ -155,11 +157,11 @@ impl Cp {
             _ => (&*real, "/".into()),
         };
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        Ok(Source { tree: Box::new(HostTree::open(folder)?), path: inside, name })
+        Ok(CopySource { tree: Box::new(HostTree::open(folder)?), path: inside, name })
     }
 }
 
-impl Source {
+impl CopySource {
     fn copy(
         &self,
         to: &mut dyn Target,
@@ -210,13 +212,14 @@ fn host_destination(path: &Path, several: bool) -> Result<(PathBuf, Option<OsStr
         }
         Err(_) => path.to_owned(),
     };
-    let name = path.file_name().ok_or_else(|| Error::input(format!("`{shown}` names no file")))?;
+    let name =
+        path.file_name().ok_or_else(|| Error::input(format!("`{shown}` does not name a file")))?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     Ok((folder.unwrap_or(Path::new(".")).to_owned(), Some(name.to_owned())))
 }
 
 fn find_owner(image: &Image, owner: &str) -> Result<(u32, u32)> {
-    let names = names(image)?;
+    let names = AccountNames::read(image)?;
     let (user, group) = owner.split_once(':').unwrap_or((owner, owner));
     let unknown = |kind: &str, name: &str| {
         Error::input(format!("the image has no {kind} `{name}`")).hint("a number works as well")

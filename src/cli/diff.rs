@@ -6,7 +6,7 @@ use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 
 use super::output::{counted, print, print_json};
-use super::place::{Place, missing, open};
+use super::place::{Location, missing, open};
 use crate::fs::Tree;
 use crate::inspect::diff::{Comparison, FileChanges, compare_files};
 use crate::inspect::printable;
@@ -19,14 +19,14 @@ use crate::util::error::Result;
 ///
 /// Exits with 0 when they are the same, 1 when they differ, 2 when they could not be compared.
 #[derive(Debug, Args)]
-pub(super) struct Diff {
+pub(super) struct DiffCommand {
     /// An image, or a path in one
-    #[arg(value_name = "IMAGE[:/PATH]", value_parser = OsStringValueParser::new().map(Place::from))]
-    from: Place,
+    #[arg(value_name = "IMAGE[:/PATH]", value_parser = OsStringValueParser::new().map(Location::from))]
+    from: Location,
 
     /// Another
-    #[arg(value_name = "IMAGE[:/PATH]", value_parser = OsStringValueParser::new().map(Place::from))]
-    to: Place,
+    #[arg(value_name = "IMAGE[:/PATH]", value_parser = OsStringValueParser::new().map(Location::from))]
+    to: Location,
 
     /// Print JSON
     #[arg(long)]
@@ -37,7 +37,7 @@ pub(super) struct Diff {
 const DIFFERENT: u8 = 1;
 const TROUBLE: u8 = 2;
 
-impl Diff {
+impl DiffCommand {
     pub(super) fn run(&self) -> Result<ExitCode> {
         match self.compare() {
             Ok(true) => Ok(ExitCode::SUCCESS),
@@ -118,7 +118,7 @@ fn render(found: &Comparison) -> String {
 }
 
 fn file_lines(found: &FileChanges) -> Vec<String> {
-    let part = |sign: char, part: &crate::inspect::diff::Part| match part.entries {
+    let part = |sign: char, part: &crate::inspect::diff::ChangedPart| match part.entries {
         1 => format!("{sign} {}", part.path),
         entries => format!("{sign} {} ({})", part.path, counted(entries - 1, "name", "names")),
     };

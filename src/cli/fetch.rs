@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -8,14 +8,16 @@ use super::output::{print, print_json};
 use super::source::SourceArgs;
 use super::table::{pairs, table};
 use super::ui::Ui;
-use crate::base::{Obtained, Supply};
+use crate::base::{Download, Options, ResolvedBase, Resolver};
+use crate::build::Project;
 use crate::cache::Cache;
+use crate::config::Base;
 use crate::util::error::{Error, Result};
 use crate::util::progress::Progress as _;
 
 /// Download and verify a cluster's base, or an image of the catalogue
 #[derive(Debug, Args)]
-pub(super) struct Fetch {
+pub(super) struct FetchCommand {
     /// The cluster file, or an image of the catalogue: NAME or NAME@RELEASE [default: cluster.toml]
     #[arg(value_name = "FILE|NAME")]
     what: Option<String>,
@@ -35,65 +37,72 @@ pub(super) struct Fetch {
     json: bool,
 }
 
-impl Fetch {
+impl FetchCommand {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         match (&self.what, self.list) {
             (None, true) => self.list_images(),
             (Some(name), true) => self.list_releases(name, ui),
             (what, false) => {
-                let (obtained, supplies) = self.obtain(what.as_deref(), ui)?;
+                let (base, downloads) = self.fetch(what.as_deref(), ui)?;
                 ui.finish();
-                self.print(&obtained, &supplies)
+                self.print(&base, &downloads)
             }
         }
     }
 
-    fn obtain(&self, what: Option<&str>, ui: &Ui) -> Result<(Obtained, Vec<Supply>)> {
-        let cache = Cache::open()?;
+    fn fetch(&self, what: Option<&str>, ui: &Ui) -> Result<(ResolvedBase, Vec<Download>)> {
         match what {
             Some(name) if !looks_like_file(name) => {
                 if self.source.locked {
                     return Err(Error::input("only a cluster file has a lock")
                         .hint("leave out `--locked`, or name the cluster file"));
                 }
-                Ok((self.source.obtain_named(name, &cache, ui)?, Vec::new()))
+                let resolver = Resolver {
+                    cache: &Cache::open()?,
+                    catalogue: &self.source.catalogue()?,
+                    directory: Path::new("."),
+                    options: Options { offline: self.source.offline, ..Options::default() },
+                    progress: ui,
+                };
+                Ok((resolver.resolve(&Base::Catalogue(name.to_owned()), None)?, Vec::new()))
             }
             file => {
                 let cluster = self.cluster.load(file.map(PathBuf::from))?;
-                let obtained = self.source.obtain(&cluster, &cache, false, ui)?;
-                let supplies = self.source.supply(&cluster, &cache, &obtained.path, false, ui)?;
-                Ok((obtained, supplies.all))
+                let mut project = Project::open(&cluster, &self.source.options(), ui)?;
+                let base = project.base()?;
+                let inputs = project.inputs(&base)?;
+                Ok((base, inputs.all))
             }
         }
     }
 
-    fn print(&self, obtained: &Obtained, supplies: &[Supply]) -> Result<()> {
+    fn print(&self, base: &ResolvedBase, downloads: &[Download]) -> Result<()> {
         if self.json {
             return print_json(&serde_json::json!({
-                "path": obtained.path.display().to_string(),
-                "sha256": obtained.sha256,
-                "origin": obtained.origin,
-                "verified": obtained.verified,
-                "cached": obtained.was_cached,
-                "locked": obtained.locked,
-                "downloads": supplies.iter().map(|it| serde_json::json!({
+                "path": base.path.display().to_string(),
+                "sha256": base.sha256,
+                "origin": base.origin,
+                "verified": base.verified,
+                "cached": base.was_cached,
+                "locked": base.locked,
+                "downloads": downloads.iter().map(|it| serde_json::json!({
                     "url": it.url, "path": it.path.display().to_string(), "sha256": it.sha256, "verified": it.verified,
                 })).collect::<Vec<_>>(),
             }));
         }
         pairs(&[
-            ("origin", &obtained.origin),
-            ("verified", &obtained.verified),
-            ("sha256", &obtained.sha256),
-            ("path", &obtained.path.display().to_string()),
+            ("origin", &base.origin),
+            ("verified", &base.verified),
+            ("sha256", &base.sha256.to_string()),
+            ("path", &base.path.display().to_string()),
         ])?;
-        for supply in supplies {
+        for download in downloads {
             print("\n")?;
             pairs(&[
-                ("origin", &supply.url),
-                ("verified", &supply.verified),
-                ("sha256", &supply.sha256),
-                ("path", &supply.path.display().to_string()),
+                ("origin", &download.url),
+                ("verified", &download.verified),
+                ("sha256", &download.sha256.to_string()),
+                ("path", &download.path.display().to_string()),
             ])?;
         }
         Ok(())
@@ -104,7 +113,7 @@ impl Fetch {
         if self.json {
             return print_json(&catalogue.entries().collect::<Vec<_>>());
         }
-        let row = |entry: &crate::base::Entry| {
+        let row = |entry: &crate::base::CatalogueEntry| {
             let layout = entry.layout_name().to_owned();
             vec![
                 entry.name.clone(),

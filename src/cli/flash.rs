@@ -1,28 +1,22 @@
 use std::fmt::Write as _;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
 use serde::Serialize;
 
-use super::CLUSTER_FILE;
-use super::build::stamp_one;
-use super::output::print_json;
-use super::source::SourceArgs;
+use super::cluster::ClusterArgs;
+use super::output::{print, print_json};
+use super::source::{PrepareArgs, SourceArgs};
 use super::table::table;
 use super::ui::{Ui, bytes, seconds};
-use crate::artifact::Manifest;
-use crate::cache::CachedImage;
-use crate::cli::{artifact, prepare};
-use crate::disk::{self, Disk, Overlay};
+use crate::build::{NodeImage, OutputFolder};
+use crate::config::Cluster;
+use crate::disk::Disk;
 use crate::flash::{self, Contents, Device, OpenTarget, Permitted, Request, Summary};
-use crate::image::{FsckPolicy, edit};
-use crate::secrets::Secrets;
 use crate::util::error::{Context, Error, Result};
 use crate::util::progress::Progress as _;
-use crate::{config, plan};
 
 /// Write a node or an image to a card, a stick or a drive
 ///
@@ -31,7 +25,7 @@ use crate::{config, plan};
 /// All of the device is lost. What must not be: the disks this system runs from, anything mounted
 /// or otherwise in use, is refused.
 #[derive(Debug, Args)]
-pub(super) struct Flash {
+pub(super) struct FlashCommand {
     /// A node, or an image
     #[arg(value_name = "NODE|IMAGE", required_unless_present = "list")]
     target: Option<String>,
@@ -73,38 +67,32 @@ pub(super) struct Flash {
     output: Option<PathBuf>,
 
     #[command(flatten)]
-    sandbox: prepare::PrepareArgs,
+    cluster: ClusterArgs,
+
+    #[command(flatten)]
+    how: PrepareArgs,
 
     #[command(flatten)]
     from: SourceArgs,
 }
 
-/// What is written.
-struct Image {
-    /// As messages call it.
-    name: String,
-    disk: Arc<dyn Disk>,
-    /// The files that are read meanwhile.
-    files: Vec<PathBuf>,
-    /// Keeps it in the cache.
-    _in_use: Option<CachedImage>,
-}
-
 /// A device in the list.
 #[derive(Serialize)]
-struct Listed {
+struct ListedDevice {
     #[serde(flatten)]
     device: Device,
     contents: Contents,
 }
 
-impl Flash {
+impl FlashCommand {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         let (Some(target), Some(device)) = (&self.target, &self.device) else {
             return self.list();
         };
-        let image = self.find_image(target, device, ui)?;
-        let permitted = self.check(Some(&image), device)?;
+        let cluster = self.cluster.load_if_any()?;
+        let folder = OutputFolder::new(self.output.as_deref(), cluster.as_ref());
+        let image = self.find_image(target, device, cluster.as_ref(), &folder, ui)?;
+        let permitted = self.check(Some(&image), device, &folder)?;
         match &permitted {
             Permitted::Device(found) => {
                 let question = describe(found, &flash::contents(found));
@@ -124,68 +112,46 @@ impl Flash {
         self.write(&*image.disk, &permitted, device, ui)
     }
 
-    /// The node's artifact that is written fastest, or the node itself.
-    fn find_image(&self, target: &str, device: &Path, ui: &Ui) -> Result<Image> {
+    /// The image, the node's artifact that is written fastest, or the node stamped in memory.
+    fn find_image(
+        &self,
+        target: &str,
+        device: &Path,
+        cluster: Option<&Cluster>,
+        folder: &OutputFolder,
+        ui: &Ui,
+    ) -> Result<NodeImage> {
         let endings = ["img", "qcow2", "vmdk", "vmwarevm", "img.zst", "img.xz"];
-        let found = artifact::find(target, self.output.as_deref(), &endings);
-        let path = match found {
-            Ok(path) => path,
-            Err(error) => return self.stamp(target, device, ui)?.ok_or(error),
+        let missing = match folder.find(target, &endings) {
+            Ok(path) if path == Path::new(target) => return NodeImage::open(&path),
+            Ok(path) => return NodeImage::open_artifact(&path, target, folder),
+            Err(error) => error,
         };
-        if path != Path::new(target) {
-            refuse_outdated(&path, target)?;
-            refuse_started(&path, target)?;
-        }
-        let file = artifact::disk_of(&path);
-        let disk = if disk::probe(&file)?.is_compressed() {
-            disk::open_forward(&file)?
-        } else {
-            edit::open_to_read(&file)?
+        let node = |cluster: &'_ Cluster| cluster.nodes.iter().position(|it| it.hostname == target);
+        let Some((cluster, index)) = cluster.and_then(|it| Some((it, node(it)?))) else {
+            return Err(missing);
         };
-        let files = disk::files(&file)?;
-        Ok(Image { name: path.display().to_string(), disk, files, _in_use: None })
-    }
-
-    /// A node of the cluster file here, stamped in memory; `None` when there is no such node.
-    fn stamp(&self, target: &str, device: &Path, ui: &Ui) -> Result<Option<Image>> {
-        let file = Path::new(CLUSTER_FILE);
-        if !file.exists() {
-            return Ok(None);
-        }
-        let cluster = config::load(file)?;
-        let Some(node) = cluster.nodes.iter().find(|it| it.hostname == target) else {
-            return Ok(None);
-        };
-        // Before a base is prepared for a device that is none.
-        self.check(None, device)?;
-        let secrets = Secrets::load_or_create(&cluster)?;
-        secrets.check_expiry(&cluster)?;
-        let changes = plan::node(&cluster, node, &secrets)?;
-        let prepared = self.sandbox.obtain(&cluster, &self.from, false, ui)?;
-        ui.stage("stamping the node");
-        let delta = stamp_one(&prepared.base, &changes, FsckPolicy::Auto)
-            .context(|| format!("stamping `{target}`"))?;
-        let disk = Arc::new(Overlay::with_delta(Arc::clone(&prepared.base.disk), delta));
-        let image = prepared.base.image;
-        Ok(Some(Image {
-            name: target.to_owned(),
-            disk,
-            files: vec![image.path.clone()],
-            _in_use: Some(image),
-        }))
+        // Before a base is prepared for a device that cannot be written to.
+        self.check(None, device, folder)?;
+        let preparation = self.how.preparation(false);
+        NodeImage::stamp(cluster, &cluster.nodes[index], &self.from.options(), preparation, ui)
     }
 
     /// Whether the device may be written over with an image; with any, when none is given.
-    fn check(&self, image: Option<&Image>, device: &Path) -> Result<Permitted> {
-        let output = artifact::folder(self.output.as_deref())?;
+    fn check(
+        &self,
+        image: Option<&NodeImage>,
+        device: &Path,
+        folder: &OutputFolder,
+    ) -> Result<Permitted> {
         let files = image.map_or(&[][..], |it| &it.files);
         let mut needed: Vec<_> =
             files.iter().map(|it| ("a part of the image", it.as_path())).collect();
         if let Some((what, _)) = needed.first_mut() {
             *what = "the image";
         }
-        if output.exists() {
-            needed.push(("the output folder", &output));
+        if folder.path.exists() {
+            needed.push(("the output folder", &folder.path));
         }
         let sector_size =
             image.map(|it| flash::table_sector_size(&*it.disk)).transpose()?.flatten();
@@ -211,7 +177,7 @@ impl Flash {
     fn list(&self) -> Result<()> {
         let listed = flash::list()?.into_iter().map(|device| {
             let contents = flash::contents(&device);
-            Listed { device, contents }
+            ListedDevice { device, contents }
         });
         let listed: Vec<_> = listed.collect();
         if self.json {
@@ -222,36 +188,7 @@ impl Flash {
     }
 }
 
-/// What a build made before the cluster file was changed is not the node that it describes.
-fn refuse_outdated(artifact: &Path, node: &str) -> Result<()> {
-    let changed = |path: &Path| path.metadata().and_then(|it| it.modified()).ok();
-    // Where there is no cluster file, the artifact is all there is.
-    let Some(edited) = changed(Path::new(CLUSTER_FILE)) else { return Ok(()) };
-    // A bundle is as old as its disk.
-    if changed(&artifact::disk_of(artifact)).is_some_and(|built| built >= edited) {
-        return Ok(());
-    }
-    let path = artifact.display();
-    Err(Error::input(format!("`{path}` is older than `{CLUSTER_FILE}`"))
-        .hint(format!("`nodeforge build {node}` makes it anew"))
-        .hint(format!("`nodeforge flash {path} DEVICE` writes it as it is")))
-}
-
-/// What a machine wrote to its disk is not what was built, and while it runs it goes on writing.
-fn refuse_started(artifact: &Path, node: &str) -> Result<()> {
-    let folder = artifact.parent().unwrap_or(Path::new(""));
-    let name = artifact.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let Some(manifest) = Manifest::read(folder) else { return Ok(()) };
-    if crate::artifact::in_use::started(&manifest.cluster, [name], folder).is_empty() {
-        return Ok(());
-    }
-    let path = artifact.display();
-    Err(Error::input(format!("`{path}` was started since it was built"))
-        .hint(format!("`nodeforge build --replace {node}` makes it anew"))
-        .hint(format!("`nodeforge flash {path} DEVICE` writes it as it is")))
-}
-
-fn row(listed: &Listed) -> Vec<String> {
+fn row(listed: &ListedDevice) -> Vec<String> {
     let device = &listed.device;
     let dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
     let uses: Vec<_> = device.uses.iter().map(|it| it.purpose.to_string()).collect();
@@ -287,16 +224,16 @@ fn describe(device: &Device, contents: &Contents) -> String {
     text
 }
 
-fn say(image: &Image) -> String {
+fn say(image: &NodeImage) -> String {
     format!("{} ({})", image.name, bytes(image.disk.size()))
 }
 
-/// Asks whoever sits at the terminal; anything but a yes is a no.
-fn ask(question: &str, image: &Image, device: &Device) -> Result<()> {
+/// Asks at the terminal; anything but a yes is a no.
+fn ask(question: &str, image: &NodeImage, device: &Device) -> Result<()> {
     let name = device.path.display();
     if !io::stdin().is_terminal() {
         return Err(Error::input(format!(
-            "nobody can be asked whether `{name}` may be overwritten: standard input is no terminal"
+            "cannot ask whether to overwrite `{name}`: standard input is not a terminal"
         ))
         .hint("`--yes` goes ahead without asking; `--dry-run` shows what would be lost"));
     }
@@ -307,7 +244,7 @@ fn ask(question: &str, image: &Image, device: &Device) -> Result<()> {
     if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
         return Ok(());
     }
-    Err(Error::failure(format!("`{name}` was left as it is")))
+    Err(Error::failure(format!("`{name}` was not changed")))
 }
 
 fn said(summary: &Summary, verified: bool, elapsed: std::time::Duration, name: &Path) -> String {
@@ -327,9 +264,4 @@ fn said(summary: &Summary, verified: bool, elapsed: std::time::Duration, name: &
         seconds(elapsed),
         rate(summary.written + summary.skipped),
     )
-}
-
-fn print(text: &str) -> Result<()> {
-    write!(io::stdout(), "{text}")?;
-    Ok(())
 }

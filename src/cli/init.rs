@@ -11,7 +11,7 @@ use crate::util::error::{Context, Error, Result};
 
 /// Write a commented cluster file to begin with
 #[derive(Debug, Args)]
-pub(super) struct Init {
+pub(super) struct InitCommand {
     /// The profile it is for
     #[arg(long, default_value = "quickstart")]
     profile: String,
@@ -21,10 +21,10 @@ pub(super) struct Init {
     directory: PathBuf,
 }
 
-impl Init {
+impl InitCommand {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         let Some(text) = config::starting_file(&self.profile) else {
-            return Err(Error::input(format!("there is no profile `{}`", self.profile))
+            return Err(Error::input(format!("unknown profile `{}`", self.profile))
                 .hint(format!("the profiles are {}", config::shipped_profiles().join(", "))));
         };
         let path = self.directory.join(CLUSTER_FILE);
@@ -35,7 +35,7 @@ impl Init {
                 file.write_all(text).context(|| format!("writing `{}`", path.display()))?;
             }
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                return Err(Error::input(format!("`{}` is there already", path.display()))
+                return Err(Error::input(format!("`{}` exists already", path.display()))
                     .hint("nodeforge never overwrites a cluster file; move it away first"));
             }
             Err(error) => return Err(error).context(|| format!("writing `{}`", path.display())),

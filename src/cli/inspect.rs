@@ -7,8 +7,10 @@ use super::output::{print, print_json, width};
 use super::place::disk_of;
 use super::table::table;
 use super::ui::{Ui, bytes};
+use crate::guest::first_boot::FirstBoot;
+use crate::guest::identity::MachineId;
 use crate::inspect::{
-    Build, FirstBoot, MachineId, Node, PartitionFacts, Report, Segment, System, draw, printable,
+    BuildFacts, NodeFacts, PartitionFacts, Report, Segment, System, draw, printable,
 };
 use crate::util::error::Result;
 
@@ -17,7 +19,7 @@ use crate::util::error::Result;
 /// Reads raw images, qcow2, VMDK with its parents, `.vmwarevm` bundles, .xz, .zst and .gz, and block
 /// devices. Nothing is written.
 #[derive(Debug, Args)]
-pub(super) struct Inspect {
+pub(super) struct InspectCommand {
     /// The image
     image: PathBuf,
 
@@ -26,7 +28,7 @@ pub(super) struct Inspect {
     json: bool,
 }
 
-impl Inspect {
+impl InspectCommand {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         let mut report = Report::of(&disk_of(&self.image))?;
         report.image = self.image.display().to_string();
@@ -63,7 +65,7 @@ fn render(report: &Report) -> String {
         facts.extend(node_facts(node));
     }
     if let Some(build) = &report.build {
-        let Build { generator, cluster, profile, .. } = build;
+        let BuildFacts { generator, cluster, profile, .. } = build;
         facts.push(("built by", format!("{generator}, cluster {cluster}, profile {profile}")));
     }
     if !facts.is_empty() {
@@ -130,7 +132,7 @@ fn system_facts(system: &System) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn node_facts(node: &Node) -> Vec<(&'static str, String)> {
+fn node_facts(node: &NodeFacts) -> Vec<(&'static str, String)> {
     let open: Vec<&str> =
         node.steps.iter().filter(|step| !step.done).map(|step| step.name.as_str()).collect();
     let first_boot = match node.first_boot {

@@ -7,14 +7,13 @@ use super::output::print_json;
 use super::source::SourceArgs;
 use super::table::pairs;
 use super::ui::Ui;
-use crate::base::Lock as LockFile;
-use crate::cache::Cache;
+use crate::build::{Options, Project};
 use crate::util::error::Result;
 use crate::util::progress::Progress as _;
 
 /// Write `nodeforge.lock`, or check that it need not change
 #[derive(Debug, Args)]
-pub(super) struct Lock {
+pub(super) struct LockCommand {
     /// The cluster file
     #[arg(help = "The cluster file [default: cluster.toml]")]
     file: Option<PathBuf>,
@@ -34,38 +33,34 @@ pub(super) struct Lock {
     json: bool,
 }
 
-impl Lock {
+impl LockCommand {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         let cluster = self.cluster.load(self.file.clone())?;
-        let path = LockFile::path(&cluster.directory);
-        let before = LockFile::load(&path)?;
-        let cache = Cache::open()?;
-        let obtained = self.source.obtain(&cluster, &cache, self.update, ui)?;
-        self.source.supply(&cluster, &cache, &obtained.path, self.update, ui)?;
+        let options = Options { update: self.update, ..self.source.options() };
+        let mut project = Project::open(&cluster, &options, ui)?;
+        let before = project.lock.lock.clone();
+        let base = project.base()?;
+        project.inputs(&base)?;
         if self.update {
-            let before = LockFile::load(&path)?;
-            let mut lock = before.clone();
-            lock.packages_for = None;
-            lock.newest_packages = true;
-            lock.packages.clear();
-            lock.save_changes(&before, &path)?;
+            project.give_up_packages()?;
         }
         ui.finish();
-        let is_written = LockFile::load(&path)? != before;
+        let is_written = project.lock.lock != before;
+        let path = project.lock.path();
         if self.json {
             return print_json(&serde_json::json!({
                 "path": path.display().to_string(),
                 "written": is_written,
-                "origin": obtained.origin,
-                "locked": obtained.locked,
+                "origin": base.origin,
+                "locked": base.locked,
             }));
         }
         let change = if is_written { "written" } else { "unchanged" };
         ui.note(&format!("`{}` is {change}", path.display()));
         pairs(&[
-            ("base", &obtained.origin),
-            ("verified", &obtained.locked.verified),
-            ("sha256", &obtained.sha256),
+            ("base", &base.origin),
+            ("verified", &base.locked.verified),
+            ("sha256", &base.sha256.to_string()),
         ])
     }
 }

@@ -6,21 +6,22 @@ use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use serde::Serialize;
 
 use super::output::{print, print_json};
-use super::place::{Place, missing, open};
-use super::time::{minutes, rfc3339};
+use super::place::{Location, missing, open};
 use crate::fs::{FileType, Metadata, Tree};
-use crate::inspect::{Names, names, printable};
+use crate::guest::accounts::AccountNames;
+use crate::inspect::printable;
 use crate::util::error::{Error, Result};
+use crate::util::rfc3339::{minutes, rfc3339};
 
 /// List files of an image
 ///
 /// Names that begin with a dot are listed too. Owners' names are those of the image, times are UTC.
 #[derive(Debug, Args)]
 #[allow(clippy::struct_excessive_bools, reason = "they are what ls(1) has")]
-pub(super) struct Ls {
+pub(super) struct LsCommand {
     /// A directory or file as `IMAGE:/path`; the root when there is no path
-    #[arg(value_name = "IMAGE[:/PATH]", value_parser = OsStringValueParser::new().map(Place::from))]
-    place: Place,
+    #[arg(value_name = "IMAGE[:/PATH]", value_parser = OsStringValueParser::new().map(Location::from))]
+    place: Location,
 
     /// Show type, mode, links, owner, group, size and time
     #[arg(short)]
@@ -41,7 +42,7 @@ pub(super) struct Ls {
 
 /// One line of the listing.
 #[derive(Serialize)]
-struct Line {
+struct ListedPath {
     path: String,
     #[serde(rename = "type")]
     kind: &'static str,
@@ -64,11 +65,11 @@ struct Line {
 /// More directories inside each other than any path names: they contain themselves.
 const MAX_DEPTH: usize = 2048;
 
-impl Ls {
+impl LsCommand {
     pub(super) fn run(&self) -> Result<()> {
         let (image, path) = self.place.inside();
         let tree = open(image)?;
-        let names = names(&tree)?;
+        let names = AccountNames::read(&tree)?;
         let listing = Listing { tree: &tree, names: &names };
         let start = self.start(&tree, image, path)?;
         let is_directory = tree
@@ -103,7 +104,7 @@ impl Ls {
 
 struct Listing<'a> {
     tree: &'a dyn Tree,
-    names: &'a Names,
+    names: &'a AccountNames,
 }
 
 impl Listing<'_> {
@@ -113,7 +114,7 @@ impl Listing<'_> {
         shown: &Path,
         recursive: bool,
         depth: usize,
-        lines: &mut Vec<Line>,
+        lines: &mut Vec<ListedPath>,
     ) -> Result<()> {
         crate::util::interrupt::check()?;
         if depth > MAX_DEPTH {
@@ -132,17 +133,18 @@ impl Listing<'_> {
         Ok(())
     }
 
-    fn line(&self, path: &Path, shown: String) -> Result<Line> {
+    fn line(&self, path: &Path, shown: String) -> Result<ListedPath> {
         let metadata = self.tree.metadata(path)?.ok_or_else(|| {
-            Error::failure(format!("`{}` is listed and not there", path.display()))
+            Error::failure(format!("`{}` is listed but cannot be found", path.display()))
         })?;
-        let target = match metadata.file_type {
-            FileType::Symlink => Some(self.tree.read_link(path)?.to_string_lossy().into_owned()),
-            _ => None,
+        let target = if metadata.file_type == FileType::Symlink {
+            Some(self.tree.read_link(path)?.to_string_lossy().into_owned())
+        } else {
+            None
         };
         let is_device =
             matches!(metadata.file_type, FileType::CharacterDevice | FileType::BlockDevice);
-        Ok(Line {
+        Ok(ListedPath {
             path: shown,
             kind: type_name(metadata.file_type),
             size: metadata.size,
@@ -172,12 +174,12 @@ fn type_name(file_type: FileType) -> &'static str {
     }
 }
 
-fn short(lines: &[Line]) -> String {
+fn short(lines: &[ListedPath]) -> String {
     lines.iter().map(|line| printable(&line.path) + "\n").collect()
 }
 
 /// As `ls -l` prints them.
-fn long(lines: &[Line]) -> String {
+fn long(lines: &[ListedPath]) -> String {
     let rows: Vec<[String; 4]> = lines
         .iter()
         .map(|line| {

@@ -8,12 +8,12 @@ use crate::util::error::{Context, Result};
 
 /// Write the manual pages into a folder
 #[derive(Debug, Args)]
-pub(super) struct Man {
+pub(super) struct ManCommand {
     /// The folder, made where it is missing
     directory: PathBuf,
 }
 
-impl Man {
+impl ManCommand {
     pub(super) fn run(&self) -> Result<()> {
         let directory = &self.directory;
         fs::create_dir_all(directory)

@@ -1,6 +1,5 @@
 //! The command line: one file a command, whose doc comment is its help text.
 
-mod artifact;
 mod boot;
 mod build;
 mod cache;
@@ -31,7 +30,6 @@ mod secrets;
 mod source;
 mod stamp;
 mod table;
-mod time;
 mod ui;
 mod vm;
 
@@ -69,29 +67,29 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Init(init::Init),
-    Check(check::Check),
-    Plan(plan::Plan),
-    Prepare(prepare::Prepare),
-    Build(build::Build),
-    Stamp(stamp::Stamp),
-    Flash(flash::Flash),
-    Boot(boot::Boot),
-    Fetch(fetch::Fetch),
+    Init(init::InitCommand),
+    Check(check::CheckCommand),
+    Plan(plan::PlanCommand),
+    Prepare(prepare::PrepareCommand),
+    Build(build::BuildCommand),
+    Stamp(stamp::StampCommand),
+    Flash(flash::FlashCommand),
+    Boot(boot::BootCommand),
+    Fetch(fetch::FetchCommand),
     Profile(profile::ProfileCommand),
-    Schema(schema::Schema),
+    Schema(schema::SchemaCommand),
     Secrets(secrets::SecretsCommand),
-    Lock(lock::Lock),
-    Cache(cache::Cache),
-    Inspect(inspect::Inspect),
-    Ls(ls::Ls),
-    Cat(cat::Cat),
-    Cp(cp::Cp),
-    Rm(rm::Rm),
-    Diff(diff::Diff),
-    Vm(vm::Vm),
-    Completions(completions::Completions),
-    Man(man::Man),
+    Lock(lock::LockCommand),
+    Cache(cache::CacheCommand),
+    Inspect(inspect::InspectCommand),
+    Ls(ls::LsCommand),
+    Cat(cat::CatCommand),
+    Cp(cp::CpCommand),
+    Rm(rm::RmCommand),
+    Diff(diff::DiffCommand),
+    Vm(vm::VmCommand),
+    Completions(completions::CompletionsCommand),
+    Man(man::ManCommand),
 }
 
 impl Cli {

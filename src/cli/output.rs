@@ -1,4 +1,4 @@
-//! Results on stdout. Whoever stops reading them has had enough: that is no error.
+//! Results on stdout. A reader that stops early, as `head` does, is not an error.
 
 use std::io::{self, ErrorKind, Write};
 
@@ -19,7 +19,7 @@ pub(super) fn print_json(value: &impl Serialize) -> Result<()> {
     write(text.as_bytes()).map(|_| ())
 }
 
-/// Writes bytes as they are; `false` when nobody reads them any more.
+/// Writes bytes as they are; `false` when they are not read any more.
 pub(super) fn write(bytes: &[u8]) -> Result<bool> {
     let mut out = io::stdout().lock();
     forgive(out.write_all(bytes).and_then(|()| out.flush()))

@@ -9,7 +9,7 @@ use crate::util::error::{Error, Result};
 
 /// A file of this machine, or one in an image.
 #[derive(Clone, Debug)]
-pub(super) enum Place {
+pub(super) enum Location {
     /// A path of this machine; to some commands, an image.
     Host(PathBuf),
     /// A path in an image.
@@ -23,7 +23,7 @@ pub(super) enum Place {
 
 /// What comes before the first `:/` is the image. A path of this machine with `:/` in it begins with
 /// `./`, and is one as long as no image has the name before the colon.
-impl From<OsString> for Place {
+impl From<OsString> for Location {
     fn from(argument: OsString) -> Self {
         let bytes = argument.as_bytes();
         let Some(colon) = bytes.windows(2).position(|pair| pair == b":/").filter(|&at| at > 0)
@@ -39,7 +39,7 @@ impl From<OsString> for Place {
     }
 }
 
-impl Place {
+impl Location {
     /// The image and the path in it; its root when none is given.
     pub(super) fn inside(&self) -> (&Path, &Path) {
         match self {
@@ -70,9 +70,9 @@ mod tests {
 
     #[test]
     fn an_image_ends_where_a_path_begins() {
-        let place = |text: &str| match Place::from(OsString::from(text)) {
-            Place::Host(path) => format!("host {}", path.display()),
-            Place::Inside { image, path } => format!("{} {}", image.display(), path.display()),
+        let place = |text: &str| match Location::from(OsString::from(text)) {
+            Location::Host(path) => format!("host {}", path.display()),
+            Location::Inside { image, path } => format!("{} {}", image.display(), path.display()),
         };
         assert_eq!(place("out/node1.img:/etc/hosts"), "out/node1.img /etc/hosts");
         assert_eq!(place("a:b.img:/x:/y"), "a:b.img /x:/y");

@@ -7,15 +7,13 @@ use serde_json::{Value, json};
 use super::cluster::ClusterArgs;
 use super::content_diff::content_diff;
 use super::output::print_json;
-use super::prepare::SandboxArgs;
-use super::source::SourceArgs;
+use super::source::{SandboxArgs, SourceArgs};
 use super::ui::Ui;
 use super::{file_and_nodes, select};
-use crate::cache::Cache;
+use crate::build::Project;
 use crate::change::Change;
 use crate::config::{Arch, Cluster};
-use crate::disk;
-use crate::guest::is_networkds;
+use crate::guest::vendor_setup::is_networkds;
 use crate::image::{Image, ReadOnly};
 use crate::plan::{self, Handout};
 use crate::prepare::Outlook;
@@ -26,7 +24,7 @@ use crate::util::progress::Progress as _;
 
 /// Show every change that a build makes to the base and to each node
 #[derive(Debug, Args)]
-pub(super) struct Plan {
+pub(super) struct PlanCommand {
     /// The cluster file [default: cluster.toml], then nodes [default: all]
     #[arg(value_name = "[FILE] [NODE]...")]
     arguments: Vec<String>,
@@ -53,12 +51,12 @@ pub(super) struct Plan {
     source: SourceArgs,
 }
 
-impl Plan {
+impl PlanCommand {
     /// The base, to read in.
     fn open_base(&self, cluster: &Cluster, ui: &Ui) -> Result<Image> {
-        let obtained = self.source.obtain(cluster, &Cache::open()?, false, ui)?;
+        let base = Project::open(cluster, &self.source.options(), ui)?.look_at_base()?;
         ui.finish();
-        Image::open(Arc::new(ReadOnly(disk::open(&obtained.path)?)), 0)
+        Image::open(Arc::new(ReadOnly(base.disk)), 0)
     }
 
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
@@ -107,12 +105,12 @@ impl Plan {
     }
 }
 
-impl Plan {
+impl PlanCommand {
     /// Where packages are installed: for a base that is not there yet and does not name its
     /// processor, as if it were this machine's.
     fn kind(&self, cluster: &Cluster) -> Sandbox {
         let own = if cfg!(target_arch = "aarch64") { Arch::Arm64 } else { Arch::Amd64 };
-        self.sandbox.kind(cluster.base.arch().unwrap_or(own))
+        self.sandbox.preparation().kind(cluster.base.arch().unwrap_or(own))
     }
 
     fn tell_outlook(&self, cluster: &Cluster, changes: &[Change], text: &mut String) {
@@ -128,17 +126,19 @@ impl Plan {
         if is_networkds(changes) {
             line("NetworkManager off and netplan's files gone, where the base has them");
         }
-        match self.sandbox.outlook(cluster) {
+        let status =
+            Project::look(cluster).and_then(|project| project.status(self.sandbox.preparation()));
+        match status {
             Ok(Outlook::Cached(key)) => line(&format!("in the cache as {}", &key[..12])),
             Ok(Outlook::New) => line("to be made: nothing was prepared for this cluster yet"),
             Ok(Outlook::Changed(reasons)) => {
-                line(&format!("to be made anew: {}", reasons.join(", ")));
+                line(&format!("to be made again: {}", reasons.join(", ")));
             }
             Err(error) => {
                 let error = error.to_string();
                 let reason = error.lines().next().unwrap_or_default();
                 line(&format!(
-                    "whether it must be made is not known yet, but after `nodeforge fetch`: {reason}"
+                    "whether it must be made is known after `nodeforge fetch`: {reason}"
                 ));
             }
         }

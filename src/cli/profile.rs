@@ -6,30 +6,30 @@ use super::table::table;
 use crate::config::{self, Profile, RoleKind, SecretSpec, SettingSpec};
 use crate::util::error::Result;
 
-/// List the profiles in nodeforge, or show what one of them has
+/// ProfileList the profiles in nodeforge, or show what one of them has
 #[derive(Debug, Args)]
 pub(super) struct ProfileCommand {
     #[command(subcommand)]
-    command: Command,
+    command: ProfileAction,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
-    List(List),
-    Show(Show),
+enum ProfileAction {
+    List(ProfileList),
+    Show(ProfileShow),
 }
 
-/// List the profiles in nodeforge
+/// ProfileList the profiles in nodeforge
 #[derive(Debug, Args)]
-struct List {
+struct ProfileList {
     /// Print the list as JSON
     #[arg(long)]
     json: bool,
 }
 
-/// Show a profile's settings, roles and secrets
+/// ProfileShow a profile's settings, roles and secrets
 #[derive(Debug, Args)]
-struct Show {
+struct ProfileShow {
     /// A profile in nodeforge, or the path of a profile's folder
     profile: String,
 
@@ -41,13 +41,13 @@ struct Show {
 impl ProfileCommand {
     pub(super) fn run(&self) -> Result<()> {
         match &self.command {
-            Command::List(command) => command.run(),
-            Command::Show(command) => command.run(),
+            ProfileAction::List(command) => command.run(),
+            ProfileAction::Show(command) => command.run(),
         }
     }
 }
 
-impl List {
+impl ProfileList {
     fn run(&self) -> Result<()> {
         let profiles = config::shipped_profiles()
             .into_iter()
@@ -63,7 +63,7 @@ impl List {
     }
 }
 
-impl Show {
+impl ProfileShow {
     fn run(&self) -> Result<()> {
         let profile = config::load_profile(&self.profile)?;
         if self.json {

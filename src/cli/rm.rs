@@ -4,7 +4,7 @@ use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 
 use super::edit::EditOptions;
-use super::place::{Place, missing};
+use super::place::{Location, missing};
 use super::ui::Ui;
 use crate::fs::{FileType, Tree};
 use crate::util::error::{Error, Result};
@@ -14,11 +14,11 @@ use crate::util::error::{Error, Result};
 /// The image is changed only when everything could be removed, and is read back and checked first.
 /// A symlink is removed itself, not what it points at.
 #[derive(Debug, Args)]
-pub(super) struct Rm {
+pub(super) struct RmCommand {
     /// Files as `IMAGE:/path`
     #[arg(value_name = "IMAGE:/PATH", required = true)]
-    #[arg(value_parser = OsStringValueParser::new().map(Place::from))]
-    files: Vec<Place>,
+    #[arg(value_parser = OsStringValueParser::new().map(Location::from))]
+    files: Vec<Location>,
 
     /// Remove directories with all that is in them
     #[arg(short, long)]
@@ -32,11 +32,11 @@ pub(super) struct Rm {
     options: EditOptions,
 }
 
-impl Rm {
+impl RmCommand {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         let mut images: Vec<(&Path, Vec<&Path>)> = Vec::new();
         for place in &self.files {
-            let Place::Inside { image, path } = place else {
+            let Location::Inside { image, path } = place else {
                 let (path, _) = place.inside();
                 return Err(Error::input(format!(
                     "`{}` names no file in an image",

@@ -7,7 +7,7 @@ use crate::util::error::Result;
 
 /// Print a JSON schema, by which editors complete and check
 #[derive(Debug, Args)]
-pub(super) struct Schema {
+pub(super) struct SchemaCommand {
     /// Of what
     #[arg(value_enum, default_value_t)]
     of: Of,
@@ -24,7 +24,7 @@ enum Of {
     Plan,
 }
 
-impl Schema {
+impl SchemaCommand {
     pub(super) fn run(&self) -> Result<()> {
         print_json(&match self.of {
             Of::Cluster => schema::cluster(),

@@ -12,22 +12,22 @@ use crate::config::{Cluster, Setting};
 use crate::secrets::{Entry, Secrets};
 use crate::util::error::{Error, Result};
 
-/// List a cluster's secrets, or make some of them anew
+/// List a cluster's secrets, or replace some of them
 #[derive(Debug, Args)]
 pub(super) struct SecretsCommand {
     #[command(subcommand)]
-    command: Command,
+    command: SecretsAction,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
-    Show(Show),
-    Rotate(Rotate),
+enum SecretsAction {
+    Show(SecretsShow),
+    Rotate(SecretsRotate),
 }
 
 /// List the names, kinds and ages of the secrets; never their values
 #[derive(Debug, Args)]
-struct Show {
+struct SecretsShow {
     /// The cluster file [default: cluster.toml], then names [default: all]
     #[arg(value_name = "[FILE] [NAME]...")]
     arguments: Vec<String>,
@@ -44,9 +44,9 @@ struct Show {
     json: bool,
 }
 
-/// Make secrets anew, and say what that means for nodes that run
+/// Replace secrets, and say what that means for nodes that run
 #[derive(Debug, Args)]
-struct Rotate {
+struct SecretsRotate {
     /// The cluster file [default: cluster.toml], then the names of the secrets
     #[arg(value_name = "[FILE] NAME...", required = true)]
     arguments: Vec<String>,
@@ -58,13 +58,13 @@ struct Rotate {
 impl SecretsCommand {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         match &self.command {
-            Command::Show(command) => command.run(ui),
-            Command::Rotate(command) => command.run(ui),
+            SecretsAction::Show(command) => command.run(ui),
+            SecretsAction::Rotate(command) => command.run(ui),
         }
     }
 }
 
-impl Show {
+impl SecretsShow {
     fn run(&self, ui: &Ui) -> Result<()> {
         let (file, names) = split(&self.arguments);
         let cluster = self.cluster.load(file)?;
@@ -114,7 +114,7 @@ impl Show {
     }
 }
 
-impl Rotate {
+impl SecretsRotate {
     fn run(&self, ui: &Ui) -> Result<()> {
         let (file, names) = split(&self.arguments);
         if names.is_empty() {
@@ -140,7 +140,7 @@ fn split(arguments: &[String]) -> (Option<PathBuf>, Vec<String>) {
         }
         names => (None, names),
     };
-    // A profile's names have no dashes; whoever thinks of the kind writes `kubeadm-token`.
+    // A profile's names have no dashes; a user who thinks of the kind writes `kubeadm-token`.
     let meant =
         |name: &String| if name.contains('/') { name.clone() } else { name.replace('-', "_") };
     (file, names.iter().map(meant).collect())
@@ -214,6 +214,6 @@ fn ssh(cluster: &Cluster) -> String {
 }
 
 fn unknown(name: &str) -> Error {
-    Error::input(format!("there is no secret `{name}`"))
+    Error::input(format!("unknown secret `{name}`"))
         .hint("`nodeforge secrets show` lists them; parts are `ca.cert`, `ca.key`, `pair.public`")
 }

@@ -1,6 +1,6 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
@@ -9,9 +9,11 @@ use super::place::disk_of;
 use super::ui::{Ui, bytes};
 use crate::change::User;
 use crate::disk::{self, Disk, Overlay};
-use crate::fs::Tree;
+use crate::guest::accounts::accounts;
+use crate::guest::roles::RoleTable;
+use crate::guest::units;
+use crate::guest::vendor_setup::{self, FirstUser};
 use crate::image::{FsckPolicy, Image, edit};
-use crate::inspect::users;
 use crate::plan::{self, Found, Single};
 use crate::util::error::{Context, Error, Result};
 use crate::util::progress::Progress as _;
@@ -23,7 +25,7 @@ use crate::{apply, artifact, config};
 /// It is not changed: OUT becomes a whole image of its own, with its own host name, machine id and SSH
 /// host keys (the last two on its first boot).
 #[derive(Debug, Args)]
-pub(super) struct Stamp {
+pub(super) struct StampCommand {
     /// The image to start from
     image: PathBuf,
 
@@ -60,7 +62,7 @@ pub(super) struct Stamp {
     fsck: FsckPolicy,
 }
 
-impl Stamp {
+impl StampCommand {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         config::check_hostname(&self.hostname)?;
         let format = artifact::Alone::of(&self.output)?;
@@ -68,7 +70,7 @@ impl Stamp {
         if let Ok(output) = self.output.canonicalize()
             && disk::files(&image)?.iter().any(|it| it.canonicalize().is_ok_and(|it| it == output))
         {
-            return Err(Error::input("the image is not changed: OUT must be another file"));
+            return Err(Error::input("OUT is a part of IMAGE, which must not be changed"));
         }
         let files = self.files.iter().map(read_file).collect::<Result<Vec<_>>>()?;
 
@@ -83,6 +85,12 @@ impl Stamp {
             files,
         };
         let changes = plan::single(&node, &look(&image)?)?;
+        let first_user = match node.user {
+            Some(_) => FirstUser::Made,
+            None => FirstUser::Missing,
+        };
+        let vendor = vendor_setup::switch_off(&image, &changes, first_user)?;
+        apply::apply(&mut image, &vendor)?;
         apply::apply_to_image(&mut image, &changes)?;
         image.verify()?;
         image.fsck(self.fsck)?;
@@ -112,8 +120,8 @@ impl Stamp {
             None if ssh_authorized_keys.is_empty() && !self.passwordless_sudo => return Ok(None),
             None => {
                 const FIRST: u32 = 1000;
-                let users = users(image)?;
-                let first = users.into_iter().find(|(_, user)| user.uid == FIRST);
+                let accounts = accounts(image)?;
+                let first = accounts.into_iter().find(|(_, user)| user.uid == FIRST);
                 let hint = "name one with `--user`; it is made when missing";
                 first.map(|(name, _)| name).ok_or_else(|| {
                     Error::input("the image has no user number 1000 to log in as").hint(hint)
@@ -127,15 +135,7 @@ impl Stamp {
 
 /// What the image is.
 fn look(image: &Image) -> Result<Found> {
-    const ROLES_LIMIT: u64 = 1 << 20;
-    let has = |path: &str| Ok::<_, Error>(image.resolve(Path::new(path))?.is_some());
-    let roles = image.read(Path::new("/etc/nodeforge/roles"), ROLES_LIMIT)?;
-    Ok(Found {
-        roles: roles.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
-        cloud_init: has("/etc/cloud")?,
-        wizard: has("/usr/lib/systemd/system/userconfig.service")?,
-        ssh: has("/usr/lib/systemd/system/ssh.service")?,
-    })
+    Ok(Found { roles: RoleTable::read(image)?, ssh: units::exists(image, "ssh.service")? })
 }
 
 fn parse_file(text: &str) -> Result<(PathBuf, String), String> {

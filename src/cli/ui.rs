@@ -10,14 +10,14 @@ use crate::util::progress::Progress;
 
 /// What a command says while it works.
 pub(super) struct Ui {
-    volume: Volume,
+    volume: Verbosity,
     live: bool,
     stage: Mutex<Option<Stage>>,
     finished: Mutex<Vec<(String, Duration)>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Volume {
+enum Verbosity {
     Quiet,
     Normal,
     Verbose,
@@ -39,23 +39,23 @@ struct Transfer {
     told: Instant,
 }
 
-/// How often a line tells of a transfer where there is no terminal.
+/// How often a line reports a transfer where stderr is not a terminal.
 const TELL: Duration = Duration::from_secs(5);
 
 impl Ui {
     pub(super) fn new(quiet: bool, verbose: bool) -> Self {
         let volume = match (quiet, verbose) {
-            (true, _) => Volume::Quiet,
-            (_, true) => Volume::Verbose,
-            _ => Volume::Normal,
+            (true, _) => Verbosity::Quiet,
+            (_, true) => Verbosity::Verbose,
+            _ => Verbosity::Normal,
         };
-        let live = volume != Volume::Quiet && std::io::stderr().is_terminal();
+        let live = volume != Verbosity::Quiet && std::io::stderr().is_terminal();
         Self { volume, live, stage: Mutex::default(), finished: Mutex::default() }
     }
 
     /// A line for people, not for programs.
     pub(super) fn note(&self, text: &str) {
-        if self.volume == Volume::Quiet {
+        if self.volume == Verbosity::Quiet {
             return;
         }
         match &*self.stage.lock().expect("no panic while drawing") {
@@ -66,7 +66,7 @@ impl Ui {
 
     /// A line for those who asked for more.
     pub(super) fn detail(&self, text: &str) {
-        if self.volume == Volume::Verbose {
+        if self.volume == Verbosity::Verbose {
             self.note(text);
         }
     }
@@ -152,7 +152,7 @@ impl Stage {
             self.bar.set_style(style(&format!(
                 "{{spinner}} {{prefix}} {bar} {{binary_bytes_per_sec}} {left} {{wide_msg:.dim}}"
             )));
-            // What an earlier run left is no merit of this one.
+            // What an earlier run left does not count for the rate.
             self.bar.set_position(done);
             self.bar.reset_eta();
             Transfer { begun: Instant::now(), first: done, told: Instant::now() }

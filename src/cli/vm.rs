@@ -5,27 +5,31 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use super::cluster::ClusterArgs;
 use super::output::{print, print_json};
 use super::table::table;
 use super::ui::Ui;
 use crate::artifact::{ArtifactRecord, Manifest, Staging};
-use crate::cli::artifact;
+use crate::build::OutputFolder;
 use crate::util::error::{Context, Error, Result};
 use crate::vmware::{Bundle, Vmrun};
 
 /// Drive the machines that were built for VMware
 #[derive(Debug, Args)]
-pub(super) struct Vm {
+pub(super) struct VmCommand {
     #[command(subcommand)]
-    action: Action,
+    action: VmAction,
 
     /// Where the machines are [default: the cluster file's folder, or `out`]
     #[arg(short, long, value_name = "DIR", global = true)]
     output: Option<PathBuf>,
+
+    #[command(flatten)]
+    cluster: ClusterArgs,
 }
 
 #[derive(Debug, Subcommand)]
-enum Action {
+enum VmAction {
     /// List the machines, what they were cloned from, and which of them run
     List {
         /// Print the list as JSON
@@ -68,24 +72,25 @@ enum Action {
 
 /// A machine in the list.
 #[derive(Serialize)]
-struct Listed {
+struct ListedMachine {
     name: String,
     vmx: PathBuf,
-    /// The template's name; none for a machine that is no clone.
+    /// The template's name; none for a machine that is not a clone.
     template: Option<String>,
     running: bool,
 }
 
-impl Vm {
+impl VmCommand {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         let vmrun = Vmrun::find()?;
-        let output = artifact::folder(self.output.as_deref())?;
+        let cluster = self.cluster.load_if_any()?;
+        let output = OutputFolder::new(self.output.as_deref(), cluster.as_ref()).path;
         let all = Bundle::all(&output)?;
         let running = vmrun.running()?;
         let runs = |machine: &Bundle| running.contains(&machine.vmx);
         match &self.action {
-            Action::List { json } => list(&all, runs, *json),
-            Action::Start { names, gui } => {
+            VmAction::List { json } => list(&all, runs, *json),
+            VmAction::Start { names, gui } => {
                 let clones = all.iter().filter(|it| it.template.is_some());
                 let chosen =
                     if names.is_empty() { clones.collect() } else { Bundle::select(&all, names)? };
@@ -96,7 +101,7 @@ impl Vm {
                 }
                 Ok(())
             }
-            Action::Stop { names, hard } => {
+            VmAction::Stop { names, hard } => {
                 let chosen = if names.is_empty() {
                     all.iter().collect()
                 } else {
@@ -108,13 +113,13 @@ impl Vm {
                         .context(|| format!("stopping `{}`", machine.name))
                         .map_err(|error| match hard {
                             true => error,
-                            false => error.hint("`--hard` does not ask the guest"),
+                            false => error.hint("`--hard` turns it off without asking the guest"),
                         })?;
                     ui.note(&format!("{} is off", machine.name));
                 }
                 Ok(())
             }
-            Action::Delete { names, yes } => {
+            VmAction::Delete { names, yes } => {
                 let chosen = Bundle::select(&all, names)?;
                 check(&chosen, &all, runs)?;
                 if !yes {
@@ -130,7 +135,7 @@ impl Vm {
 fn list(all: &[Bundle], runs: impl Fn(&Bundle) -> bool, json: bool) -> Result<()> {
     let listed: Vec<_> = all
         .iter()
-        .map(|machine| Listed {
+        .map(|machine| ListedMachine {
             name: machine.name.clone(),
             vmx: machine.vmx.clone(),
             template: machine
@@ -176,12 +181,12 @@ fn check(chosen: &[&Bundle], all: &[Bundle], runs: impl Fn(&Bundle) -> bool) -> 
     Ok(())
 }
 
-/// Asks whoever sits at the terminal; anything but a yes is a no.
+/// Asks at the terminal; anything but a yes is a no.
 fn ask(names: &[String]) -> Result<()> {
     let names = names.join(", ");
     if !io::stdin().is_terminal() {
         return Err(Error::input(format!(
-            "nobody can be asked whether {names} may be deleted: standard input is no terminal"
+            "cannot ask whether to delete {names}: standard input is not a terminal"
         ))
         .hint("`--yes` goes ahead without asking"));
     }

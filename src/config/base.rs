@@ -46,7 +46,7 @@ pub(super) fn read(value: &Value<'_>) -> Option<Base> {
 }
 
 fn read_url(table: &Table<'_>, url: &Spanned<&str>) -> Option<Base> {
-    let sha256 = digest(table, "sha256", 64);
+    let sha256 = digest(table, "sha256", 64).and_then(|digits| digits.parse().ok());
     let sha512 = digest(table, "sha512", 128);
     let signature = table.string("signature");
     let key = table.string("key");
@@ -62,7 +62,7 @@ fn read_url(table: &Table<'_>, url: &Spanned<&str>) -> Option<Base> {
     let pinned = table.get("sha256").is_some() || table.get("sha512").is_some();
     if !is_https && !text.starts_with("http://") {
         let hint = "an image on this machine is `path = \"…\"`";
-        reader.wrong_hint(&url.span, format!("`{text}` is no https:// address"), hint);
+        reader.wrong_hint(&url.span, format!("`{text}` is not an https:// address"), hint);
         return None;
     }
     if !is_https && !pinned {

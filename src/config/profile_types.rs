@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use regex::Regex;
-use serde::{Deserialize, Serialize};
 
 use super::secret_spec::SecretSpec;
 use super::types::{Arch, Base, Condition, ExtraFile, Handout, SettingSpec};
@@ -170,7 +169,7 @@ pub struct Artifact {
     /// https, or http when its hash is given.
     pub url: String,
     /// What it must hash to.
-    pub checksum: Checksum,
+    pub checksum: ChecksumSpec,
     /// Absolute path on the node.
     pub path: String,
     /// Permission bits.
@@ -181,10 +180,10 @@ pub struct Artifact {
     pub when: Option<Condition>,
 }
 
-/// What a download must hash to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Checksum {
-    /// SHA-256, 64 hexadecimal digits.
+/// What a download must hash to, with expressions that are not rendered yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChecksumSpec {
+    /// SHA-256: 64 hexadecimal digits, or a template of them.
     Sha256(String),
     /// Where a file of SHA-256 checksums is.
     Sha256Url(String),

@@ -13,6 +13,7 @@ use super::origins::ValueOrigin;
 use super::profile_types::Profile;
 use crate::config::file;
 use crate::util::error::{Place, Source};
+use crate::util::sha256::Sha256;
 
 /// A cluster file with its profile, all checked.
 #[derive(Clone, Debug)]
@@ -92,8 +93,8 @@ pub enum Base {
     Url {
         /// https, or http when a hash is pinned.
         url: String,
-        /// Expected SHA-256 of the download, 64 hexadecimal digits.
-        sha256: Option<String>,
+        /// Expected SHA-256 of the download.
+        sha256: Option<Sha256>,
         /// Expected SHA-512 of the download, 128 hexadecimal digits.
         sha512: Option<String>,
         /// A detached `OpenPGP` signature.

@@ -7,6 +7,7 @@ mod apt_output;
 pub(crate) mod deb;
 #[cfg(target_os = "linux")]
 mod host_apt;
+mod installed;
 #[cfg(target_os = "linux")]
 mod log;
 #[cfg(target_os = "linux")]
@@ -18,6 +19,7 @@ pub(crate) use apt::{ARCHIVES, Apt, LISTS, Source, link_archives};
 pub(crate) use apt_output::{Watcher, failure};
 #[cfg(target_os = "linux")]
 pub(crate) use host_apt::Native;
+pub(crate) use installed::installed;
 #[cfg(target_os = "linux")]
 pub(crate) use log::Log;
 #[cfg(target_os = "linux")]

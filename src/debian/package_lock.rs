@@ -46,7 +46,7 @@ pub(crate) fn check(installed: &[Package], locked: &[Package]) -> Result<()> {
                 "the package {} is not the one that nodeforge.lock pins: version {}, SHA-256 {}",
                 wanted.name,
                 wanted.version,
-                wanted.sha256.as_deref().unwrap_or("unknown")
+                wanted.sha256.map_or_else(|| "unknown".to_owned(), |hash| hash.to_string())
             ))
             .hint("`nodeforge lock --update` moves on to what the repositories have now"));
         }

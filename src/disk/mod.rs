@@ -32,7 +32,7 @@ pub use copy::{copy_file, copy_sparse};
 pub use cursor::Cursor;
 pub(crate) use format::probe_bytes;
 pub use format::{Format, probe};
-pub use open::{files, open, open_forward, open_with, open_writable};
+pub use open::{files, open, open_forward, open_raw, open_with, open_writable};
 pub use overlay::{CLUSTER, Delta, Overlay};
 pub use raw::Raw;
 pub use scratch::Scratch;

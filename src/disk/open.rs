@@ -23,7 +23,7 @@ pub fn open(path: &Path) -> Result<Arc<dyn Disk>> {
 pub fn open_with(path: &Path, scratch: &Scratch) -> Result<Arc<dyn Disk>> {
     let format = probe(path)?;
     match format {
-        Format::Raw => open_raw(path),
+        Format::Raw => Ok(Arc::new(open_raw(path)?)),
         Format::Device => Ok(Arc::new(Raw::open(path)?)),
         Format::Qcow2 => qcow2::open_chain(path, &mut Chain::default()),
         Format::Vmdk => vmdk::open_chain(path, &mut Chain::default()),
@@ -84,10 +84,11 @@ pub fn open_writable(path: &Path) -> Result<Raw> {
     Ok(disk)
 }
 
-fn open_raw(path: &Path) -> Result<Arc<dyn Disk>> {
+/// Opens a raw image, whose length must be a whole number of sectors.
+pub fn open_raw(path: &Path) -> Result<Raw> {
     let disk = Raw::open(path)?;
     check_sectors(path, &disk)?;
-    Ok(Arc::new(disk))
+    Ok(disk)
 }
 
 /// A disk is made of sectors; a file that is not is cut short, or no image at all.
@@ -144,7 +145,7 @@ pub(super) fn open_backing(
                 require_boot_sector(image, &path)?;
             }
             chain.enter(&path)?;
-            open_raw(&path)
+            Ok(Arc::new(open_raw(&path)?))
         }
         (Some("qcow2") | None, Format::Qcow2) => qcow2::open_chain(&path, chain),
         (Some("vmdk") | None, Format::Vmdk) => vmdk::open_chain(&path, chain),

@@ -1,14 +1,17 @@
 //! What a download must be: hashes that a user pinned or a publisher lists.
 
-use sha2::{Digest as _, Sha256, Sha512};
+use std::fmt::Display;
+
+use sha2::{Digest as _, Sha512};
 
 use crate::util::error::{Error, Result};
 use crate::util::hash::hex;
+use crate::util::sha256::Sha256;
 
-/// Hashes of a file, each in lower-case hexadecimal digits.
+/// What a file must hash to; SHA-512 in lower-case hexadecimal digits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Hashes {
-    pub(crate) sha256: Option<String>,
+    pub(crate) sha256: Option<Sha256>,
     pub(crate) sha512: Option<String>,
 }
 
@@ -19,30 +22,28 @@ impl Hashes {
 
     /// Takes over what it lacks; what both have must be the same.
     pub(crate) fn merge(&mut self, other: Self, whose: &str) -> Result<()> {
-        for (own, other) in [(&mut self.sha256, other.sha256), (&mut self.sha512, other.sha512)] {
-            match (&own, other) {
-                (None, other) => *own = other,
-                (Some(own), Some(other)) if *own != other => {
-                    return Err(Error::failure(format!("{whose} says {other}, pinned is {own}"))
-                        .hint("the publisher has replaced the file, or somebody tampers with it"));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
+        merge_one(&mut self.sha256, other.sha256, whose)?;
+        merge_one(&mut self.sha512, other.sha512, whose)
     }
+}
+
+/// What a file hashes to; SHA-512 where it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FoundHashes {
+    pub(crate) sha256: Sha256,
+    pub(crate) sha512: Option<String>,
 }
 
 /// Hashes a stream as it passes.
 pub(crate) struct Hasher {
-    sha256: Sha256,
+    sha256: sha2::Sha256,
     sha512: Option<Sha512>,
 }
 
 impl Hasher {
     /// SHA-256 always: the lock and the manifest want it.
     pub(crate) fn new(with_sha512: bool) -> Self {
-        Self { sha256: Sha256::new(), sha512: with_sha512.then(Sha512::new) }
+        Self { sha256: sha2::Sha256::new(), sha512: with_sha512.then(Sha512::new) }
     }
 
     pub(crate) fn update(&mut self, bytes: &[u8]) {
@@ -52,9 +53,9 @@ impl Hasher {
         }
     }
 
-    pub(crate) fn finish(self) -> Hashes {
-        Hashes {
-            sha256: Some(hex(&self.sha256.finalize())),
+    pub(crate) fn finish(self) -> FoundHashes {
+        FoundHashes {
+            sha256: Sha256::finish(self.sha256),
             sha512: self.sha512.map(|it| hex(&it.finalize())),
         }
     }
@@ -62,20 +63,43 @@ impl Hasher {
 
 impl Hashes {
     /// Fails unless every hash that is expected was found.
-    pub(crate) fn check(&self, found: &Self, what: &str) -> Result<()> {
-        let pairs =
-            [("SHA-256", &self.sha256, &found.sha256), ("SHA-512", &self.sha512, &found.sha512)];
-        for (name, expected, found) in pairs {
-            let Some(expected) = expected else { continue };
-            if found.as_ref() != Some(expected) {
-                let found = found.as_deref().unwrap_or("unknown");
-                return Err(Error::failure(format!(
-                    "`{what}` is not what it should be: its {name} is {found}, expected is {expected}"
-                )));
-            }
-        }
-        Ok(())
+    pub(crate) fn check(&self, found: &FoundHashes, what: &str) -> Result<()> {
+        check_one("SHA-256", self.sha256.as_ref(), Some(&found.sha256), what)?;
+        check_one("SHA-512", self.sha512.as_ref(), found.sha512.as_ref(), what)
     }
+}
+
+fn merge_one<T: PartialEq + Display>(
+    own: &mut Option<T>,
+    other: Option<T>,
+    whose: &str,
+) -> Result<()> {
+    match (&own, other) {
+        (Some(own), Some(other)) if *own != other => {
+            Err(Error::failure(format!("{whose} says {other}, pinned is {own}"))
+                .hint("the publisher has replaced the file, or somebody tampers with it"))
+        }
+        (Some(_), _) => Ok(()),
+        (None, other) => {
+            *own = other;
+            Ok(())
+        }
+    }
+}
+
+fn check_one<T: PartialEq + Display>(
+    name: &str,
+    expected: Option<&T>,
+    found: Option<&T>,
+    what: &str,
+) -> Result<()> {
+    let Some(expected) = expected.filter(|expected| found != Some(*expected)) else {
+        return Ok(());
+    };
+    let found = found.map_or_else(|| "unknown".to_owned(), T::to_string);
+    Err(Error::failure(format!(
+        "`{what}` is not what it should be: its {name} is {found}, expected is {expected}"
+    )))
 }
 
 /// A file's hash in the lines of sha256sum(1) or sha512sum(1): `HASH  NAME`, `HASH *NAME`, or the
@@ -108,15 +132,11 @@ fn bsd_line(line: &str) -> Option<(&str, &str)> {
 }
 
 fn of_length(hash: &str) -> Option<Hashes> {
-    let hash = hash.to_ascii_lowercase();
-    if !hash.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
+    if let Ok(hash) = hash.parse() {
+        return Some(Hashes { sha256: Some(hash), sha512: None });
     }
-    match hash.len() {
-        64 => Some(Hashes { sha256: Some(hash), sha512: None }),
-        128 => Some(Hashes { sha256: None, sha512: Some(hash) }),
-        _ => None,
-    }
+    let is_sha512 = hash.len() == 128 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_sha512.then(|| Hashes { sha256: None, sha512: Some(hash.to_ascii_lowercase()) })
 }
 
 #[cfg(test)]
@@ -159,11 +179,13 @@ mod tests {
 
     #[test]
     fn pinned_and_published_hashes_must_agree() {
-        let one = |digit: &str| Hashes { sha256: Some(digit.repeat(64)), sha512: None };
+        let hash = |text| Sha256::of(text);
+        let one = |text| Hashes { sha256: Some(hash(text)), sha512: None };
+        let found = |text| FoundHashes { sha256: hash(text), sha512: None };
         let mut pinned = one("a");
         pinned.merge(one("a"), "the publisher").unwrap();
         assert!(pinned.merge(one("b"), "the publisher").is_err());
-        assert!(pinned.check(&one("b"), "it").is_err());
-        pinned.check(&one("a"), "it").unwrap();
+        assert!(pinned.check(&found("b"), "it").is_err());
+        pinned.check(&found("a"), "it").unwrap();
     }
 }

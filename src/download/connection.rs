@@ -140,7 +140,7 @@ fn unexpected(wanted: &Wanted<'_>, what: &str) -> Interruption {
     Interruption::Fault(Fault::Permanent(error))
 }
 
-/// Reads a body in a thread of its own, which ends with the body or when nobody listens.
+/// Reads a body in a thread of its own, which ends with the body or when its receiver is gone.
 fn pump(mut body: impl Read + Send + 'static) -> Receiver<std::io::Result<Vec<u8>>> {
     let (sender, receiver) = sync_channel(WAITING);
     std::thread::spawn(move || {

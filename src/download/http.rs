@@ -88,8 +88,10 @@ impl Client {
         let is_plain = url.starts_with("http://");
         if is_plain && plain == Plain::Refused {
             return Err(Fault::Permanent(
-                Error::input(format!("`{url}` is not encrypted, and nothing pinned checks it"))
-                    .hint("use https://, or pin a hash or a signing key"),
+                Error::input(format!(
+                    "`{url}` is not encrypted, and no hash or key is pinned for it"
+                ))
+                .hint("use https://, or pin a hash or a signing key"),
             ));
         }
         let agent = if is_plain { self.any.clone() } else { self.secure.clone() };
@@ -188,7 +190,7 @@ pub(crate) fn detached<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'sta
             Ok(value) => return Ok(value),
             Err(RecvTimeoutError::Timeout) => interrupt::check()?,
             Err(RecvTimeoutError::Disconnected) => {
-                return Err(Error::failure("a thread of nodeforge ended early"));
+                return Err(Error::failure("a thread of nodeforge ended unexpectedly"));
             }
         }
     }
@@ -204,15 +206,15 @@ fn small_body(url: &str, response: Response, limit: u64) -> std::result::Result<
     let bytes = read.map_err(Fault::Permanent)?.map_err(|error| broken(url, &error))?;
     if bytes.len() as u64 > limit {
         let error = Error::failure(format!("`{url}` is larger than {limit} bytes"));
-        return Err(Fault::Permanent(error.hint("is it the address of another file?")));
+        return Err(Fault::Permanent(error.hint("check the address: it may be another file's")));
     }
     if announced.is_some_and(|length| length != bytes.len() as u64) {
-        return Err(Fault::passing(Error::failure(format!("`{url}` came cut short"))));
+        return Err(Fault::passing(Error::failure(format!("`{url}` ended early"))));
     }
     Ok(bytes)
 }
 
-/// What a status that is no success means.
+/// What a status other than success means.
 fn refusal(response: &Response) -> Fault {
     let (url, status) = (&response.url, response.status);
     let reason = status.canonical_reason().unwrap_or("no reason given");
@@ -249,6 +251,10 @@ fn retry_after(response: &Response) -> Option<Duration> {
 /// What went wrong before there was an answer.
 fn fault(url: &str, error: ureq::Error) -> Fault {
     let failed = |reason: &str| Error::failure(reason).context(format!("cannot read `{url}`"));
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the library adds errors; what is not known here is tried again"
+    )]
     match error {
         ureq::Error::RequireHttpsOnly(target) => Fault::Permanent(Error::failure(format!(
             "`{url}` redirects to `{target}`, which is not encrypted"
@@ -273,7 +279,7 @@ fn fault(url: &str, error: ureq::Error) -> Fault {
             ))
         }
         ureq::Error::HostNotFound => Fault::passing(
-            failed("there is no such host")
+            failed("unknown host")
                 .hint("is this machine online? `--offline` works with what is in the cache"),
         ),
         ureq::Error::ConnectionFailed => Fault::passing(failed("the connection was refused")),

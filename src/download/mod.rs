@@ -6,6 +6,7 @@
 
 pub(crate) mod checksums;
 mod connection;
+pub(crate) mod container;
 mod http;
 pub(crate) mod openpgp;
 mod part;
@@ -14,9 +15,9 @@ mod retry;
 mod sinks;
 pub(crate) mod unpack;
 
-pub(crate) use checksums::Hashes;
+pub(crate) use checksums::{FoundHashes, Hashes};
 pub(crate) use http::{Client, Plain, text};
-pub(crate) use openpgp::{Certificate, Verifier};
+pub(crate) use openpgp::{Certificate, Verifier, with_fingerprint};
 pub(crate) use unpack::{Trouble, Unpacked, unpack};
 
 use std::fs::File;
@@ -25,10 +26,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
-use crate::base::import;
 use crate::util::error::{Context as _, Error, Result};
 use crate::util::interrupt;
 use crate::util::progress::Progress;
+use crate::util::sha256::Sha256;
 use connection::{Interruption, receive};
 use part::Part;
 use retry::Retry;
@@ -55,15 +56,15 @@ pub(crate) struct Wanted<'a> {
 /// A download that is all it had to be.
 pub(crate) struct Delivered {
     /// Of the file as it came.
-    pub(crate) hashes: Hashes,
+    pub(crate) hashes: FoundHashes,
     /// Its length in bytes.
     pub(crate) size: u64,
     /// SHA-256 of the raw image, or the file.
-    pub(crate) raw_sha256: String,
+    pub(crate) raw_sha256: Sha256,
 }
 
 /// Why a pass over the file came to nothing.
-enum Failure {
+enum DownloadFailure {
     /// What came is wrong.
     Bad(Error),
     /// The server has another file than the one we have a part of.
@@ -93,7 +94,7 @@ pub(crate) fn download(
                 part.remove()?;
                 return Ok(delivered);
             }
-            Err(Failure::Stopped(error)) => {
+            Err(DownloadFailure::Stopped(error)) => {
                 let kept = part.length();
                 if kept == 0 {
                     part.remove()?;
@@ -105,21 +106,21 @@ pub(crate) fn download(
                 }
                 return Err(error.hint(format!("run it again: it goes on after {kept} bytes")));
             }
-            Err(Failure::Bad(error)) if !is_resumed => {
+            Err(DownloadFailure::Bad(error)) if !is_resumed => {
                 part.remove()?;
                 return Err(error);
             }
-            Err(Failure::Bad(_)) => {
-                progress.warn("what an earlier run left is no good: starting afresh");
+            Err(DownloadFailure::Bad(_)) => {
+                progress.warn("what an earlier run left cannot be used: starting over");
                 (retry, beginnings) = (Retry::new(), beginnings + 1);
             }
-            Err(Failure::Changed) => {
-                progress.warn("the server has another file now: starting afresh");
+            Err(DownloadFailure::Changed) => {
+                progress.warn("the server has another file now: starting over");
                 (retry, beginnings) = (Retry::new(), beginnings + 1);
             }
             // No news of the file: what broke the connection is counted, however often it does.
-            Err(Failure::Unresumable) => {
-                progress.warn("the server cannot resume: beginning anew");
+            Err(DownloadFailure::Unresumable) => {
+                progress.warn("the server cannot resume: starting over");
                 can_resume = false;
             }
         }
@@ -138,56 +139,58 @@ fn pass(
     disk: &Path,
     retry: &mut Retry,
     progress: &dyn Progress,
-) -> Result<Delivered, Failure> {
+) -> Result<Delivered, DownloadFailure> {
     let output = File::create(disk)
         .context(|| format!("creating `{}`", disk.display()))
-        .map_err(Failure::Stopped)?;
+        .map_err(DownloadFailure::Stopped)?;
     let verdicts = thread::scope(|scope| {
         let sinks = Sinks::start(scope, wanted, &output);
         let fed = feed(client, wanted, part, &sinks, retry, progress);
-        let verdicts = sinks.finish().map_err(Failure::Stopped)?;
+        let verdicts = sinks.finish().map_err(DownloadFailure::Stopped)?;
         match fed {
             Ok(()) => judge(wanted, verdicts),
-            // Whoever wanted no more says why.
+            // The receiver that stopped says why.
             Err(Interruption::Refused) => match verdicts.image {
                 Err(trouble) => Err(failure(wanted, trouble)),
                 Ok(_) => judge(wanted, verdicts),
             },
-            Err(Interruption::Changed) => Err(Failure::Changed),
-            Err(Interruption::Unresumable) => Err(Failure::Unresumable),
-            Err(Interruption::Stopped(error)) => Err(Failure::Stopped(error)),
+            Err(Interruption::Changed) => Err(DownloadFailure::Changed),
+            Err(Interruption::Unresumable) => Err(DownloadFailure::Unresumable),
+            Err(Interruption::Stopped(error)) => Err(DownloadFailure::Stopped(error)),
             Err(Interruption::Fault(_)) => unreachable!("feeding waits faults out"),
         }
     })?;
     let Verdicts { hashes, image, .. } = verdicts;
     let raw_sha256 = match image.map_err(|trouble| failure(wanted, trouble))? {
         Unpacked::Image { sha256, .. } => sha256,
-        Unpacked::Container => import::container(part.path(), disk, wanted.limit)
+        Unpacked::Container => container::container(part.path(), disk, wanted.limit)
             .map_err(|trouble| failure(wanted, trouble))?,
-        Unpacked::File => hashes.sha256.clone().unwrap_or_default(),
+        Unpacked::File => hashes.sha256,
     };
     Ok(Delivered { hashes, size: part.length(), raw_sha256 })
 }
 
 /// Whether the file is what it must be; its hash says more than what unpacking it choked on.
-fn judge(wanted: &Wanted<'_>, verdicts: Verdicts) -> Result<Verdicts, Failure> {
+fn judge(wanted: &Wanted<'_>, verdicts: Verdicts) -> Result<Verdicts, DownloadFailure> {
     wanted.hashes.check(&verdicts.hashes, wanted.url).map_err(|error| {
-        Failure::Bad(error.hint("nothing of it was kept; if it happens again, ask the publisher"))
+        DownloadFailure::Bad(
+            error.hint("nothing of it was kept; if it happens again, ask the publisher"),
+        )
     })?;
     match &verdicts.signature {
         Ok(()) => Ok(verdicts),
-        Err(error) => {
-            Err(Failure::Bad(error.clone().context(format!("`{}` is not genuine", wanted.url))))
-        }
+        Err(error) => Err(DownloadFailure::Bad(
+            error.clone().context(format!("`{}` is not genuine", wanted.url)),
+        )),
     }
 }
 
-fn failure(wanted: &Wanted<'_>, trouble: Trouble) -> Failure {
+fn failure(wanted: &Wanted<'_>, trouble: Trouble) -> DownloadFailure {
     match trouble {
         Trouble::Content(error) => {
-            Failure::Bad(error.context(format!("`{}` is no usable image", wanted.url)))
+            DownloadFailure::Bad(error.context(format!("`{}` is not a usable image", wanted.url)))
         }
-        Trouble::Disk(error) => Failure::Stopped(error),
+        Trouble::Disk(error) => DownloadFailure::Stopped(error),
     }
 }
 

@@ -1,7 +1,7 @@
 //! OpenPGP (RFC 9580): detached signatures by keys whose fingerprints are pinned.
 //!
 //! rPGP does the cryptography. Which key may sign, and when, is decided here, once before a
-//! download begins: a signature that could never be accepted costs nobody half a gigabyte.
+//! download begins: a signature that could never be accepted does not cost half a gigabyte.
 
 use std::io::Read;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -35,7 +35,7 @@ impl Certificate {
     /// All keys of a file, armored or not.
     pub(crate) fn read_all(bytes: &[u8]) -> Result<Vec<Self>> {
         let wrong = |error: pgp::errors::Error| {
-            Error::failure(error.to_string()).context("this is no OpenPGP key")
+            Error::failure(error.to_string()).context("this is not an OpenPGP key")
         };
         let mut keys = Vec::new();
         for block in blocks(bytes) {
@@ -44,7 +44,7 @@ impl Certificate {
             keys.extend(found.take(MANY).filter_map(|key| key.ok().map(Self)));
         }
         if keys.is_empty() {
-            return Err(Error::failure("this is no OpenPGP key"));
+            return Err(Error::failure("this is not an OpenPGP key"));
         }
         Ok(keys)
     }
@@ -94,7 +94,7 @@ impl Certificate {
         }
         let signatures = self.self_signatures();
         let Some(newest) = signatures.first() else {
-            return Err(Error::failure(format!("the key {name} has no self-signature that holds")));
+            return Err(Error::failure(format!("the key {name} has no valid self-signature")));
         };
         check_age(&name, primary.created_at().as_secs(), newest, now)?;
         Ok(signatures)
@@ -147,6 +147,15 @@ impl Certificate {
         check_age(&name, subkey.key.created_at().as_secs(), binding, now)?;
         check_strength(subkey.key.public_params(), &name)
     }
+}
+
+/// The key with a pinned fingerprint, of all keys of a file.
+pub(crate) fn with_fingerprint(bytes: &[u8], fingerprint: &str) -> Result<Certificate> {
+    let certificates = Certificate::read_all(bytes)?;
+    let found: Vec<_> = certificates.iter().map(Certificate::fingerprint).collect();
+    certificates.into_iter().find(|it| it.fingerprint() == fingerprint).ok_or_else(|| {
+        Error::failure(format!("it is {}, pinned is {fingerprint}", found.join(", ")))
+    })
 }
 
 /// The armored blocks of a file, where keys were put one after the other; else all of it.
@@ -207,7 +216,7 @@ impl Verifier {
             let wanted: Vec<_> = certificates.iter().map(Certificate::fingerprint).collect();
             Error::failure(format!(
                 "the signature is by {}, not by {}",
-                if made_by.is_empty() { "nobody it names".into() } else { made_by.join(", ") },
+                if made_by.is_empty() { "an unknown key".into() } else { made_by.join(", ") },
                 wanted.join(" or ")
             ))
         }))
@@ -231,7 +240,7 @@ fn read_signatures(bytes: &[u8]) -> Result<Vec<Signature>> {
     });
     match parsed {
         Ok(signatures) if !signatures.is_empty() => Ok(signatures),
-        _ => Err(Error::failure("this is no OpenPGP signature")),
+        _ => Err(Error::failure("this is not an OpenPGP signature")),
     }
 }
 
@@ -257,7 +266,7 @@ fn fit(
 fn check_signature(signature: &Signature, key_created: u64, now: u64) -> Result<()> {
     let wrong = |what: &str| Err(Error::failure(format!("the signature {what}")));
     if !matches!(signature.version(), SignatureVersion::V4 | SignatureVersion::V6) {
-        return wrong("is of a version nobody should use any more");
+        return wrong("is of a version that is obsolete");
     }
     if signature.typ() != Some(SignatureType::Binary) {
         return wrong("is not over a file's bytes");
@@ -324,12 +333,16 @@ fn may_sign(signature: &Signature) -> bool {
     !says || signature.key_flags().sign()
 }
 
-/// For signatures over data; SHA-1 in a key's own signatures harms nobody who pins the key.
+/// For signatures over data; SHA-1 in a key's own signatures does no harm where the key is pinned.
 fn is_strong(hash: HashAlgorithm) -> bool {
     !matches!(hash, HashAlgorithm::Md5 | HashAlgorithm::Sha1 | HashAlgorithm::Ripemd160)
 }
 
 fn check_strength(parameters: &PublicParams, name: &str) -> Result<()> {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "only these have sizes that were once too small"
+    )]
     let weak = match parameters {
         // Modulus and exponent as they are written, of which the modulus is nearly all.
         PublicParams::RSA(rsa) => rsa.write_len() < SMALLEST_RSA,
@@ -354,7 +367,7 @@ fn check_age(name: &str, created: u32, signature: &Signature, now: u64) -> Resul
             "the key {name} expired {} days ago",
             (now - expires) / DAY
         ))
-        .hint("pin the hash of the file with `sha256 = \"…\"` if you trust it none the less"));
+        .hint("pin the hash of the file with `sha256 = \"…\"` if you trust it nevertheless"));
     }
     Ok(())
 }

@@ -33,18 +33,18 @@ impl Validator {
 
 /// What is known of a part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct About {
+struct PartOrigin {
     url: String,
     validator: Validator,
     /// Bytes of the whole file, where the server said.
     total: Option<u64>,
 }
 
-/// A part, kept for whoever tries again. Only the holder of the key's lock may open it.
+/// A part, kept for the next try. Only the holder of the key's lock may open it.
 pub(crate) struct Part {
     file: File,
     path: PathBuf,
-    about: About,
+    about: PartOrigin,
     length: u64,
 }
 
@@ -62,12 +62,12 @@ impl Part {
         let (file, length) = open().context(|| format!("opening `{}`", path.display()))?;
         let about = fs::read(about_path(&path))
             .ok()
-            .and_then(|text| serde_json::from_slice::<About>(&text).ok())
+            .and_then(|text| serde_json::from_slice::<PartOrigin>(&text).ok())
             .filter(|about| about.url == url);
-        let nothing = About { url: url.into(), validator: Validator::default(), total: None };
+        let nothing = PartOrigin { url: url.into(), validator: Validator::default(), total: None };
         let is_known = about.is_some();
         let mut part = Self { file, path, about: about.unwrap_or(nothing), length };
-        // Nobody knows what an orphan, or another address's part, is a part of.
+        // What an orphan, or another address's part, is a part of is not known.
         let is_overlong = part.about.total.is_some_and(|total| part.length > total);
         if !is_known || is_overlong {
             part.clear()?;

@@ -29,7 +29,7 @@ pub(crate) fn from_environment(scheme: &str) -> Result<Option<Proxy>> {
     };
     build().map(Some).map_err(|_: ureq::Error| {
         // Not what it is instead: that may have a password in it.
-        Error::input(format!("`{name}` in the environment names no proxy"))
+        Error::input(format!("`{name}` in the environment does not name a proxy"))
             .hint("a proxy is written as http://HOST:PORT")
     })
 }

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Scope, ScopedJoinHandle};
 
 use super::Wanted;
-use super::checksums::{Hasher, Hashes};
+use super::checksums::{FoundHashes, Hasher};
 use super::unpack::{Trouble, Unpacked};
 use crate::download::unpack;
 use crate::util::error::{Error, Result};
@@ -24,14 +24,14 @@ pub(crate) struct Gone;
 /// Hashes, signature and image of one stream.
 pub(crate) struct Sinks<'scope> {
     senders: Vec<SyncSender<Chunk>>,
-    hashes: ScopedJoinHandle<'scope, Hashes>,
+    hashes: ScopedJoinHandle<'scope, FoundHashes>,
     signature: Option<ScopedJoinHandle<'scope, Result<()>>>,
     image: ScopedJoinHandle<'scope, Result<Unpacked, Trouble>>,
 }
 
 /// What they found.
 pub(crate) struct Verdicts {
-    pub(crate) hashes: Hashes,
+    pub(crate) hashes: FoundHashes,
     pub(crate) signature: Result<()>,
     pub(crate) image: Result<Unpacked, Trouble>,
 }
@@ -75,7 +75,7 @@ impl<'scope> Sinks<'scope> {
     /// The stream is over: what is to be said of it?
     pub(crate) fn finish(self) -> Result<Verdicts> {
         drop(self.senders);
-        let lost = |_| Error::failure("a thread of nodeforge ended early");
+        let lost = |_| Error::failure("a thread of nodeforge ended unexpectedly");
         Ok(Verdicts {
             hashes: self.hashes.join().map_err(lost)?,
             signature: self.signature.map_or(Ok(Ok(())), |it| it.join().map_err(lost))?,

@@ -7,12 +7,12 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use sha2::{Digest as _, Sha256};
+use sha2::Digest as _;
 
 use crate::disk::{self, CLUSTER, Format};
 use crate::util::error::{Context as _, Error};
-use crate::util::hash::hex;
 use crate::util::interrupt;
+use crate::util::sha256::Sha256;
 
 /// Bytes read, hashed and written at once.
 const BLOCK: usize = 1 << 20;
@@ -26,16 +26,14 @@ const HEADERS: u64 = 8 << 20;
 /// What a tar archive says of itself, and where (POSIX, ustar).
 const TAR_MAGIC: (usize, &[u8]) = (257, b"ustar");
 
-/// Why there is no image.
+/// Why no image came out.
 #[derive(Debug)]
 pub(crate) enum Trouble {
-    /// What came is no image.
+    /// What came is not an image.
     Content(Error),
     /// It may be one, but could not be written.
     Disk(Error),
 }
-
-type Result<T, E = Trouble> = std::result::Result<T, E>;
 
 impl Trouble {
     fn context(self, message: impl Into<String>) -> Self {
@@ -71,7 +69,7 @@ impl From<io::Error> for Trouble {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Unpacked {
     /// A raw image, now in the file.
-    Image { size: u64, sha256: String },
+    Image { size: u64, sha256: Sha256 },
     /// A qcow2 image: it must be whole before it can be read. Nothing was written.
     Container,
     /// Not looked into: kept as it came.
@@ -79,7 +77,11 @@ pub(crate) enum Unpacked {
 }
 
 /// Writes `input` as it is.
-pub(crate) fn keep(mut input: impl Read, mut output: &File, limit: u64) -> Result<Unpacked> {
+pub(crate) fn keep(
+    mut input: impl Read,
+    mut output: &File,
+    limit: u64,
+) -> Result<Unpacked, Trouble> {
     let length = io::copy(&mut input.by_ref().take(limit + 1), &mut output)
         .context(|| "writing the file")
         .map_err(Trouble::Disk)?;
@@ -91,7 +93,11 @@ pub(crate) fn keep(mut input: impl Read, mut output: &File, limit: u64) -> Resul
 
 /// Writes the raw image that `input` holds into an empty file. An image of more than `limit`
 /// bytes is an error, and so is anything after its end.
-pub(crate) fn unpack(input: impl Read + Send, output: &File, limit: u64) -> Result<Unpacked> {
+pub(crate) fn unpack(
+    input: impl Read + Send,
+    output: &File,
+    limit: u64,
+) -> Result<Unpacked, Trouble> {
     let mut input = BufReader::with_capacity(BLOCK / 4, input);
     let head = peek(&mut input)?;
     refuse_web_page(&head)?;
@@ -115,7 +121,7 @@ pub(crate) fn unpack(input: impl Read + Send, output: &File, limit: u64) -> Resu
 }
 
 /// A raw image, or an archive of one.
-fn pour_any(mut input: impl Read, output: &File, limit: u64) -> Result<Unpacked> {
+fn pour_any(mut input: impl Read, output: &File, limit: u64) -> Result<Unpacked, Trouble> {
     let head = peek(&mut input)?;
     let inner = disk::probe_bytes(&head)?;
     if inner != Format::Raw {
@@ -134,7 +140,7 @@ pub(crate) fn is_archive(head: &[u8]) -> bool {
 }
 
 /// The image of a tar archive: Debian's hold one sparse file `disk.raw`.
-fn pour_archived(input: impl Read, output: &File, limit: u64) -> Result<Unpacked> {
+fn pour_archived(input: impl Read, output: &File, limit: u64) -> Result<Unpacked, Trouble> {
     let budget = Cell::new(HEADERS);
     let mut archive = tar::Archive::new(Budgeted { input, left: &budget });
     let mut image = None;
@@ -159,7 +165,7 @@ fn pour_archived(input: impl Read, output: &File, limit: u64) -> Result<Unpacked
     })
 }
 
-fn is_image(entry: &mut tar::Entry<'_, impl Read>) -> Result<bool> {
+fn is_image(entry: &mut tar::Entry<'_, impl Read>) -> Result<bool, Trouble> {
     let kind = entry.header().entry_type();
     let path = entry.path()?.into_owned();
     let has_name = path.extension().is_some_and(|it| it == "raw" || it == "img");
@@ -196,14 +202,15 @@ impl<R: Read> Read for Budgeted<'_, R> {
 }
 
 /// Writes what is not zeros, and hashes all of it in a thread of its own.
-fn pour(mut input: impl Read, output: &File, limit: u64) -> Result<Unpacked> {
+fn pour(mut input: impl Read, output: &File, limit: u64) -> Result<Unpacked, Trouble> {
     let (full, to_hash) = sync_channel::<Vec<u8>>(BLOCKS);
     let (empty, to_fill) = sync_channel::<Vec<u8>>(BLOCKS + 2);
     thread::scope(|scope| {
         let hash = scope.spawn(move || hash_blocks(&to_hash, &empty));
         let poured = pour_blocks(&mut input, output, limit, &full, &to_fill);
         drop(full);
-        let sha256 = hash.join().map_err(|_| Error::failure("the hash of the image got lost"))?;
+        let sha256 =
+            hash.join().map_err(|_| Error::failure("a thread of nodeforge ended unexpectedly"))?;
         Ok(Unpacked::Image { size: poured?, sha256 })
     })
 }
@@ -214,7 +221,7 @@ fn pour_blocks(
     limit: u64,
     full: &SyncSender<Vec<u8>>,
     empty: &Receiver<Vec<u8>>,
-) -> Result<u64> {
+) -> Result<u64, Trouble> {
     let mut offset = 0;
     loop {
         let mut block = empty.try_recv().unwrap_or_else(|_| Vec::with_capacity(BLOCK));
@@ -239,7 +246,7 @@ fn pour_blocks(
     }
     if offset == 0 || !offset.is_multiple_of(512) {
         return Err(Error::failure(format!(
-            "it is no disk image: {offset} bytes are not a number of whole sectors"
+            "it is not a disk image: {offset} bytes are not a whole number of sectors"
         ))
         .into());
     }
@@ -247,14 +254,14 @@ fn pour_blocks(
     Ok(offset)
 }
 
-fn hash_blocks(full: &Receiver<Vec<u8>>, empty: &SyncSender<Vec<u8>>) -> String {
-    let mut hash = Sha256::new();
+fn hash_blocks(full: &Receiver<Vec<u8>>, empty: &SyncSender<Vec<u8>>) -> Sha256 {
+    let mut hash = sha2::Sha256::new();
     for block in full {
         hash.update(&block);
-        // Nobody needs it any more when the other side is done.
+        // It is not needed any more when the other side is done.
         drop(empty.try_send(block));
     }
-    hex(&hash.finalize())
+    Sha256::finish(hash)
 }
 
 /// Leaves holes for clusters of zeros.
@@ -285,7 +292,7 @@ pub(crate) fn peek(input: &mut impl Read) -> io::Result<Vec<u8>> {
 }
 
 /// A login page of a hotel, an error page of a mirror.
-fn refuse_web_page(head: &[u8]) -> Result<()> {
+fn refuse_web_page(head: &[u8]) -> Result<(), Trouble> {
     let text = String::from_utf8_lossy(head).trim_start().to_ascii_lowercase();
     if text.starts_with("<!doctype") || text.starts_with("<html") || text.starts_with("<?xml") {
         return Err(Error::failure("what came is a web page, not an image")

@@ -1,11 +1,10 @@
 //! What was written, remembered in 32 bytes a chunk.
 
-use sha2::{Digest as _, Sha256};
-
 use crate::disk::is_zero;
+use crate::util::sha256::Sha256;
 
 /// A chunk's SHA-256; `None` for zeros, which are told faster than hashed.
-type Fingerprint = Option<[u8; 32]>;
+type Fingerprint = Option<Sha256>;
 
 /// The fingerprints of chunks in their order.
 #[derive(Default)]
@@ -24,5 +23,5 @@ impl Fingerprints {
 }
 
 fn of(chunk: &[u8]) -> Fingerprint {
-    (!is_zero(chunk)).then(|| Sha256::digest(chunk).into())
+    (!is_zero(chunk)).then(|| Sha256::of(chunk))
 }

@@ -41,7 +41,7 @@ pub(crate) use testing::{
 pub use used::in_use;
 pub(crate) use used::join;
 pub use volume::{Node, Planned, Space, Volume};
-pub use written::{ContentHash, Expected};
+pub use written::Expected;
 
 use std::ffi::OsString;
 use std::io::Read;

@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::resolve::Location;
 use super::{Attributes, FileType};
-
-/// SHA-256 of a file's content.
-pub type ContentHash = [u8; 32];
+use crate::util::sha256::Sha256;
 
 /// What must be found at a path. `None` is what was not touched.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +13,7 @@ pub struct Expected {
     /// Its type.
     pub file_type: FileType,
     /// A regular file's bytes.
-    pub content: Option<ContentHash>,
+    pub content: Option<Sha256>,
     /// A symlink's target.
     pub target: Option<PathBuf>,
     /// Owner and mode, where the file system stores them.

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::apply;
+use super::{files, units};
 use crate::change::{Action, Change, Content, Origin, Owner, UnitState};
-use crate::fs::{FileType, Tree};
+use crate::fs::Tree;
 use crate::util::error::Result;
 
 /// Raspberry Pi OS's dialogue about the first user; getty@tty1 is off until it is over.
@@ -30,9 +30,22 @@ const NETPLAN: &str = "/etc/netplan";
 /// What packages bring; a file of the same name in the other takes its place.
 const NETPLAN_OF_PACKAGES: [&str; 2] = ["/usr/lib/netplan", "/lib/netplan"];
 
+/// Whether the image gets a user of its own, now or later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FirstUser {
+    /// The publisher's dialogue would make another, or rename this one.
+    Made,
+    /// The publisher's dialogue is the only way to log in.
+    Missing,
+}
+
 /// What `tree` needs to be left alone, when `changes` are to be made to it: cloud-init off, no
 /// questions about users, host keys kept, and one manager of the network.
-pub(crate) fn hand_over(tree: &dyn Tree, changes: &[Change]) -> Result<Vec<Change>> {
+pub(crate) fn switch_off(
+    tree: &dyn Tree,
+    changes: &[Change],
+    first_user: FirstUser,
+) -> Result<Vec<Change>> {
     let has = |path: &str| -> Result<bool> { Ok(tree.metadata(Path::new(path))?.is_some()) };
     let file = |path: &str, text: &str| Action::File {
         path: path.into(),
@@ -45,7 +58,7 @@ pub(crate) fn hand_over(tree: &dyn Tree, changes: &[Change]) -> Result<Vec<Chang
     if has("/etc/cloud")? {
         actions.push(file("/etc/cloud/cloud-init.disabled", "disabled by nodeforge\n"));
     }
-    if apply::exists(tree, WIZARD)? {
+    if first_user == FirstUser::Made && units::exists(tree, WIZARD)? {
         actions.push(unit(WIZARD, UnitState::Masked));
         actions.push(unit("getty@tty1.service", UnitState::Enabled));
         actions.push(Action::Remove { path: BANNER.into() });
@@ -54,11 +67,11 @@ pub(crate) fn hand_over(tree: &dyn Tree, changes: &[Change]) -> Result<Vec<Chang
         let argument = format!("init={FIRST_BOOT}");
         actions.push(Action::KernelArgumentRemoved { argument });
     }
-    if apply::exists(tree, HOST_KEYS)? {
+    if units::exists(tree, HOST_KEYS)? {
         actions.push(unit(HOST_KEYS, UnitState::Masked));
     }
     if is_networkds(changes) {
-        if apply::exists(tree, NETWORK_MANAGER[2])? {
+        if units::exists(tree, NETWORK_MANAGER[2])? {
             actions.extend(NETWORK_MANAGER.map(|name| unit(name, UnitState::Masked)));
         }
         if has(NETPLAN)? {
@@ -83,7 +96,7 @@ pub(crate) fn is_networkds(changes: &[Change]) -> bool {
 fn netplan_of_packages(tree: &dyn Tree) -> Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     for folder in NETPLAN_OF_PACKAGES.map(Path::new) {
-        if tree.metadata(folder)?.is_some_and(|it| it.file_type == FileType::Directory) {
+        if files::is_directory(tree, folder)? {
             let entries = tree.read_dir(folder)?.into_iter();
             let entries = entries.filter_map(|entry| entry.name.into_string().ok());
             names.extend(entries.filter(|name| name.ends_with(".yaml")));

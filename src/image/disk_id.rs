@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use regex::bytes::Regex;
 
-use super::{Image, TEXT_LIMIT, survey};
+use super::{Image, survey};
 use crate::fs::{FileType, Tree};
+use crate::guest::files::TEXT_LIMIT;
 use crate::table::{self, DiskId, Scheme};
 use crate::util::error::{Error, Result};
 

@@ -1,7 +1,7 @@
 //! A disk image as one tree of files, mounted as its own fstab says.
 
+mod architecture;
 pub mod copy;
-mod describe;
 mod disk_id;
 pub mod edit;
 #[cfg(target_os = "linux")]
@@ -9,7 +9,6 @@ mod extract;
 #[cfg(all(test, target_os = "linux"))]
 mod extract_tests;
 pub mod fsck;
-mod fstab;
 #[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]
@@ -23,7 +22,7 @@ mod tests;
 mod tree;
 mod verify;
 
-pub use describe::Architecture;
+pub use architecture::Architecture;
 #[cfg(target_os = "linux")]
 pub use extract::{DeviceNode, Extracted, extract};
 pub use fsck::FsckPolicy;
@@ -33,7 +32,6 @@ pub use read_only::ReadOnly;
 #[cfg(target_os = "linux")]
 use std::ops::Range;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use crate::disk::{Disk, Slice};
@@ -166,16 +164,4 @@ fn find_parts(disk: &Arc<dyn Disk>, table: Option<&PartitionTable>) -> Result<Ve
         return Err(Error::input("the partition table is empty"));
     }
     Ok(parts)
-}
-
-/// Where a system keeps its name; a marker for a root file system.
-const OS_RELEASE: &str = "/etc/os-release";
-
-/// As much of a small text file as is ever read, in bytes.
-const TEXT_LIMIT: u64 = 1 << 20;
-
-/// A small text file of the image; `None` when there is none.
-fn read_text(tree: &dyn crate::fs::Tree, path: &str) -> Result<Option<String>> {
-    let content = tree.read(Path::new(path), TEXT_LIMIT)?;
-    Ok(content.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }

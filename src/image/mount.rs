@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::fstab::Identity;
+use super::Part;
 use super::read_only::ReadOnly;
-use super::{OS_RELEASE, Part, read_text};
 use crate::disk::Disk;
 use crate::fs::{self, FileType, Kind, Namespace, Tree, Volume};
-use crate::image::fstab;
+use crate::guest::files::read_lossy;
+use crate::guest::fstab::{self, Identity};
+use crate::guest::os_release::OS_RELEASE;
 use crate::util::error::{Context, Error, Result};
 
 /// The label Raspberry Pi OS and many others give their root file system.
@@ -38,7 +39,7 @@ pub(super) fn mount(disk: &Arc<dyn Disk>, clock: i64, parts: &mut [Part]) -> Res
     parts[root].mount_point = Some("/".into());
     let identities = identify(disk, clock, parts);
     let mut skipped = Vec::new();
-    let lines = read_text(&namespace, "/etc/fstab")?.unwrap_or_default();
+    let lines = read_lossy(&namespace, "/etc/fstab")?.unwrap_or_default();
     for line in fstab::parse(&lines) {
         let meant = identities.iter().position(|identity| identity.is_meant_by(&line.source));
         let Some(index) = meant.filter(|&index| parts[index].mount_point.is_none()) else {

@@ -12,6 +12,7 @@ use super::testing::{ROOT_AT, base, debian_cloud, raspberry_pi};
 use crate::disk::testing::tool;
 use crate::disk::{CLUSTER, Delta, Disk, Overlay, Raw};
 use crate::fs::{Attributes, CLOCK, FileType, ROOT_DIRECTORY, ROOT_FILE, Tree};
+use crate::guest::{identity, os_release};
 use crate::table::{DiskId, PartitionTable};
 use crate::util::error::Kind;
 
@@ -74,8 +75,8 @@ fn a_raspberry_pi_image_is_one_tree() {
     assert_eq!(mounts, [(Some("/"), "ext4"), (Some("/boot/firmware"), "FAT32")]);
     assert_eq!(image.root().number(), Some(2));
     assert_eq!(image.root().range.start, ROOT_AT);
-    assert_eq!(image.hostname().expect("it reads").as_deref(), Some("sample"));
-    assert_eq!(image.os_release().expect("it reads")["VERSION_ID"], "13");
+    assert_eq!(identity::hostname(&image).expect("it reads").as_deref(), Some("sample"));
+    assert_eq!(os_release::read(&image).expect("it reads")["VERSION_ID"], "13");
     assert_eq!(image.architecture().expect("it reads"), None);
 
     stamp(&mut image);

@@ -4,13 +4,14 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
+use sha2::Digest as _;
 
 use super::Image;
 use super::read_only::ReadOnly;
-use crate::fs::{ContentHash, Expected, Tree};
+use crate::fs::{Expected, Tree};
 use crate::image::mount;
 use crate::util::error::{Context, Error, Result};
+use crate::util::sha256::Sha256;
 
 /// How much of a file is hashed at once, in bytes.
 const CHUNK: usize = 1 << 20;
@@ -76,13 +77,13 @@ fn check(tree: &dyn Tree, path: &Path, expected: Option<&Expected>) -> Result<()
     Ok(())
 }
 
-fn hash(tree: &dyn Tree, path: &Path) -> Result<ContentHash> {
-    let mut hash = Sha256::new();
+fn hash(tree: &dyn Tree, path: &Path) -> Result<Sha256> {
+    let mut hash = sha2::Sha256::new();
     let mut buffer = vec![0; CHUNK];
     let mut offset = 0;
     loop {
         match tree.read_at(path, offset, &mut buffer)? {
-            0 => return Ok(hash.finalize().into()),
+            0 => return Ok(Sha256::finish(hash)),
             read => {
                 hash.update(&buffer[..read]);
                 offset += read as u64;

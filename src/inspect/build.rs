@@ -7,10 +7,11 @@ use serde::Serialize;
 
 use crate::artifact::Manifest;
 use crate::disk::open_regular;
+use crate::util::sha256::Sha256;
 
 /// The build that an image came out of.
 #[derive(Clone, Debug, Serialize)]
-pub struct Build {
+pub struct BuildFacts {
     /// The tool and its version.
     pub generator: String,
     /// The cluster's name.
@@ -18,13 +19,13 @@ pub struct Build {
     /// The profile's name.
     pub profile: String,
     /// SHA-256 of the image's file as it came out, in hexadecimal.
-    pub sha256: String,
+    pub sha256: Sha256,
 }
 
 /// More than any manifest has, in bytes.
 const LIMIT: u64 = 64 << 20;
 
-impl Build {
+impl BuildFacts {
     /// `None` when no manifest in the image's folder, or in the one its bundle is in, lists it.
     pub(super) fn of(image: &Path) -> Option<Self> {
         let image = image.canonicalize().ok()?;

@@ -9,18 +9,14 @@ mod partitions;
 mod printable;
 pub mod sbom;
 mod system;
-mod units;
-mod users;
 
-pub use build::Build;
+pub use build::BuildFacts;
 pub use map::{Segment, draw};
-pub use node::{FirstBoot, Node, Step};
+pub use node::NodeFacts;
 pub use packages::{Packages, packages};
 pub use partitions::{PartitionFacts, TableFacts};
 pub use printable::printable;
-pub use system::{MachineId, System};
-pub use units::{UnitState, units};
-pub use users::{Names, User, names, users};
+pub use system::System;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -28,7 +24,6 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::disk::{self, Disk};
-use crate::fs::Tree;
 use crate::image::{Image, ReadOnly, edit, survey};
 use crate::util::error::Result;
 
@@ -48,9 +43,9 @@ pub struct Report {
     /// `None` when no root file system is readable here.
     pub system: Option<System>,
     /// `None` when nodeforge has put nothing into the image.
-    pub nodeforge: Option<Node>,
+    pub nodeforge: Option<NodeFacts>,
     /// `None` when no manifest beside the image lists it.
-    pub build: Option<Build>,
+    pub build: Option<BuildFacts>,
     /// What is odd about it.
     pub notes: Vec<String>,
 }
@@ -84,7 +79,7 @@ impl Report {
         let system = image.as_ref().map(System::of).transpose()?;
         let hostname = system.as_ref().and_then(|system| system.hostname.as_deref());
         let nodeforge = match &image {
-            Some(image) => Node::of(image, hostname)?,
+            Some(image) => NodeFacts::of(image, hostname)?,
             None => None,
         };
         Ok(Self {
@@ -95,28 +90,8 @@ impl Report {
             partitions: parts.iter().map(|part| PartitionFacts::of(&disk, part)).collect(),
             system,
             nodeforge,
-            build: Build::of(path),
+            build: BuildFacts::of(path),
             notes,
         })
     }
-}
-
-/// As much of a text file as is read, in bytes; dpkg's status has some MiB.
-const TEXT_LIMIT: u64 = 64 << 20;
-
-/// A text file of the image; empty when there is none.
-fn read_text(tree: &dyn Tree, path: &str) -> Result<String> {
-    let content = tree.read(Path::new(path), TEXT_LIMIT)?.unwrap_or_default();
-    Ok(String::from_utf8_lossy(&content).into_owned())
-}
-
-/// The names in a directory, sorted; none when there is no such directory.
-fn names_in(tree: &dyn Tree, path: &str) -> Result<Vec<String>> {
-    let Some(path) = tree.resolve(Path::new(path))? else { return Ok(Vec::new()) };
-    let metadata = tree.metadata(&path)?;
-    if metadata.is_none_or(|it| it.file_type != crate::fs::FileType::Directory) {
-        return Ok(Vec::new());
-    }
-    let entries = tree.read_dir(&path)?;
-    Ok(entries.into_iter().map(|entry| entry.name.to_string_lossy().into_owned()).collect())
 }

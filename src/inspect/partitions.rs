@@ -82,10 +82,8 @@ pub(super) fn oddities(table: &PartitionTable) -> Vec<String> {
 impl PartitionFacts {
     pub(super) fn of(disk: &Arc<dyn Disk>, part: &Part) -> Self {
         let partition = part.partition.as_ref();
-        let file_system = match part.kind {
-            Kind::Empty | Kind::Unknown => None,
-            kind => Some(kind.name().to_owned()),
-        };
+        let is_known = !matches!(part.kind, Kind::Empty | Kind::Unknown);
+        let file_system = is_known.then(|| part.kind.name().to_owned());
         let mut facts = Self {
             number: part.number(),
             start: part.range.start,

@@ -1,11 +1,11 @@
 //! The operating system of an image.
 
-use std::path::Path;
-
 use serde::Serialize;
 
-use super::{names_in, read_text};
 use crate::fs::Tree;
+use crate::guest::files::names_in;
+use crate::guest::identity::{MachineId, hostname};
+use crate::guest::os_release;
 use crate::image::Image;
 use crate::inspect::packages;
 use crate::util::error::Result;
@@ -31,47 +31,20 @@ pub struct System {
     pub kernels: Vec<String>,
 }
 
-/// What is in `/etc/machine-id` (machine-id(5)).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum MachineId {
-    /// Nothing: the system makes one up at boot.
-    Empty,
-    /// `uninitialized`: the next boot is a first boot, and makes one.
-    Uninitialized,
-    /// There is no such file.
-    Missing,
-    /// An id.
-    #[serde(untagged)]
-    Set(String),
-}
-
 impl System {
     pub(super) fn of(image: &Image) -> Result<Self> {
-        let mut release = image.os_release()?;
+        let mut release = os_release::read(image)?;
         Ok(Self {
             os: release.remove("PRETTY_NAME").or_else(|| release.remove("NAME")),
             os_id: release.remove("ID"),
             os_version: release.remove("VERSION_ID"),
             architecture: image.architecture()?.map(|architecture| architecture.to_string()),
-            hostname: image.hostname()?,
-            machine_id: machine_id(image)?,
+            hostname: hostname(image)?,
+            machine_id: MachineId::read(image)?,
             packages: packages(image)?.map(|packages| packages.len()),
             kernels: kernels(image)?,
         })
     }
-}
-
-fn machine_id(tree: &dyn Tree) -> Result<MachineId> {
-    const PATH: &str = "/etc/machine-id";
-    if tree.resolve(Path::new(PATH))?.is_none() {
-        return Ok(MachineId::Missing);
-    }
-    Ok(match read_text(tree, PATH)?.trim() {
-        "" => MachineId::Empty,
-        "uninitialized" => MachineId::Uninitialized,
-        id => MachineId::Set(id.to_owned()),
-    })
 }
 
 /// A kernel has a folder of modules; those that are built without have their image.

@@ -1,11 +1,12 @@
 //! What a node does by itself when it first boots.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
 use super::list::List;
 use crate::change::{Origin, UnitState};
 use crate::config::{self, Cluster, Node, Role};
+use crate::guest::first_boot::STEPS;
+use crate::guest::roles::{ROLES, RoleLine, RoleTable};
 
 /// Files of `firstboot/`, where they go, and their modes.
 const FILES: [(&str, &str, u32); 5] = [
@@ -15,8 +16,6 @@ const FILES: [(&str, &str, u32); 5] = [
     ("nodeforge-firstboot", "/usr/bin/nodeforge-firstboot", 0o755),
     ("nodeforge-host-keys.service", "/etc/systemd/system/nodeforge-host-keys.service", 0o644),
 ];
-const STEPS: &str = "/usr/lib/nodeforge/firstboot.d";
-const ROLES: &str = "/etc/nodeforge/roles";
 
 /// The units, the runner, the steps of a node's role (of all roles without a node), and the table
 /// of roles.
@@ -42,18 +41,12 @@ pub(super) fn add(list: &mut List, cluster: &Cluster, node: Option<&Node>) {
     }
 }
 
-/// `/etc/nodeforge/roles`: lines `PATTERN ROLE STEP…`, of which the first whose pattern matches
-/// the whole host name counts (`grep -Ex`). Roles that the cluster file gave by name come first.
+/// The table of roles. Roles that the cluster file gave by name come first.
 fn roles(cluster: &Cluster, node: Option<&Node>) -> String {
-    let mut text = String::from(
-        "# PATTERN ROLE STEP…: the first pattern that matches the host name counts.\n",
-    );
+    let mut table = RoleTable::default();
     let mut line = |pattern: &str, role: &Role| {
-        write!(text, "{pattern} {}", role.name).expect("writing to a string");
-        for step in &role.firstboot {
-            write!(text, " {step}").expect("writing to a string");
-        }
-        text.push('\n');
+        let (role, steps) = (role.name.clone(), role.firstboot.clone());
+        table.push(RoleLine { pattern: pattern.to_owned(), role, steps });
     };
     let all = &cluster.profile.roles;
     let own = |other: &&Node| node.is_none_or(|node| node.hostname == other.hostname);
@@ -65,5 +58,5 @@ fn roles(cluster: &Cluster, node: Option<&Node>) -> String {
     for role in all {
         line(&role.pattern_text, role);
     }
-    text
+    table.to_string()
 }

@@ -90,9 +90,8 @@ impl List {
                 "it is of {}:{} and has mode {mode:04o}; let root alone read it: `mode = \"0600\"`",
                 owner.user, owner.group
             );
-            let problem =
-                Problem { places: place.cloned().into_iter().collect(), ..Problem::new(message) };
-            return Err(Error::from_problems(vec![problem.hint(hint)]).expect_err("there is one"));
+            let problem = Problem::new(message).at_places(place.cloned());
+            return Err(Error::input(problem.hint(hint)));
         }
         self.push(origin, action);
         Ok(())

@@ -4,6 +4,8 @@ use super::list::List;
 use super::render::{Renderer, Scope};
 use crate::change::{Action, Change, Content, Origin, Owner, User};
 use crate::config::{Cluster, ExtraFile, HostKeys, Locale, Node};
+use crate::guest::first_boot::NOT_BEFORE;
+use crate::guest::identity::UNINITIALIZED;
 use crate::plan::{firstboot, network, rules};
 use crate::secrets::Secrets;
 use crate::util::error::{Error, Result};
@@ -38,7 +40,7 @@ pub fn node(cluster: &Cluster, node: &Node, secrets: &Secrets) -> Result<Vec<Cha
     if let Some(day) = secrets.newest()
         && role.firstboot.iter().any(|step| step == "15-clock")
     {
-        list.file(&Origin::Nodeforge, "/etc/nodeforge/not-before", 0o644, format!("{day}\n"));
+        list.file(&Origin::Nodeforge, NOT_BEFORE, 0o644, format!("{day}\n"));
     }
     common(&mut list, cluster, Some(node));
 
@@ -61,7 +63,7 @@ pub fn node(cluster: &Cluster, node: &Node, secrets: &Secrets) -> Result<Vec<Cha
 pub fn template(cluster: &Cluster) -> Result<Vec<Change>> {
     let renderer = Renderer::new(cluster, Scope::Shared);
     let mut list = List::default();
-    list.push(&Origin::Nodeforge, Action::MachineId { id: "uninitialized".into() });
+    list.push(&Origin::Nodeforge, Action::MachineId { id: UNINITIALIZED.into() });
     common(&mut list, cluster, None);
     let is_shared = |file: &&ExtraFile| {
         let text = std::str::from_utf8(&file.bytes).unwrap_or_default();

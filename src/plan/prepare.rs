@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use super::list::List;
 use super::render::{Renderer, Scope};
-use crate::change::{Action, Change, Origin, PackageState};
-use crate::config::{AptSource, Artifact, Base, Checksum, Cluster, Package};
+use crate::change::{Action, Change, Checksum, Origin, PackageState};
+use crate::config::{AptSource, Artifact, Base, ChecksumSpec, Cluster, Package};
 use crate::plan::rules;
-use crate::util::error::Result;
+use crate::util::error::{Error, Problem, Result};
 
 /// All changes of stage 1. Nothing of a single node and no secret is in them.
 pub fn prepare(cluster: &Cluster) -> Result<Vec<Change>> {
@@ -101,8 +101,13 @@ fn apt_source(source: &AptSource, renderer: &Renderer<'_>) -> Result<Action> {
 fn download(artifact: &Artifact, renderer: &Renderer<'_>) -> Result<Action> {
     let title = format!("the artifact for `{}`", artifact.path);
     let checksum = match &artifact.checksum {
-        Checksum::Sha256(hash) => Checksum::Sha256(renderer.render_word(&title, hash)?),
-        Checksum::Sha256Url(url) => Checksum::Sha256Url(renderer.render_word(&title, url)?),
+        ChecksumSpec::Sha256(hash) => {
+            let hash = renderer.render_word(&title, hash)?;
+            Checksum::Sha256(hash.parse().map_err(|problem: Problem| {
+                Error::input(problem).context(format!("{title}: `{hash}` is not a valid `sha256`"))
+            })?)
+        }
+        ChecksumSpec::Sha256Url(url) => Checksum::Sha256Url(renderer.render_word(&title, url)?),
     };
     Ok(Action::Download {
         url: renderer.render_word(&title, &artifact.url)?,

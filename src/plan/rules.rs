@@ -18,11 +18,11 @@ pub(super) fn check(cluster: &Cluster) -> Result<()> {
         };
         let mut problem = Problem::new(text("the `message` of a rule", &rule.message)?);
         let place = rule.setting.as_ref().and_then(|name| cluster.places.settings.get(name));
-        problem.places.push(place.unwrap_or(&cluster.places.profile).clone());
+        problem = problem.at_places([place.unwrap_or(&cluster.places.profile).clone()]);
         if let Some(hint) = &rule.hint {
             problem = problem.hint(text("the `hint` of a rule", hint)?);
         }
         problems.push(problem);
     }
-    Error::from_problems(problems)
+    Error::check(problems)
 }

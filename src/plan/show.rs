@@ -3,8 +3,7 @@
 use serde_json::{Value, json};
 
 use super::side_file::Handout;
-use crate::change::{Action, Change, Content, Origin, Owner, PackageState, UnitState};
-use crate::config::Checksum;
+use crate::change::{Action, Change, Checksum, Content, Origin, Owner, PackageState, UnitState};
 
 /// One line, with who asked for it: `enable ssh.service (profile quickstart)`.
 pub fn describe(change: &Change) -> String {

@@ -39,8 +39,7 @@ pub fn handouts(cluster: &Cluster, secrets: &Secrets) -> Result<Vec<Handout>> {
         };
         if let Some(fault) = fault {
             let problem = Problem::new(format!("`{path}` {fault}"));
-            let problem = Problem { places: vec![wanted.place.clone()], ..problem };
-            return Err(Error::from_problems(vec![problem]).expect_err("there is one"));
+            return Err(Error::input(problem.at_places([wanted.place.clone()])));
         }
         let content = content(&wanted.bytes, wanted.is_template, &wanted.template_name, &renderer)?;
         handouts.push(Handout { path, content });

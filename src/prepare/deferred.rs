@@ -7,22 +7,23 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::steps::{first_boot, put, source_file};
+use super::steps::{put, source_file};
 use crate::apply;
 use crate::cache::Package;
-use crate::change::{Action, Change, Content, Origin, Owner, PackageState, UnitState};
-use crate::config::{self, Checksum};
+use crate::change::{Action, Change, Checksum, Content, Origin, Owner, PackageState, UnitState};
+use crate::config;
+use crate::debian;
 use crate::disk::Raw;
-use crate::fs::{FileType, Tree};
-use crate::guest::{generalise, hand_over};
+use crate::fs::Tree;
+use crate::guest::vendor_setup::{self, FirstUser};
+use crate::guest::{first_boot, generalise, units};
 use crate::image::Image;
 use crate::util::clock;
 use crate::util::error::{Error, Result};
+use crate::util::sha256::Sha256;
 
-/// What the step installs.
-const LIST: &str = "/etc/nodeforge/packages";
-/// The step, which the runner of the first boot looks for.
-const STEP: &str = "/usr/lib/nodeforge/firstboot.d/05-packages";
+/// The step that does what is left, which the runner of the first boot looks for.
+const STEP: &str = "05-packages";
 
 /// What is left to the first boot.
 #[derive(Default)]
@@ -38,12 +39,12 @@ struct Deferred {
 pub(crate) fn apply(
     disk: &Path,
     changes: &[Change],
-    files: &BTreeMap<String, PathBuf>,
+    files: &BTreeMap<Sha256, PathBuf>,
 ) -> Result<Vec<Package>> {
     let disk = Arc::new(Raw::open_writable(disk)?);
     let mut image = Image::open(disk, clock::now()?)?;
     let mut deferred = Deferred::default();
-    let own = hand_over(&image, changes)?;
+    let own = vendor_setup::switch_off(&image, changes, FirstUser::Made)?;
     apply::apply(&mut image, &own)?;
     for change in changes {
         deferred.one(&mut image, change, files)?;
@@ -51,11 +52,11 @@ pub(crate) fn apply(
     if !deferred.is_empty() {
         apply::apply(&mut image, &deferred.files()?)?;
     }
-    apply::apply(&mut image, &first_boot())?;
+    apply::apply(&mut image, &first_boot::presets())?;
     generalise(&mut image)?;
     image.flush()?;
     image.verify()?;
-    installed(&image)
+    debian::installed(&image)
 }
 
 impl Deferred {
@@ -63,7 +64,7 @@ impl Deferred {
         &mut self,
         image: &mut Image,
         change: &Change,
-        files: &BTreeMap<String, PathBuf>,
+        files: &BTreeMap<Sha256, PathBuf>,
     ) -> Result<()> {
         match &change.action {
             Action::Grow { .. } => {}
@@ -84,7 +85,7 @@ impl Deferred {
                 put(image, file, Path::new(path), *mode)?;
             }
             // A package may still bring it.
-            Action::Unit { name, state: UnitState::Enabled } if !apply::exists(image, name)? => {
+            Action::Unit { name, state: UnitState::Enabled } if !units::exists(image, name)? => {
                 self.enable.push(name.clone());
             }
             _ => apply::apply(image, std::slice::from_ref(change))?,
@@ -112,7 +113,7 @@ impl Deferred {
             }
             writeln!(text, "{key}='{}'", words.join(" ")).expect("writing to a string");
         }
-        let step = config::firstboot("steps/05-packages").expect("compiled in");
+        let step = config::firstboot(&format!("steps/{STEP}")).expect("compiled in");
         let file = |path: &str, bytes: Vec<u8>, mode| Change {
             action: Action::File {
                 path: path.into(),
@@ -122,29 +123,15 @@ impl Deferred {
             },
             origin: Origin::Nodeforge,
         };
-        Ok([file(LIST, text.into_bytes(), 0o644), file(STEP, step.to_vec(), 0o755)])
+        let path = format!("{}/{STEP}", first_boot::STEPS);
+        Ok([
+            file(first_boot::PACKAGES, text.into_bytes(), 0o644),
+            file(&path, step.to_vec(), 0o755),
+        ])
     }
 }
 
 /// Of a Debian package's name, version and relation, or a unit's name.
 fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"+-.:~=@_/^".contains(&byte)
-}
-
-/// What dpkg's database says is installed.
-fn installed(image: &Image) -> Result<Vec<Package>> {
-    let path = Path::new(crate::guest::STATUS);
-    let Some(metadata) = image.metadata(path)?.filter(|it| it.file_type == FileType::File) else {
-        return Ok(Vec::new());
-    };
-    let mut bytes =
-        vec![0; usize::try_from(metadata.size).map_err(|_| Error::failure("too large"))?];
-    let mut done = 0;
-    while done < bytes.len() {
-        match image.read_at(path, done as u64, &mut bytes[done..])? {
-            0 => break,
-            read => done += read,
-        }
-    }
-    Ok(crate::guest::installed(&String::from_utf8_lossy(&bytes)))
 }

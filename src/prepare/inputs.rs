@@ -6,7 +6,7 @@ use crate::change::Change;
 use crate::plan;
 use crate::sandbox::Sandbox;
 use crate::util::error::{Error, Result};
-use crate::util::hash;
+use crate::util::sha256::Sha256;
 
 /// Raised when the same changes come to mean another image.
 const RECIPE: u32 = 5;
@@ -18,16 +18,16 @@ pub(crate) struct Inputs(Vec<(String, String)>);
 impl Inputs {
     /// Those of a base with changes. Who asked for a change makes no difference, and neither does
     /// in which sandbox programs run: only whether they do.
-    pub(crate) fn new(base_sha256: &str, changes: &[Change], sandbox: Sandbox) -> Result<Self> {
+    pub(crate) fn new(base_sha256: Sha256, changes: &[Change], sandbox: Sandbox) -> Result<Self> {
         let mut all = vec![
             ("the version of nodeforge".to_owned(), RECIPE.to_string()),
-            ("the base".to_owned(), base_sha256.to_owned()),
+            ("the base".to_owned(), base_sha256.to_string()),
             ("when packages are installed".to_owned(), (sandbox == Sandbox::None).to_string()),
         ];
         for change in changes {
             let text = serde_json::to_vec(&change.action)
                 .map_err(|error| Error::failure(error.to_string()))?;
-            all.push((plan::subject(&change.action), hash::hex(&hash::sha256(&text))));
+            all.push((plan::subject(&change.action), Sha256::of(&text).to_string()));
         }
         Ok(Self(all))
     }
@@ -36,7 +36,7 @@ impl Inputs {
     pub(crate) fn key(&self) -> Result<String> {
         let text =
             serde_json::to_vec(&self.0).map_err(|error| Error::failure(error.to_string()))?;
-        Ok(hash::hex(&hash::sha256(&text)))
+        Ok(Sha256::of(&text).to_string())
     }
 
     /// What is not as it was, for people.
@@ -73,8 +73,9 @@ mod tests {
 
     #[test]
     fn every_change_shows_and_nothing_else() {
-        let inputs =
-            |base: &str, changes: &[Change], sandbox| Inputs::new(base, changes, sandbox).unwrap();
+        let inputs = |base: &str, changes: &[Change], sandbox| {
+            Inputs::new(Sha256::of(base), changes, sandbox).unwrap()
+        };
         let (one, two) = (change("/a", Origin::Nodeforge), change("/b", Origin::ClusterFile));
         let first = inputs("x", std::slice::from_ref(&one), Sandbox::Loop);
         let same = inputs("x", &[change("/a", Origin::ClusterFile)], Sandbox::Userns);

@@ -11,17 +11,19 @@ use super::firmware::Firmware;
 use super::initramfs::Postponed;
 use super::partitions::{FirmwarePart, Place};
 use super::root::Root;
-use super::steps::{PRESET, first_boot, put, source_file};
+use super::steps::{put, source_file};
 use crate::apply;
 use crate::cache::Package;
-use crate::change::{Action, Change, PackageState};
-use crate::config::{Arch, Checksum};
+use crate::change::{Action, Change, Checksum, PackageState};
+use crate::config::Arch;
 use crate::debian::{self, ARCHIVES, Apt, LISTS, Log, Native, Source, link_archives};
 use crate::fs::{LiveTree, Tree};
-use crate::guest::{generalise, hand_over, packages};
+use crate::guest::vendor_setup::{self, FirstUser};
+use crate::guest::{first_boot, generalise};
 use crate::sandbox::{Chroot, Sandbox, shell};
 use crate::util::error::{Context, Result};
 use crate::util::progress::Progress;
+use crate::util::sha256::Sha256;
 
 /// A root file system to be prepared.
 #[derive(Debug, Serialize, Deserialize)]
@@ -37,7 +39,7 @@ pub(crate) struct PrepareJob {
     /// What is to be done, in this order; packages and their sources come first.
     pub changes: Vec<Change>,
     /// Verified files from elsewhere, by their SHA-256.
-    pub files: BTreeMap<String, PathBuf>,
+    pub files: BTreeMap<Sha256, PathBuf>,
     /// The .deb files of earlier builds.
     pub archives: PathBuf,
     /// The packages to be installed, when an earlier build found them out already.
@@ -73,10 +75,10 @@ impl PrepareJob {
     }
 
     /// The files from elsewhere, while they can still be reached.
-    fn open_files(&self) -> Result<BTreeMap<String, File>> {
-        let open = |(sha256, path): (&String, &PathBuf)| {
+    fn open_files(&self) -> Result<BTreeMap<Sha256, File>> {
+        let open = |(sha256, path): (&Sha256, &PathBuf)| {
             let file = File::open(path).context(|| format!("opening `{}`", path.display()))?;
-            Ok((sha256.clone(), file))
+            Ok((*sha256, file))
         };
         self.files.iter().map(open).collect()
     }
@@ -114,12 +116,12 @@ impl PrepareJob {
         lent.extend(native.as_ref().map(Native::lent));
         lent.extend([(archives.as_path(), ARCHIVES), (lists.as_path(), LISTS)]);
         let chroot = Chroot::enter_to_run(root, &lent)?;
-        let before = read_installed()?;
+        let before = debian::installed(&LiveTree)?;
         let done = self.install_inside(&source, native.as_ref(), &resolv_conf, log, progress);
         if done.is_err() && self.shell_on_failure {
             shell::open(progress);
         }
-        let after = done.and_then(|()| read_installed());
+        let after = done.and_then(|()| debian::installed(&LiveTree));
         // However it went, the next run finds what was fetched.
         let kept = chroot.leave().and_then(|()| link_archives(&archives, &self.archives));
         let mut after = after?;
@@ -148,7 +150,7 @@ impl PrepareJob {
             .collect();
         let sources: Vec<Change> = self.changes.iter().filter_map(source_file).collect();
         // Packages' own presets must decide while they are installed.
-        LiveTree.remove(Path::new(PRESET))?;
+        LiveTree.remove(Path::new(first_boot::PRESET))?;
         apply::apply(&mut LiveTree, &sources)?;
         if wanted.is_empty() {
             return Ok(());
@@ -168,16 +170,9 @@ fn is_of_package(change: &Change) -> bool {
     matches!(change.action, Action::Package { .. })
 }
 
-/// What is installed in the root this process is in.
-fn read_installed() -> Result<Vec<Package>> {
-    let status =
-        fs::read_to_string(packages::STATUS).context(|| "reading the image's list of packages")?;
-    Ok(packages::installed(&status))
-}
-
 /// Everything but packages, then what makes the root fit to be shared by many machines.
-fn finish(changes: &[Change], files: &BTreeMap<String, File>) -> Result<()> {
-    let own = hand_over(&LiveTree, changes)?;
+fn finish(changes: &[Change], files: &BTreeMap<Sha256, File>) -> Result<()> {
+    let own = vendor_setup::switch_off(&LiveTree, changes, FirstUser::Made)?;
     apply::apply(&mut LiveTree, &own)?;
     for change in changes {
         match &change.action {
@@ -189,6 +184,6 @@ fn finish(changes: &[Change], files: &BTreeMap<String, File>) -> Result<()> {
             _ => apply::apply(&mut LiveTree, std::slice::from_ref(change))?,
         }
     }
-    apply::apply(&mut LiveTree, &first_boot())?;
+    apply::apply(&mut LiveTree, &first_boot::presets())?;
     generalise(&mut LiveTree)
 }

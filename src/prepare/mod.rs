@@ -22,4 +22,3 @@ mod steps;
 pub(crate) use job::Job;
 pub(crate) use partitions::Place;
 pub use request::{Outlook, Prepared, Request};
-pub(crate) use steps::first_boot;

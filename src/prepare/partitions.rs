@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::ResolvedBase;
 use crate::disk::{self, Disk, Raw, Slice};
 use crate::fs::Kind;
 use crate::image::Image;
@@ -43,15 +44,14 @@ pub(crate) struct Parts {
 /// Makes a copy of `base` at `image`, grown to `size` bytes where that is given, and its root
 /// partition with it. For [`Sandbox::Userns`] the root partition is left empty.
 pub(crate) fn lay_out(
-    base: &Path,
+    base: &ResolvedBase,
     image: &Path,
     size: Option<u64>,
     sandbox: Sandbox,
 ) -> Result<Parts> {
-    let raw = Arc::new(Raw::open(base)?);
-    let from: Arc<dyn Disk> = raw.clone();
-    let opened =
-        Image::open(Arc::clone(&from), 0).context(|| format!("opening `{}`", base.display()))?;
+    let from = Arc::clone(&base.disk);
+    let opened = Image::open(Arc::clone(&from), 0)
+        .context(|| format!("opening `{}`", base.path.display()))?;
     let root = opened.root();
     let size = size.unwrap_or(from.size());
     if size < from.size() {
@@ -64,7 +64,7 @@ pub(crate) fn lay_out(
     }
     let to = Raw::create(image, size)?;
     if sandbox != Sandbox::Userns {
-        disk::copy_file(&raw, &to).context(|| format!("copying `{}`", base.display()))?;
+        disk::copy_file(&base.raw, &to).context(|| format!("copying `{}`", base.path.display()))?;
     }
     let to: Arc<dyn Disk> = Arc::new(to);
     if sandbox == Sandbox::Userns {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::inputs::Inputs;
-use crate::base::Supplies;
+use crate::base::{PrepareInputs, ResolvedBase};
 use crate::cache::{About, Cache, CachedImage, Made, PREPARED, Package};
 use crate::change::{Action, Change};
 use crate::config::{Arch, Cluster};
@@ -12,19 +12,18 @@ use crate::prepare::{deferred, partitions};
 use crate::sandbox::Sandbox;
 use crate::util::error::{Error, Result};
 use crate::util::progress::Progress;
+use crate::util::sha256::Sha256;
 
 /// A prepared base that is asked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Request<'a> {
     /// Whose it is.
     pub cluster: &'a Cluster,
     /// What all nodes share, in order. None may hold a secret: what is prepared stays in the
     /// cache, readable by whoever can read that.
-    pub supplies: &'a Supplies,
-    /// A raw image.
-    pub base: &'a Path,
-    /// Its SHA-256: 64 hexadecimal digits.
-    pub base_sha256: &'a str,
+    pub inputs: &'a PrepareInputs,
+    /// The base.
+    pub base: &'a ResolvedBase,
     /// What its programs run on.
     pub arch: Arch,
     /// How they are run.
@@ -62,23 +61,23 @@ pub enum Outlook {
 impl Request<'_> {
     /// Prepares the base, or finds it in the cache prepared like this before.
     pub fn prepare(&self, cache: &Cache, progress: &dyn Progress) -> Result<Prepared> {
-        refuse_secrets(&self.supplies.changes)?;
-        let inputs = self.inputs()?;
+        refuse_secrets(&self.inputs.changes)?;
+        let inputs = self.key_inputs()?;
         let key = inputs.key()?;
         let fits = |about: &About| self.fits(about);
         let image = cache.image(PREPARED, &key, fits, progress, |folder, disk| {
             progress.stage("growing the disk");
-            let size = new_size(&self.supplies.changes);
+            let size = new_size(&self.inputs.changes);
             let parts = partitions::lay_out(self.base, disk, size, self.sandbox)?;
             let packages = match self.sandbox {
                 Sandbox::None => {
                     progress.stage("applying the profile");
-                    deferred::apply(disk, &self.supplies.changes, &self.files())?
+                    deferred::apply(disk, &self.inputs.changes, &self.files())?
                 }
                 _ => self.run(cache, &key, folder, parts, progress)?,
             };
             let from = serde_json::json!({
-                "cluster": self.cluster.name, "base": self.base_sha256, "inputs": inputs,
+                "cluster": self.cluster.name, "base": self.base.sha256, "inputs": inputs,
             });
             Ok(Made { from, sha256: None, packages })
         })?;
@@ -87,7 +86,7 @@ impl Request<'_> {
 
     /// What [`Self::prepare`] would do, and why.
     pub fn outlook(&self, cache: &Cache) -> Result<Outlook> {
-        let inputs = self.inputs()?;
+        let inputs = self.key_inputs()?;
         let key = inputs.key()?;
         if let Some(image) = cache.find(PREPARED, &key) {
             return Ok(if self.fits(&image.about) {
@@ -116,12 +115,12 @@ impl Request<'_> {
         !self.anew && (self.sandbox == Sandbox::None || is_as_locked())
     }
 
-    fn inputs(&self) -> Result<Inputs> {
-        Inputs::new(self.base_sha256, &self.supplies.changes, self.sandbox)
+    fn key_inputs(&self) -> Result<Inputs> {
+        Inputs::new(self.base.sha256, &self.inputs.changes, self.sandbox)
     }
 
-    fn files(&self) -> BTreeMap<String, PathBuf> {
-        self.supplies.all.iter().map(|it| (it.sha256.clone(), it.path.clone())).collect()
+    fn files(&self) -> BTreeMap<Sha256, PathBuf> {
+        self.inputs.all.iter().map(|it| (it.sha256, it.path.clone())).collect()
     }
 
     #[cfg(target_os = "linux")]
@@ -150,10 +149,10 @@ impl Request<'_> {
         let log = format!("prepare-{}-{}.log", self.cluster.name, &key[..12]);
         let job = super::inside::PrepareJob {
             sandbox: self.sandbox,
-            base: self.base.to_owned(),
+            base: self.base.path.clone(),
             place: parts.root,
             firmware: parts.firmware,
-            changes: self.supplies.changes.clone(),
+            changes: self.inputs.changes.clone(),
             files: self.files(),
             archives: cache.folder("debs")?,
             locked: self.locked.to_vec(),

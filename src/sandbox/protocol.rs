@@ -66,14 +66,9 @@ impl From<&Error> for Failure {
 
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
-        let make = if failure.input { Error::input } else { Error::failure };
-        // Rebuilt from the deepest cause outwards.
-        let mut messages = failure.causes.into_iter().rev();
-        let error = match messages.next() {
-            Some(deepest) => messages.fold(make(deepest), Error::context).context(failure.message),
-            None => make(failure.message),
-        };
-        failure.hints.into_iter().fold(error, Error::hint)
+        let Failure { input, message, causes, hints } = failure;
+        let problem = Problem { causes, hints, ..Problem::new(message) };
+        if input { Error::input(problem) } else { Error::failure(problem) }
     }
 }
 

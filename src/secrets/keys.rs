@@ -8,8 +8,9 @@ use x509_cert::Certificate;
 use x509_cert::der::DecodePem as _;
 
 use super::generate::Made;
+use crate::util::calendar;
 use crate::util::error::{Error, Result};
-use crate::util::{calendar, hash};
+use crate::util::sha256::Sha256;
 
 /// How long a certificate authority lasts, in days: ten years and their leap days.
 const LIFETIME: i64 = 3652;
@@ -21,10 +22,10 @@ pub struct Ca {
     pub cert: String,
     /// Its key: PKCS#8 in PEM.
     pub key: String,
-    /// SHA-256 of the DER `SubjectPublicKeyInfo`, 64 hexadecimal digits: what kubeadm pins.
-    pub hash: String,
-    /// SHA-256 of the bytes of `cert`, 64 hexadecimal digits: what k3s pins.
-    pub file_hash: String,
+    /// SHA-256 of the DER `SubjectPublicKeyInfo`: what kubeadm pins.
+    pub hash: Sha256,
+    /// SHA-256 of the bytes of `cert`: what k3s pins.
+    pub file_hash: Sha256,
 }
 
 /// A private key and its public half.
@@ -41,8 +42,8 @@ impl Ca {
     pub(crate) fn new(key: String, cert: String) -> Result<Self> {
         let pair = Key::from_pem(&key)
             .map_err(|error| Error::input(format!("its value is no private key: {error}")))?;
-        let hash = hash::hex(&hash::sha256(&pair.subject_public_key_info()));
-        let file_hash = hash::hex(&hash::sha256(cert.as_bytes()));
+        let hash = Sha256::of(pair.subject_public_key_info());
+        let file_hash = Sha256::of(&cert);
         Ok(Self { cert, key, hash, file_hash })
     }
 

@@ -230,8 +230,8 @@ impl Secrets {
             (_, "") | ("ca", "key") | ("keypair", "private") => Some(made.value.clone()),
             ("ca", "cert") | ("keypair" | "ssh-host-key", "public") => made.public.clone(),
             ("ca", part) => match self.ready.get(name)?.as_ref() {
-                Secret::Ca(ca) if part == "hash" => Some(ca.hash.clone()),
-                Secret::Ca(ca) if part == "file_hash" => Some(ca.file_hash.clone()),
+                Secret::Ca(ca) if part == "hash" => Some(ca.hash.to_string()),
+                Secret::Ca(ca) if part == "file_hash" => Some(ca.file_hash.to_string()),
                 _ => None,
             },
             _ => None,
@@ -275,7 +275,7 @@ impl Secrets {
             let names: Vec<String> = self.entries().into_iter().map(|entry| entry.name).collect();
             let hint = suggest::closest(name, names.iter().map(String::as_str))
                 .unwrap_or_else(|| "`nodeforge secrets show` lists them".into());
-            return Err(Error::input(format!("there is no secret `{name}`")).hint(hint));
+            return Err(Error::input(format!("unknown secret `{name}`")).hint(hint));
         };
         if let SecretKind::File { path } = &spec.kind {
             return Err(Error::input(format!("the secret `{name}` is your own file"))

@@ -1,4 +1,4 @@
-//! What the time is: now, or what whoever wants the same bits twice says.
+//! What the time is: now, or what `SOURCE_DATE_EPOCH` says.
 //!
 //! Source: <https://reproducible-builds.org/specs/source-date-epoch/>.
 

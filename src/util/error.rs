@@ -83,6 +83,13 @@ impl Problem {
         self
     }
 
+    /// Points at places that are known already.
+    #[must_use]
+    pub fn at_places(mut self, places: impl IntoIterator<Item = Place>) -> Self {
+        self.places.extend(places);
+        self
+    }
+
     /// Adds what to do about it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -91,15 +98,22 @@ impl Problem {
     }
 }
 
+/// A message alone is a problem too.
+impl<T: Into<String>> From<T> for Problem {
+    fn from(message: T) -> Self {
+        Self::new(message)
+    }
+}
+
 impl Error {
-    /// The input is wrong.
-    pub fn input(message: impl Into<String>) -> Self {
-        Self { kind: Kind::Input, problems: vec![Problem::new(message)] }
+    /// The input is wrong: a message, or a problem with its place and hints.
+    pub fn input(problem: impl Into<Problem>) -> Self {
+        Self { kind: Kind::Input, problems: vec![problem.into()] }
     }
 
     /// It failed, though the input was right.
-    pub fn failure(message: impl Into<String>) -> Self {
-        Self { kind: Kind::Failure, problems: vec![Problem::new(message)] }
+    pub fn failure(problem: impl Into<Problem>) -> Self {
+        Self { kind: Kind::Failure, problems: vec![problem.into()] }
     }
 
     /// The user asked to stop.
@@ -107,8 +121,8 @@ impl Error {
         Self { kind: Kind::Interrupted, problems: vec![Problem::new("interrupted")] }
     }
 
-    /// All that is wrong with an input, or `Ok` when nothing is.
-    pub fn from_problems(problems: Vec<Problem>) -> Result<()> {
+    /// Everything that is wrong with an input at once; `Ok` when nothing is.
+    pub fn check(problems: Vec<Problem>) -> Result<()> {
         if problems.is_empty() {
             return Ok(());
         }

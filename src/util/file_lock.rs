@@ -14,13 +14,13 @@ use rustix::io::Errno;
 pub(crate) struct FileLock(File);
 
 impl FileLock {
-    /// Waits until nobody else has a lock.
+    /// Waits until no other process has a lock.
     pub(crate) fn exclusive(file: File) -> io::Result<Self> {
         flock(&file, FlockOperation::LockExclusive)?;
         Ok(Self(file))
     }
 
-    /// Waits until nobody has an exclusive lock.
+    /// Waits until no process has an exclusive lock.
     pub(crate) fn shared(file: File) -> io::Result<Self> {
         flock(&file, FlockOperation::LockShared)?;
         Ok(Self(file))

@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 use std::io::{self, Read};
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
+use sha2::Digest as _;
 
 use super::error::{Context, Result};
+use super::sha256::Sha256;
 use crate::disk::{Disk, Raw};
 use crate::util::interrupt;
 
@@ -22,25 +23,20 @@ pub fn hex(bytes: &[u8]) -> String {
     text
 }
 
-/// SHA-256 of a text or other bytes at hand.
-pub fn sha256(bytes: &[u8]) -> [u8; 32] {
-    Sha256::digest(bytes).into()
-}
-
 /// Hashes what is read through it.
 pub(crate) struct Hashing<R> {
     inner: R,
-    hash: Sha256,
+    hash: sha2::Sha256,
 }
 
 impl<R: Read> Hashing<R> {
     pub(crate) fn new(inner: R) -> Self {
-        Self { inner, hash: Sha256::new() }
+        Self { inner, hash: sha2::Sha256::new() }
     }
 
     /// SHA-256 of all that was read.
-    pub(crate) fn finish(self) -> [u8; 32] {
-        self.hash.finalize().into()
+    pub(crate) fn finish(self) -> Sha256 {
+        Sha256::finish(self.hash)
     }
 }
 
@@ -52,9 +48,9 @@ impl<R: Read> Read for Hashing<R> {
     }
 }
 
-/// SHA-256 of all of a disk's bytes, in hexadecimal digits. Holes are hashed without being read.
-pub fn sha256_of_disk(disk: &dyn Disk) -> Result<String> {
-    let mut hash = Sha256::new();
+/// SHA-256 of all of a disk's bytes. Holes are hashed without being read.
+pub fn sha256_of_disk(disk: &dyn Disk) -> Result<Sha256> {
+    let mut hash = sha2::Sha256::new();
     let mut buffer = vec![0; usize::try_from(CHUNK).expect("4 MiB")];
     let zeros = buffer.clone();
     let mut at = 0;
@@ -71,15 +67,15 @@ pub fn sha256_of_disk(disk: &dyn Disk) -> Result<String> {
         }
     }
     feed_zeros(&mut hash, &zeros, disk.size() - at)?;
-    Ok(hex(&hash.finalize()))
+    Ok(Sha256::finish(hash))
 }
 
-/// SHA-256 of a file, in hexadecimal digits. Holes are hashed without being read.
-pub fn sha256_of_file(path: &Path) -> Result<String> {
+/// SHA-256 of a file. Holes are hashed without being read.
+pub fn sha256_of_file(path: &Path) -> Result<Sha256> {
     sha256_of_disk(&Raw::open(path)?).context(|| format!("hashing `{}`", path.display()))
 }
 
-fn feed_zeros(hash: &mut Sha256, zeros: &[u8], mut count: u64) -> Result<()> {
+fn feed_zeros(hash: &mut sha2::Sha256, zeros: &[u8], mut count: u64) -> Result<()> {
     while count > 0 {
         interrupt::check()?;
         let length = CHUNK.min(count);
@@ -101,6 +97,7 @@ mod tests {
         let disk = Raw::create(&path, 9 << 20).unwrap();
         disk.write_at(b"hello", (5 << 20) - 2).unwrap();
         let theirs = Tool::new("sha256sum", "coreutils").arg(&path).run().unwrap();
-        assert_eq!(theirs.split(' ').next().unwrap(), sha256_of_disk(&disk).unwrap());
+        let own = sha256_of_disk(&disk).unwrap().to_string();
+        assert_eq!(theirs.split(' ').next().unwrap(), own);
     }
 }

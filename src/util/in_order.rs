@@ -27,7 +27,7 @@ pub(crate) fn in_order<R: Send>(
                     for number in (first..count).step_by(threads) {
                         let made = interrupt::check().and_then(|()| make(number));
                         let failed = made.is_err();
-                        // Whoever takes has stopped: there is nobody left to tell.
+                        // The receiver has stopped.
                         if give.send(made).is_err() || failed {
                             break;
                         }

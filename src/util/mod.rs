@@ -10,3 +10,5 @@ pub mod interrupt;
 pub mod parallel;
 pub mod process;
 pub mod progress;
+pub(crate) mod rfc3339;
+pub mod sha256;

@@ -1,4 +1,4 @@
-//! How far long work has come, told by the library to whoever shows it.
+//! How far long work has come, as the library reports it.
 
 /// Something that shows progress. All calls come in order from one thread at a time.
 pub trait Progress: Sync {

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::thread::sleep;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::support::{Arch, Machines, checksum, noise, tool};
@@ -28,7 +27,7 @@ fn every_artifact_is_the_same_whatever_the_number_of_jobs() {
 
 /// More nodes than are packed together, and one by itself.
 #[test]
-fn an_image_is_packed_the_same_whoever_else_is() {
+fn an_image_packs_the_same_alone_and_with_others() {
     let nodes = ["server1", "agent[1-17]"];
     let machines = Machines::new(Arch::Amd64, &nodes, r#"formats = ["raw.zst"]"#);
     let _ = machines.run(["build"]).succeeds();
@@ -54,57 +53,47 @@ fn files(folder: &Path) -> BTreeMap<String, String> {
         .collect()
 }
 
-#[test]
-fn a_killed_build_leaves_old_artifacts_or_new_ones() {
+/// Kills a build at each of these steps of each of its threads.
+fn check_killed_builds(steps: &[u32]) {
     let output = r#"formats = ["raw", "raw.zst", "vmwarevm"]"#;
     let machines = Machines::new(Arch::Amd64, &["server1"], output);
     let text = fs::read_to_string(machines.path("cluster.toml")).expect("there");
     // Two versions, and what each of their artifacts is.
     let mut known: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    let mut longest = Duration::ZERO;
     for version in ["a", "b"] {
         let file = format!("{text}[[files]]\npath = \"/etc/motd\"\ncontent = \"{version}\\n\"\n");
         fs::write(machines.path(&format!("{version}.toml")), file).expect("written");
-        let run = || {
-            let started = Instant::now();
-            let file = format!("{version}.toml");
-            let _ = machines.run(["build", &file, "-o", version]).succeeds();
-            started.elapsed()
-        };
-        // The first one prepares the base.
-        run();
-        longest = run();
+        let file = format!("{version}.toml");
+        let _ = machines.run(["build", &file, "-o", version]).succeeds();
         for (name, sum) in files(&machines.path(version)) {
             known.entry(name).or_default().insert(sum);
         }
     }
 
-    for round in 0..8_u32 {
+    let mut kills = 0;
+    for (round, step) in steps.iter().enumerate() {
         let file = if round % 2 == 0 { "a.toml" } else { "b.toml" };
-        let mut run = machines.run(["build", file]);
-        let mut child = run
-            .command()
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("nodeforge starts");
-        // Most of the time goes by before anything is published; the end is what matters.
-        sleep(longest * (6 + round % 4) / 9);
-        child.kill().expect("killed");
-        child.wait().expect("gone");
+        let calls = "pwrite64,fsync,rename,renameat2";
+        kills += u32::from(machines.is_killed_at(calls, *step, &["build", file]));
         if !machines.path("out").exists() {
             continue;
         }
         for (name, sum) in files(&machines.path("out")) {
             if !name.starts_with(".nodeforge-") {
                 let sums = known.get(&name).unwrap_or_else(|| panic!("what is {name}?"));
-                assert!(sums.contains(&sum), "round {round}: {name} is neither old nor new");
+                assert!(sums.contains(&sum), "step {step}: {name} is neither old nor new");
             }
         }
     }
+    assert!(kills as usize * 2 >= steps.len(), "{kills} kills");
     // The next one that is left alone clears up.
     let _ = machines.run(["build", "a.toml"]).succeeds();
     assert_eq!(files(&machines.path("out")), files(&machines.path("a")));
+}
+
+#[test]
+fn a_killed_build_leaves_old_artifacts_or_new_ones() {
+    check_killed_builds(&[4, 16]);
 }
 
 /// Killed at each of the steps by which artifacts come to their places.
@@ -221,7 +210,7 @@ fn a_folder_belongs_to_one_cluster() {
 
 /// Keys and tokens are in every image of a node.
 #[test]
-fn nobody_else_reads_what_a_node_is_made_of() {
+fn artifacts_with_secrets_are_private_to_their_owner() {
     use std::os::unix::fs::PermissionsExt as _;
 
     let formats = r#"formats = ["raw", "raw.xz", "raw.zst", "qcow2", "vmdk", "vmwarevm", "ova"]"#;
@@ -256,7 +245,7 @@ fn a_node_that_is_left_out_keeps_its_base() {
     let said = finished.stderr_text();
     assert!(
         said.ends_with(
-            "error: `agent1.qcow2` stands on a base that has changed since\n\
+            "error: `agent1.qcow2` depends on a base that has changed since\n\
              hint: build `agent1` as well, or choose another folder with `-o`\n"
         ),
         "{said}"
@@ -268,7 +257,7 @@ fn a_node_that_is_left_out_keeps_its_base() {
 
 /// After a build that was killed between an artifact and the checksums.
 #[test]
-fn what_nobody_knows_any_more_is_hashed_again() {
+fn artifacts_missing_from_the_checksums_are_hashed_again() {
     let machines = Machines::new(Arch::Amd64, &["server1", "agent1"], r#"formats = ["raw.zst"]"#);
     let _ = machines.run(["build"]).succeeds();
     fs::remove_file(machines.artifact("SHA256SUMS")).expect("there");
@@ -321,4 +310,12 @@ fn a_hundred_clones_take_seconds_and_little_memory() {
         assert!(fs::metadata(disk).expect("there").len() < 8 << 20);
     }
     assert_eq!(seen.len(), count);
+}
+
+mod long {
+    #[test]
+    #[ignore = "long: kills at twelve steps"]
+    fn a_build_killed_at_any_step_leaves_old_artifacts_or_new_ones() {
+        super::check_killed_builds(&[1, 2, 3, 4, 6, 9, 13, 19, 28, 42, 64, 96]);
+    }
 }

@@ -3,12 +3,10 @@
 use std::ffi::OsString;
 use std::fs;
 use std::process::{Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
-use crate::support::{Arch, Machines, tool};
+use crate::support::{Arch, Machines, tool, wait_until};
 
-/// Lets go of nobody before it is told to, or the test is over.
+/// Waits until the test lets it go, or is over.
 const E2FSCK: &str =
     "#!/bin/sh\n: >waiting\nuntil [ -e go ] || [ ! -e waiting ]; do sleep 0.1; done\n";
 
@@ -25,11 +23,10 @@ fn a_prepared_base_in_use_stays() {
     let build = ["build", "--sandbox", "none", "--fsck", "always"];
     let mut run = machines.run(build).env("PATH", path).env("SOURCE_DATE_EPOCH", "1700000000");
     let mut build = run.command().stdout(Stdio::null()).spawn().expect("nodeforge starts");
-    let deadline = Instant::now() + Duration::from_secs(120);
-    while !machines.path("waiting").exists() {
-        assert!(Instant::now() < deadline && build.try_wait().expect("asked").is_none());
-        sleep(Duration::from_millis(50));
-    }
+    wait_until(|| {
+        assert!(build.try_wait().expect("asked").is_none(), "it ended before it called e2fsck");
+        machines.path("waiting").exists()
+    });
     let pruned = machines.run(["cache", "prune", "--all"]).succeeds().stderr_text();
     assert!(pruned.contains("removed 0 images"), "{pruned}");
     // The same, but no file of it has the same date.

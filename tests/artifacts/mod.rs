@@ -1,4 +1,4 @@
-//! What a build leaves behind, judged by the programs it is made for.
+//! What a build leaves behind, checked by the programs it is made for.
 
 mod again;
 mod flash;

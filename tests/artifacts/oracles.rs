@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use crate::support::{
-    Arch, Machines, checksum, noise, partitions, python_tool, remove_at_exit, tool,
+    Arch, Machines, checksum, noise, partitions, python_tool, temporary_folder, tool,
 };
 
 const FORMATS: &str = r#"formats = ["raw", "raw.xz", "raw.zst", "qcow2", "vmdk", "vmwarevm", "ova"]
@@ -24,7 +24,6 @@ fn built() -> &'static [(Arch, Machines)] {
     BUILT.get_or_init(|| {
         let build = |arch| {
             let machines = Machines::new(arch, &["server1"], FORMATS);
-            remove_at_exit(machines.folder.path());
             let _ = machines.run(["build"]).succeeds();
             (arch, machines)
         };
@@ -33,7 +32,7 @@ fn built() -> &'static [(Arch, Machines)] {
 }
 
 /// Programs that read what nodeforge writes, and share no code with it.
-fn judge(program: &str) -> PathBuf {
+fn independent_reader(program: &str) -> PathBuf {
     python_tool(&["libvmdk-python==20260714", "pyzstd==0.20.0", "spdx-tools==0.8.5"], program)
 }
 
@@ -93,7 +92,7 @@ fn compressed_images_are_whole_and_seekable() {
             for at in (0, 18 << 20, 511 << 20, (30 << 20) - 7):\n\
             \x20   packed.seek(at); raw.seek(at)\n\
             \x20   assert packed.read(1 << 20) == raw.read(1 << 20), at\n";
-        let python = judge("python3");
+        let python = independent_reader("python3");
         let arguments = [OsStr::new("-c"), OsStr::new(script), zst.as_os_str(), raw.as_os_str()];
         tool(python.to_str().expect("plain"), arguments);
     }
@@ -103,7 +102,7 @@ fn compressed_images_are_whole_and_seekable() {
 #[test]
 fn bmaptool_writes_all_that_matters() {
     for (arch, machines) in built() {
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = temporary_folder();
         let map = machines.artifact("server1.bmap");
         for name in ["server1.img", "server1.img.xz", "server1.img.zst"] {
             let medium = folder.path().join("medium");
@@ -153,7 +152,7 @@ fn the_ova_is_what_importers_expect() {
         assert_eq!(&header[257..265], b"ustar\x0000");
         let list = tool("tar", [OsStr::new("--list"), OsStr::new("--file"), ova.as_os_str()]);
         assert_eq!(list, "small.ovf\nsmall.mf\nsmall-disk1.vmdk\n");
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = temporary_folder();
         let path = |name: &str| folder.path().join(name);
         let arguments = ["--extract".as_ref(), "--file".as_ref(), ova.as_os_str()];
         tool(
@@ -262,7 +261,7 @@ fn a_chain_is_read_by_libvmdk() {
     for (_, machines) in built() {
         let child = machines.artifact("server1.vmwarevm/disk.vmdk");
         let base = machines.artifact("small-template.vmwarevm/base.vmdk");
-        let python = judge("python3");
+        let python = independent_reader("python3");
         let arguments = [OsStr::new("-c"), OsStr::new(script), child.as_os_str(), base.as_os_str()];
         let found = tool(python.to_str().expect("plain"), arguments);
         let raw = machines.artifact("server1.img");
@@ -274,7 +273,7 @@ fn a_chain_is_read_by_libvmdk() {
 fn the_sbom_is_valid_and_names_every_package() {
     for (arch, machines) in built() {
         let path = machines.artifact("sbom.spdx.json");
-        let validator = judge("pyspdxtools");
+        let validator = independent_reader("pyspdxtools");
         let arguments = [OsStr::new("--infile"), path.as_os_str()];
         tool(validator.to_str().expect("plain"), arguments);
         let sbom: serde_json::Value =
@@ -332,7 +331,7 @@ fn a_bundle_says_what_the_cluster_file_does() {
 
 /// What a product goes by when it opens or deletes a clone.
 #[test]
-fn a_clone_knows_its_template_which_nobody_writes() {
+fn a_clone_names_its_template_which_is_read_only() {
     for (_, machines) in built() {
         let text = |name: &str| {
             String::from_utf8_lossy(&fs::read(machines.artifact(name)).expect(name)).into_owned()

@@ -93,7 +93,7 @@ fn machines_are_listed_started_and_stopped() {
     let _ = vmware.run(["stop", "agent2"]).exits(1).stderr(&format!(
         "error: stopping `agent2`\n  cause: `{}` failed\n  \
          cause: Error: VMware Tools are not running\n\
-         hint: `--hard` does not ask the guest\n",
+         hint: `--hard` turns it off without asking the guest\n",
         vmware.machines.path("bin/vmrun").display()
     ));
     let _ = vmware.run(["stop", "--hard", "agent2"]).succeeds().stderr("agent2 is off\n");

@@ -5,11 +5,11 @@ use std::process::Stdio;
 use super::super::support::Run;
 use super::built;
 
-/// What a node's own judge said, a line each.
+/// What the check in the guest printed, a line each.
 fn verdicts(console: &str) -> Vec<&str> {
     console
         .lines()
-        .filter_map(|line| line.split_once("judge: ").map(|(_, said)| said.trim()))
+        .filter_map(|line| line.split_once("guest-check: ").map(|(_, said)| said.trim()))
         .collect()
 }
 
@@ -20,7 +20,7 @@ fn the_edge_and_a_server_meet() {
     let network = built.folder.path().display().to_string();
     let boot = |node: &str| {
         let arguments = ["boot", node, "--network", &network, "--timeout", "900"];
-        let mut run = Run::new(arguments.into_iter().chain(["--until", "judge: the end"]));
+        let mut run = Run::new(arguments.into_iter().chain(["--until", "guest-check: the end"]));
         run = run.folder(built.folder.path());
         run.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started")
     };

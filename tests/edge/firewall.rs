@@ -1,13 +1,13 @@
 //! The edge's firewall, loaded by the kernel and scanned from outside and through the tunnel.
 
-use super::super::support::in_a_home_of_its_own;
+use super::super::support::{run_in_namespaces, temporary_folder};
 use super::{HERE, built};
 
 #[test]
 fn only_what_the_edge_is_for_is_open() {
-    let temporary = tempfile::tempdir().expect("a folder");
+    let temporary = temporary_folder();
     let rules = built().root_of("edge", temporary.path()).join("etc/nodeforge/edge.nft");
-    let said = in_a_home_of_its_own(&format!("{HERE}/scan"), &[rules.as_os_str()]);
+    let said = run_in_namespaces(&format!("{HERE}/scan"), &[rules.as_os_str()]);
     assert_eq!(
         said,
         "outside 203.0.113.10 tcp 22 80 443 udp 56527

@@ -1,25 +1,25 @@
 //! edge-k3s: four nodes from one build, what is in them, and two of them on a network.
 //!
-//! k3s itself is not to be had: the stand-in judges what it is given.
+//! k3s itself is not to be had: the stand-in checks what it is given.
 
 mod boots;
 mod firewall;
-mod judges;
 mod nodes;
+mod validation;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use super::support::{K3S, Person, Run, names, remove_at_exit};
+use super::support::{K3S, Run, User, names};
 
 const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/edge");
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/edge-k3s");
 const HOMES: [&str; 3] = ["k3s-node1", "k3s-node2", "k3s-node3"];
 const NODES: [&str; 4] = ["k3s-node1", "k3s-node2", "k3s-node3", "edge"];
 
-/// edge-k3s with the stand-in baked, and with what that and the guests' own judges need.
+/// edge-k3s with the stand-in baked, and with what that and the check in the guests need.
 const PROFILE: &str = "description = \"edge-k3s without k3s\"
 extends = \"edge-k3s\"
 overlays = [\"k3s-stand-in\"]
@@ -28,14 +28,14 @@ overlays = [\"k3s-stand-in\"]
 install = [\"iputils-ping\", \"openssl\", \"python3-yaml\"]
 ";
 
-/// On the first boot's heels, in the two guests: their own judge.
-const JUDGE: &str = "
+/// Runs after the first boot in two of the guests.
+const GUEST_CHECK: &str = "
 [[node.files]]
-path = \"/etc/systemd/system/k8s-firstboot.service.d/90-judge.conf\"
-content = \"[Service]\\nExecStartPost=/usr/local/lib/judge\\n\"
+path = \"/etc/systemd/system/k8s-firstboot.service.d/90-guest-check.conf\"
+content = \"[Service]\\nExecStartPost=/usr/local/lib/guest-check\\n\"
 
 [[node.files]]
-path = \"/usr/local/lib/judge\"
+path = \"/usr/local/lib/guest-check\"
 source = \"guest\"
 mode = \"0755\"
 
@@ -86,7 +86,6 @@ fn built() -> &'static Built {
     static BUILT: OnceLock<Built> = OnceLock::new();
     BUILT.get_or_init(|| {
         let built = Built { folder: cluster("") };
-        remove_at_exit(built.folder.path());
         Run::new(["build", "--format", "qcow2"]).folder(built.folder.path()).succeeds();
         built
     })
@@ -94,7 +93,7 @@ fn built() -> &'static Built {
 
 /// The example's cluster with the stand-in, and with further lines of `[settings]`.
 fn cluster(settings: &str) -> tempfile::TempDir {
-    let folder = Person::me().folder();
+    let folder = User::current().folder();
     let path = |name: &str| folder.path().join(name);
     let mut text = fs::read_to_string(format!("{EXAMPLE}/cluster.toml")).expect("there");
     let first = "gateway = [\"192.168.178.1\"]\ndns = [\"192.168.178.1\"]\n";
@@ -102,11 +101,11 @@ fn cluster(settings: &str) -> tempfile::TempDir {
         ("profile = \"edge-k3s\"\n", "profile = \"./profile\"\n"),
         ("size = \"8G\"\n", "size = \"3G\"\n"),
         ("[settings]\n", &format!("[settings]\noffline = false\n{settings}\n")),
-        (first, &format!("{first}{JUDGE}{LINE}")),
+        (first, &format!("{first}{GUEST_CHECK}{LINE}")),
         (
             "hostname = \"edge\"\n",
             &format!(
-                "hostname = \"edge\"\naddresses = [\"203.0.113.10/24\", \"2001:db8:0:1::10/64\"]\n{JUDGE}"
+                "hostname = \"edge\"\naddresses = [\"203.0.113.10/24\", \"2001:db8:0:1::10/64\"]\n{GUEST_CHECK}"
             ),
         ),
     ] {

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::super::support::{K3S, tool};
+use super::super::support::{K3S, temporary_folder, tool};
 use super::{HOMES, NODES, built, names};
 
 const NETWORK: &str = "etc/systemd/network";
@@ -30,7 +30,7 @@ fn four_nodes_come_from_one_build() {
 
 #[test]
 fn k3s_takes_every_configuration() {
-    let temporary = tempfile::tempdir().expect("a folder");
+    let temporary = temporary_folder();
     for (node, mode) in [
         ("k3s-node1", "server"),
         ("k3s-node2", "server"),
@@ -45,7 +45,7 @@ fn k3s_takes_every_configuration() {
 
 #[test]
 fn the_configurations_are_these() {
-    let temporary = tempfile::tempdir().expect("a folder");
+    let temporary = temporary_folder();
     // Passwords aside.
     let shown = |node: &str| {
         let root = built().root_of(node, temporary.path());
@@ -122,7 +122,7 @@ fn value<'a>(text: &'a str, mark: &str, key: &str) -> &'a str {
 #[test]
 fn both_ends_of_a_tunnel_agree_and_keys_stay_at_home() {
     let built = built();
-    let temporary = tempfile::tempdir().expect("a folder");
+    let temporary = temporary_folder();
     let roots = NODES.map(|node| built.root_of(node, temporary.path()));
     let read =
         |root: &Path, name: &str| fs::read_to_string(root.join(NETWORK).join(name)).expect("there");

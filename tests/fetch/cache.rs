@@ -25,7 +25,7 @@ fn damage_is_reported_and_fetched_again() {
     // Whoever writes to it is found out at once.
     damage(false);
     let said = stand.run(["fetch", "it"]).succeeds().stderr_text();
-    assert!(said.contains("is damaged: it is made anew"), "{said}");
+    assert!(said.contains("is damaged and is made again"), "{said}");
     stand.fetch_is("it", &raw);
     assert_eq!(stand.server.requests("/image").len(), 2);
 
@@ -152,7 +152,7 @@ fn a_limit_in_the_environment_is_kept() {
 }
 
 #[test]
-fn a_limit_that_is_no_size_is_said_before_anything_is_fetched() {
+fn an_invalid_size_limit_is_refused_before_any_download() {
     let mut stand = Stand::new();
     stand.pinned_disk();
     let run = stand.run(["fetch", "it"]).env("NODEFORGE_CACHE_SIZE", "abc");

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 
 use super::Stand;
-use crate::support::{Fault, checksum, compress, disk, noise, tool};
+use crate::support::{Fault, checksum, compress, disk, noise, temporary_folder, tool};
 
 /// Wants these words, no more than one error, and nothing left.
 #[track_caller]
@@ -134,8 +134,8 @@ fn a_bomb() {
 }
 
 #[test]
-fn what_is_no_image() {
-    let folder = tempfile::tempdir().expect("a folder");
+fn a_download_that_is_not_an_image() {
+    let folder = temporary_folder();
     let raw = disk(folder.path(), 1);
     let xz = fs::read(compress("xz", &["--keep", "-1"], &raw)).expect("readable");
     let backed = folder.path().join("backed.qcow2");

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::Stand;
-use crate::support::{checksum, compress, disk, tool};
+use crate::support::{checksum, compress, disk, temporary_folder, tool};
 
 /// The disk in every form that can be downloaded.
 fn forms(raw: &Path) -> Vec<PathBuf> {
@@ -51,7 +51,7 @@ fn forms(raw: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn every_form_gives_the_same_sparse_disk() {
-    let source = tempfile::tempdir().expect("a folder");
+    let source = temporary_folder();
     let raw = disk(source.path(), 1);
     for file in forms(&raw) {
         let mut stand = Stand::new();
@@ -65,7 +65,7 @@ fn every_form_gives_the_same_sparse_disk() {
 
 #[test]
 fn every_form_on_this_machine_goes_through_the_same_door() {
-    let source = tempfile::tempdir().expect("a folder");
+    let source = temporary_folder();
     let raw = disk(source.path(), 1);
     let vmdk = source.path().join("disk.vmdk");
     let arguments = ["convert", "-O", "vmdk"].map(OsStr::new);
@@ -83,7 +83,7 @@ fn every_form_on_this_machine_goes_through_the_same_door() {
 /// Compressed, and as it is: each has a hash that the other's cluster file names it by.
 #[test]
 fn an_image_of_ones_own_does_not_hide_the_same_from_elsewhere() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = temporary_folder();
     let raw = disk(folder.path(), 1);
     let qcow2 = folder.path().join("own.qcow2");
     let convert = ["convert", "-O", "qcow2"].map(OsStr::new);

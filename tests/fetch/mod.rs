@@ -14,7 +14,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::support::{Authority, Run, Server, checksum, compress, disk, tool};
+use super::support::{Authority, Run, Server, checksum, compress, disk, temporary_folder, tool};
 
 /// A server, a catalogue that names it, and a cache of its own.
 struct Stand {
@@ -35,7 +35,7 @@ impl Stand {
     }
 
     fn with(server: Server, authority: Option<Authority>) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = temporary_folder();
         Self { server, folder, authority, catalogue: String::new() }
     }
 

@@ -21,7 +21,7 @@ fn downloads_go_through_the_proxy_of_the_environment() {
 }
 
 #[test]
-fn no_proxy_names_who_is_reached_directly() {
+fn no_proxy_lists_the_hosts_reached_directly() {
     let mut stand = Stand::new();
     stand.pinned_disk();
     let proxy = Proxy::new();
@@ -31,11 +31,14 @@ fn no_proxy_names_who_is_reached_directly() {
 }
 
 #[test]
-fn a_proxy_that_is_none_is_said_so() {
+fn an_invalid_proxy_is_reported() {
     let mut stand = Stand::new();
     stand.pinned_disk();
     let run = stand.run(["fetch", "it"]).env("http_proxy", "http://");
     let said = run.exits(2).stderr_text();
-    assert!(said.contains("`http_proxy` in the environment names no proxy\nhint: "), "{said}");
+    assert!(
+        said.contains("`http_proxy` in the environment does not name a proxy\nhint: "),
+        "{said}"
+    );
     assert_eq!(stand.kept(), [""; 0]);
 }

@@ -1,4 +1,4 @@
-//! Who may sign what, judged beside gpg.
+//! Who may sign what, checked against gpg.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -94,7 +94,7 @@ fn a_signature_that_can_never_hold_costs_no_download() {
     signed.is_refused(&words, 0);
 
     let signed = Signed::new(&gpg, &key, |_| b"no signature".to_vec());
-    signed.is_refused("this is no OpenPGP signature", 0);
+    signed.is_refused("this is not an OpenPGP signature", 0);
 
     let signed = Signed::new(&gpg, &key, |file| gpg.sign(&key, file, false));
     signed.stand.server.remove("/image.sig");
@@ -125,7 +125,7 @@ fn keys_must_be_the_pinned_ones_and_alive() {
     let words = format!("it is {}, pinned is {}", other.fingerprint, key.fingerprint);
     signed.is_refused(&words, 0);
     signed.stand.server.put("/key", "<html>");
-    signed.is_refused("this is no OpenPGP key", 0);
+    signed.is_refused("this is not an OpenPGP key", 0);
     signed.stand.server.always("/key", Fault::Status(404, ""));
     signed.is_refused(&format!("the key {} cannot be had", key.fingerprint), 0);
 
@@ -318,7 +318,7 @@ fn offline_the_key_counts_and_not_where_it_is() {
 }
 
 #[test]
-fn who_signed_is_known_to_the_lock_and_to_nobody_by_the_lock() {
+fn the_lock_records_who_signed_and_never_proves_it() {
     let gpg = Gpg::new();
     let key = gpg.key("ed25519");
     let Signed { stand, raw, .. } = Signed::new(&gpg, &key, |file| gpg.sign(&key, file, false));

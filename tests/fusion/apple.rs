@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::super::support::{
     Arch, Authority, FIRSTBOOT, K3S, Node, Run, Server, checksum, noise, partitions,
-    resources_are_known, tiny_base, tool,
+    resources_are_known, temporary_folder, tiny_base, tool,
 };
 use super::{EXAMPLE, NODES, cluster, plan};
 
@@ -16,7 +16,7 @@ const RELEASE: &str = "/v1.34.2%2Bk3s1";
 
 /// The example as it stands, on a base that is at hand, with k3s from `server`.
 fn example(server: &Server) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = temporary_folder();
     tiny_base(folder.path(), Arch::Arm64);
     let settings = format!(
         "[settings]\nk3s_mirror = \"{}\"\ncloudflared = true\ncloudflared_tunnel = \"6ff42ae2\"\n\

@@ -2,16 +2,17 @@
 //!
 //! Like all tests that boot, they want the machine to themselves.
 
-use super::{Built, HERE, built, built_for_apple, in_a_home_of_its_own};
+use super::super::support::temporary_folder;
+use super::{Built, HERE, built, built_for_apple, run_in_namespaces};
 
 /// Boots the first server of a build beside its router, and further nodes.
 #[track_caller]
 fn boot(built: &Built, further: &[&str]) {
-    let scratch = tempfile::tempdir().expect("a folder");
+    let scratch = temporary_folder();
     let (nodeforge, out) = (env!("CARGO_BIN_EXE_nodeforge"), built.path("out"));
     let mut arguments = vec![nodeforge.as_ref(), out.as_os_str(), scratch.path().as_os_str()];
     arguments.extend(further.iter().map(std::ffi::OsStr::new));
-    in_a_home_of_its_own(&format!("{HERE}/vms"), &arguments);
+    run_in_namespaces(&format!("{HERE}/vms"), &arguments);
 }
 
 #[test]

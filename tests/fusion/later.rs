@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::super::support::checksum;
+use super::super::support::{checksum, temporary_folder};
 use super::{Built, build_small, k3s_accepts, small};
 
 const AGENT2: &str = "hostname = \"agent2\"\n";
@@ -27,7 +27,7 @@ fn nodes_come_later_and_the_first_server_comes_back_as_another() {
     replace(&built, AGENT2, &format!("{AGENT2}\n[[node]]\nhostname = \"agent3\"\n"));
     build_small(built.folder.path(), &["agent3"]).succeeds();
     assert_eq!(disks.map(|disk| sum(&format!("out/{disk}"))), before);
-    let roots = tempfile::tempdir().expect("a folder");
+    let roots = temporary_folder();
     let token = |name: &str| {
         let root = built.root_of(&format!("{name}.vmwarevm"), name, roots.path());
         let config = fs::read_to_string(root.join("etc/rancher/k3s/config.yaml")).expect("there");

@@ -1,16 +1,16 @@
 //! fusion-k3s: three servers and two agents as linked clones, and what is in them.
 //!
-//! k3s itself is not to be had; `tests/support/k3s` stands in for it and judges what it is given.
+//! k3s itself is not to be had; `tests/support/k3s` stands in for it and checks what it is given.
 
 mod apple;
 mod boots;
-mod judges;
 mod later;
 mod network;
 mod nodes;
 mod rules;
 mod services;
 mod steps;
+mod validation;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -19,8 +19,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use super::support::{
-    Arch, K3S, Person, Run, in_a_home_of_its_own, names, remove_at_exit, tiny_base, tool,
-    write_judge,
+    Arch, K3S, Run, User, names, run_in_namespaces, tiny_base, tool, write_boot_report,
 };
 
 const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fusion");
@@ -30,7 +29,7 @@ const NODES: [&str; 5] = ["server1", "server2", "server3", "agent1", "agent2"];
 /// fusion-k3s with the stand-in baked, and with what that needs to run.
 const PROFILE: &str = "description = \"fusion-k3s without k3s\"
 extends = \"fusion-k3s\"
-overlays = [\"k3s-stand-in\", \"judge\"]
+overlays = [\"k3s-stand-in\", \"boot-report\"]
 
 [packages]
 install = [\"openssl\", \"python3-yaml\"]
@@ -87,7 +86,6 @@ pub(crate) fn built() -> &'static Built {
     static BUILT: OnceLock<Built> = OnceLock::new();
     BUILT.get_or_init(|| {
         let built = Built { folder: cluster(&[]) };
-        remove_at_exit(built.folder.path());
         Run::new(["build"]).folder(built.folder.path()).succeeds();
         built
     })
@@ -98,7 +96,6 @@ fn built_for_apple() -> &'static Built {
     static BUILT: OnceLock<Built> = OnceLock::new();
     BUILT.get_or_init(|| {
         let built = Built { folder: cluster_for(Arch::Arm64, &[]) };
-        remove_at_exit(built.folder.path());
         Run::new(["build", "cluster.toml", "server1"]).folder(built.folder.path()).succeeds();
         built
     })
@@ -111,7 +108,7 @@ fn cluster(settings: &[&str]) -> tempfile::TempDir {
 
 fn cluster_for(arch: Arch, settings: &[&str]) -> tempfile::TempDir {
     let arch = arch.name();
-    let folder = Person::me().folder();
+    let folder = User::current().folder();
     let path = |name: &str| folder.path().join(name);
     let text = fs::read_to_string(EXAMPLE).expect("the example is there");
     let settings = format!(
@@ -146,7 +143,7 @@ fn cluster_for(arch: Arch, settings: &[&str]) -> tempfile::TempDir {
     fs::create_dir_all(&unit).expect("a folder");
     fs::write(unit.join("console.conf"), "[Service]\nStandardOutput=journal+console\n")
         .expect("written");
-    write_judge(&path("profile/overlays/judge"));
+    write_boot_report(&path("profile/overlays/boot-report"));
     fs::write(path("profile/profile.toml"), PROFILE).expect("written");
     folder
 }

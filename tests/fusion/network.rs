@@ -3,13 +3,13 @@
 use std::fs;
 use std::process::Command;
 
-use super::super::support::K3S;
-use super::{HERE, built, in_a_home_of_its_own};
+use super::super::support::{K3S, temporary_folder};
+use super::{HERE, built, run_in_namespaces};
 
 #[test]
 fn nodes_find_their_addresses_register_them_and_follow_the_prefix() {
     let built = built();
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = temporary_folder();
     for (artifact, name) in [
         ("server1.vmwarevm", "server1"),
         ("agent2.vmwarevm", "agent2"),
@@ -24,5 +24,5 @@ fn nodes_find_their_addresses_register_them_and_follow_the_prefix() {
     fs::copy(built.path("out/hand-made-clones.txt"), folder.path().join("hand-made-clones.txt"))
         .expect("copied");
     fs::copy(K3S, folder.path().join("k3s")).expect("copied");
-    in_a_home_of_its_own(&format!("{HERE}/lab"), &[folder.path().as_os_str()]);
+    run_in_namespaces(&format!("{HERE}/lab"), &[folder.path().as_os_str()]);
 }

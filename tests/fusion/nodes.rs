@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 
-use super::super::support::{Run, found_in, partitions, tool};
+use super::super::support::{Run, found_in, partitions, temporary_folder, tool};
 use super::{Built, NODES, built, built_for_apple, k3s_accepts, plan};
 
 /// The file in an artifact.
@@ -46,7 +46,7 @@ fn every_clone_reads_through_its_chain() {
 #[test]
 fn k3s_takes_every_configuration() {
     let built = built();
-    let temporary = tempfile::tempdir().expect("a folder");
+    let temporary = temporary_folder();
     for (node, mode) in
         [("server1", "server"), ("server2", "server"), ("server3", "server"), ("agent1", "agent")]
     {
@@ -59,7 +59,7 @@ fn k3s_takes_every_configuration() {
 #[test]
 fn an_arm64_clone_is_like_the_others() {
     let built = built_for_apple();
-    let temporary = tempfile::tempdir().expect("a folder");
+    let temporary = temporary_folder();
     let root = built.root_of("server1.vmwarevm", "server1", temporary.path());
     k3s_accepts(&root, "server");
     let said = cat(built, "server1.vmwarevm", "/etc/nodeforge/k3s.env");
@@ -87,7 +87,7 @@ fn the_configurations_are_these() {
     };
     let common = "cluster-cidr: fd77:3be9:5d2e:ffcc::/112
 service-cidr: fd77:3be9:5d2e:ff00::/112
-# Said aloud: the default would be the tenth address, ::a.
+# Explicit: the default would be the tenth address, ::a.
 cluster-dns: fd77:3be9:5d2e:ff00::10
 cluster-domain: k8s.example.net
 flannel-backend: none
@@ -212,7 +212,7 @@ fn secrets_are_where_they_belong_and_nowhere_else() {
         ("agent1.vmwarevm", vec!["agent_token"]),
         ("fusion-template.vmwarevm", vec![]),
     ] {
-        let temporary = tempfile::tempdir().expect("a folder");
+        let temporary = temporary_folder();
         let raw = raw(built, artifact, temporary.path());
         let node = artifact.split('.').next().expect("a name");
         let mut own = lines(&has);

@@ -3,14 +3,14 @@
 use std::fs;
 use std::path::Path;
 
-use super::super::support::Run;
+use super::super::support::{Run, temporary_folder};
 use super::EXAMPLE;
 
 const SUM: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 /// `check` of the example with some settings given otherwise, or in addition.
 fn check(settings: &str, change: (&str, &str)) -> (Option<i32>, String) {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = temporary_folder();
     let text = fs::read_to_string(EXAMPLE).expect("the example is there");
     let given = |line: &str| {
         let key = |line: &str| line.split_once(" = ").map(|(key, _)| key.to_owned());
@@ -89,7 +89,7 @@ fn what_works_is_accepted() {
 #[test]
 fn parts_that_need_each_other_are_refused_alone() {
     let metallb = "`ha = \"metallb\"` needs `calico`, `bgp` and `metallb`";
-    refused("calico = false", &[metallb, "without `calico` and `bgp` nobody tells the router"]);
+    refused("calico = false", &[metallb, "without `calico` and `bgp` the router does not learn"]);
     refused("bgp = false", &[metallb, "hint: in [settings]: `metallb = false`"]);
     refused("metallb = false", &[metallb, "hint: in [settings]: `ha = \"dns\"`"]);
     refused(
@@ -98,13 +98,15 @@ fn parts_that_need_each_other_are_refused_alone() {
     );
     refused(
         "external_dns = false",
-        &["nobody registers `api_name` api.k8s.example.net", "external_dns = false"],
+        &["nothing registers `api_name` api.k8s.example.net", "external_dns = false"],
     );
     refused("dns_registration = false\nha = \"dns\"", &["`ha = \"dns\"` needs `dns_registration`"]);
     refused_with(
         "dns_registration = false",
         ("addresses = [\"fd77:3be9:5d2e:1::11/64\"]\n", ""),
-        &["nobody finds `server1`: it registers no address, and has none in this file"],
+        &[
+            "no node can find `server1`: it does not register its address, and has none in this file",
+        ],
     );
     let tunnel =
         "a tunnel needs `cloudflared_tunnel`, `cloudflared_hostname` and `cloudflared_service`";
@@ -117,7 +119,7 @@ fn parts_that_need_each_other_are_refused_alone() {
 
 #[test]
 fn networks_that_kubernetes_or_nodes_could_not_use_are_refused() {
-    let no_local = "is no unique local /64";
+    let no_local = "is not a unique local /64";
     for network in ["fd77:3be9:5d2e::/48", "2001:db8:0:1::/64", "192.168.1.0/24"] {
         refused(&format!("node_network = \"{network}\""), &[no_local, "node_network = "]);
     }
@@ -134,19 +136,19 @@ fn networks_that_kubernetes_or_nodes_could_not_use_are_refused() {
     );
     refused("router = \"fe80::1\"", &["`router` fe80::1 is not in `node_network`"]);
     refused("pod_cidr = \"10.42.0.0/16\"", &["`pod_cidr` 10.42.0.0/16 is not IPv6"]);
-    refused("service_cidr = \"10.43.0.0/16\"", &["is no IPv6 network from /108 to /123"]);
+    refused("service_cidr = \"10.43.0.0/16\"", &["is not an IPv6 network between /108 and /123"]);
     refused(
         "service_cidr = \"fd77:3be9:5d2e:ff00::/64\"",
-        &["`service_cidr` fd77:3be9:5d2e:ff00::/64 is no IPv6 network from /108 to /123"],
+        &["`service_cidr` fd77:3be9:5d2e:ff00::/64 is not an IPv6 network between /108 and /123"],
     );
-    refused("service_cidr = \"fd77:3be9:5d2e:ff00::/124\"", &["from /108 to /123"]);
+    refused("service_cidr = \"fd77:3be9:5d2e:ff00::/124\"", &["between /108 and /123"]);
     for (mask, range) in [(112, "/113 to /128"), (129, "/113 to /128"), (-1, "/113 to /128")] {
         let said = format!("`node_cidr_mask` is {mask}, and each node's part of fd77");
         refused(&format!("node_cidr_mask = {mask}"), &[&said, range]);
     }
     refused("pod_cidr = \"fd77:3be9:5d2e:ffcc::/64\"", &["must be a /65 to /80", "65536 parts"]);
     refused("node_cidr_mask = 114", &["Calico's blocks are /116 to /128"]);
-    refused("balancer_pool = \"10.0.0.0/24\"", &["is no IPv6 network that is smaller"]);
+    refused("balancer_pool = \"10.0.0.0/24\"", &["is not an IPv6 network smaller"]);
     refused("global_prefix_length = 112", &["smaller than the global prefix, /112"]);
     refused("dns_server = \"192.168.1.1\"", &["`dns_server` 192.168.1.1 is not IPv6"]);
 }
@@ -167,7 +169,7 @@ fn a_pool_that_holds_nodes_is_refused() {
 /// Nodes without IPv4 never had Calico of these: k3s-io/k3s#12947.
 #[test]
 fn releases_that_do_not_install_calico_are_refused() {
-    let never = "never installs Calico here: it asks for the API at 127.0.0.1";
+    let never = "never installs Calico here: it expects the API at 127.0.0.1";
     for release in
         ["v1.34.1+k3s1", "v1.33.5+k3s1", "v1.32.9+k3s1", "v1.31.13+k3s1", "v1.30.14+k3s2"]
     {
@@ -181,16 +183,16 @@ fn releases_that_do_not_install_calico_are_refused() {
 fn what_the_router_could_not_load_is_refused() {
     for (setting, said) in [
         ("router = \"192.168.1.1\"\nbgp = false\nmetallb = false\nha = \"dns\"", "is not IPv6"),
-        ("router_id = \"fd00::1\"", "`router_id` fd00::1 has not the form of an IPv4 address"),
-        ("router_as = 4294967296", "`router_as` 4294967296 is no autonomous system"),
-        ("router_as = -1", "`router_as` -1 is no autonomous system"),
-        ("cluster_as = 0", "`cluster_as` 0 is no autonomous system"),
-        ("cluster_as = 4294967296", "`cluster_as` 4294967296 is no autonomous system"),
-        ("dns_port = 70000", "`dns_port` 70000 is no port: 1 to 65535"),
-        ("dns_port = 0", "`dns_port` 0 is no port"),
-        ("dns_ttl = -1", "`dns_ttl` -1 is no time to live"),
-        ("router_interface = \"\"", "is no name of an interface"),
-        ("router_interface = \"eth0 {\"", "is no name of an interface"),
+        ("router_id = \"fd00::1\"", "`router_id` fd00::1 is not in the form of an IPv4 address"),
+        ("router_as = 4294967296", "`router_as` 4294967296 is not a valid AS number"),
+        ("router_as = -1", "`router_as` -1 is not a valid AS number"),
+        ("cluster_as = 0", "`cluster_as` 0 is not a valid AS number"),
+        ("cluster_as = 4294967296", "`cluster_as` 4294967296 is not a valid AS number"),
+        ("dns_port = 70000", "`dns_port` 70000 is not a valid port: 1 to 65535"),
+        ("dns_port = 0", "`dns_port` 0 is not a valid port"),
+        ("dns_ttl = -1", "`dns_ttl` -1 is not a valid time to live"),
+        ("router_interface = \"\"", "is not a valid interface name"),
+        ("router_interface = \"eth0 {\"", "is not a valid interface name"),
         ("router_interface = \"interface0123456\"", "at most 15 letters"),
     ] {
         let key = setting.split(' ').next().expect("a key");
@@ -199,7 +201,7 @@ fn what_the_router_could_not_load_is_refused() {
 }
 
 #[test]
-fn names_of_several_machines_are_nobodys_own() {
+fn shared_names_are_not_the_name_of_one_node() {
     let own = "server2.k8s.example.net is a node's own name";
     let name = |key: &str| format!("{key} = \"server2.k8s.example.net\"");
     refused(&name("join_name"), &[own, "a name that only servers share", "join_name = "]);

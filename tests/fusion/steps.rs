@@ -12,6 +12,10 @@ const NETWORK: &str = "fd77:0:0:1::/64";
 const ADDRESS: &str = r"2: eth0    inet6 fd77:0:0:1::11/64 scope global \       valid_lft forever preferred_lft forever";
 const IPV4: &str = r"2: eth0    inet 192.168.1.5/24 scope global eth0\       valid_lft forever preferred_lft forever";
 
+/// k3s' kubectl: `kubectl config --kubeconfig FILE set-cluster default --server URL`.
+const SET_CLUSTER: &str = "
+    [ \"$2 $5 $6\" != 'config set-cluster default' ] || sed -i \"s|server: .*|server: $8|\" \"$4\"";
+
 fn node() -> Node {
     let node = Node::new("server1");
     let script =
@@ -59,12 +63,12 @@ fn k3s_is_told_which_addresses_are_the_nodes() {
     let found = "etc/rancher/k3s/config.yaml.d/10-node-ip.yaml";
     // The build knew it.
     let node = node();
-    node.write("etc/rancher/k3s/config.yaml", "node-ip: fd77:0:0:1::11\n");
+    node.write("etc/nodeforge/node.env", "K3S_NODE_IP='fd77:0:0:1::11'\n");
     assert_eq!(step(&node, "30-k3s-address"), (true, String::new()));
     assert!(!node.path(found).exists());
 
     // It did not.
-    node.write("etc/rancher/k3s/config.yaml", "token: none\n");
+    node.write("etc/nodeforge/node.env", "K3S_NODE_IP=''\n");
     node.stand_in("ip", &format!("cat <<'END'\n{ADDRESS}\n{IPV4}\nEND"));
     let (well, said) = step(&node, "30-k3s-address");
     assert!(well && said == "nodeforge-firstboot: node-ip=fd77:0:0:1::11\n", "{said}");
@@ -81,7 +85,7 @@ fn k3s_is_told_which_addresses_are_the_nodes() {
     // Time passes by itself.
     node.stand_in("cut", "n=$(cat $NODEFORGE_ROOT/time 2>/dev/null || echo 0); echo $((n + 200)) | tee $NODEFORGE_ROOT/time");
     node.stand_in("ip", &format!("cat <<'END'\n{ADDRESS}\nEND"));
-    let why = format!("waited in vain for an address in 192.168.1.0/24 {NETWORK}");
+    let why = format!("timed out waiting for an address in 192.168.1.0/24 {NETWORK}");
     fails(&node, "30-k3s-address", &why);
     node.stand_in("ip", "exit 1");
     fails(&node, "30-k3s-address", &why);
@@ -108,7 +112,7 @@ fn servers_are_in_hosts_while_dns_does_not_know_them() {
     let lines = "fd77::11 k3s.test api.test # nodeforge: join\nfd77::12 k3s.test api.test # nodeforge: join\n";
     for _ in 0..2 {
         let (well, said) = step(&node, "35-join-name");
-        assert!(well && said.contains("waited in vain for DNS to know the servers\n"), "{said}");
+        assert!(well && said.contains("timed out waiting for DNS to know the servers\n"), "{said}");
         assert_eq!(node.read("etc/hosts"), format!("{before}{lines}"));
     }
     assert_eq!(mode(&node, "etc/hosts"), 0o644);
@@ -120,7 +124,7 @@ fn k3s_that_is_nowhere_is_missed() {
     fails(
         &node,
         "40-k3s-install",
-        "there is no /usr/local/bin/k3s, and nothing says where to get it",
+        "there is no /usr/local/bin/k3s, and /etc/nodeforge/k3s.env does not say where to get it",
     );
     // Where, but not what.
     node.write("etc/nodeforge/k3s.env", "K3S_URL='https://k3s.test/k3s'\n");
@@ -171,7 +175,7 @@ fn a_containerd_that_is_not_k3s_own_is_given_the_images() {
 #[test]
 fn an_agent_is_waited_for_until_its_kubelet_is_of_the_cluster() {
     let node = node();
-    let vain = "waited in vain for the k3s agent to join";
+    let vain = "timed out waiting for the k3s agent to join";
     // It runs, and no server let it in.
     fails(&node, "50-k3s-agent", vain);
     let start = "systemctl --quiet enable k3s-agent.service\nsystemctl --no-block start k3s-agent.service\n";
@@ -196,7 +200,7 @@ fn an_agent_is_waited_for_until_its_kubelet_is_of_the_cluster() {
 fn a_server_is_waited_for_and_its_kubeconfig_given_to_the_user() {
     let node = node();
     node.program("usr/local/bin/k3s", "k3s", "exit 1");
-    fails(&node, "50-k3s-server", "waited in vain for the k3s server to be ready");
+    fails(&node, "50-k3s-server", "timed out waiting for the k3s server to be ready");
     assert!(node.calls().contains("k3s kubectl get --raw /readyz\n"), "{}", node.calls());
     for word in ["enable", "start"] {
         node.stand_in("systemctl", &format!("[ \"$2\" != {word} ]"));
@@ -205,17 +209,20 @@ fn a_server_is_waited_for_and_its_kubeconfig_given_to_the_user() {
     node.stand_in("systemctl", "exit 0");
     node.program("usr/local/bin/k3s", "k3s", "exit 0");
 
+    let k3s_yaml = "etc/rancher/k3s/k3s.yaml";
+    let config = "  cluster:\n    server: https://[::1]:6443\n  name: default\n";
+    node.write(k3s_yaml, config);
     node.stand_in("getent", "exit 2");
     let ready = "k3s server ready\nnodeforge-firstboot: ";
     fails(&node, "50-k3s-server", &format!("{ready}there is no user admin"));
     // k3s answers, and has left no kubeconfig.
     node.stand_in("getent", "echo 'admin:x:1000:1000:,,,:/home/admin:/bin/bash'");
     node.stand_in("chown", "exit 0");
-    assert!(!node.path("etc/rancher/k3s/k3s.yaml").exists());
-    node.write(
-        "etc/rancher/k3s/k3s.yaml",
-        "  cluster:\n    server: https://[::1]:6443\n  name: default\n",
-    );
+    fs::remove_file(node.path(k3s_yaml)).expect("there");
+    assert!(!step(&node, "50-k3s-server").0);
+    assert!(!node.path("home/admin/.kube/config").exists());
+    node.program("usr/local/bin/k3s", "k3s", SET_CLUSTER);
+    node.write(k3s_yaml, config);
     let said = "nodeforge-firstboot: k3s server ready\n".to_owned();
     assert_eq!(step(&node, "50-k3s-server"), (true, said));
     let config = "home/admin/.kube/config";
@@ -223,8 +230,11 @@ fn a_server_is_waited_for_and_its_kubeconfig_given_to_the_user() {
         (node.read(config).as_str(), mode(&node, config)),
         ("  cluster:\n    server: https://api.k8s.test:443\n  name: default\n", 0o600)
     );
-    let chown = format!("chown -R admin: {}\n", node.path("home/admin/.kube").display());
+    let kube = node.path("home/admin/.kube").display().to_string();
+    let chown = format!("chown 1000:1000 {kube} {kube}/config\n");
     assert!(node.calls().ends_with(&chown), "{}", node.calls());
+    let copies = fs::read_dir(node.path("run/nodeforge")).expect("a folder").count();
+    assert_eq!(copies, 0, "no copy is left of the administrator's kubeconfig");
     node.stand_in("chown", "exit 1");
     assert!(!step(&node, "50-k3s-server").0);
 }
@@ -237,7 +247,10 @@ fn a_server_without_a_name_server_is_a_server() {
     assert_eq!(node.calls(), "systemctl start nodeforge-dns.service\n");
     node.stand_in("systemctl", "exit 1");
     let (well, said) = names();
-    assert!(well && said.contains("DNS does not know this server yet; it is told again"), "{said}");
+    assert!(
+        well && said.contains("DNS does not know this server yet; it registers again"),
+        "{said}"
+    );
 }
 
 /// A clone made by hand, with what VMware would answer: `KEY VALUE` lines.
@@ -279,7 +292,7 @@ fn a_machine_that_was_built_asks_vmware_nothing() {
 #[test]
 fn a_clone_without_a_proper_token_is_refused() {
     let (agents, servers) = (format!("K10{HASH}::node:abc1"), format!("K10{HASH}::server:abc1"));
-    let missing = |key: &str| format!("guestinfo.nodeforge.{key} is missing or is no token");
+    let missing = |key: &str| format!("guestinfo.nodeforge.{key} is missing or not a token");
     for (role, answers, said) in [
         ("first-server", String::new(), "a clone cannot be the first-server".to_owned()),
         ("agent", String::new(), missing("token")),

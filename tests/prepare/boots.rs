@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::{Stand, image};
-use crate::support::{Gpg, Person, Repository, SETTLED, Style, says_when_up, tool};
+use crate::support::{BOOT_REPORT_END, Gpg, Repository, Style, User, report_when_up, tool};
 
 /// A service that a package brings and the profile enables.
 const UNIT: &str = "[Service]\nType=oneshot\nRemainAfterExit=yes\n\
@@ -12,7 +12,7 @@ const UNIT: &str = "[Service]\nType=oneshot\nRemainAfterExit=yes\n\
 
 #[test]
 fn what_the_build_could_not_install_the_first_boot_does() {
-    let stand = Stand::new(Person::all().pop().expect("somebody"));
+    let stand = Stand::new(User::ordinary());
     let gpg = Gpg::new();
     let key = gpg.key("ed25519");
     let repository = Repository::new(Style::Flat);
@@ -44,9 +44,9 @@ fn what_the_build_could_not_install_the_first_boot_does() {
     assert_eq!(tool("debugfs", ["-R", "stat /usr/share/probe", &super::root(&made)]), "");
     stand.run(["build", "--format", "raw"].iter().chain(&sandbox)).succeeds();
     let artifact = stand.path("out/server1.img");
-    says_when_up(&stand.person, &artifact);
+    report_when_up(&stand.user, &artifact);
 
-    let arguments = ["boot", "server1", "--timeout", "600", "--until", SETTLED];
+    let arguments = ["boot", "server1", "--timeout", "600", "--until", BOOT_REPORT_END];
     let said = stand.run(arguments).succeeds().stdout_text();
     for line in [
         "nodeforge-firstboot: installing probe",

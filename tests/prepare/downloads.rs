@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::{Stand, cat, image, own_repository, root};
-use crate::support::{Gpg, Key, Person, Repository, Style, noise, tool};
+use crate::support::{Gpg, Key, Repository, Style, User, for_every_user, noise, tool};
 
 const STYLES: [(&str, Style); 3] =
     [("flat", Style::Flat), ("debian", Style::Debian), ("docker", Style::Docker)];
@@ -37,83 +37,80 @@ fn repositories(stand: &Stand, gpg: &Gpg) -> String {
     profile
 }
 
-#[test]
-fn repositories_of_every_style_and_files_of_every_kind() {
-    for person in Person::all() {
-        let stand = Stand::new(person);
-        let gpg = Gpg::new();
-        let big = noise(7, 3_000_001);
-        stand.plain.put("/tool-1.2", big.clone());
-        stand.secure.put("/listed-amd64.bin", "an amd64 program");
-        stand.secure.put("/listed-arm64.bin", "an arm64 program");
-        let sum = |text: &[u8]| {
-            let path = stand.path("summed");
-            std::fs::write(&path, text).expect("written");
-            crate::support::checksum("sha256sum", &path)
-        };
-        stand.secure.put(
-            "/sums.txt",
-            format!(
-                "{}  listed-amd64.bin\n{}  listed-arm64.bin\n",
-                sum(b"an amd64 program"),
-                sum(b"an arm64 program")
-            ),
-        );
-        let profile = repositories(&stand, &gpg)
-            + &format!(
-                "[[artifact]]\nurl = \"PLAIN/tool-1.2\"\nsha256 = \"{}\"\npath = \"/opt/tools/bin/tool\"\nmode = \"0755\"\n",
-                sum(&big)
-            )
-            + &["amd64", "arm64"].map(|arch| {
-                format!("[[artifact]]\nurl = \"SECURE/listed-{arch}.bin\"\nsha256_url = \"SECURE/sums.txt\"\npath = \"/usr/local/bin/listed\"\nmode = \"0755\"\narch = \"{arch}\"\n")
-            }).concat();
-        stand.profile(&profile);
+fn repositories_of_every_style_and_files_of_every_kind(user: &User) {
+    let stand = Stand::new(user.clone());
+    let gpg = Gpg::new();
+    let big = noise(7, 3_000_001);
+    stand.plain.put("/tool-1.2", big.clone());
+    stand.secure.put("/listed-amd64.bin", "an amd64 program");
+    stand.secure.put("/listed-arm64.bin", "an arm64 program");
+    let sum = |text: &[u8]| {
+        let path = stand.path("summed");
+        std::fs::write(&path, text).expect("written");
+        crate::support::checksum("sha256sum", &path)
+    };
+    stand.secure.put(
+        "/sums.txt",
+        format!(
+            "{}  listed-amd64.bin\n{}  listed-arm64.bin\n",
+            sum(b"an amd64 program"),
+            sum(b"an arm64 program")
+        ),
+    );
+    let profile = repositories(&stand, &gpg)
+        + &format!(
+            "[[artifact]]\nurl = \"PLAIN/tool-1.2\"\nsha256 = \"{}\"\npath = \"/opt/tools/bin/tool\"\nmode = \"0755\"\n",
+            sum(&big)
+        )
+        + &["amd64", "arm64"].map(|arch| {
+            format!("[[artifact]]\nurl = \"SECURE/listed-{arch}.bin\"\nsha256_url = \"SECURE/sums.txt\"\npath = \"/usr/local/bin/listed\"\nmode = \"0755\"\narch = \"{arch}\"\n")
+        }).concat();
+    stand.profile(&profile);
 
-        let finished = stand.run(["prepare", "--json"]).succeeds();
-        let warned = finished.stderr_text();
+    let finished = stand.run(["prepare", "--json"]).succeeds();
+    let warned = finished.stderr_text();
+    assert!(
+        warned.contains("of the apt source `docker` at first use: nodeforge.lock pins it"),
+        "{warned}"
+    );
+    let said: serde_json::Value = serde_json::from_str(&finished.stdout_text()).expect("JSON");
+    let made = image(&said);
+    tool("e2fsck", ["-fn", &root(&made)]);
+    assert_eq!(cat(&made, "/usr/share/probe-flat"), "2.0");
+    assert_eq!(cat(&made, "/usr/share/probe-debian"), "1.0");
+    assert_eq!(cat(&made, "/usr/share/probe-docker"), "2.0");
+    assert_eq!(cat(&made, "/usr/local/bin/listed"), "an amd64 program");
+    let stat = tool("debugfs", ["-R", "stat /opt/tools/bin/tool", &root(&made)]);
+    assert!(stat.contains("Mode:  0755") && stat.contains("Size: 3000001"), "{stat}");
+    let installed = said["packages"].as_array().expect("packages");
+    assert!(installed.iter().any(|it| it["name"] == "probe-debian" && it["version"] == "1.0"));
+    for (name, _) in STYLES {
+        let source = cat(&made, &format!("/etc/apt/sources.list.d/{name}.sources"));
         assert!(
-            warned.contains("of the apt source `docker` at first use: nodeforge.lock pins it"),
-            "{warned}"
+            source.ends_with(&format!("Signed-By: /etc/apt/keyrings/{name}.asc\n")),
+            "{source}"
         );
-        let said: serde_json::Value = serde_json::from_str(&finished.stdout_text()).expect("JSON");
-        let made = image(&said);
-        tool("e2fsck", ["-fn", &root(&made)]);
-        assert_eq!(cat(&made, "/usr/share/probe-flat"), "2.0");
-        assert_eq!(cat(&made, "/usr/share/probe-debian"), "1.0");
-        assert_eq!(cat(&made, "/usr/share/probe-docker"), "2.0");
-        assert_eq!(cat(&made, "/usr/local/bin/listed"), "an amd64 program");
-        let stat = tool("debugfs", ["-R", "stat /opt/tools/bin/tool", &root(&made)]);
-        assert!(stat.contains("Mode:  0755") && stat.contains("Size: 3000001"), "{stat}");
-        let installed = said["packages"].as_array().expect("packages");
-        assert!(installed.iter().any(|it| it["name"] == "probe-debian" && it["version"] == "1.0"));
-        for (name, _) in STYLES {
-            let source = cat(&made, &format!("/etc/apt/sources.list.d/{name}.sources"));
-            assert!(
-                source.ends_with(&format!("Signed-By: /etc/apt/keyrings/{name}.asc\n")),
-                "{source}"
-            );
-        }
-
-        // What was learned is in the lock, and asked for no more.
-        let lock = stand.lock();
-        assert_eq!(lock["key"].as_array().expect("keys").len(), 3);
-        assert_eq!(lock["artifact"].as_array().expect("artifacts").len(), 2);
-        let asked = stand.secure.requests("/docker.asc").len();
-        assert_eq!(stand.prepare(&["--locked", "--offline"])["path"], said["path"]);
-        assert_eq!(stand.secure.requests("/docker.asc").len(), asked);
-        assert_eq!(stand.secure.requests("/listed-arm64.bin").len(), 0);
-
-        // The same file under another hash is another file.
-        stand.secure.put("/sums.txt", format!("{}  listed-amd64.bin\n", sum(b"tampered")));
-        assert_eq!(stand.prepare(&["--locked"])["path"], said["path"]);
-        let said = stand.run(["lock", "--update"]).exits(1).stderr_text();
-        assert!(said.contains("is not what it should be: its SHA-256 is"), "{said}");
     }
+
+    // What was learned is in the lock, and asked for no more.
+    let lock = stand.lock();
+    assert_eq!(lock["key"].as_array().expect("keys").len(), 3);
+    assert_eq!(lock["artifact"].as_array().expect("artifacts").len(), 2);
+    let asked = stand.secure.requests("/docker.asc").len();
+    assert_eq!(stand.prepare(&["--locked", "--offline"])["path"], said["path"]);
+    assert_eq!(stand.secure.requests("/docker.asc").len(), asked);
+    assert_eq!(stand.secure.requests("/listed-arm64.bin").len(), 0);
+
+    // The same file under another hash is another file.
+    stand.secure.put("/sums.txt", format!("{}  listed-amd64.bin\n", sum(b"tampered")));
+    assert_eq!(stand.prepare(&["--locked"])["path"], said["path"]);
+    let said = stand.run(["lock", "--update"]).exits(1).stderr_text();
+    assert!(said.contains("is not what it should be: its SHA-256 is"), "{said}");
 }
 
 #[test]
 fn keys_that_are_not_the_right_ones() {
-    let stand = Stand::new(Person::me());
+    let stand = Stand::new(User::current());
     let gpg = Gpg::new();
     let (right, wrong) = (gpg.key("ed25519"), gpg.key("ed25519"));
     let repository = Repository::new(Style::Flat);
@@ -159,7 +156,7 @@ fn keys_that_are_not_the_right_ones() {
 
 #[test]
 fn a_lock_past_its_time_is_refused() {
-    let stand = Stand::new(Person::me());
+    let stand = Stand::new(User::current());
     let gpg = Gpg::new();
     let (good, old) = (gpg.old_key("ed25519", "20y"), gpg.old_key("ed25519", "1y"));
     let profile = |key: &Key| {
@@ -210,7 +207,7 @@ fn a_lock_past_its_time_is_refused() {
 
 #[test]
 fn what_was_fetched_stays_when_packages_fail() {
-    let stand = Stand::new(Person::me());
+    let stand = Stand::new(User::current());
     let source = own_repository(&stand, &[("whole", ""), ("broken", "exit 1")]);
     stand.profile(&format!("[packages]\ninstall = [\"whole\", \"broken\"]\n{source}"));
     for _ in 0..2 {
@@ -225,7 +222,7 @@ fn what_was_fetched_stays_when_packages_fail() {
 
 #[test]
 fn what_the_base_has_is_upgraded() {
-    let mut stand = Stand::new(Person::me());
+    let mut stand = Stand::new(User::current());
     let gpg = Gpg::new();
     let key = gpg.key("ed25519");
     let repository = Repository::new(Style::Flat);
@@ -266,3 +263,5 @@ fn what_the_base_has_is_upgraded() {
     assert_eq!(states(&again), before);
     assert!(cat(&again, "/var/lib/dpkg/status").contains("Package: linux-image-"));
 }
+
+for_every_user!(repositories_of_every_style_and_files_of_every_kind);

@@ -2,11 +2,9 @@
 
 use std::fs;
 use std::process::{Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use super::{Stand, cat, image};
-use crate::support::{Arch, Gpg, Machines, Person, Repository, Server, Style};
+use crate::support::{Arch, Gpg, Machines, Repository, Server, Style, User, wait_until};
 
 /// A cluster that wants the package `probe`, and what publishes a version of it.
 fn with_probe(stand: &Stand) -> impl Fn(&str, &str) {
@@ -27,7 +25,7 @@ fn with_probe(stand: &Stand) -> impl Fn(&str, &str) {
 
 #[test]
 fn packages_stay_until_the_lock_moves_on() {
-    let stand = Stand::new(Person::me());
+    let stand = Stand::new(User::current());
     let publish = with_probe(&stand);
     let version = |arguments: &[&str]| cat(&image(&stand.prepare(arguments)), "/usr/share/probe");
     publish("1.0", "");
@@ -59,18 +57,21 @@ fn packages_stay_until_the_lock_moves_on() {
 
 #[test]
 fn what_others_do_to_the_lock_meanwhile_stays() {
-    let stand = Stand::new(Person::me());
+    let stand = Stand::new(User::current());
     let publish = with_probe(&stand);
-    publish("1.0", "sleep 10");
+    publish("1.0", "");
+    // The preparation has read the lock and waits for its package.
+    let package = "/r/all/probe_1.0_all.deb";
+    stand.plain.hold(package);
     let mut run = stand.run(["prepare"]);
     let mut prepare = run.command().stdout(Stdio::null()).spawn().expect("nodeforge starts");
-    let deadline = Instant::now() + Duration::from_secs(180);
-    while stand.plain.requests("/r/all/probe_1.0_all.deb").is_empty() {
-        assert!(Instant::now() < deadline && prepare.try_wait().expect("asked").is_none());
-        sleep(Duration::from_millis(50));
-    }
+    wait_until(|| {
+        assert!(prepare.try_wait().expect("asked").is_none(), "it ended without its package");
+        !stand.plain.requests(package).is_empty()
+    });
     let _ = stand.run(["lock", "--update"]).succeeds();
     let given_up = stand.lock();
+    stand.plain.release(package);
     assert!(prepare.wait().expect("it ends").success());
     assert_eq!(stand.lock(), given_up);
 }

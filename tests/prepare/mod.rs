@@ -2,45 +2,45 @@
 
 mod boots;
 mod downloads;
-mod handover;
 mod locks;
 mod sandboxes;
 mod secrets;
 mod shell;
 mod traces;
+mod vendor_setup;
 
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use super::support::{Authority, Gpg, Person, Repository, Run, Server, Style, tool};
+use super::support::{Authority, Gpg, Repository, Run, Server, Style, User, tool};
 
 const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJqRRKt7qZ+7PAkXhbpA1tWiPCsw4oM/WAAYKXuoXMQS t";
 
 /// The base of the quickstart as somebody's raw image, bootstrapped once into their own cache.
-fn base(person: &Person) -> PathBuf {
-    bootstrapped(person, "suite = \"trixie\", arch = \"amd64\", layout = \"uefi\"")
+fn base(user: &User) -> PathBuf {
+    bootstrapped(user, "suite = \"trixie\", arch = \"amd64\", layout = \"uefi\"")
 }
 
-fn bootstrapped(person: &Person, bootstrap: &str) -> PathBuf {
+fn bootstrapped(user: &User, bootstrap: &str) -> PathBuf {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _guard = ONE_AT_A_TIME.lock();
-    let folder = person.folder();
+    let folder = user.folder();
     let text = format!(
         "[cluster]\nname = \"t\"\nprofile = \"quickstart\"\n[base]\nbootstrap = {{ {bootstrap} }}\n\
          [access]\nuser = \"pi\"\nssh_authorized_keys = [\"{KEY}\"]\n[[node]]\nhostname = \"server1\"\n"
     );
     fs::write(folder.path().join("cluster.toml"), text).expect("written");
-    let said = Run::by(person, ["fetch", "--json"]).folder(folder.path()).succeeds().stdout_text();
+    let said = Run::by(user, ["fetch", "--json"]).folder(folder.path()).succeeds().stdout_text();
     let said: serde_json::Value = serde_json::from_str(&said).expect("JSON");
     PathBuf::from(said["path"].as_str().expect("a path"))
 }
 
 /// A cluster with a profile of its own, a cache of its own, and servers to fetch from.
 struct Stand {
-    person: Person,
+    user: User,
     folder: tempfile::TempDir,
     base: PathBuf,
     plain: Server,
@@ -49,13 +49,13 @@ struct Stand {
 }
 
 impl Stand {
-    fn new(person: Person) -> Self {
-        let base = base(&person);
-        Self::on(person, base)
+    fn new(user: User) -> Self {
+        let base = base(&user);
+        Self::on(user, base)
     }
 
-    fn on(person: Person, base: PathBuf) -> Self {
-        let folder = person.folder();
+    fn on(user: User, base: PathBuf) -> Self {
+        let folder = user.folder();
         let authority = Authority::new();
         // Others must be able to read it.
         tool(
@@ -67,7 +67,7 @@ impl Stand {
             ],
         );
         let (plain, secure) = (Server::http(), Server::https(&authority));
-        Self { person, folder, base, plain, secure, authority }
+        Self { user, folder, base, plain, secure, authority }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -94,7 +94,7 @@ impl Stand {
     }
 
     fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Run {
-        Run::by(&self.person, arguments)
+        Run::by(&self.user, arguments)
             .folder(self.folder.path())
             .env("XDG_CACHE_HOME", self.path("cache"))
             .env("SSL_CERT_FILE", self.authority.certificate())

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::{Stand, bootstrapped, cat, image, own_repository, root};
-use crate::support::{Arch, Machines, Person, partitions, tool};
+use crate::support::{Arch, Machines, User, partitions, tool};
 
 /// What may differ between two runs of apt: when they were.
 const ALLOWED: [&str; 3] = ["./lost+found", "./var/cache/ldconfig", "./var/lib/dpkg/lock"];
@@ -48,43 +48,8 @@ fn listing(image: &Path) -> Vec<String> {
 }
 
 #[test]
-fn both_make_the_same_tree() {
-    // Whoever is not root has but one.
-    if !Person::i_am_root() {
-        return;
-    }
-    let stand = Stand::new(Person::me());
-    stand.profile(&package(&stand));
-    let mut all = Vec::new();
-    for sandbox in ["loop", "userns"] {
-        let said = stand.prepare(&["--sandbox", sandbox, "--force"]);
-        let made = image(&said);
-        tool("e2fsck", ["-fn", &root(&made)]);
-        all.push((said["packages"].clone(), listing(&made)));
-        // Each as if it were the first.
-        fs::remove_file(stand.path("nodeforge.lock")).expect("a lock");
-    }
-    assert_eq!(all[0].0, all[1].0);
-    let differs = |one: usize, other: usize| -> Vec<&String> {
-        let lines: std::collections::BTreeSet<_> = all[other].1.iter().collect();
-        let is_allowed = |line: &str| ALLOWED.iter().any(|it| line.starts_with(it));
-        all[one].1.iter().filter(|line| !lines.contains(line) && !is_allowed(line)).collect()
-    };
-    assert_eq!((differs(0, 1), differs(1, 0)), (Vec::new(), Vec::new()));
-    let text = all[0].1.join("\n");
-    for line in [
-        "./usr/share/probe.e f 4755 0 0 2 ",
-        "./usr/share/probe.fifo p 640 33 44 1 ",
-        "./usr/share/probe.sparse 8388608 0",
-    ] {
-        assert!(text.contains(line), "{line}");
-    }
-    assert!(text.contains("security.capability=0x0100000200200000"), "the capability survives");
-}
-
-#[test]
 fn a_later_build_installs_the_same_files_offline() {
-    let stand = Stand::new(Person::me());
+    let stand = Stand::new(User::current());
     stand.profile(&package(&stand));
     let said = stand.fails(&["--offline"]);
     assert!(said.contains("the cache does not have"), "{said}");
@@ -123,8 +88,8 @@ fn a_later_build_installs_the_same_files_offline() {
 #[test]
 fn arm64_is_prepared_as_amd64_is() {
     let bootstrap = "suite = \"trixie\", arch = \"arm64\", layout = \"raspberry-pi\"";
-    let base = bootstrapped(&Person::me(), bootstrap);
-    let stand = Stand::on(Person::me(), base);
+    let base = bootstrapped(&User::current(), bootstrap);
+    let stand = Stand::on(User::current(), base);
     let before = fs::read_dir("/proc/sys/fs/binfmt_misc").map_or(0, Iterator::count);
     let kernel =
         "[kernel]\ncmdline = [\"cgroup_enable=memory\"]\nconfig_txt = [\"dtparam=pciex1\"]\n";
@@ -156,69 +121,111 @@ fn arm64_is_prepared_as_amd64_is() {
 }
 
 #[test]
-fn none_leaves_packages_to_the_first_boot() {
-    for person in Person::all() {
-        let stand = Stand::new(person);
-        let units = "[units]\nenable = [\"ssh.service\", \"probe.service\"]\n";
-        stand.profile(&(package(&stand) + units));
-        let made = image(&stand.prepare(&["--sandbox", "none"]));
-        tool("e2fsck", ["-fn", &root(&made)]);
-        let list = cat(&made, "/etc/nodeforge/packages");
-        assert!(list.contains("INSTALL='probe libcap2-bin'\n"), "{list}");
-        assert!(list.contains("ENABLE='probe.service'\n"), "{list}");
-        let step = cat(&made, "/usr/lib/nodeforge/firstboot.d/05-packages");
-        assert_eq!(step, fs::read_to_string("firstboot/steps/05-packages").expect("there"));
-        assert_eq!(cat(&made, "/etc/machine-id"), "uninitialized\n");
-        assert!(cat(&made, "/etc/apt/keyrings/own.asc").contains("BEGIN PGP PUBLIC KEY"));
-        let said = stand.run(["plan", "--sandbox", "none"]).succeeds().stdout_text();
-        assert!(said.contains("packages left to the first boot"), "{said}");
-        // Nothing is promised that nobody keeps.
-        let locked = stand.run(["prepare", "--sandbox", "none", "--locked"]).succeeds();
-        let said = locked.stderr_text();
-        assert!(said.contains("`--locked` does not hold them"), "{said}");
-    }
+fn without_a_sandbox_packages_are_left_to_the_first_boot() {
+    none_leaves_packages_to_the_first_boot(&User::ordinary());
 }
 
-/// Before a base is fetched and grown for nothing.
-#[test]
-fn who_cannot_make_a_sandbox_is_told_at_once() {
-    if !Person::i_am_root() {
-        eprintln!("not root: nobody here can be a user without subordinate ids");
-        return;
+fn none_leaves_packages_to_the_first_boot(user: &User) {
+    let stand = Stand::new(user.clone());
+    let units = "[units]\nenable = [\"ssh.service\", \"probe.service\"]\n";
+    stand.profile(&(package(&stand) + units));
+    let made = image(&stand.prepare(&["--sandbox", "none"]));
+    tool("e2fsck", ["-fn", &root(&made)]);
+    let list = cat(&made, "/etc/nodeforge/packages");
+    assert!(list.contains("INSTALL='probe libcap2-bin'\n"), "{list}");
+    assert!(list.contains("ENABLE='probe.service'\n"), "{list}");
+    let step = cat(&made, "/usr/lib/nodeforge/firstboot.d/05-packages");
+    assert_eq!(step, fs::read_to_string("firstboot/steps/05-packages").expect("there"));
+    assert_eq!(cat(&made, "/etc/machine-id"), "uninitialized\n");
+    assert!(cat(&made, "/etc/apt/keyrings/own.asc").contains("BEGIN PGP PUBLIC KEY"));
+    let said = stand.run(["plan", "--sandbox", "none"]).succeeds().stdout_text();
+    assert!(said.contains("packages left to the first boot"), "{said}");
+    // Nothing is promised that nobody keeps.
+    let locked = stand.run(["prepare", "--sandbox", "none", "--locked"]).succeeds();
+    let said = locked.stderr_text();
+    assert!(said.contains("`--locked` does not hold them"), "{said}");
+}
+
+mod as_root {
+    use super::*;
+    use crate::support::require_root;
+
+    #[test]
+    #[ignore = "needs root"]
+    fn without_a_sandbox_packages_are_left_to_the_first_boot() {
+        super::none_leaves_packages_to_the_first_boot(&User::root());
     }
-    let machines = Machines::new(Arch::Amd64, &["server1"], "");
-    let folder = machines.folder.path();
-    let give = || tool("chown", ["-R".as_ref(), "54321:54321".as_ref(), folder.as_os_str()]);
-    give();
-    let run = |arguments: &[&str]| {
-        let mut command = Command::new("setpriv");
-        command
-            .args(["--reuid", "54321", "--regid", "54321", "--clear-groups"])
-            .arg(env!("CARGO_BIN_EXE_nodeforge"))
-            .args(arguments)
-            .current_dir(folder)
-            .env("XDG_CACHE_HOME", machines.path("cache"));
-        command.output().expect("setpriv starts")
-    };
-    let told = "the user `54321` has no ids in /etc/subuid";
-    let failed = run(&["prepare"]);
-    assert_eq!(
-        String::from_utf8_lossy(&failed.stderr),
-        format!(
-            "error: {told}\n\
-             hint: as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 54321\n\
-             hint: `--sandbox none` leaves packages to each node's first boot\n"
-        )
-    );
-    assert_eq!(failed.status.code(), Some(1));
-    assert!(!machines.path("cache/nodeforge/prepared").exists());
-    let plan = run(&["plan"]);
-    let plan = String::from_utf8_lossy(&plan.stdout);
-    assert!(plan.contains(&format!("  which fails here: {told}\n")), "{plan}");
-    assert!(run(&["prepare", "--sandbox", "none"]).status.success());
-    // What somebody else prepared needs no sandbox any more.
-    let _ = machines.run(["prepare"]).succeeds();
-    give();
-    let built = run(&["build"]);
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+
+    #[test]
+    #[ignore = "needs root"]
+    fn both_sandboxes_make_the_same_tree() {
+        let stand = Stand::new(User::root());
+        stand.profile(&package(&stand));
+        let mut all = Vec::new();
+        for sandbox in ["loop", "userns"] {
+            let said = stand.prepare(&["--sandbox", sandbox, "--force"]);
+            let made = image(&said);
+            tool("e2fsck", ["-fn", &root(&made)]);
+            all.push((said["packages"].clone(), listing(&made)));
+            // Each as if it were the first.
+            fs::remove_file(stand.path("nodeforge.lock")).expect("a lock");
+        }
+        assert_eq!(all[0].0, all[1].0);
+        let differs = |one: usize, other: usize| -> Vec<&String> {
+            let lines: std::collections::BTreeSet<_> = all[other].1.iter().collect();
+            let is_allowed = |line: &str| ALLOWED.iter().any(|it| line.starts_with(it));
+            all[one].1.iter().filter(|line| !lines.contains(line) && !is_allowed(line)).collect()
+        };
+        assert_eq!((differs(0, 1), differs(1, 0)), (Vec::new(), Vec::new()));
+        let text = all[0].1.join("\n");
+        for line in [
+            "./usr/share/probe.e f 4755 0 0 2 ",
+            "./usr/share/probe.fifo p 640 33 44 1 ",
+            "./usr/share/probe.sparse 8388608 0",
+        ] {
+            assert!(text.contains(line), "{line}");
+        }
+        assert!(text.contains("security.capability=0x0100000200200000"), "the capability survives");
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn missing_subordinate_ids_are_reported_before_the_base_is_fetched() {
+        require_root();
+        let machines = Machines::new(Arch::Amd64, &["server1"], "");
+        let folder = machines.folder.path();
+        let give = || tool("chown", ["-R".as_ref(), "54321:54321".as_ref(), folder.as_os_str()]);
+        give();
+        let run = |arguments: &[&str]| {
+            let mut command = Command::new("setpriv");
+            command
+                .args(["--reuid", "54321", "--regid", "54321", "--clear-groups"])
+                .arg(env!("CARGO_BIN_EXE_nodeforge"))
+                .args(arguments)
+                .current_dir(folder)
+                .env("XDG_CACHE_HOME", machines.path("cache"));
+            command.output().expect("setpriv starts")
+        };
+        let told = "the user `54321` has no ids in /etc/subuid";
+        let failed = run(&["prepare"]);
+        assert_eq!(
+            String::from_utf8_lossy(&failed.stderr),
+            format!(
+                "error: {told}\n\
+                 hint: as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 54321\n\
+                 hint: `--sandbox none` leaves packages to each node's first boot\n"
+            )
+        );
+        assert_eq!(failed.status.code(), Some(1));
+        assert!(!machines.path("cache/nodeforge/prepared").exists());
+        let plan = run(&["plan"]);
+        let plan = String::from_utf8_lossy(&plan.stdout);
+        assert!(plan.contains(&format!("  which fails here: {told}\n")), "{plan}");
+        assert!(run(&["prepare", "--sandbox", "none"]).status.success());
+        // What another user prepared needs no sandbox any more.
+        let _ = machines.run(["prepare"]).succeeds();
+        give();
+        let built = run(&["build"]);
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    }
 }

@@ -4,17 +4,22 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::{Stand, image, own_repository};
-use crate::support::{Person, noise, tool};
+use crate::support::{User, noise, tool};
 
-/// Runs nodeforge in a pid namespace of its own, ends it by a signal after some time, and prints
-/// its exit code and what is left: processes, mounts, loop devices, files it was working at.
+/// Runs nodeforge in a pid namespace of its own, ends it by a signal some time after it began with a
+/// stage, and prints its exit code and what is left: processes, mounts, loop devices, files it was
+/// working at.
 const SCRIPT: &str = r#"
-nodeforge=$1 pause=$2 signal=$3
-shift 3
+nodeforge=$1 stage=$2 pause=$3 signal=$4
+shift 4
 mounts=$(grep -c . /proc/self/mountinfo)
 "$nodeforge" prepare "$@" >out 2>err &
 child=$!
-if [ "$signal" != none ]; then sleep "$pause"; kill -"$signal" $child 2>/dev/null; fi
+if [ "$signal" != none ]; then
+	until grep -qx "$stage" err || ! kill -0 $child 2>/dev/null; do sleep 0.02; done
+	sleep "$pause"
+	kill -"$signal" $child 2>/dev/null
+fi
 wait $child; code=$?
 # Without a process of its own, which would be counted too.
 is_alone() {
@@ -37,16 +42,27 @@ find cache/nodeforge/prepared -mindepth 1 -maxdepth 1 -name '.*' -type d
 exit 0
 "#;
 
-fn run(stand: &Stand, pause: f64, signal: &str, arguments: &[&str]) -> Vec<String> {
-    let mut command = stand.person.command("unshare");
-    if !Person::i_am_root() {
-        // In a user namespace mounts of one's own are everybody's right.
+/// When nodeforge is ended, and how.
+#[derive(Clone, Copy, Debug)]
+struct End<'a> {
+    stage: &'a str,
+    /// Seconds after the stage began.
+    pause: f64,
+    signal: &'a str,
+}
+
+const BY_ITSELF: End<'_> = End { stage: "", pause: 0.0, signal: "none" };
+
+fn run(stand: &Stand, end: End<'_>, arguments: &[&str]) -> Vec<String> {
+    let mut command = stand.user.command("unshare");
+    if !stand.user.is_root() {
+        // Every user may mount in a user namespace of their own.
         command.args(["--map-root-user", "--map-auto"]);
     }
     let output = command
         .args(["--pid", "--fork", "--mount-proc", "sh", "-c", SCRIPT, "sh"])
         .arg(env!("CARGO_BIN_EXE_nodeforge"))
-        .args([&pause.to_string(), signal])
+        .args([end.stage, &end.pause.to_string(), end.signal])
         .args(arguments)
         .env("XDG_CACHE_HOME", stand.path("cache"))
         .current_dir(stand.folder.path())
@@ -65,7 +81,7 @@ fn etc() -> String {
 
 #[test]
 fn what_scripts_leave_running_holds_nothing_up() {
-    let stand = Stand::new(Person::me());
+    let stand = Stand::new(User::current());
     // It has apt's output, as daemons have that were not told better.
     let source = own_repository(&stand, &[("probe", "sleep 900 & echo daemon started")]);
     stand.profile(&format!("[packages]\ninstall = [\"probe\"]\n{source}"));
@@ -76,9 +92,9 @@ fn what_scripts_leave_running_holds_nothing_up() {
     tool("e2fsck", ["-fn", &super::root(&made)]);
 }
 
-#[test]
-fn nothing_is_left_behind() {
-    let stand = Stand::new(Person::me());
+/// Interrupts preparations in a sandbox, and kills them at these moments.
+fn check_what_is_left(sandbox: &str, kills: &[(&str, f64)]) {
+    let stand = Stand::new(User::current());
     let probe = "sleep 1; (setsid sleep 1000 >/dev/null 2>&1 &)";
     let packages = [("probe", probe), ("broken", "echo this is why; exit 1")];
     let source = own_repository(&stand, &packages);
@@ -88,62 +104,105 @@ fn nothing_is_left_behind() {
     let before = etc();
 
     profile("broken");
-    assert_eq!(run(&stand, 0.0, "none", &[]), ["code 1"]);
+    assert_eq!(run(&stand, BY_ITSELF, &["--sandbox", sandbox]), ["code 1"]);
     let said = std::fs::read_to_string(stand.path("err")).expect("written");
     assert!(said.contains("this is why") && said.contains("the full log is `"), "{said}");
 
     profile("probe");
-    assert_eq!(run(&stand, 0.0, "none", &["--json"]), ["code 0"]);
+    assert_eq!(run(&stand, BY_ITSELF, &["--json", "--sandbox", sandbox]), ["code 0"]);
     let said = std::fs::read_to_string(stand.path("out")).expect("written");
     let good = image(&serde_json::from_str(&said).expect("JSON"));
 
-    let offline = ["--offline", "--locked", "--force"];
-    for sandbox in ["loop", "userns"] {
-        if sandbox == "loop" && !Person::i_am_root() {
-            continue;
-        }
-        let mut arguments = offline.to_vec();
-        arguments.extend(["--sandbox", sandbox]);
-        assert_eq!(run(&stand, 3.0, "INT", &arguments), ["code 130"], "{sandbox}");
-        for (index, byte) in noise(std::process::id().into(), 10).into_iter().enumerate() {
-            let pause = f64::from(byte) / 255.0 * 8.0;
-            let left = run(&stand, pause, "KILL", &arguments);
-            // What it was working at is swept by the next run at the latest, and costs no more
-            // than room; all else must be gone at once.
-            let left: Vec<_> =
-                left.into_iter().filter(|line| !line.starts_with("cache/nodeforge/")).collect();
-            let is_clean = left == ["code 137"] || left == ["code 0"];
-            assert!(is_clean, "{sandbox} {index} after {pause} s: {left:?}");
-        }
+    let again = ["--offline", "--locked", "--force", "--sandbox", sandbox];
+    let interrupt = End { stage: INSTALLING, pause: 0.0, signal: "INT" };
+    assert_eq!(run(&stand, interrupt, &again), ["code 130"]);
+    for &(stage, pause) in kills {
+        let left = run(&stand, End { stage, pause, signal: "KILL" }, &again);
+        // What it was working at is swept by the next run at the latest, and costs no more
+        // than room; all else must be gone at once.
+        let left: Vec<_> =
+            left.into_iter().filter(|line| !line.starts_with("cache/nodeforge/")).collect();
+        let is_clean = left == ["code 137"] || left == ["code 0"];
+        assert!(is_clean, "{pause} s after `{stage}`: {left:?}");
     }
     // The good one is there, or one just as good, and the next run sweeps.
-    assert_eq!(run(&stand, 0.0, "none", &["--offline", "--locked", "--force"]), ["code 0"]);
+    assert_eq!(run(&stand, BY_ITSELF, &again), ["code 0"]);
     tool("e2fsck", ["-fn", &super::root(&good)]);
     assert_eq!(etc(), before);
 }
 
-/// Killed while the sandbox waits for the users that only nodeforge can give it.
+const OPENING: &str = "opening the root file system";
+const INSTALLING: &str = "installing packages";
+const CLOSING: &str = "closing the root file system";
+const KILLS: [(&str, f64); 3] = [(OPENING, 0.0), (INSTALLING, 0.0), (CLOSING, 0.0)];
+
 #[test]
-fn a_sandbox_that_nobody_gives_users_ends_at_once() {
-    if !Person::i_am_root() {
-        eprintln!("not root: nobody's sandbox waits for users");
-        return;
+fn nothing_is_left_of_a_user_namespace() {
+    check_what_is_left("userns", &KILLS);
+}
+
+mod as_root {
+    use super::*;
+    use crate::support::require_root;
+
+    #[test]
+    #[ignore = "needs root"]
+    fn nothing_is_left_of_a_loop_device() {
+        require_root();
+        check_what_is_left("loop", &KILLS);
     }
-    const SCRIPT: &str = r#"
+
+    /// Killed while the sandbox waits for the users that only nodeforge can give it.
+    #[test]
+    #[ignore = "needs root"]
+    fn a_sandbox_whose_parent_died_before_its_id_map_ends_at_once() {
+        // Other users give their sandbox its users before it starts.
+        let stand = Stand::new(User::root());
+        const SCRIPT: &str = r#"
 strace -qq -o /dev/null -P /proc/self/gid_map -e trace=openat -e inject=openat:signal=KILL \
 	"$1" prepare --sandbox userns
 echo "code $?"
-sleep 1
-cat /proc/[0-9]*/cmdline | tr '\0' ' ' | grep -c '[_]_sandbox'
+# Well before it would give up by itself.
+for tenth in $(seq 100); do
+	left=$(cat /proc/[0-9]*/cmdline | tr '\0' ' ' | grep -c '[_]_sandbox')
+	[ "$left" != 0 ] || break
+	sleep 0.1
+done
+echo "$left"
 "#;
-    let stand = Stand::new(Person::me());
-    stand.profile("");
-    let output = Command::new("unshare")
-        .args(["--pid", "--fork", "--mount-proc", "sh", "-c", SCRIPT, "sh"])
-        .arg(env!("CARGO_BIN_EXE_nodeforge"))
-        .env("XDG_CACHE_HOME", stand.path("cache"))
-        .current_dir(stand.folder.path())
-        .output()
-        .expect("unshare starts");
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "code 137\n0\n");
+        stand.profile("");
+        let output = Command::new("unshare")
+            .args(["--pid", "--fork", "--mount-proc", "sh", "-c", SCRIPT, "sh"])
+            .arg(env!("CARGO_BIN_EXE_nodeforge"))
+            .env("XDG_CACHE_HOME", stand.path("cache"))
+            .current_dir(stand.folder.path())
+            .output()
+            .expect("unshare starts");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "code 137\n0\n");
+    }
+}
+
+mod long {
+    use super::*;
+
+    /// Ten other moments in every run.
+    fn moments() -> Vec<(&'static str, f64)> {
+        let pauses = noise(std::process::id().into(), 10);
+        pauses.into_iter().map(|byte| (OPENING, f64::from(byte) / 255.0 * 8.0)).collect()
+    }
+
+    #[test]
+    #[ignore = "long: kills at ten moments"]
+    fn nothing_is_left_of_a_user_namespace_at_any_moment() {
+        check_what_is_left("userns", &moments());
+    }
+
+    mod as_root {
+        #[test]
+        #[ignore = "long: kills at ten moments, needs root"]
+        fn nothing_is_left_of_a_loop_device_at_any_moment() {
+            crate::support::require_root();
+            super::check_what_is_left("loop", &super::moments());
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use super::super::support::{Person, Powered, Run, SETTLED, says_when_up, tool};
+use super::super::support::{BOOT_REPORT_END, Powered, Run, User, report_when_up, tool};
 use super::built::{AGE_KEY, Built, GIT_TOKEN, NODES, built, built_for_a_pi};
 
 const DONE: &str = "nodeforge-firstboot: done";
@@ -13,8 +13,10 @@ const DONE: &str = "nodeforge-firstboot: done";
 /// A node on the network of its cluster, until a line matches; what it says goes to a file.
 fn start(built: &Built, node: &str, until: &str) -> Child {
     let console = std::fs::File::create(console_of(built, node)).expect("made");
-    let mut run = Run::new(["boot", node, "--network", "rpi5-test", "--cpus", "1"])
-        .folder(built.folder.path());
+    // A name of its own: tests of another checkout may run at the same time.
+    let network = built.folder.path().display().to_string();
+    let mut run =
+        Run::new(["boot", node, "--network", &network, "--cpus", "1"]).folder(built.folder.path());
     let command = run.command();
     command.args(["--timeout", "1500", "--until", until]);
     command.stdout(console).stderr(Stdio::null()).spawn().expect("nodeforge starts")
@@ -27,7 +29,7 @@ fn console_of(built: &Built, node: &str) -> PathBuf {
 #[test]
 fn three_nodes_become_a_cluster() {
     let built = built();
-    // Others ask it until they are done: it runs as long as they do, and is then judged.
+    // Others ask it until they are done: it runs as long as they do, and is checked then.
     let mut first = start(built, NODES[0], "no line says this");
     let others = [NODES[1], NODES[2]].map(|node| start(built, node, DONE));
     for mut machine in others {
@@ -82,8 +84,8 @@ fn three_nodes_become_a_cluster() {
 #[test]
 fn an_arm64_node_forms_the_cluster_and_no_unit_fails() {
     let built = built_for_a_pi();
-    says_when_up(&Person::me(), &built.image(NODES[0]));
-    let said = Run::new(["boot", NODES[0], "--until", SETTLED, "--timeout", "1500"])
+    report_when_up(&User::current(), &built.image(NODES[0]));
+    let said = Run::new(["boot", NODES[0], "--until", BOOT_REPORT_END, "--timeout", "1500"])
         .folder(built.folder.path())
         .succeeds()
         .stdout_text();

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use super::super::support::{
-    Arch, Authority, Gpg, Key, Repository, Run, Server, Style, checksum, remove_at_exit, tool,
+    Arch, Authority, Gpg, Key, Repository, Run, Server, Style, checksum, temporary_folder, tool,
 };
 
 const KUBEADM: &str = include_str!("programs/kubeadm");
@@ -121,8 +121,7 @@ fn build(arch: Arch, nodes: &[&str]) -> Built {
         Arch::Arm64 => "raspberry-pi",
     };
     let arch = arch.name();
-    let folder = tempfile::tempdir().expect("a folder");
-    remove_at_exit(folder.path());
+    let folder = temporary_folder();
     let path = |name: &str| folder.path().join(name);
     let gpg = Gpg::new();
     let key = gpg.key("ed25519");

@@ -104,7 +104,7 @@ fn a_node_gets_its_own_name_and_addresses() {
 }
 
 #[test]
-fn what_is_anothers_is_left_alone() {
+fn requests_with_names_of_others_are_left_alone() {
     for (names, foreign) in [
         ("DNS:node0,IP:192.168.1.10", "IP Address:192.168.1.10"),
         ("DNS:node0,IP:10.0.0.1", "IP Address:10.0.0.1"),
@@ -138,13 +138,13 @@ fn names_of_digits_are_names() {
     for name in ["1e2", "0x64", "100.0", "001"] {
         let user = format!("system:node:{name}");
         let other = request(&format!("/O=system:nodes/CN={user}"), "DNS:100,IP:192.168.1.100");
-        let expected = format!("csr-1 left alone: {user} is no node of the cluster file");
+        let expected = format!("csr-1 left alone: {user} is not a node of the cluster file");
         assert_eq!(verdict(SERVING, &user, &other), expected);
     }
 }
 
 #[test]
-fn whoever_is_no_node_gets_nothing() {
+fn requests_that_are_not_from_nodes_are_not_approved() {
     let good = request("/O=system:nodes/CN=system:node:node0", "DNS:node0");
     for user in [
         "system:node:node9",
@@ -158,7 +158,7 @@ fn whoever_is_no_node_gets_nothing() {
         "system:node:*",
     ] {
         let line = verdict(SERVING, user, &good);
-        assert_eq!(line, format!("csr-1 left alone: {user} is no node of the cluster file"));
+        assert_eq!(line, format!("csr-1 left alone: {user} is not a node of the cluster file"));
     }
     // Asked for by one node, in another's name.
     let line = verdict(SERVING, "system:node:controlplane", &good);
@@ -240,10 +240,7 @@ fn only_what_kubelets_write_is_read() {
     ] {
         let extensions: Vec<&str> = extensions.to_vec();
         let line = verdict(SERVING, user, &base64(pem(subject, &extensions).as_bytes()));
-        assert_eq!(
-            line, "csr-1 left alone: it is not built as those of kubelets",
-            "{extensions:?}"
-        );
+        assert_eq!(line, "csr-1 left alone: it is not built like a kubelet's", "{extensions:?}");
     }
 
     // Of two requests, or of what only openssl or only Kubernetes takes for one.

@@ -1,4 +1,4 @@
-//! What is in the images, judged by openssl, Python's YAML and kubeadm's rules.
+//! What is in the images, checked by openssl, Python's YAML and kubeadm's rules.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -44,7 +44,7 @@ fn resources_have_no_key_that_their_definitions_have_not() {
 }
 
 #[test]
-fn authorities_are_the_same_on_all_control_planes_and_pinned_by_whoever_joins() {
+fn authorities_are_the_same_on_all_control_planes_and_pinned_by_joining_nodes() {
     let built = built();
     for name in AUTHORITIES {
         let path = format!("/etc/nodeforge/pki/{name}.crt");

@@ -9,7 +9,7 @@ use super::steps::{
 };
 
 const JOIN: &str = "kubeadm join --config /root/kubeadm/kubeadm-join.yaml";
-const CONFIG: &str = "kind: JoinConfiguration\n    apiServerEndpoint: \"k8s-api.home.arpa:6443\"\n";
+const CONFIG: &str = "kind: JoinConfiguration\n";
 
 /// A cluster in `cluster/`: its voters, a line each, and a file for each whose etcd runs. Most of
 /// them must, or nothing answers.
@@ -34,7 +34,8 @@ const KUBEADM: &str = "
         mkdir -p $k/manifests; : >$k/bootstrap-kubelet.conf
         if grep -q ^controlPlane: $NODEFORGE_ROOT/root/kubeadm/kubeadm-join.yaml; then
             mkdir -p $data; echo node0 >>$c/voters; : >$c/node0.up
-            echo '    - --initial-advertise-peer-urls=https://192.168.1.11:2380' >$k/manifests/etcd.yaml
+            echo 'spec: {containers: [{command: [etcd, --initial-advertise-peer-urls=https://192.168.1.11:2380]}]}' \
+                >$k/manifests/etcd.yaml
         else
             mkdir -p $k/pki; echo authority >$k/pki/ca.crt
         fi
@@ -55,12 +56,23 @@ const CURL: &str = "
     *readyz*) echo ok ;;
     *--data*/v3/cluster/member/list)
         [ ! -e $c/silent ] || exit 22
+        sep=
         echo '{\"members\": ['
-        for name in $(cat $c/voters); do echo \"{\\\"name\\\": \\\"$name\\\"}\"; done
+        for name in $(cat $c/voters); do
+            printf '%s{\"ID\": \"1\", \"peerURLs\": [\"%s\"]' \"$sep\" \"$(cat $c/$name.peer 2>/dev/null)\"
+            # One that has not started has no name.
+            [ -e $c/$name.nameless ] || printf ', \"name\": \"%s\"' $name
+            echo '}'; sep=,
+        done
         echo ']}' ;;
     esac";
 
+/// With `--local` it reads a file, and asks nothing of the cluster.
 const KUBECTL: &str = "
+    case $* in
+    'annotate --local --filename '*)
+        exec python3 -c 'import json, sys, yaml; json.dump(yaml.safe_load(open(sys.argv[1])), sys.stdout)' $4 ;;
+    esac
     quorum || exit 1
     case $* in
     *component=etcd*) echo https://192.168.1.10:2379 ;;
@@ -86,6 +98,8 @@ fn replica() -> Node {
     let node = control_plane();
     joins(&node);
     node.write("root/kubeadm/kubeadm-join.yaml", &format!("{CONFIG}controlPlane:\n"));
+    let env = node.read("etc/nodeforge/kubeadm.env").replace("worker", "control-plane");
+    node.write("etc/nodeforge/kubeadm.env", &env);
     node
 }
 
@@ -113,7 +127,7 @@ fn a_voter_that_lost_its_power_is_not_erased() {
     let manifest = "/etc/kubernetes/manifests/etcd.yaml";
     assert!(synced.iter().any(|line| line.contains(manifest)), "{synced:?}");
     let said = goes_well(&node, "50-kubeadm-join");
-    assert!(said.contains("this node is in the cluster; going on from there"), "{said}");
+    assert!(said.contains("this node is a member of the cluster: continuing from there"), "{said}");
     let expected = [JOIN.to_owned(), format!("{JOIN} --skip-phases=preflight,kubelet-start")];
     assert_eq!(calls_of(&node, "kubeadm"), expected);
     assert!(node.path("var/lib/etcd/member").exists());
@@ -127,19 +141,19 @@ fn a_voter_that_lost_its_power_is_not_erased() {
 }
 
 #[test]
-fn nothing_is_erased_while_nobody_can_say_whether_it_is_needed() {
+fn nothing_is_erased_while_the_cluster_does_not_answer() {
     let node = replica();
     cut_as_a_voter(&node);
     // The other one has no power either.
     remove(&node, "cluster/controlplane.up");
     let said = goes_wrong(&node, "50-kubeadm-join");
-    assert!(said.contains("waited in vain for the API at k8s-api.home.arpa:6443\n"), "{said}");
-    assert!(said.contains("nothing is taken back before the cluster says"), "{said}");
+    assert!(said.contains("timed out waiting for the API at k8s-api.home.arpa:6443\n"), "{said}");
+    assert!(said.contains("nothing is reset before the cluster says"), "{said}");
     // It has, and its etcd says nothing.
     node.write("cluster/controlplane.up", "");
     node.write("cluster/silent", "");
     let said = goes_wrong(&node, "50-kubeadm-join");
-    assert!(said.contains("etcd does not say who its members are"), "{said}");
+    assert!(said.contains("etcd does not list its members"), "{said}");
     assert_eq!(calls_of(&node, "kubeadm").len(), 1, "{}", node.calls());
     assert!(node.path("var/lib/etcd/member").exists());
     remove(&node, "cluster/silent");
@@ -205,4 +219,26 @@ fn a_join_that_failed_starts_over() {
     remove(&node, "cut");
     goes_well(&node, "50-kubeadm-join");
     assert!(calls_of(&node, "kubeadm")[1].starts_with("kubeadm reset --force"));
+}
+
+#[test]
+fn a_voter_that_has_not_started_is_known_by_its_peer_url() {
+    let node = replica();
+    cut_as_a_voter(&node);
+    node.write("cluster/voters", "controlplane\nnode0\nnode2\n");
+    node.write("cluster/node2.up", "");
+    node.write("cluster/node0.nameless", "");
+    node.write("cluster/node0.peer", "https://192.168.1.11:2380");
+    goes_well(&node, "50-kubeadm-join");
+    let calls = calls_of(&node, "kubeadm");
+    assert_eq!(calls[1], format!("{JOIN} --skip-phases=preflight,kubelet-start"), "{calls:?}");
+
+    // Whatever is in the manifest, it is not a reason to erase a voter.
+    let node = replica();
+    cut_as_a_voter(&node);
+    node.write("cluster/node0.nameless", "");
+    node.write("etc/kubernetes/manifests/etcd.yaml", "spec: [");
+    goes_wrong(&node, "50-kubeadm-join");
+    assert_eq!(calls_of(&node, "kubeadm").len(), 1, "{}", node.calls());
+    assert!(node.path("var/lib/etcd/member").exists());
 }

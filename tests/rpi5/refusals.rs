@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use super::super::support::Run;
+use super::super::support::{Run, temporary_folder};
 
 /// `check` of the file to begin with, changed.
 fn check(change: impl Fn(String) -> String) -> (Option<i32>, String) {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = temporary_folder();
     let start = concat!(env!("CARGO_MANIFEST_DIR"), "/profiles/rpi5-kubeadm/cluster.toml");
     let text = fs::read_to_string(start).expect("readable");
     let changed = change(text.clone());
@@ -32,7 +32,7 @@ fn refused(from: &str, to: &str, words: &[&str]) {
 #[test]
 fn the_file_to_begin_with_is_accepted() {
     let (code, said) = check(|text| text);
-    let note = "note: nobody can log in: [access] has neither SSH keys nor a password\n";
+    let note = "note: no user can log in: [access] has neither SSH keys nor a password\n";
     assert_eq!((code, said.as_str()), (Some(0), note));
 }
 
@@ -60,13 +60,13 @@ fn what_makes_no_cluster_is_refused() {
     refused(
         "[output]",
         "flux_url = \"git@github.com:me/cluster\"\nsops = false\n[output]",
-        &["is no https:// address"],
+        &["is not an https:// address"],
     );
     refused(
         "addresses = [\"192.168.1.10/24\"]\ngateway = [\"192.168.1.1\"]\n",
         "",
         &[
-            "the endpoint `k8s-api.home.arpa` resolves nowhere: `controlplane` has no address in this file",
+            "the endpoint `k8s-api.home.arpa` does not resolve: `controlplane` has no address in this file",
         ],
     );
     refused("\"10.244.0.0/20\"", "\"10.244.64.0/20\"", &["overlaps"]);
@@ -89,7 +89,7 @@ fn what_makes_no_cluster_is_refused() {
 }
 
 #[test]
-fn a_pool_is_of_the_lan_and_of_nobody_else() {
+fn a_pool_is_in_the_lan_and_overlaps_nothing_else() {
     let pool = |pool: &str, words: &[&str]| refused("192.168.1.240-192.168.1.250", pool, words);
     pool(
         "192.168.1.15-192.168.1.30",
@@ -106,7 +106,7 @@ fn a_pool_is_of_the_lan_and_of_nobody_else() {
 #[test]
 fn values_that_only_a_node_would_stumble_over_are_refused() {
     for ttl in ["a week", "168", "h", ""] {
-        refused("168h0m0s", ttl, &["is no time that kubeadm understands", "token_ttl"]);
+        refused("168h0m0s", ttl, &["is not a duration that kubeadm accepts", "token_ttl"]);
     }
     refused("[output]", "api_port = 8443\n[output]", &["control planes listen on 6443"]);
     refused(
@@ -115,10 +115,10 @@ fn values_that_only_a_node_would_stumble_over_are_refused() {
         &["pods have IPv4 addresses, and services IPv6"],
     );
     for (version, words) in [
-        ("v1.34.2", "is no version of Kubernetes in full"),
-        ("1.34", "is no version of Kubernetes in full"),
-        ("1.34.", "is no version of Kubernetes in full"),
-        ("1.34.2-1.1", "is no version of Kubernetes in full"),
+        ("v1.34.2", "is not a full version of Kubernetes"),
+        ("1.34", "is not a full version of Kubernetes"),
+        ("1.34.", "is not a full version of Kubernetes"),
+        ("1.34.2-1.1", "is not a full version of Kubernetes"),
         ("1.30.14", "Kubernetes 1.30.14 is too old"),
     ] {
         refused("[output]", &format!("kubernetes_version = \"{version}\"\n[output]"), &[words]);
@@ -126,16 +126,16 @@ fn values_that_only_a_node_would_stumble_over_are_refused() {
     for (version, words) in [
         ("1.17.9", "Cilium 1.17.9 is too old"),
         ("1.9.0", "Cilium 1.9.0 is too old"),
-        ("v1.18.4", "is no version of Cilium in full"),
-        ("1.18", "is no version of Cilium in full"),
-        ("main", "is no version of Cilium in full"),
+        ("v1.18.4", "is not a full version of Cilium"),
+        ("1.18", "is not a full version of Cilium"),
+        ("main", "is not a full version of Cilium"),
     ] {
         refused("[output]", &format!("cilium_version = \"{version}\"\n[output]"), &[words]);
     }
     let key = "age_key = { env = \"PATH\" }\n[output]";
-    refused("[output]", key, &["`age_key` holds no age key", "AGE-SECRET-KEY-"]);
+    refused("[output]", key, &["`age_key` does not hold an age key", "AGE-SECRET-KEY-"]);
     let version = "gateway_api_version = \"1.4.1\"\n[output]";
-    refused("[output]", version, &["the Gateway API 1.4.1 is newer than Cilium 1.18.4 knows"]);
+    refused("[output]", version, &["the Gateway API 1.4.1 is newer than Cilium 1.18.4 supports"]);
     let offline = format!(
         "offline = true\nimages = \"https://example.org/images.tar\"\ncilium_chart_sha256 = \"{0}\"\n\
          gateway_api_sha256 = \"{0}\"\n[output]",
@@ -156,8 +156,11 @@ fn networks_that_kubeadm_refuses_are_refused() {
     pods("\"100.0.0.0/7\"", &["must be a /8 to /23", "into 65536 shares"]);
     pods("\"10.244.64.0/29\"\npod_mask = 30", &["`pod_subnet` 10.244.64.0/29 has fewer than"]);
     let services = |net: &str, words: &[&str]| refused("10.244.0.0/20", net, words);
-    services("10.0.0.0/11", &["`service_subnet` 10.0.0.0/11 is no network from /12 to /28"]);
-    services("10.244.0.0/29", &["`service_subnet` 10.244.0.0/29 is no network from /12 to /28"]);
+    services("10.0.0.0/11", &["`service_subnet` 10.0.0.0/11 is not a network between /12 and /28"]);
+    services(
+        "10.244.0.0/29",
+        &["`service_subnet` 10.244.0.0/29 is not a network between /12 and /28"],
+    );
 
     let both = |pods: &str, services: &str| {
         check(|text| {
@@ -169,7 +172,7 @@ fn networks_that_kubeadm_refuses_are_refused() {
     for services in ["fd00:2::/107", "fd00:2::/125"] {
         let (code, said) = both(six, services);
         assert_eq!(code, Some(2), "{said}");
-        assert!(said.contains("is no network from /108 to /124"), "{said}");
+        assert!(said.contains("is not a network between /108 and /124"), "{said}");
     }
     let (code, said) = both(six, "fd00:2::/112");
     assert_eq!(code, Some(2), "{said}");
@@ -203,7 +206,7 @@ fn two_control_planes_are_worth_a_note() {
 #[test]
 fn without_the_internet_the_chart_is_of_its_version_and_images_go_by_tag() {
     let plan = |offline: &str| {
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = temporary_folder();
         let start = concat!(env!("CARGO_MANIFEST_DIR"), "/profiles/rpi5-kubeadm/cluster.toml");
         let text = fs::read_to_string(start).expect("readable");
         let text =

@@ -2,15 +2,15 @@ use std::path::PathBuf;
 
 use super::{python_tool, tool};
 
-/// Stands in for k3s, and judges what it is given.
+/// Stands in for k3s, and checks what it is given.
 pub(crate) const K3S: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/k3s");
 
 /// Wants every object in the files to be one that Kubernetes 1.34, or the definition of its kind,
 /// knows.
 #[track_caller]
 pub(crate) fn resources_are_known(files: &[PathBuf]) {
-    let judge = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/resources.py");
-    let mut command = vec![PathBuf::from(judge)];
+    let checker = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/resources.py");
+    let mut command = vec![PathBuf::from(checker)];
     command.extend(files.iter().cloned());
     let built_in = tool("python3", command);
     if built_in.is_empty() {

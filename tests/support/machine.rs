@@ -4,11 +4,9 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::{FileExt as _, symlink};
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use super::{Run, noise, tool};
+use super::{Run, Stop, noise, temporary_folder, tool};
 
 /// A processor architecture under Debian's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +45,7 @@ impl Machines {
     /// Servers and agents, as many as `nodes` says: `server1`, `agent[1-2]`. `output` is what stands
     /// in `[output]`, and what follows it.
     pub(crate) fn new(arch: Arch, nodes: &[&str], output: &str) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = temporary_folder();
         tiny_base(folder.path(), arch);
         let profile = folder.path().join("profile");
         fs::create_dir(&profile).expect("a folder");
@@ -79,19 +77,8 @@ impl Machines {
     /// Runs nodeforge quietly, and kills it as it makes the `step`th of these system calls, counted
     /// from 1. Returns whether it was killed, and had not ended well before.
     pub(crate) fn is_killed_at(&self, calls: &str, step: u32, arguments: &[&str]) -> bool {
-        let status = Command::new("strace")
-            .args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}"), "-e"])
-            .arg(format!("inject={calls}:signal=KILL:when={step}"))
-            .args([env!("CARGO_BIN_EXE_nodeforge"), "-q"])
-            .args(arguments)
-            .current_dir(self.folder.path())
-            .env("XDG_CACHE_HOME", self.path("cache"))
-            .stdout(Stdio::null())
-            .status()
-            .expect("strace starts");
-        // strace ends as what it traces does.
-        assert!(status.success() || status.signal() == Some(9), "{status}");
-        !status.success()
+        let stop = Stop { signal: "KILL", calls, step };
+        !stop.during(self.folder.path(), arguments).success()
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

@@ -1,12 +1,12 @@
 //! What the tests share: running the binary as somebody, and comparing exactly what it says.
 
-mod home;
-mod judge;
+mod boot_report;
+mod cleanup;
+mod for_every_user;
 mod kubernetes;
-mod lasting;
 mod machine;
+mod namespaces;
 mod node;
-mod person;
 mod power;
 mod proxy;
 mod publisher;
@@ -15,15 +15,18 @@ mod raw_bytes;
 mod repository;
 mod run;
 mod server;
+mod stop;
 mod tools;
+mod user;
+mod wait;
 
-pub(crate) use home::in_a_home_of_its_own;
-pub(crate) use judge::{SETTLED, says_when_up, write_judge};
+pub(crate) use boot_report::{BOOT_REPORT_END, report_when_up, write_boot_report};
+pub(crate) use cleanup::temporary_folder;
+pub(crate) use for_every_user::for_every_user;
 pub(crate) use kubernetes::{K3S, resources_are_known};
-pub(crate) use lasting::remove_at_exit;
 pub(crate) use machine::{Arch, Machines, tiny_base};
+pub(crate) use namespaces::run_in_namespaces;
 pub(crate) use node::{FIRSTBOOT, Node};
-pub(crate) use person::Person;
 pub(crate) use power::Powered;
 pub(crate) use proxy::Proxy;
 pub(crate) use publisher::{Gpg, Key, checksum, compress, disk, noise};
@@ -32,4 +35,7 @@ pub(crate) use raw_bytes::found_in;
 pub(crate) use repository::{Repository, Style};
 pub(crate) use run::Run;
 pub(crate) use server::{Authority, Fault, Server};
+pub(crate) use stop::Stop;
 pub(crate) use tools::{names, partitions, tool};
+pub(crate) use user::{User, require_root};
+pub(crate) use wait::wait_until;

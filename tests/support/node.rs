@@ -3,6 +3,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use super::temporary_folder;
+
 /// Where the runner, its library and the shipped steps are.
 pub(crate) const FIRSTBOOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/firstboot");
 
@@ -13,7 +15,7 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn new(hostname: &str) -> Self {
-        let root = tempfile::tempdir().expect("a folder");
+        let root = temporary_folder();
         let node = Self { root };
         for folder in [
             "etc",

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{Run, tool};
+use super::{Run, temporary_folder, tool};
 
 /// A machine that keeps what it writes, so that its power can be cut and come back. `nodeforge boot`
 /// throws everything away.
@@ -16,7 +16,7 @@ impl Powered {
     /// On top of a raw image, which stays as it is. The kernel is taken from the image and started
     /// directly, which saves the firmware's time.
     pub(crate) fn on(image: &Path) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = temporary_folder();
         for (link, name) in [("vmlinuz", "kernel"), ("initrd.img", "initrd")] {
             let list = Run::new(["ls".as_ref(), from(image, "/boot").as_os_str()]).succeeds();
             let list = list.stdout_text();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::tool;
+use super::{temporary_folder, tool};
 
 /// A gpg of our own.
 pub(crate) struct Gpg {
@@ -21,7 +21,7 @@ pub(crate) struct Key {
 impl Gpg {
     pub(crate) fn new() -> Self {
         // Sockets have short paths.
-        let home = tempfile::Builder::new().prefix("gpg").tempdir_in("/tmp").expect("a folder");
+        let home = temporary_folder();
         tool("chmod", [OsStr::new("700"), home.path().as_os_str()]);
         Self { home }
     }

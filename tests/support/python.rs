@@ -3,12 +3,12 @@ use std::path::PathBuf;
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::{Person, tool};
+use super::{User, tool};
 
 /// A program of Python packages, each `name==version`, installed into the tests' cache by the first
 /// test that wants it.
 pub(crate) fn python_tool(packages: &[&str], program: &str) -> PathBuf {
-    let folder = Person::me().cache();
+    let folder = User::current().cache();
     fs::create_dir_all(&folder).expect("a folder");
     // Tests that run at once install once.
     let lock = File::create(folder.join("lock")).expect("a lock");

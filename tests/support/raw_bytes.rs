@@ -5,14 +5,14 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 
-use super::tool;
+use super::{temporary_folder, tool};
 
 /// Those of the texts, each of one line, that are somewhere in the raw bytes of `image`.
 pub(crate) fn found_in<'a>(
     image: &Path,
     texts: impl IntoIterator<Item = &'a str>,
 ) -> BTreeSet<String> {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = temporary_folder();
     let list = folder.path().join("texts");
     let texts: Vec<_> = texts.into_iter().collect();
     fs::write(&list, texts.join("\n") + "\n").expect("written");

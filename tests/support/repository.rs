@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Gpg, Key, Server, tool};
+use super::{Gpg, Key, Server, temporary_folder, tool};
 
 /// How a repository is laid out.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -53,7 +53,7 @@ impl Style {
 
 impl Repository {
     pub(crate) fn new(style: Style) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = temporary_folder();
         fs::create_dir_all(folder.path().join(style.packages())).expect("a folder");
         Self { folder, style }
     }
@@ -65,7 +65,7 @@ impl Repository {
 
     /// The same, with a script that runs after it is unpacked.
     pub(crate) fn add_with(&self, name: &str, version: &str, script: &str) -> &Self {
-        let tree = tempfile::tempdir().expect("a folder");
+        let tree = temporary_folder();
         let write = |path: &str, text: &str, mode: &str| {
             let path = tree.path().join(path);
             fs::create_dir_all(path.parent().expect("a folder")).expect("made");
@@ -98,7 +98,7 @@ impl Repository {
         depends: &str,
         files: &[(&str, &str, &str)],
     ) -> &Self {
-        let tree = tempfile::tempdir().expect("a folder");
+        let tree = temporary_folder();
         let depends =
             if depends.is_empty() { String::new() } else { format!("Depends: {depends}\n") };
         let control = format!(

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Judges custom resources: every key must be one that its definition has.
+"""Checks custom resources: every key must be one that its definition has.
 
     resources.py FILE...
 
@@ -122,16 +122,16 @@ CHARTS = {
 }
 
 
-def judge(path, value, wanted):
+def check(path, value, wanted):
     if isinstance(wanted, dict):
         assert isinstance(value, dict), f"{path}: not an object"
         for key in value:
             assert key in wanted, f"{path}: there is no `{key}`"
-            judge(f"{path}.{key}", value[key], wanted[key])
+            check(f"{path}.{key}", value[key], wanted[key])
     elif isinstance(wanted, list):
         assert isinstance(value, list), f"{path}: not a list"
         for element in value:
-            judge(f"{path}[]", element, wanted[0])
+            check(f"{path}[]", element, wanted[0])
     elif isinstance(wanted, set):
         assert value in wanted, f"{path}: `{value}` is none of {wanted}"
     elif isinstance(wanted, type):
@@ -148,14 +148,14 @@ for file in sys.argv[1:]:
         kind = f"{document['apiVersion']} {document['kind']}"
         if kind in KINDS:
             assert set(document) <= {"apiVersion", "kind", "metadata", "spec"}, file
-            judge(f"{file}: {kind}", document["spec"], KINDS[kind])
+            check(f"{file}: {kind}", document["spec"], KINDS[kind])
             if "valuesContent" in document["spec"]:
                 values = yaml.safe_load(document["spec"]["valuesContent"])
                 assert isinstance(values, dict)
                 # A configuration is for the chart of its name.
                 chart = document["spec"].get("chart", document["metadata"]["name"])
                 if chart in CHARTS:
-                    judge(f"{file}: values of {chart}", values, CHARTS[chart])
+                    check(f"{file}: values of {chart}", values, CHARTS[chart])
         else:
             is_built_in = True
     if is_built_in:

@@ -2,7 +2,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use super::Person;
+use super::User;
 
 /// One run of nodeforge: `Run::new(["check"]).folder(&dir).fails(2).stderr("…")`.
 #[must_use]
@@ -18,15 +18,12 @@ pub(crate) struct Finished {
 impl Run {
     /// As whoever runs the tests.
     pub(crate) fn new<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Self {
-        Self::by(&Person::me(), arguments)
+        Self::by(&User::current(), arguments)
     }
 
     /// As somebody.
-    pub(crate) fn by<S: AsRef<OsStr>>(
-        person: &Person,
-        arguments: impl IntoIterator<Item = S>,
-    ) -> Self {
-        let mut command = person.command(env!("CARGO_BIN_EXE_nodeforge"));
+    pub(crate) fn by<S: AsRef<OsStr>>(user: &User, arguments: impl IntoIterator<Item = S>) -> Self {
+        let mut command = user.command(env!("CARGO_BIN_EXE_nodeforge"));
         command.args(arguments).stdin(Stdio::null());
         Self { command }
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::tool;
+use super::{temporary_folder, tool};
 
 /// What goes wrong with an answer.
 #[derive(Clone, Debug)]
@@ -42,6 +42,8 @@ struct File {
     always: Vec<Fault>,
     /// Pause after each of many small pieces.
     pause: Duration,
+    /// Whether answers wait.
+    is_held: bool,
 }
 
 /// One request that came.
@@ -75,7 +77,7 @@ pub(crate) struct Authority {
 
 impl Authority {
     pub(crate) fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = temporary_folder();
         let path = |name: &str| folder.path().join(name).display().to_string();
         let openssl = |line: &str| {
             tool(
@@ -163,6 +165,7 @@ impl Server {
             once: VecDeque::new(),
             always: Vec::new(),
             pause: Duration::ZERO,
+            is_held: false,
         };
         state.files.insert(path.into(), file);
     }
@@ -188,6 +191,15 @@ impl Server {
     /// A file comes slowly: with a pause after every 64 KiB.
     pub(crate) fn slow(&self, path: &str, pause: Duration) {
         self.change(path, |file| file.pause = pause);
+    }
+
+    /// Requests for a file are not answered before it is released.
+    pub(crate) fn hold(&self, path: &str) {
+        self.change(path, |file| file.is_held = true);
+    }
+
+    pub(crate) fn release(&self, path: &str) {
+        self.change(path, |file| file.is_held = false);
     }
 
     /// Nothing goes wrong any more.
@@ -289,11 +301,16 @@ struct Answer {
 }
 
 fn answer(request: &Request, writer: &mut impl Write, state: &Mutex<State>) -> io::Result<()> {
-    let (answer, index) = {
+    let index = {
         let mut state = state.lock().expect("no test panics here");
         state.requests.push(request.clone());
-        (choose(request, &mut state), state.requests.len() - 1)
+        state.requests.len() - 1
     };
+    let lock = || state.lock().expect("no test panics here");
+    while lock().files.get(&request.path).is_some_and(|it| it.is_held) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let answer = choose(request, &mut lock());
     let mut head = format!("HTTP/1.1 {} Whatever\r\nConnection: close\r\n", answer.status);
     if let Some(length) = answer.announced {
         write!(head, "Content-Length: {length}\r\n").expect("writing to a string");

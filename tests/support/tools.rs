@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::process::Command;
 
-/// Runs a judge, wants it to be content, and gives its stdout.
+/// Runs a program, wants it to succeed, and returns its stdout.
 #[track_caller]
 pub(crate) fn tool<S: AsRef<OsStr>>(
     program: &str,
@@ -12,7 +12,7 @@ pub(crate) fn tool<S: AsRef<OsStr>>(
 ) -> String {
     let path = std::env::var("PATH").unwrap_or_default();
     let mut command = Command::new(program);
-    // Debian keeps the judges of disks out of an ordinary user's way.
+    // Debian keeps the tools for disks out of an ordinary user's PATH.
     command.args(arguments).env("PATH", format!("{path}:/usr/sbin:/sbin")).env("LC_ALL", "C");
     let output = command.output().unwrap_or_else(|error| panic!("{program}: {error}"));
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();

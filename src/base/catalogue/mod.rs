@@ -1,71 +1,30 @@
 //! The images that can be asked for by name: data, ours and the user's.
 
+mod entry;
+mod fingerprint;
 mod release;
 mod template;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use regex::Regex;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use crate::config::{Arch, Layout, closest};
+use crate::config::closest;
 use crate::util::error::{Context as _, Error, Result};
 
+pub use entry::CatalogueEntry;
+pub(crate) use entry::MAX_SIZE;
+pub(crate) use fingerprint::fingerprint;
 pub(crate) use release::Release;
 
 /// What nodeforge comes with.
 const SHIPPED: &str = include_str!("catalogue.toml");
-/// The most bytes a raw image may have when the catalogue does not say.
-pub(crate) const MAX_SIZE: u64 = 64 << 30;
-
 /// All images by name.
 #[derive(Debug, Default)]
 pub struct Catalogue {
-    entries: BTreeMap<String, Entry>,
+    entries: BTreeMap<String, CatalogueEntry>,
     keys: BTreeMap<String, KeyPlace>,
-}
-
-/// An image that can be asked for by name.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Entry {
-    /// `debian-13-generic-arm64`
-    pub name: String,
-    /// One line for people.
-    pub description: String,
-    /// What its programs run on.
-    #[serde(with = "arch")]
-    pub arch: Arch,
-    /// How it is partitioned and booted.
-    #[serde(with = "layout")]
-    pub layout: Layout,
-    #[serde(default)]
-    newest: Option<Page>,
-    #[serde(default)]
-    releases: Vec<Page>,
-    url: String,
-    #[serde(default)]
-    sha256: Option<String>,
-    #[serde(default)]
-    checksums: Option<String>,
-    #[serde(default)]
-    signature: Option<String>,
-    #[serde(default)]
-    checksums_signature: Option<String>,
-    #[serde(default)]
-    keys: Vec<String>,
-    #[serde(default)]
-    max_size: Option<u64>,
-}
-
-/// A page that tells of releases.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct Page {
-    url: String,
-    #[serde(with = "pattern")]
-    pattern: Regex,
 }
 
 /// Where a key may be fetched.
@@ -82,7 +41,7 @@ pub(crate) struct KeyPlace {
 #[serde(deny_unknown_fields)]
 struct Document {
     #[serde(default)]
-    image: Vec<Entry>,
+    image: Vec<CatalogueEntry>,
     #[serde(default)]
     key: Vec<KeyPlace>,
 }
@@ -120,12 +79,12 @@ impl Catalogue {
     }
 
     /// All images, by name.
-    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+    pub fn entries(&self) -> impl Iterator<Item = &CatalogueEntry> {
         self.entries.values()
     }
 
     /// The image of a name; the error says which name may have been meant.
-    pub fn entry(&self, name: &str) -> Result<&Entry> {
+    pub fn entry(&self, name: &str) -> Result<&CatalogueEntry> {
         self.entries.get(name).ok_or_else(|| {
             let error = Error::input(format!("the catalogue has no image `{name}`"));
             let error = match closest(name, self.entries.keys().map(String::as_str)) {
@@ -152,74 +111,6 @@ impl KeyPlace {
     }
 }
 
-/// A fingerprint as gpg prints it, in its canonical form: 40 (or 64) upper-case digits.
-pub(crate) fn fingerprint(text: &str) -> Result<String> {
-    let digits: String = text.chars().filter(|c| *c != ' ' && *c != ':').collect();
-    let digits = digits.strip_prefix("0x").unwrap_or(&digits).to_ascii_uppercase();
-    let is_whole = digits.len() == 40 || digits.len() == 64;
-    if !is_whole || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(Error::input(format!("`{text}` is no fingerprint of a key"))
-            .hint("`gpg --show-keys --with-fingerprint FILE` prints it: 40 hexadecimal digits"));
-    }
-    Ok(digits)
-}
-
-impl Entry {
-    /// Brings the entry into its canonical form, or says what is wrong with it.
-    fn check(&mut self) -> Result<()> {
-        for key in &mut self.keys {
-            *key = fingerprint(key)?;
-        }
-        let is_signed = self.signature.is_some() || self.checksums_signature.is_some();
-        if is_signed && self.keys.is_empty() {
-            return Err(Error::input("it has a signature, but no `keys` that may sign"));
-        }
-        if self.checksums_signature.is_some() && self.checksums.is_none() {
-            return Err(Error::input("it has a signature over `checksums`, but no `checksums`"));
-        }
-        if self.sha256.is_none() && self.checksums.is_none() && !is_signed {
-            return Err(Error::input("nothing says what it must be")
-                .hint("add `sha256`, `checksums`, or `signature` and `keys`"));
-        }
-        if let Some(hash) = &mut self.sha256 {
-            hash.make_ascii_lowercase();
-            if hash.len() != 64 || !hash.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-                return Err(Error::input("`sha256` must be 64 hexadecimal digits"));
-            }
-        }
-        self.check_templates()
-    }
-
-    /// `uefi`, `raspberry-pi`
-    pub fn layout_name(&self) -> &'static str {
-        layout_name(self.layout)
-    }
-
-    /// What must be true of a download, whatever its publisher says: a hash, or fingerprints of
-    /// the keys that may sign.
-    pub(crate) fn pins(&self) -> Vec<String> {
-        self.sha256.iter().chain(&self.keys).cloned().collect()
-    }
-
-    /// How a download is verified, for people.
-    pub fn trust(&self) -> &'static str {
-        if self.signature.is_some() || self.checksums_signature.is_some() {
-            "OpenPGP signature"
-        } else if self.sha256.is_some() {
-            "pinned SHA-256"
-        } else {
-            "checksums over https"
-        }
-    }
-}
-
-fn layout_name(layout: Layout) -> &'static str {
-    match layout {
-        Layout::Uefi => "uefi",
-        Layout::RaspberryPi => "raspberry-pi",
-    }
-}
-
 fn usual_file() -> Option<PathBuf> {
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|it| it.is_absolute());
     let folder =
@@ -227,66 +118,10 @@ fn usual_file() -> Option<PathBuf> {
     folder.map(|it| it.join("nodeforge/catalogue.toml")).filter(|it| it.is_file())
 }
 
-/// A regular expression as a string.
-mod pattern {
-    use regex::Regex;
-    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Regex, D::Error> {
-        let text = String::deserialize(from)?;
-        Regex::new(&text).map_err(|error| D::Error::custom(format!("`{text}`: {error}")))
-    }
-
-    pub(crate) fn serialize<S: Serializer>(regex: &Regex, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(regex.as_str())
-    }
-}
-
-/// A processor under Debian's name.
-mod arch {
-    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
-
-    use crate::config::Arch;
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Arch, D::Error> {
-        let text = String::deserialize(from)?;
-        let all = [Arch::Amd64, Arch::Arm64];
-        all.into_iter()
-            .find(|it| it.name() == text)
-            .ok_or_else(|| D::Error::custom(format!("`arch` may be amd64 or arm64, not `{text}`")))
-    }
-
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's interface")]
-    pub(crate) fn serialize<S: Serializer>(arch: &Arch, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(arch.name())
-    }
-}
-
-/// How a disk is partitioned and booted, as in `bootstrap`.
-mod layout {
-    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
-
-    use crate::config::Layout;
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Layout, D::Error> {
-        match String::deserialize(from)?.as_str() {
-            "uefi" => Ok(Layout::Uefi),
-            "raspberry-pi" => Ok(Layout::RaspberryPi),
-            other => Err(D::Error::custom(format!(
-                "`layout` may be uefi or raspberry-pi, not `{other}`"
-            ))),
-        }
-    }
-
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's interface")]
-    pub(crate) fn serialize<S: Serializer>(layout: &Layout, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(super::layout_name(*layout))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Arch, Layout};
 
     #[test]
     fn the_shipped_catalogue_is_in_order() {
@@ -314,21 +149,12 @@ mod tests {
     fn an_entry_that_verifies_nothing_is_refused() {
         let text = "[[image]]\nname = 'a'\ndescription = ''\narch = 'amd64'\nlayout = 'uefi'\nurl = 'https://a'\n";
         let error = Catalogue::default().add(text).unwrap_err();
-        assert_eq!(error.to_string(), "image `a`: nothing says what it must be");
+        assert_eq!(error.to_string(), "image `a`: nothing says how to verify it");
         let signed = format!("{text}signature = '{{url}}.sig'\n");
         let error = Catalogue::default().add(&signed).unwrap_err();
         assert_eq!(error.to_string(), "image `a`: it has a signature, but no `keys` that may sign");
         let typed = format!("{text}sha256 = '{}'\nchecksum = 1\n", "0".repeat(64));
         let error = Catalogue::default().add(&typed).unwrap_err();
         assert!(error.to_string().starts_with("line 8: unknown field `checksum`"), "{error}");
-    }
-
-    #[test]
-    fn fingerprints_as_people_write_them() {
-        let canonical = "F4AADD86C4687D69AE04543E796C114AD12B2292";
-        let spaced = "f4aa dd86 c468 7d69 ae04  543e 796c 114a d12b 2292";
-        assert_eq!(fingerprint(spaced).unwrap(), canonical);
-        assert_eq!(fingerprint(&format!("0x{canonical}")).unwrap(), canonical);
-        assert!(fingerprint("796C114AD12B2292").is_err());
     }
 }

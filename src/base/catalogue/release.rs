@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use super::entry::{CatalogueEntry, MAX_SIZE, Page};
 use super::template::{Values, fill};
-use super::{Entry, MAX_SIZE, Page};
 use crate::download::{Client, Plain, text};
 use crate::util::error::{Error, Result};
 use crate::util::progress::Progress;
+use crate::util::sha256::Sha256;
 
 /// The most bytes a page may have.
 const PAGE_LIMIT: u64 = 16 << 20;
@@ -19,7 +20,7 @@ pub(crate) struct Release {
     /// `20251117-2299`; none for an image without releases.
     pub(crate) date: Option<String>,
     pub(crate) url: String,
-    pub(crate) sha256: Option<String>,
+    pub(crate) sha256: Option<Sha256>,
     pub(crate) checksums: Option<String>,
     pub(crate) signature: Option<String>,
     pub(crate) checksums_signature: Option<String>,
@@ -29,7 +30,7 @@ pub(crate) struct Release {
     pub(crate) max_size: u64,
 }
 
-impl Entry {
+impl CatalogueEntry {
     /// The release of a date, else the newest ones, the best first: a publisher may list one that
     /// is not complete yet.
     pub(crate) fn find(
@@ -78,7 +79,7 @@ impl Entry {
         }
         let client = Client::new()?;
         let found = self.read_page(&client, &self.releases[0], &Values::new(), progress)?;
-        // Whoever wants one is led on from the first page.
+        // The first page leads on to each.
         let first = self.releases[0].pattern.capture_names().flatten().last().unwrap_or_default();
         Ok(found.into_iter().filter_map(|mut values| values.remove(first)).collect())
     }
@@ -119,7 +120,7 @@ impl Entry {
         let found: BTreeSet<_> = captured(page, &text(&url, bytes)?).into_iter().collect();
         if found.is_empty() {
             return Err(Error::failure(format!("`{url}` lists no release of `{}`", self.name))
-                .hint("has the publisher moved it? an entry of your own catalogue can follow"));
+                .hint("if the publisher has moved it, an entry in your own catalogue can follow"));
         }
         Ok(found)
     }
@@ -141,7 +142,7 @@ impl Entry {
         let filled = |template: &Option<String>| template.as_ref().map(|it| fill(it, &values));
         Release {
             date,
-            sha256: self.sha256.clone(),
+            sha256: self.sha256,
             checksums: filled(&self.checksums),
             signature: filled(&self.signature),
             checksums_signature: filled(&self.checksums_signature),

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::Entry;
 use crate::util::error::{Error, Result};
 
 /// Values of names in templates.
@@ -22,36 +21,13 @@ fn names(template: &str) -> impl Iterator<Item = &str> {
     template.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(name, _)| name)
 }
 
-impl Entry {
-    /// Fails unless every name that is used is given a value by what comes before.
-    pub(crate) fn check_templates(&self) -> Result<()> {
-        let mut known: Vec<&str> = Vec::new();
-        for page in &self.releases {
-            check(&page.url, &known)?;
-            known.extend(page.pattern.capture_names().flatten());
-        }
-        if let Some(newest) = &self.newest {
-            check(&newest.url, &[])?;
-            let found: Vec<_> = newest.pattern.capture_names().flatten().collect();
-            if self.releases.is_empty() {
-                known = found;
-            } else if let Some(missing) = known.iter().find(|name| !found.contains(name)) {
-                return Err(Error::input(format!("`newest` does not find `{missing}`")));
-            }
-        }
-        check(&self.url, &known)?;
-        known.push("url");
-        let others = [&self.checksums, &self.signature, &self.checksums_signature];
-        others.into_iter().flatten().try_for_each(|template| check(template, &known))
-    }
-}
-
-fn check(template: &str, known: &[&str]) -> Result<()> {
+/// Fails unless every name that it uses is known, and it leads to a web address.
+pub(super) fn check(template: &str, known: &[&str]) -> Result<()> {
     if !template.starts_with("https://")
         && !template.starts_with("http://")
         && !template.starts_with("{url}")
     {
-        return Err(Error::input(format!("`{template}` is no https:// address")));
+        return Err(Error::input(format!("`{template}` is not an https:// address")));
     }
     match names(template).find(|name| !known.contains(name)) {
         Some(name) => {

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::render;
-use crate::cli::check::plan_all;
+use crate::build::rehearse;
 use crate::config;
 use crate::util::error::Result;
 
@@ -87,7 +87,7 @@ fn check(name: &str, write: fn(&Path, &str) -> std::io::Result<()>) -> Result<()
 /// What a user sees in `folder`.
 fn print(folder: &Path) -> String {
     let cluster = config::load(&folder.join("cluster.toml"));
-    match cluster.and_then(|cluster| plan_all(&cluster)) {
+    match cluster.and_then(|cluster| rehearse(&cluster)) {
         Ok(()) => "nothing is wrong\n".into(),
         Err(error) => anstream::adapter::strip_str(&render(&error))
             .to_string()

@@ -12,7 +12,7 @@ fn pointing(text: &str, culprit: &str) -> String {
     let source = Arc::new(Source { name: "cluster.toml".into(), text: text.into() });
     let start = text.find(culprit).expect("it is there");
     let problem = Problem::new("it is wrong").at(&source, start..start + culprit.len());
-    plain(&Error::from_problems(vec![problem]).expect_err("one problem"))
+    plain(&Error::input(problem))
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn several_places_are_shown_with_their_notes() {
         "the first is here",
     );
     assert_eq!(
-        plain(&Error::from_problems(vec![problem]).expect_err("one problem")),
+        plain(&Error::input(problem)),
         "\
 error: two nodes are called `a`
   --> cluster.toml:10:12
@@ -113,7 +113,7 @@ fn the_end_of_a_file_is_a_place() {
         (99..200, "error: m\n --> f:2:1\n  |\n2 |\n  | ^\n"),
     ] {
         let problem = Problem::new("m").at(&source, span);
-        assert_eq!(plain(&Error::from_problems(vec![problem]).expect_err("one")), expected);
+        assert_eq!(plain(&Error::input(problem)), expected);
     }
 }
 
@@ -137,6 +137,6 @@ fn input_cannot_forge_lines_or_move_the_cursor() {
 #[test]
 fn problems_beyond_a_hundred_are_counted() {
     let problems = (0..150).map(|number| Problem::new(number.to_string())).collect();
-    let shown = plain(&Error::from_problems(problems).expect_err("many"));
+    let shown = plain(&Error::check(problems).expect_err("many"));
     assert!(shown.ends_with("error: 99\n\nerror: and 50 problems more\n"), "{shown}");
 }

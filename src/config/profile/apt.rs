@@ -4,8 +4,9 @@ use super::owned;
 use crate::config::base::{is_without_password, read_arch};
 use crate::config::condition;
 use crate::config::files::{check_path, read_mode};
-use crate::config::profile_types::{AptSource, Artifact, Checksum};
+use crate::config::profile_types::{AptSource, Artifact, ChecksumSpec};
 use crate::config::reader::{Spanned, Table};
+use crate::util::sha256::Sha256;
 
 /// Who wants a password is not asked.
 const OTHER_SERVER: &str = "a server without one, such as a mirror of your own";
@@ -60,16 +61,14 @@ pub(super) fn read_artifact(table: Table<'_>) -> Option<Artifact> {
     }
     let checksum = match (sha256, sha256_url) {
         (Some(hash), None) => {
-            let is_hash =
-                hash.value.len() == 64 && hash.value.bytes().all(|byte| byte.is_ascii_hexdigit());
-            if !is_hash && !hash.value.contains("{{") {
+            if !hash.value.contains("{{") && hash.value.parse::<Sha256>().is_err() {
                 reader.wrong(&hash.span, "`sha256` must be 64 hexadecimal digits");
             }
-            Some(Checksum::Sha256(hash.value.to_ascii_lowercase()))
+            Some(ChecksumSpec::Sha256(hash.value.to_owned()))
         }
         (None, Some(url)) => {
             check_address(&table, &url, false);
-            Some(Checksum::Sha256Url(url.value.to_owned()))
+            Some(ChecksumSpec::Sha256Url(url.value.to_owned()))
         }
         (Some(_), Some(url)) => {
             reader.wrong_hint(&url.span, "both `sha256` and `sha256_url`", "keep one of them");
@@ -123,7 +122,7 @@ fn check_address(table: &Table<'_>, url: &Spanned<&str>, is_pinned: bool) {
         || text.starts_with("{{")
         || is_pinned && text.starts_with("http://");
     if !is_good || text.contains(char::is_control) {
-        table.reader.wrong(&url.span, format!("`{text}` is no https:// address"));
+        table.reader.wrong(&url.span, format!("`{text}` is not an https:// address"));
     }
 }
 

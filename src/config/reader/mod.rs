@@ -177,7 +177,7 @@ impl Reader {
             let Place { source, span, .. } = self.place(&place.span);
             (place.source, place.span) = (source, span);
         }
-        Error::from_problems(problems)
+        Error::check(problems)
     }
 
     fn error(&self) -> Error {

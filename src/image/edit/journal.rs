@@ -22,12 +22,13 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
+use sha2::Digest as _;
 
 use crate::disk::{CLUSTER, Disk, Raw, Shadow, open_regular};
 use crate::image::Part;
 use crate::image::read_only::ReadOnly;
 use crate::util::error::{Context, Error, Result};
+use crate::util::sha256::Sha256;
 
 const MAGIC: [u8; 16] = *b"nodeforge edit 1";
 const HEADER: usize = 40;
@@ -195,24 +196,23 @@ fn seal_of(order: &Order, shadow: &Shadow) -> io::Result<Vec<u8>> {
         seal.extend(cluster.chunks_exact(SECTOR).flat_map(print));
     }
     let hash = hash_of(&seal, &order.indexes, shadow.file())?;
-    seal.extend(hash);
+    seal.extend(hash.bytes());
     Ok(seal)
 }
 
-fn hash_of(seal: &[u8], indexes: &[u64], file: &File) -> io::Result<[u8; 32]> {
-    let mut hash = Sha256::new();
+fn hash_of(seal: &[u8], indexes: &[u64], file: &File) -> io::Result<Sha256> {
+    let mut hash = sha2::Sha256::new();
     hash.update(seal);
     let mut cluster = vec![0; CLUSTER_BYTES];
     for index in indexes {
         file.read_exact_at(&mut cluster, index * CLUSTER)?;
         hash.update(&cluster);
     }
-    Ok(hash.finalize().into())
+    Ok(Sha256::finish(hash))
 }
 
 fn print(sector: &[u8]) -> [u8; PRINT] {
-    let hash: [u8; 32] = Sha256::digest(sector).into();
-    *hash.first_chunk().expect("a hash is longer")
+    *Sha256::of(sector).bytes().first_chunk().expect("a hash is longer")
 }
 
 fn read_cluster(disk: &dyn Disk, index: u64, buffer: &mut [u8]) -> io::Result<()> {
@@ -274,7 +274,7 @@ fn read_seal(file: &File, size: u64) -> io::Result<Option<(Order, Vec<Vec<u8>>)>
     if indexes.iter().any(|index| *index >= size.div_ceil(CLUSTER)) {
         return Ok(None);
     }
-    if hash_of(signed, &indexes, file)? != hash {
+    if hash_of(signed, &indexes, file)?.bytes() != hash {
         return Ok(None);
     }
     let late = usize::try_from(late).expect("no more than the clusters");

@@ -55,6 +55,11 @@ pub fn open_to_read(path: &Path) -> Result<Arc<dyn Disk>> {
     journal::look_through(path, disk)
 }
 
+/// Whether an edit of a raw image was interrupted and has something left to do.
+pub fn is_pending(path: &Path) -> bool {
+    path.canonicalize().is_ok_and(|path| journal::exists(&path))
+}
+
 /// Carries over what an interrupted edit of an image has left to do, for those who know no journal.
 pub fn finish(path: &Path) -> Result<()> {
     if disk::probe(path)? != Format::Raw {

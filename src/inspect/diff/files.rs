@@ -20,16 +20,16 @@ const MAX_DEPTH: usize = 2048;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct FileChanges {
     /// Only in the second.
-    pub added: Vec<Part>,
+    pub added: Vec<ChangedPart>,
     /// Only in the first.
-    pub removed: Vec<Part>,
+    pub removed: Vec<ChangedPart>,
     /// In both, and not the same.
     pub changed: Vec<FileChange>,
 }
 
 /// A file, or a directory with all that is in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Part {
+pub struct ChangedPart {
     /// Where; ends in a slash when it is a directory.
     pub path: String,
     /// How many names, its own included.
@@ -134,14 +134,22 @@ impl Walk<'_> {
         }
         let mut what = Vec::new();
         match a.file_type {
-            FileType::File if a.size != b.size || !self.same_content(at_a, at_b)? => {
-                what.push("content");
+            FileType::File => {
+                if a.size != b.size || !self.same_content(at_a, at_b)? {
+                    what.push("content");
+                }
             }
-            FileType::Symlink if self.a.read_link(at_a)? != self.b.read_link(at_b)? => {
-                what.push("target");
+            FileType::Symlink => {
+                if self.a.read_link(at_a)? != self.b.read_link(at_b)? {
+                    what.push("target");
+                }
             }
-            _ if a.device != b.device => what.push("device"),
-            _ => {}
+            FileType::CharacterDevice | FileType::BlockDevice => {
+                if a.device != b.device {
+                    what.push("device");
+                }
+            }
+            FileType::Directory | FileType::Fifo | FileType::Socket => {}
         }
         if a.mode != b.mode {
             what.push("mode");
@@ -185,8 +193,9 @@ fn bytes(name: &OsStr) -> &[u8] {
 }
 
 fn known(tree: &dyn Tree, path: &Path) -> Result<Metadata> {
-    tree.metadata(path)?
-        .ok_or_else(|| Error::failure(format!("`{}` is listed and not there", path.display())))
+    tree.metadata(path)?.ok_or_else(|| {
+        Error::failure(format!("`{}` is listed but cannot be found", path.display()))
+    })
 }
 
 fn show(path: &Path) -> String {
@@ -195,13 +204,13 @@ fn show(path: &Path) -> String {
 
 /// Something that only `tree` has, in its directory `folder`; the second tree would have it in
 /// `shown`.
-fn part(tree: &dyn Tree, folder: &Path, shown: &Path, entry: &Entry) -> Result<Part> {
+fn part(tree: &dyn Tree, folder: &Path, shown: &Path, entry: &Entry) -> Result<ChangedPart> {
     let mut path = show(&shown.join(&entry.name));
     if entry.file_type != FileType::Directory {
-        return Ok(Part { path, entries: 1 });
+        return Ok(ChangedPart { path, entries: 1 });
     }
     path.push('/');
-    Ok(Part { path, entries: count(tree, folder.join(&entry.name))? })
+    Ok(ChangedPart { path, entries: count(tree, folder.join(&entry.name))? })
 }
 
 fn count(tree: &dyn Tree, folder: PathBuf) -> Result<u64> {

@@ -2,21 +2,21 @@
 
 mod files;
 
-pub use files::{FileChange, FileChanges, Part, compare_files};
+pub use files::{ChangedPart, FileChange, FileChanges, compare_files};
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use crate::fs::Tree;
+use crate::guest::accounts::{Account, accounts};
+use crate::guest::units::{UnitFileState, units};
 use crate::inspect::packages::packages;
-use crate::inspect::units::{UnitState, units};
-use crate::inspect::users::{User, users};
 use crate::util::error::Result;
 
 /// What became of things with names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Changes<T, C = Change<T>> {
+pub struct Changes<T, C = Difference<T>> {
     /// Only in the second.
     pub added: BTreeMap<String, T>,
     /// Only in the first.
@@ -27,7 +27,7 @@ pub struct Changes<T, C = Change<T>> {
 
 /// One thing in both images.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Change<T> {
+pub struct Difference<T> {
     /// In the first.
     pub from: T,
     /// In the second.
@@ -36,11 +36,11 @@ pub struct Change<T> {
 
 /// A user in both images.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct UserChange {
+pub struct AccountChange {
     /// In the first.
-    pub from: User,
+    pub from: Account,
     /// In the second.
-    pub to: User,
+    pub to: Account,
     /// What is not the same: `uid`, `gid`, `home`, `shell`, `groups`, `password`.
     pub what: Vec<&'static str>,
 }
@@ -51,9 +51,9 @@ pub struct Comparison {
     /// Versions of packages by name.
     pub packages: Changes<String>,
     /// States of units by name.
-    pub units: Changes<UnitState>,
+    pub units: Changes<UnitFileState>,
     /// Users by name.
-    pub users: Changes<User, UserChange>,
+    pub users: Changes<Account, AccountChange>,
     /// Files, times left aside.
     pub files: FileChanges,
 }
@@ -74,11 +74,11 @@ impl Comparison {
     /// Compares two trees from their roots.
     pub fn of(a: &dyn Tree, b: &dyn Tree) -> Result<Self> {
         let package_list = |tree| packages(tree).map(Option::unwrap_or_default);
-        let plain = |from, to| Change { from, to };
+        let plain = |from, to| Difference { from, to };
         Ok(Self {
             packages: changes(package_list(a)?, package_list(b)?, plain),
-            units: changes(units(a)?, units(b)?, |from, to| Change { from, to }),
-            users: changes(users(a)?, users(b)?, user_change),
+            units: changes(units(a)?, units(b)?, |from, to| Difference { from, to }),
+            users: changes(accounts(a)?, accounts(b)?, account_change),
             files: compare_files(a, "/".as_ref(), b, "/".as_ref())?,
         })
     }
@@ -112,7 +112,7 @@ fn changes<T: PartialEq, C>(
     Changes { added: to, removed, changed }
 }
 
-fn user_change(from: User, to: User) -> UserChange {
+fn account_change(from: Account, to: Account) -> AccountChange {
     let parts = [
         ("uid", from.uid != to.uid),
         ("gid", from.gid != to.gid),
@@ -122,7 +122,7 @@ fn user_change(from: User, to: User) -> UserChange {
         ("password", from.password != to.password),
     ];
     let what = parts.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect();
-    UserChange { from, to, what }
+    AccountChange { from, to, what }
 }
 
 #[cfg(test)]
@@ -136,10 +136,10 @@ mod tests {
         };
         let from = map(&[("same", "1"), ("gone", "1"), ("newer", "1")]);
         let to = map(&[("same", "1"), ("newer", "2"), ("more", "1")]);
-        let found = changes(from, to, |from, to| Change { from, to });
+        let found = changes(from, to, |from, to| Difference { from, to });
         assert_eq!(found.added, map(&[("more", "1")]));
         assert_eq!(found.removed, map(&[("gone", "1")]));
-        assert_eq!(found.changed["newer"], Change { from: "1".into(), to: "2".into() });
+        assert_eq!(found.changed["newer"], Difference { from: "1".into(), to: "2".into() });
         assert_eq!(found.len(), 3);
     }
 }

@@ -3,24 +3,25 @@
 //! Format: SPDX 2.3 (ISO/IEC 5962). Packages are named by purl (package-url's `deb` type), so that
 //! scanners for vulnerabilities know them.
 
-mod dpkg;
+mod contact;
 mod licence;
 
 use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::guest::dpkg::{DpkgPackage, DpkgStatus};
+use crate::guest::os_release;
 use crate::image::Image;
 use crate::util::error::Result;
-use crate::util::hash;
-use dpkg::Package;
+use crate::util::sha256::Sha256;
 
 /// What is described, and what the image itself cannot tell.
 pub struct Subject<'a> {
     /// Its name: the cluster's.
     pub name: &'a str,
     /// SHA-256 of the prepared base.
-    pub sha256: &'a str,
+    pub sha256: Sha256,
     /// When it is said, as `2026-01-31T23:59:59Z`.
     pub created: &'a str,
     /// Files that were put into it from elsewhere.
@@ -34,8 +35,8 @@ pub struct Download {
     pub path: String,
     /// Where it came from.
     pub url: String,
-    /// SHA-256 of its bytes: 64 hexadecimal digits.
-    pub sha256: String,
+    /// SHA-256 of its bytes.
+    pub sha256: Sha256,
 }
 
 /// What SPDX calls a thing that is not known.
@@ -46,7 +47,7 @@ const IMAGE: &str = "SPDXRef-image";
 
 /// The document that describes `image`: the same for the same image and subject.
 pub fn describe(image: &Image, subject: &Subject<'_>) -> Result<Value> {
-    let system = image.os_release()?;
+    let system = os_release::read(image)?;
     let field = |key: &str| system.get(key).map_or("", String::as_str);
     let distribution = match field("ID") {
         "" => "debian",
@@ -63,9 +64,9 @@ pub fn describe(image: &Image, subject: &Subject<'_>) -> Result<Value> {
         "filesAnalyzed": false,
         "checksums": [{ "algorithm": "SHA256", "checksumValue": subject.sha256 }],
     })];
-    for package in dpkg::installed(image)? {
+    for package in DpkgStatus::read(image)?.unwrap_or_default().installed() {
         let licence = licence::declared(image, &package.name)?;
-        packages.push(of_package(&package, licence.as_deref(), distribution, &release));
+        packages.push(of_package(package, licence.as_deref(), distribution, &release));
     }
     packages.extend(subject.downloads.iter().map(of_download));
 
@@ -75,7 +76,7 @@ pub fn describe(image: &Image, subject: &Subject<'_>) -> Result<Value> {
     }));
     // The same document has the same name everywhere, and another one another.
     let content = json!([subject.name, subject.created, packages]).to_string();
-    let identity = hash::hex(&hash::sha256(content.as_bytes()));
+    let identity = Sha256::of(&content);
     Ok(json!({
         "spdxVersion": "SPDX-2.3",
         "dataLicense": "CC0-1.0",
@@ -92,12 +93,12 @@ pub fn describe(image: &Image, subject: &Subject<'_>) -> Result<Value> {
 }
 
 fn of_package(
-    package: &Package,
+    package: &DpkgPackage,
     licence: Option<&str>,
     distribution: &str,
     release: &str,
 ) -> Value {
-    let Package { name, version, architecture, .. } = package;
+    let DpkgPackage { name, version, architecture, source, source_version, .. } = package;
     let purl = format!(
         "pkg:deb/{distribution}/{}@{}?arch={architecture}&distro={release}",
         percent(name),
@@ -107,10 +108,10 @@ fn of_package(
         "SPDXID": identifier("deb", &format!("{name}-{architecture}")),
         "name": name,
         "versionInfo": version,
-        "supplier": package.supplier().unwrap_or_else(|| UNKNOWN.to_owned()),
+        "supplier": contact::supplier(&package.maintainer).unwrap_or_else(|| UNKNOWN.to_owned()),
         "downloadLocation": UNKNOWN,
         "filesAnalyzed": false,
-        "sourceInfo": format!("built from {}", package.source),
+        "sourceInfo": format!("built from {source} {source_version}"),
         "licenseConcluded": UNKNOWN,
         "licenseDeclared": licence.unwrap_or(UNKNOWN),
         "copyrightText": UNKNOWN,
@@ -120,7 +121,7 @@ fn of_package(
             "referenceLocator": purl,
         }],
     });
-    if let Some(homepage) = &package.homepage {
+    if let Some(homepage) = package.homepage.as_ref().filter(|it| contact::is_address(it)) {
         value["homepage"] = homepage.clone().into();
     }
     value

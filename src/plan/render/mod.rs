@@ -105,19 +105,15 @@ impl<'a> Renderer<'a> {
             None => Ok(value),
             Some(secret) => {
                 let message = format!("a condition cannot depend on the secret `{secret}`");
-                let places = vec![condition.place.clone()];
-                let problem = Problem { places, ..Problem::new(message) };
-                Err(Error::from_problems(vec![problem]).expect_err("there is one"))
+                Err(Error::input(Problem::new(message).at_places([condition.place.clone()])))
             }
         }
     }
 
     /// What a condition comes to, whatever it looks at.
     pub(super) fn evaluate(&self, Condition { text, place }: &Condition) -> Result<bool> {
-        let wrong = |message: String| {
-            let problem = Problem { places: vec![place.clone()], ..Problem::new(message) };
-            Error::from_problems(vec![problem]).expect_err("there is one")
-        };
+        let wrong =
+            |message: String| Error::input(Problem::new(message).at_places([place.clone()]));
         let undefined = || {
             let path = self.undefined_in(text);
             wrong(format!("`{path}` is undefined in a condition")).hint(self.hint(&path))
@@ -127,10 +123,9 @@ impl<'a> Renderer<'a> {
                 return undefined();
             }
             if self.lacks_arch(text) {
-                let places = vec![self.cluster.places.base.clone()];
-                let problem = Problem { places, ..Problem::new(values::UNKNOWN_ARCH) };
-                let problem = problem.hint(values::arch_hint(&self.cluster.base));
-                return Error::from_problems(vec![problem]).expect_err("there is one");
+                let place = self.cluster.places.base.clone();
+                let problem = Problem::new(values::UNKNOWN_ARCH).at_places([place]);
+                return Error::input(problem.hint(values::arch_hint(&self.cluster.base)));
             }
             let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
             wrong(format!("the condition `{text}` cannot be understood: {detail}"))
@@ -251,7 +246,7 @@ impl<'a> Renderer<'a> {
         if error.kind() == ErrorKind::UndefinedError {
             problem = problem.hint(self.hint(expression));
         }
-        Error::from_problems(vec![problem]).expect_err("there is one")
+        Error::input(problem)
     }
 
     /// The path in an expression that leads nowhere; the expression itself when none does.

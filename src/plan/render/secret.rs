@@ -187,8 +187,8 @@ impl Object for Parts {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         let result = match (self.secret.as_ref(), key.as_str()?) {
             (Secret::Ca(ca), "cert") => Ok(Value::from(&ca.cert)),
-            (Secret::Ca(ca), "hash") => Ok(Value::from(&ca.hash)),
-            (Secret::Ca(ca), "file_hash") => Ok(Value::from(&ca.file_hash)),
+            (Secret::Ca(ca), "hash") => Ok(Value::from(ca.hash.to_string())),
+            (Secret::Ca(ca), "file_hash") => Ok(Value::from(ca.file_hash.to_string())),
             (Secret::Ca(ca), "key") => self.private(|| ca.key.clone()),
             (Secret::KeyPair(pair), "public") => Ok(Value::from(&pair.public)),
             (Secret::KeyPair(pair), "private") => self.private(|| pair.private.clone()),

@@ -1,4 +1,5 @@
-# Who has a kubeconfig of their own uses it; k3s's is for root's eyes only.
+# Users with a kubeconfig of their own use it: only root can read k3s's.
+# shellcheck shell=sh
 if [ -r "$HOME/.kube/config" ]; then
 	export KUBECONFIG="$HOME/.kube/config"
 fi

@@ -1,10 +1,13 @@
-# Shared by the steps that call kubeadm, after lib.sh. POSIX sh, sourced.
-# shellcheck shell=sh disable=SC2154
+# Shared by the steps that call kubeadm. POSIX sh, sourced.
+# shellcheck shell=sh
 
-# A copy of the cluster's certificate authorities that `kubeadm reset` does not know of.
+# shellcheck source=firstboot/lib.sh
+. "${NODEFORGE_ROOT:-}/usr/lib/nodeforge/lib.sh"
+
+# A copy of the cluster's certificate authorities in a folder that `kubeadm reset` does not empty.
 pki_master=$root/etc/nodeforge/pki
 
-# Whether kubeadm has been at work here.
+# Whether kubeadm has run here before.
 was_begun() {
 	[ -n "$(find "$root/etc/kubernetes/manifests" -name '*.yaml' 2>/dev/null)" ] ||
 		[ -e "$root/etc/kubernetes/kubelet.conf" ] ||
@@ -13,15 +16,15 @@ was_begun() {
 		[ -e "$root/var/lib/etcd/member" ]
 }
 
-# Takes back what an unfinished try left, /etc/kubernetes/pki with it.
+# Removes what an interrupted try left, /etc/kubernetes/pki included.
 start_over() {
-	log 'starting over: an earlier try was not finished'
+	log 'starting over: an earlier try was interrupted'
 	kubeadm reset --force --cri-socket unix:///var/run/crio/crio.sock
 }
 
-# flushed COMMAND…: runs it, and brings what it writes for Kubernetes to the disk as it goes. kubeadm
-# leaves that to the kernel, which takes half a minute; etcd notes at once that it has a vote, and never
-# comes back to cast it when a power cut took its manifest or its keys.
+# flushed COMMAND…: runs it, and meanwhile syncs what it writes for Kubernetes. kubeadm leaves that to
+# the kernel, which takes half a minute. etcd records at once that this node has a vote; if a power cut
+# takes its manifest or its keys, it never comes back to cast that vote.
 flushed() {
 	(while sleep 1; do
 		find "$root/etc/kubernetes" "$root/var/lib/kubelet" -maxdepth 3 -type f -exec sync {} + || :
@@ -33,7 +36,7 @@ flushed() {
 	return "$flushed_status"
 }
 
-# The files under the names and modes that kubeadm looks for.
+# Puts the authorities where kubeadm looks for them, with the modes that it gives them.
 restore_pki() {
 	[ -d "$pki_master" ] || return 0
 	for name in ca.crt ca.key sa.pub sa.key front-proxy-ca.crt front-proxy-ca.key etcd/ca.crt etcd/ca.key; do

@@ -1,0 +1,48 @@
+//! NODE|IMAGE: an image by its path, or the artifact that a build made of a node.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::Cluster;
+use crate::util::error::{Error, Result};
+
+/// The folder that builds leave their artifacts in.
+pub struct OutputFolder {
+    /// The folder.
+    pub path: PathBuf,
+}
+
+impl OutputFolder {
+    /// The folder named on the command line, else the cluster file's, else `out`.
+    pub fn new(named: Option<&Path>, cluster: Option<&Cluster>) -> Self {
+        let path = named
+            .or(cluster.map(|it| it.output.directory.as_path()))
+            .unwrap_or(Path::new("out"))
+            .to_owned();
+        Self { path }
+    }
+
+    /// The image at a path, if there is one; else the node's artifact in this folder, by the first of
+    /// `endings` that is there.
+    pub fn find(&self, target: &str, endings: &[&str]) -> Result<PathBuf> {
+        let path = Path::new(target);
+        if path.exists() {
+            return Ok(path.to_owned());
+        }
+        if target.contains('/') {
+            return Err(Error::input(format!("`{target}` does not exist")));
+        }
+        endings
+            .iter()
+            .map(|ending| self.path.join(format!("{target}.{ending}")))
+            .find(|path| path.exists())
+            .ok_or_else(|| {
+                Error::input(format!("`{}` has no image of `{target}`", self.path.display()))
+                    .hint("`nodeforge build` makes it; `-o` says where it is")
+            })
+    }
+}
+
+/// A bundle's disk, or the image itself.
+pub fn disk_of(image: &Path) -> PathBuf {
+    if image.is_dir() { image.join("disk.vmdk") } else { image.to_owned() }
+}

@@ -1,0 +1,23 @@
+//! The pipeline: a cluster becomes a prepared base, nodes' deltas, and published artifacts.
+//!
+//! A [`Project`] is a cluster with all that belongs to it, each opened once: lock file, catalogue, cache.
+//! [`Project::prepare`] makes the prepared base, [`build`] everything that follows from it.
+
+mod artifacts;
+mod find;
+mod guards;
+mod known_hosts;
+mod node_image;
+mod prepared;
+mod project;
+mod records;
+mod rehearsal;
+mod stamp;
+
+pub use artifacts::{BuildRequest, Built, build};
+pub use find::{OutputFolder, disk_of};
+pub use node_image::NodeImage;
+pub use prepared::{Preparation, Prepared, Status};
+pub use project::{Options, Project};
+pub use rehearsal::rehearse;
+pub use stamp::{StampedNode, stamp};

@@ -1,0 +1,223 @@
+//! The prepared base of a cluster: from the cache, or made now.
+
+use super::project::Project;
+use crate::artifact::{InputRecord, PreparedBase};
+use crate::base::{LockFile, PrepareInputs, ResolvedBase};
+use crate::cache::Package;
+use crate::change::{Action, Change, Checksum};
+use crate::config::Arch;
+use crate::inspect::sbom::Download;
+use crate::prepare::{self, Outlook};
+use crate::sandbox::Sandbox;
+use crate::util::error::{Error, Result};
+use crate::util::sha256::Sha256;
+
+pub use crate::prepare::Outlook as Status;
+
+/// How a base is prepared.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Preparation {
+    /// Where programs of the image run; `None` is the best that this machine allows.
+    pub sandbox: Option<Sandbox>,
+    /// Whether a shell is opened in the sandbox when packages cannot be installed.
+    pub shell_on_failure: bool,
+    /// Whether it is made even when the cache has it.
+    pub force: bool,
+}
+
+/// A prepared base, and what went into it.
+pub struct Prepared {
+    /// As artifacts are made from it.
+    pub base: PreparedBase,
+    /// The hash of everything that went in: 64 hexadecimal digits.
+    pub key: String,
+    /// The base below it, and what else came from elsewhere.
+    pub inputs: Vec<InputRecord>,
+    /// Files from elsewhere that are in it.
+    pub downloads: Vec<Download>,
+}
+
+impl Preparation {
+    /// Where programs of images of `arch` run.
+    pub fn kind(self, arch: Arch) -> Sandbox {
+        self.sandbox.unwrap_or_else(|| Sandbox::choose(arch))
+    }
+
+    /// A shell needs a terminal to type in, and programs that run.
+    fn require_terminal(self) -> Result<()> {
+        if self.sandbox == Some(Sandbox::None) {
+            return Err(Error::input("`--shell-on-failure` has no effect with `--sandbox none`")
+                .hint("no package is installed, so none can fail to be"));
+        }
+        std::fs::File::open("/dev/tty").map(drop).map_err(|_| {
+            Error::input("`--shell-on-failure` needs a terminal, and there is none")
+                .hint("without it the error says where the full log is")
+        })
+    }
+}
+
+impl Project<'_> {
+    /// The cluster's prepared base, from the cache or made now.
+    pub fn prepare(&mut self, how: Preparation) -> Result<Prepared> {
+        if how.shell_on_failure {
+            how.require_terminal()?;
+        }
+        // Before anything is fetched. Root is refused nothing, and others have no choice; but what is
+        // prepared already needs no sandbox.
+        if let Err(error) = how.sandbox.unwrap_or(Sandbox::Userns).require()
+            && (how.force || !self.is_prepared(how))
+        {
+            return Err(error);
+        }
+        let base = self.base()?;
+        let arch = base.arch_for(&self.cluster.base)?;
+        let inputs = self.inputs(&base)?;
+        let purpose = purpose(base.sha256, &inputs.changes)?;
+        let sandbox = how.kind(arch);
+        let pinned = pinned(&self.lock, purpose).map(<[Package]>::to_vec);
+        self.hold_packages(pinned.is_some(), sandbox, &inputs)?;
+        let request = prepare::Request {
+            cluster: self.cluster,
+            inputs: &inputs,
+            base: &base,
+            arch,
+            sandbox,
+            locked: pinned.as_deref().unwrap_or_default(),
+            anew: how.force || (self.lock.lock.newest_packages && sandbox != Sandbox::None),
+            offline: self.options.offline,
+            shell_on_failure: how.shell_on_failure,
+        };
+        let prepared = request.prepare(&self.cache, self.progress)?;
+        if sandbox != Sandbox::None {
+            self.pin_packages(purpose, &prepared.image.about.packages)?;
+        }
+        Ok(Prepared {
+            base: PreparedBase::new(prepared.image, arch),
+            key: prepared.key,
+            downloads: downloads(&inputs.changes),
+            inputs: records(base, inputs),
+        })
+    }
+
+    /// What [`Self::prepare`] would do, as far as it can be told without fetching or writing anything.
+    pub fn status(&self, how: Preparation) -> Result<Outlook> {
+        let mut look = Project::look(self.cluster)?;
+        let base = look.base()?;
+        let arch = base.arch_for(&self.cluster.base)?;
+        let inputs = look.inputs(&base)?;
+        let sandbox = how.kind(arch);
+        let purpose = purpose(base.sha256, &inputs.changes)?;
+        let request = prepare::Request {
+            cluster: self.cluster,
+            inputs: &inputs,
+            base: &base,
+            arch,
+            sandbox,
+            locked: pinned(&look.lock, purpose).unwrap_or_default(),
+            anew: look.lock.lock.newest_packages && sandbox != Sandbox::None,
+            offline: true,
+            shell_on_failure: false,
+        };
+        request.outlook(&look.cache)
+    }
+
+    /// Whether the cache has what would be prepared.
+    fn is_prepared(&self, how: Preparation) -> bool {
+        matches!(self.status(how), Ok(Outlook::Cached(_)))
+    }
+
+    /// What `--locked` asks of packages: the lock file pins them, or says that nothing can.
+    fn hold_packages(
+        &self,
+        is_pinned: bool,
+        sandbox: Sandbox,
+        inputs: &PrepareInputs,
+    ) -> Result<()> {
+        if !self.options.locked {
+            return Ok(());
+        }
+        if sandbox != Sandbox::None && !is_pinned {
+            return Err(self.lock.would_change("it does not pin the packages of this base"));
+        }
+        if sandbox == Sandbox::None && inputs.changes.iter().any(Change::installs) {
+            self.progress.warn(
+                "packages are left to each node's first boot, which installs the newest of that day: \
+                 `--locked` does not hold them",
+            );
+        }
+        Ok(())
+    }
+
+    /// Writes down which packages were installed for `purpose`.
+    fn pin_packages(&mut self, purpose: Sha256, packages: &[Package]) -> Result<()> {
+        let lock = &mut self.lock.lock;
+        lock.packages_for = Some(purpose);
+        lock.newest_packages = false;
+        lock.packages = packages.iter().filter(|it| it.sha256.is_some()).cloned().collect();
+        if self.options.locked && self.lock.is_changed() {
+            return Err(self.lock.would_change("it pins other packages than are installed"));
+        }
+        self.save_lock()
+    }
+}
+
+/// The packages of a lock that was written for the same purpose.
+fn pinned(file: &LockFile, purpose: Sha256) -> Option<&[Package]> {
+    let lock = &file.lock;
+    (lock.packages_for == Some(purpose)).then_some(&lock.packages)
+}
+
+/// What packages are installed for, in one hash that changes when the same may not do any more.
+fn purpose(base_sha256: Sha256, changes: &[Change]) -> Result<Sha256> {
+    let relevant: Vec<_> = changes
+        .iter()
+        .map(|change| &change.action)
+        .filter(|action| match action {
+            Action::Package { .. } | Action::AptSource { .. } => true,
+            Action::File { path, .. } => path.starts_with("/etc/apt/"),
+            Action::Grow { .. }
+            | Action::Download { .. }
+            | Action::Directory { .. }
+            | Action::Symlink { .. }
+            | Action::Remove { .. }
+            | Action::Unit { .. }
+            | Action::User(_)
+            | Action::KernelArgument { .. }
+            | Action::KernelArgumentRemoved { .. }
+            | Action::ConfigTxt { .. }
+            | Action::Hostname { .. }
+            | Action::MachineId { .. }
+            | Action::DiskId { .. }
+            | Action::Timezone { .. } => false,
+        })
+        .collect();
+    let text = serde_json::to_vec(&(base_sha256, relevant))
+        .map_err(|error| Error::failure(error.to_string()))?;
+    Ok(Sha256::of(&text))
+}
+
+/// The files from elsewhere that are in the image, as the SBOM names them.
+fn downloads(changes: &[Change]) -> Vec<Download> {
+    changes
+        .iter()
+        .filter_map(|change| {
+            let Action::Download { url, checksum: Checksum::Sha256(sha256), path, .. } =
+                &change.action
+            else {
+                return None;
+            };
+            Some(Download { path: path.clone(), url: url.clone(), sha256: *sha256 })
+        })
+        .collect()
+}
+
+/// The base and all other files from elsewhere, as the manifest names them.
+fn records(base: ResolvedBase, inputs: PrepareInputs) -> Vec<InputRecord> {
+    let downloads = inputs.all.into_iter().map(|it| InputRecord {
+        name: "download".into(),
+        origin: it.url,
+        sha256: it.sha256,
+    });
+    let base = InputRecord { name: "base".into(), origin: base.origin, sha256: base.sha256 };
+    std::iter::once(base).chain(downloads).collect()
+}

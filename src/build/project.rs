@@ -1,0 +1,123 @@
+//! A cluster and all that belongs to it on this machine, each opened once.
+
+use std::path::PathBuf;
+
+use crate::base::{self, Catalogue, LockFile, PrepareInputs, ResolvedBase, Resolver};
+use crate::cache::Cache;
+use crate::change::{Action, Change};
+use crate::config::Cluster;
+use crate::plan;
+use crate::util::error::Result;
+use crate::util::progress::{Progress, Silent};
+
+/// How the network, the lock file and the catalogue are used.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Nothing is fetched: the cache has it, or the command fails.
+    pub offline: bool,
+    /// The lock file must be there and stay as it is.
+    pub locked: bool,
+    /// What the lock file pins is looked up again.
+    pub update: bool,
+    /// A catalogue of the user's own; `None` is the one in the user's configuration folder.
+    pub catalogue: Option<PathBuf>,
+}
+
+/// A cluster with its lock file, the catalogue and the cache.
+pub struct Project<'a> {
+    /// What the cluster file says.
+    pub cluster: &'a Cluster,
+    /// What its inputs were found to be.
+    pub lock: LockFile,
+    pub(super) cache: Cache,
+    catalogue: Catalogue,
+    pub(super) options: base::Options,
+    pub(super) progress: &'a dyn Progress,
+}
+
+impl<'a> Project<'a> {
+    /// Opens what belongs to a cluster.
+    pub fn open(
+        cluster: &'a Cluster,
+        options: &Options,
+        progress: &'a dyn Progress,
+    ) -> Result<Self> {
+        Ok(Self {
+            cluster,
+            lock: LockFile::open(&cluster.directory)?,
+            cache: Cache::open()?,
+            catalogue: Catalogue::load(options.catalogue.as_deref())?,
+            options: base::Options {
+                offline: options.offline,
+                locked: options.locked,
+                update: options.update,
+            },
+            progress,
+        })
+    }
+
+    /// Opens it to look at: nothing is fetched, and nothing is written, neither beside the cluster file
+    /// nor in the cache nor to the user's base.
+    pub fn look(cluster: &'a Cluster) -> Result<Self> {
+        Ok(Self {
+            cluster,
+            lock: LockFile::open(&cluster.directory)?,
+            cache: Cache::look()?,
+            catalogue: Catalogue::load(None)?,
+            options: base::Options { offline: true, locked: true, update: false },
+            progress: &Silent,
+        })
+    }
+
+    /// The cluster's base, as its lock file pins it; the lock file follows.
+    pub fn base(&mut self) -> Result<ResolvedBase> {
+        let mut lock = self.lock.clone();
+        let base = self.resolver().resolve_locked(&self.cluster.base, &mut lock)?;
+        self.lock = lock;
+        self.save_lock()?;
+        Ok(base)
+    }
+
+    /// What preparing the base needs from elsewhere, as the lock file pins it; the lock file follows.
+    pub fn inputs(&mut self, base: &ResolvedBase) -> Result<PrepareInputs> {
+        let changes = plan::prepare(self.cluster)?;
+        // An image is not looked into without need.
+        let depends =
+            |change: &Change| matches!(change.action, Action::Download { arch: Some(_), .. });
+        let arch = if changes.iter().any(depends) { Some(base.arch()?) } else { None };
+        let mut lock = self.lock.clone();
+        let inputs = self.resolver().inputs(&changes, arch, &mut lock)?;
+        self.lock = lock;
+        self.save_lock()?;
+        Ok(inputs)
+    }
+
+    /// The cluster's base, fetched when it must be. The lock file stays as it is.
+    pub fn look_at_base(&self) -> Result<ResolvedBase> {
+        self.resolver().resolve_locked(&self.cluster.base, &mut self.lock.clone())
+    }
+
+    /// Lets the next prepared base have the newest packages: the lock file pins none until then.
+    pub fn give_up_packages(&mut self) -> Result<()> {
+        let lock = &mut self.lock.lock;
+        lock.packages_for = None;
+        lock.newest_packages = true;
+        lock.packages.clear();
+        self.save_lock()
+    }
+
+    fn resolver(&self) -> Resolver<'_> {
+        Resolver {
+            cache: &self.cache,
+            catalogue: &self.catalogue,
+            directory: &self.cluster.directory,
+            options: self.options,
+            progress: self.progress,
+        }
+    }
+
+    /// Writes what was found out, unless this is only a look.
+    pub(super) fn save_lock(&mut self) -> Result<()> {
+        if self.cache.is_read_only() { Ok(()) } else { self.lock.save() }
+    }
+}

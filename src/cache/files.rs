@@ -1,0 +1,66 @@
+//! Single files in the cache, under their SHA-256.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::blobs::FILES;
+use super::store::{Cache, NEW, lock, touch};
+use crate::util::error::{Context as _, Result};
+use crate::util::file_lock::FileLock;
+use crate::util::hash::sha256_of_file;
+use crate::util::progress::Progress;
+use crate::util::sha256::Sha256;
+
+impl Cache {
+    /// The file under its SHA-256, locked for everybody who uses it; `make` is called when it is
+    /// not there or damaged, with the path where it has to be, and answers for the hash of what it
+    /// makes. It appears whole, made by one of several processes that want it.
+    pub(crate) fn file(
+        &self,
+        sha256: Sha256,
+        progress: &dyn Progress,
+        make: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<(PathBuf, Arc<FileLock>)> {
+        let parent = self.folder(FILES)?;
+        let name = sha256.to_string();
+        let place = parent.join(&name);
+        let find = || {
+            let lock = FileLock::try_shared(File::open(&place).ok()?).ok()??;
+            // It may have been pruned before it was locked.
+            let is_good = sha256_of_file(&place).is_ok_and(|it| it == sha256);
+            if !self.is_read_only() {
+                touch(&place);
+            }
+            is_good.then(|| (place.clone(), Arc::new(lock)))
+        };
+        if let Some(found) = find() {
+            return Ok(found);
+        }
+        self.require_writable()?;
+        let _lock = lock(&parent, &name, progress)?;
+        if let Some(found) = find() {
+            return Ok(found);
+        }
+        if place.exists() {
+            progress.warn(&format!("`{}` is damaged and is fetched again", place.display()));
+        }
+        let new = parent.join(format!(".{name}.{NEW}"));
+        let publish = || {
+            let file = File::open(&new)?;
+            file.sync_all()?;
+            let in_use = FileLock::shared(file)?;
+            fs::rename(&new, &place)?;
+            io::Result::Ok(in_use)
+        };
+        let made = make(&new)
+            .and_then(|()| publish().context(|| format!("moving a file to `{}`", place.display())));
+        let in_use = made.inspect_err(|_| {
+            // The first error is the news.
+            drop(fs::remove_file(&new));
+        })?;
+        self.keep_to_limit(progress)?;
+        Ok((place, Arc::new(in_use)))
+    }
+}

@@ -1,0 +1,238 @@
+//! The cache's folder: what is in it, found and locked while it is used.
+//!
+//! `<cache>/<kind>/<key>/` holds `disk.img` and `about.json`. `.<key>.lock` is held by the process that
+//! makes it.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::about::About;
+use super::limit;
+use crate::disk::Raw;
+use crate::util::error::{Context, Error, Result};
+use crate::util::file_lock::FileLock;
+use crate::util::hash::sha256_of_disk;
+use crate::util::interrupt;
+use crate::util::progress::Progress;
+
+pub(crate) const DISK: &str = "disk.img";
+/// Where bases are in the cache.
+pub(crate) const BASES: &str = "bases";
+/// Where downloads that are not whole yet are in the cache.
+pub(crate) const PARTS: &str = "downloads";
+/// What is known of a base made from packages: as of when, in seconds since 1970.
+pub(crate) const EPOCH: &str = "source_date_epoch";
+/// Where prepared bases are in the cache.
+pub(crate) const PREPARED: &str = "prepared";
+pub(crate) const ABOUT: &str = "about.json";
+/// What the name of a file that is being made ends in.
+pub(crate) const NEW: &str = "new";
+
+/// What helps where the cache cannot be written.
+const ELSEWHERE: &str = "XDG_CACHE_HOME can point the cache to another folder";
+
+/// The cache's folder.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    pub(crate) root: PathBuf,
+    /// The most bytes it may take, where the environment says so.
+    pub(crate) limit: Option<u64>,
+    /// Whether nothing in it may change, not even the time of its last use.
+    is_read_only: bool,
+}
+
+/// An image in the cache. It is never written again, and not pruned while this exists.
+#[derive(Clone, Debug)]
+pub struct CachedImage {
+    /// A raw image, sparse.
+    pub path: PathBuf,
+    /// The same, open: another may come to be under its path.
+    pub disk: Arc<Raw>,
+    /// What is known of it.
+    pub about: About,
+    /// Whether it was there already.
+    pub was_cached: bool,
+    /// Its folder, locked for everybody who uses it.
+    pub(super) _in_use: Arc<FileLock>,
+}
+
+impl CachedImage {
+    /// Writes down what is known by now of where it is from.
+    pub(crate) fn describe(&self, from: serde_json::Value) -> Result<()> {
+        if self.about.from == from {
+            return Ok(());
+        }
+        let about = About { from, ..self.about.clone() };
+        Cache::write(&self.path.with_file_name(ABOUT), &about.to_json()?)
+    }
+}
+
+impl Cache {
+    /// The user's cache: `$XDG_CACHE_HOME/nodeforge`, else `~/.cache/nodeforge`.
+    pub fn open() -> Result<Self> {
+        let (root, limit) = Self::place()?;
+        Ok(Self { limit, ..Self::at(root)? })
+    }
+
+    /// The user's cache, to look at: nothing in it is made or changed, and it need not exist.
+    pub fn look() -> Result<Self> {
+        let (root, limit) = Self::place()?;
+        Ok(Self { root, limit, is_read_only: true })
+    }
+
+    /// Where the user's cache is, and the most bytes it may take.
+    fn place() -> Result<(PathBuf, Option<u64>)> {
+        // An empty or relative XDG_CACHE_HOME is to be ignored (XDG base directory specification).
+        let absolute =
+            |name| std::env::var_os(name).map(PathBuf::from).filter(|it| it.is_absolute());
+        let folder = absolute("XDG_CACHE_HOME")
+            .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
+            .ok_or_else(|| {
+                Error::failure("cannot find a place for the cache")
+                    .hint("set HOME or XDG_CACHE_HOME")
+            })?;
+        // Before anything is fetched: what is wrong with it is the user's to mend.
+        let limit = limit::from_environment()?;
+        Ok((folder.join("nodeforge"), limit))
+    }
+
+    /// A cache in a folder of its own, without a limit.
+    pub fn at(root: PathBuf) -> Result<Self> {
+        fs::create_dir_all(&root)
+            .context(|| format!("making the cache `{}`", root.display()))
+            .map_err(|error| error.hint(ELSEWHERE))?;
+        Ok(Self { root, limit: None, is_read_only: false })
+    }
+
+    /// Whether nothing in it may change.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.is_read_only
+    }
+
+    /// A folder of the cache for files that carry their own check, such as packages.
+    pub(crate) fn folder(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.root.join(name);
+        if self.is_read_only {
+            return Ok(folder);
+        }
+        fs::create_dir_all(&folder)
+            .context(|| format!("making `{}`", folder.display()))
+            .map_err(|error| error.hint(ELSEWHERE))?;
+        Ok(folder)
+    }
+
+    /// The image under a key, when it is there and whole.
+    pub fn find(&self, kind: &str, key: &str) -> Option<CachedImage> {
+        let folder = self.root.join(kind).join(key);
+        let path = folder.join(DISK);
+        let (in_use, about, disk) = loop {
+            let opened = File::open(&folder).ok()?;
+            let metadata = opened.metadata().ok()?;
+            let in_use = FileLock::try_shared(opened).ok()??;
+            let about = About::load(&folder.join(ABOUT)).ok()?;
+            let disk = Raw::open(&path).ok()?;
+            // Until it was locked, another could take its place.
+            let now = fs::metadata(&folder).ok()?;
+            if (now.dev(), now.ino()) == (metadata.dev(), metadata.ino()) {
+                break (in_use, about, disk);
+            }
+        };
+        if !is_untouched(&path, &about) && !is_sound(&path, &about) {
+            return None;
+        }
+        if !self.is_read_only {
+            touch(&folder.join(ABOUT));
+        }
+        let (disk, in_use) = (Arc::new(disk), Arc::new(in_use));
+        Some(CachedImage { path, disk, about, was_cached: true, _in_use: in_use })
+    }
+
+    /// The keys of all images of a kind.
+    pub(crate) fn keys(&self, kind: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.root.join(kind)).into_iter().flatten().flatten();
+        let names = entries.filter_map(|it| it.file_name().into_string().ok());
+        names.filter(|name| !name.starts_with('.')).collect()
+    }
+
+    /// What is known of the image under a key, whole or not.
+    pub(crate) fn peek(&self, kind: &str, key: &str) -> Option<About> {
+        About::load(&self.root.join(kind).join(key).join(ABOUT)).ok()
+    }
+
+    /// What is known of an image of this cache; `None` for any other file.
+    pub fn about(&self, image: &Path) -> Option<About> {
+        let is_ours =
+            image.starts_with(&self.root) && image.file_name().is_some_and(|it| it == DISK);
+        is_ours.then(|| About::load(&image.with_file_name(ABOUT)).ok()).flatten()
+    }
+
+    /// Fails where nothing may be made: a look at the cache finds what is there.
+    pub(super) fn require_writable(&self) -> Result<()> {
+        if self.is_read_only {
+            return Err(Error::failure("the cache does not have it yet"));
+        }
+        Ok(())
+    }
+
+    /// Writes a small file of the cache, whole or not at all.
+    pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+        let write = || {
+            let folder = path.parent().unwrap_or(Path::new("."));
+            let mut file = tempfile::NamedTempFile::new_in(folder)?;
+            file.write_all(bytes)?;
+            file.persist(path)?;
+            io::Result::Ok(())
+        };
+        write().context(|| format!("writing `{}`", path.display()))
+    }
+}
+
+/// Whether an image's file is as it was when it was made, as far as its metadata tells.
+fn is_untouched(path: &Path, about: &About) -> bool {
+    fs::metadata(path).is_ok_and(|it| {
+        it.len() == about.size
+            && about.modified.is_some_and(|then| it.modified().ok() == Some(then))
+    })
+}
+
+/// Whether an image's bytes are those it was made with.
+pub(crate) fn is_sound(path: &Path, about: &About) -> bool {
+    let sha256 = || sha256_of_disk(&Raw::open(path)?);
+    let is_whole = fs::metadata(path).is_ok_and(|it| it.len() == about.size);
+    is_whole && sha256().is_ok_and(|sha256| sha256 == about.sha256)
+}
+
+/// Notes a use, for pruning. A cache that cannot be written does no harm.
+pub(crate) fn touch(file: &Path) {
+    let now = std::time::SystemTime::now();
+    drop(File::options().append(true).open(file).and_then(|it| it.set_modified(now)));
+}
+
+/// Takes a key's lock, waiting for another nodeforge that holds it.
+pub(crate) fn lock(parent: &Path, key: &str, progress: &dyn Progress) -> Result<FileLock> {
+    let mut has_said = false;
+    loop {
+        if let Some(lock) = try_lock(parent, key)? {
+            return Ok(lock);
+        }
+        if !has_said {
+            progress.stage("waiting for another nodeforge that is making the same image");
+            has_said = true;
+        }
+        interrupt::check()?;
+        std::thread::sleep(interrupt::POLL);
+    }
+}
+
+/// A key's lock; `None` while another nodeforge holds it.
+pub(crate) fn try_lock(parent: &Path, key: &str) -> Result<Option<FileLock>> {
+    let path = parent.join(format!(".{key}.lock"));
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file
+        .context(|| format!("opening `{}`", path.display()))
+        .map_err(|error| error.hint(ELSEWHERE))?;
+    FileLock::try_exclusive(file).context(|| format!("locking `{}`", path.display()))
+}
