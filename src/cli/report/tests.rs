@@ -128,7 +128,7 @@ fn input_cannot_forge_lines_or_move_the_cursor() {
     for span in [0..text.len(), hostile.len()..hostile.len() + 1] {
         let problem =
             Problem::new(&*hostile).at(&source, span.clone()).also_at(&source, span, &*hostile);
-        let shown = plain(&Error::from_problems(vec![problem]).expect_err("one problem"));
+        let shown = plain(&Error::check(vec![problem]).expect_err("one problem"));
         let lines: String = shown.split('\n').collect();
         assert!(!lines.contains(is_invisible), "{lines:?}");
     }
