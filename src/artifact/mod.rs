@@ -27,8 +27,8 @@ use std::time::{Duration, Instant};
 
 use crate::config::{Cluster, Format, Qcow2};
 use crate::disk::Delta;
+use crate::disk::sha256_of_file;
 use crate::util::error::{Context, Result};
-use crate::util::hash::sha256_of_file;
 use crate::util::parallel::parallel;
 use crate::util::progress::Progress;
 use crate::util::sha256::Sha256;

@@ -12,9 +12,8 @@ use tar::{Builder, EntryType, Header};
 use super::Emission;
 use crate::apply;
 use crate::artifact::vmdk;
-use crate::disk::Raw;
+use crate::disk::{self, Raw};
 use crate::util::error::{Error, Result};
-use crate::util::hash;
 use crate::util::sha256::Sha256;
 use crate::vmware::ovf;
 
@@ -38,7 +37,7 @@ pub(super) fn write(path: &Path, emission: &Emission<'_>) -> Result<()> {
     let manifest = format!(
         "SHA256({ovf_name})= {}\nSHA256({disk_name})= {}\n",
         Sha256::of(&ovf),
-        hash::sha256_of_disk(&Raw::from_file(disk.try_clone()?, false)?)?,
+        disk::sha256_of_disk(&Raw::from_file(disk.try_clone()?, false)?)?,
     );
 
     let mut archive = Archive {

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::thread;
 
 use super::prepared::PreparedBase;
+use crate::disk::sha256_of_disk;
 use crate::disk::{self, CLUSTER, Delta, Disk, Raw};
 use crate::util::error::{Context as _, Result};
-use crate::util::hash::sha256_of_disk;
 use crate::util::sha256::Sha256;
 
 /// Returns the SHA-256 of what is written, in hexadecimal digits. Hashing takes longer than all else:

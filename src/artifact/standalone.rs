@@ -9,10 +9,10 @@ use std::sync::Arc;
 use super::compressed::{Codec, Shelf, Target};
 use crate::artifact::compressed;
 use crate::config::Vm;
+use crate::disk::sha256_of_disk;
 use crate::disk::vmdk::{self, ContentId};
 use crate::disk::{Delta, Disk, Occupied, Raw, copy_sparse, qcow2};
 use crate::util::error::{Context, Error, Result};
-use crate::util::hash::sha256_of_disk;
 
 /// A format for a file that needs no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use super::about::About;
 use super::limit;
 use crate::disk::Raw;
+use crate::disk::sha256_of_disk;
 use crate::util::error::{Context, Error, Result};
 use crate::util::file_lock::FileLock;
-use crate::util::hash::sha256_of_disk;
 use crate::util::interrupt;
 use crate::util::progress::Progress;
 

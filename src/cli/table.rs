@@ -20,7 +20,11 @@ pub(super) fn table(headings: &[&str], right_aligned: &[usize], rows: &[Vec<Stri
             .enumerate()
             .map(|(column, cell)| {
                 let padding = " ".repeat(widths[column] - cell.width());
-                if right_aligned.contains(&column) { padding + cell } else { cell.clone() + &padding }
+                if right_aligned.contains(&column) {
+                    padding + cell
+                } else {
+                    cell.clone() + &padding
+                }
             })
             .collect();
         text.push_str(cells.join("  ").trim_end());

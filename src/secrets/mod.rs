@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use crate::config::{Cluster, HostKeys, SecretKind, SecretSpec, file, suggest};
 use crate::util::error::{Context as _, Error, Result};
-use crate::util::{calendar, hash};
+use crate::util::{calendar, hex};
 use generate::Made;
 use store::Store;
 
@@ -222,7 +222,7 @@ impl Secrets {
             return self.host_keys.get(host).map(|it| it.value.private.clone());
         }
         if name == SEED {
-            return Some(hash::hex(&self.seed));
+            return Some(hex::hex(&self.seed));
         }
         let (name, part) = name.split_once('.').unwrap_or((name, ""));
         let Named { kind, made } = &self.named.get(name)?.value;
