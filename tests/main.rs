@@ -9,6 +9,7 @@ mod artifacts;
 mod boots;
 mod bootstrap;
 mod cli;
+mod dependencies;
 mod edge;
 mod fetch;
 mod firstboot;

@@ -72,7 +72,7 @@ fn mistakes_are_reported_and_leave_nothing() {
         ),
         (
             &["--hostname", "db", "-o", "a.iso"],
-            "error: `a.iso` does not say which format it shall have\n\
+            "error: cannot infer the format of `a.iso`\n\
              hint: let it end in .img, .img.xz, .img.zst, .qcow2 or .vmdk\n",
         ),
         (

@@ -2,6 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use nodeforge::artifact::format_rules;
 use nodeforge::config::load;
 
 fuzz_target!(|text: &str| {
@@ -11,7 +12,7 @@ fuzz_target!(|text: &str| {
     if written.is_err() {
         return;
     }
-    if let Err(error) = load(&path) {
+    if let Err(error) = load(&path, format_rules()) {
         assert!(!error.to_string().is_empty());
     }
 });

@@ -8,11 +8,9 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use sha2::Digest as _;
-
 use super::manifest::write_synced;
 use super::prepared::PreparedBase;
-use crate::disk::{CLUSTER, Delta, Disk};
+use crate::disk::{CLUSTER, Delta, Disk, windows};
 use crate::fs::{in_use, join};
 use crate::image::survey;
 use crate::util::error::Result;
@@ -22,9 +20,6 @@ use crate::util::sha256::Sha256;
 /// Bytes.
 const BLOCK: u64 = 4096;
 
-/// Bytes of a range at most: nodes share the checksums of those that none of them changes.
-const RANGE: u64 = 16 << 20;
-
 pub(super) fn write(path: &Path, prepared: &PreparedBase, delta: &Delta) -> Result<()> {
     let disk: Arc<dyn Disk> = Arc::new(prepared.with(delta));
     let ranges = mapped(&disk, &prepared.occupied_with(delta)?)?;
@@ -32,7 +27,7 @@ pub(super) fn write(path: &Path, prepared: &PreparedBase, delta: &Delta) -> Resu
     for range in &ranges {
         let last = range.end.div_ceil(BLOCK) - 1;
         let first = range.start / BLOCK;
-        let sum = prepared.sum_with(delta, range, || sha256(&*disk, range))?;
+        let sum = prepared.sum_with(delta, range, || sum(&*disk, range))?;
         let place = if first == last { format!("{first}") } else { format!("{first}-{last}") };
         writeln!(lines, "        <Range chksum=\"{sum}\"> {place} </Range>")
             .expect("writing to a string");
@@ -60,7 +55,14 @@ pub(super) fn write(path: &Path, prepared: &PreparedBase, delta: &Delta) -> Resu
     write_synced(path, text.replacen(&zeros, &sum, 1).as_bytes())
 }
 
-/// What has to be written, in whole blocks but for the end of the disk.
+/// Of all bytes of a range, zeros or not.
+fn sum(disk: &dyn Disk, range: &Range<u64>) -> Result<String> {
+    interrupt::check()?;
+    let sum = windows::sum(disk, range)?;
+    Ok(sum.unwrap_or_else(|| windows::sum_of_zeros(range.end - range.start)))
+}
+
+/// What has to be written, cut at windows, whose checksums nodes share: in whole blocks but for the end of the disk.
 fn mapped(disk: &Arc<dyn Disk>, occupied: &[u64]) -> Result<Vec<Range<u64>>> {
     let mut ranges = Vec::new();
     let (_, parts) = survey(disk)?;
@@ -83,25 +85,8 @@ fn mapped(disk: &Arc<dyn Disk>, occupied: &[u64]) -> Result<Vec<Range<u64>>> {
         it.start / BLOCK * BLOCK..end.max(it.start)
     };
     ranges.retain(|it| it.start < it.end);
-    Ok(join(ranges.into_iter().map(whole).collect()).into_iter().flat_map(cut).collect())
-}
-
-/// At multiples of `RANGE`.
-fn cut(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
-    (range.start / RANGE..range.end.div_ceil(RANGE))
-        .map(move |at| range.start.max(at * RANGE)..range.end.min((at + 1) * RANGE))
-}
-
-fn sha256(disk: &dyn Disk, range: &Range<u64>) -> Result<Sha256> {
-    let mut hash = sha2::Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    let mut at = range.start;
-    while at < range.end {
-        interrupt::check()?;
-        let part = usize::try_from(range.end - at).unwrap_or(usize::MAX).min(buffer.len());
-        disk.read_at(&mut buffer[..part], at)?;
-        hash.update(&buffer[..part]);
-        at += part as u64;
-    }
-    Ok(Sha256::finish(hash))
+    Ok(join(ranges.into_iter().map(whole).collect())
+        .into_iter()
+        .flat_map(|it| windows::cut(&it))
+        .collect())
 }

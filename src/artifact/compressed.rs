@@ -1,4 +1,4 @@
-//! `.img.xz` and `.img.zst`: nodes' disks in pieces, each packed on its own, on all processors.
+//! Compressed images: nodes' disks in pieces, each packed on its own, on all processors.
 //!
 //! Most pieces are the base's in every node. Those are packed once, however many nodes there are.
 
@@ -9,75 +9,28 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex};
 
-use super::packed::{Packed, Sizes};
-use crate::artifact::{seekable, xz};
+use super::codec::{Codec, Packed, Sizes};
 use crate::disk::{CLUSTER, Delta, Disk, is_zero};
 use crate::util::error::Result;
 use crate::util::in_order;
 
-/// How a raw image is compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Codec {
-    /// What flashing tools expect.
-    Xz,
-    /// Several times as fast, a little larger.
-    Zstd,
-}
-
-impl Codec {
-    /// The file name's ending.
-    pub(super) fn extension(self) -> &'static str {
-        match self {
-            Self::Xz => "xz",
-            Self::Zstd => "zst",
-        }
-    }
-
-    /// Bytes of the disk in a piece, whole clusters; its last piece may have fewer.
-    fn piece(self) -> u64 {
-        match self {
-            Self::Xz => xz::BLOCK,
-            Self::Zstd => seekable::FRAME,
-        }
-    }
-
-    fn head(self) -> Vec<u8> {
-        match self {
-            Self::Xz => xz::header().into(),
-            Self::Zstd => Vec::new(),
-        }
-    }
-
-    fn pack(self, bytes: &[u8]) -> Result<Packed> {
-        match self {
-            Self::Xz => xz::pack(bytes),
-            Self::Zstd => seekable::pack(bytes),
-        }
-    }
-
-    fn tail(self, pieces: &[Sizes]) -> Vec<u8> {
-        match self {
-            Self::Xz => xz::tail(pieces),
-            Self::Zstd => seekable::table(pieces),
-        }
-    }
-}
-
 /// Pieces of a base that were packed before, in the files they were written to.
 #[derive(Default)]
-pub(super) struct Shelf(Mutex<BTreeMap<(Codec, u64), Kept>>);
+pub(super) struct BlockCache(Mutex<BTreeMap<(&'static str, u64), CachedBlock>>);
 
 #[derive(Clone)]
-struct Kept {
+struct CachedBlock {
     file: Arc<File>,
     bytes: Range<u64>,
     sizes: Sizes,
 }
 
-impl Shelf {
-    fn find(&self, codec: Codec, number: u64) -> Result<Option<Packed>> {
-        let kept = self.0.lock().expect("nobody panicked").get(&(codec, number)).cloned();
-        let Some(Kept { file, bytes, sizes }) = kept else { return Ok(None) };
+impl BlockCache {
+    fn find(&self, codec: &dyn Codec, number: u64) -> Result<Option<Packed>> {
+        let known = self.0.lock().expect("no thread panicked");
+        let cached = known.get(&(codec.name(), number)).cloned();
+        drop(known);
+        let Some(CachedBlock { file, bytes, sizes }) = cached else { return Ok(None) };
         let length = usize::try_from(bytes.end - bytes.start).expect("a piece was in memory");
         let mut packed = vec![0; length];
         file.read_exact_at(&mut packed, bytes.start)?;
@@ -86,7 +39,7 @@ impl Shelf {
 }
 
 /// Where one disk goes, open for reading too.
-pub(super) struct Target<'a> {
+pub(super) struct PackTarget<'a> {
     pub(super) file: Arc<File>,
     /// How the disk differs from the base.
     pub(super) delta: &'a Delta,
@@ -95,14 +48,14 @@ pub(super) struct Target<'a> {
 /// Packs disks that share a base, each into its own file. The bits do not depend on the number of
 /// processors, nor on which disks are packed together.
 pub(super) fn write(
-    codec: Codec,
+    codec: &dyn Codec,
     base: &dyn Disk,
-    targets: &[Target<'_>],
-    shelf: &Shelf,
+    targets: &[PackTarget<'_>],
+    blocks: &BlockCache,
 ) -> Result<()> {
     let pieces = Pieces { codec, base, hole: codec.pack(&zeros(codec.piece()))? };
-    let is_changed = |target: &Target<'_>, number| pieces.changes(target.delta, number);
-    // Each piece as the base has it, unless nobody does, and then as those do that changed it.
+    let is_changed = |target: &PackTarget<'_>, number| pieces.changes(target.delta, number);
+    // Each piece as the base has it, unless no disk does, and then as each disk has it that changed it.
     let mut work = Vec::new();
     for number in 0..base.size().div_ceil(codec.piece()) {
         let changed = (0..targets.len()).filter(|at| is_changed(&targets[*at], number));
@@ -115,13 +68,13 @@ pub(super) fn write(
     for out in &mut outs {
         out.append(&codec.head())?;
     }
-    let mut kept = BTreeMap::new();
+    let mut cached = BTreeMap::new();
     let mut next = work.iter();
     in_order::in_order(
         work.len(),
         |at| match work[at] {
             (number, Some(target)) => pieces.pack(number, Some(targets[target].delta)),
-            (number, None) => match shelf.find(codec, number)? {
+            (number, None) => match blocks.find(codec, number)? {
                 Some(packed) => Ok(packed),
                 None => pieces.pack(number, None),
             },
@@ -137,7 +90,8 @@ pub(super) fn write(
                         if !is_changed(target, number) {
                             let bytes = out.push(&packed)?;
                             let (file, sizes) = (Arc::clone(&target.file), packed.sizes);
-                            kept.insert((codec, number), Kept { file, bytes, sizes });
+                            cached
+                                .insert((codec.name(), number), CachedBlock { file, bytes, sizes });
                         }
                     }
                 }
@@ -148,13 +102,19 @@ pub(super) fn write(
     for out in outs {
         out.finish(codec)?;
     }
-    shelf.0.lock().expect("nobody panicked").extend(kept);
+    blocks.0.lock().expect("no thread panicked").extend(cached);
     Ok(())
+}
+
+/// Packs one disk into an empty file.
+pub(super) fn write_one(codec: &dyn Codec, file: &File, disk: &dyn Disk) -> Result<()> {
+    let target = PackTarget { file: Arc::new(file.try_clone()?), delta: &Delta::new() };
+    write(codec, disk, &[target], &BlockCache::default())
 }
 
 /// A disk in pieces of equal length, but for the last.
 struct Pieces<'a> {
-    codec: Codec,
+    codec: &'a dyn Codec,
     base: &'a dyn Disk,
     /// A whole piece of zeros: most of a disk is that.
     hole: Packed,
@@ -208,7 +168,7 @@ struct Out<'a> {
 }
 
 impl<'a> Out<'a> {
-    fn new(target: &'a Target<'_>) -> Self {
+    fn new(target: &'a PackTarget<'_>) -> Self {
         let file = BufWriter::with_capacity(1 << 20, &*target.file);
         Self { file, length: 0, pieces: Vec::new() }
     }
@@ -226,7 +186,7 @@ impl<'a> Out<'a> {
         self.append(&packed.bytes)
     }
 
-    fn finish(mut self, codec: Codec) -> io::Result<()> {
+    fn finish(mut self, codec: &dyn Codec) -> io::Result<()> {
         let tail = codec.tail(&self.pieces);
         self.append(&tail)?;
         self.file.flush()?;

@@ -77,9 +77,20 @@ pub struct ArtifactRecord {
     pub size: u64,
     /// SHA-256 of its bytes.
     pub sha256: Sha256,
+    /// Of an artifact made from a disk, a keyed digest of everything it was made from
+    /// ([`ArtifactFormat::inputs`](super::ArtifactFormat::inputs)): another digest now means that the
+    /// artifact is stale.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub inputs: Option<String>,
 }
 
 impl ArtifactRecord {
+    /// Whether the other has the same place, node and bytes, whatever it was made from.
+    pub(super) fn has_same_bytes(&self, other: &Self) -> bool {
+        (&self.path, &self.node, self.size, &self.sha256)
+            == (&other.path, &other.node, other.size, &other.sha256)
+    }
+
     /// A small file that all nodes share.
     pub fn of_bytes(path: &str, bytes: &[u8]) -> Self {
         Self {
@@ -87,6 +98,7 @@ impl ArtifactRecord {
             node: None,
             size: bytes.len() as u64,
             sha256: Sha256::of(bytes),
+            inputs: None,
         }
     }
 }
@@ -99,7 +111,7 @@ impl Manifest {
 
     /// What the last build of a cluster left in `output`.
     ///
-    /// A manifest that cannot be read is an earlier version's: what it listed is built anew.
+    /// A manifest that cannot be read is an earlier version's: what it listed is built again.
     pub fn previous(output: &Path, cluster: &str) -> Option<Self> {
         Self::read(output).filter(|it| it.cluster == cluster)
     }
@@ -113,9 +125,9 @@ impl Manifest {
     /// Takes over what an earlier build of other nodes left in `output` and is still there.
     pub fn merge_previous(&mut self, output: &Path) -> Result<()> {
         let Some(mut previous) = Self::previous(output, &self.cluster) else { return Ok(()) };
-        // Without checksums, a build was killed while it published: nobody knows how far it came.
+        // Without checksums, a build was killed while it published: how far it came is unknown.
         if !output.join(Self::SUMS).is_file() {
-            previous.look_again(output)?;
+            previous.hash_again(output)?;
         }
         let built: BTreeSet<_> = self.artifacts.iter().map(|it| it.path.clone()).collect();
         let top = |path: &str| path.split('/').next().map(str::to_owned);
@@ -134,9 +146,9 @@ impl Manifest {
         Ok(())
     }
 
-    /// Hashes the files that are there. Of nodes whose files are not as they were listed nothing else
-    /// is known any more.
-    fn look_again(&mut self, output: &Path) -> Result<()> {
+    /// Hashes the files that are there. Where a file is not as it was listed, what is known of its node
+    /// and its inputs no longer holds.
+    fn hash_again(&mut self, output: &Path) -> Result<()> {
         self.artifacts.retain(|it| output.join(&it.path).is_file());
         for artifact in &mut self.artifacts {
             let path = output.join(&artifact.path);
@@ -147,7 +159,7 @@ impl Manifest {
             };
             if found != *artifact {
                 self.nodes.retain(|it| Some(&it.hostname) != artifact.node.as_ref());
-                *artifact = found;
+                *artifact = ArtifactRecord { inputs: None, ..found };
             }
         }
         Ok(())
@@ -189,5 +201,5 @@ pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
         file.write_all(bytes)?;
         file.sync_all()
     };
-    write().context(|| format!("writing `{}`", path.display()))
+    write().context(|| format!("cannot write `{}`", path.display()))
 }

@@ -4,29 +4,29 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::time::Instant;
 
-use super::Artifact;
+use super::made::Artifact;
 use super::manifest::{ArtifactRecord, write_synced};
 use super::staging::Staging;
 use crate::plan::Handout;
 use crate::util::error::{Context as _, Result};
 use crate::util::sha256::Sha256;
 
-/// Writes handouts into the staging folder: one artifact for each file or folder at its top.
+/// Writes side files into the staging folder: one artifact for each file or folder at its top.
 ///
 /// Those that hold secrets are for their owner's eyes only, and neither they nor their hashes are
 /// in checksums or manifest.
-pub fn write_handouts(handouts: &[Handout], staging: &Staging) -> Result<Vec<Artifact>> {
+pub fn write_side_files(handouts: &[Handout], staging: &Staging) -> Result<Vec<Artifact>> {
     let mut artifacts: Vec<Artifact> = Vec::new();
     for handout in handouts {
         let started = Instant::now();
         let path = staging.path(&handout.path);
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).context(|| format!("making `{}`", folder.display()))?;
+            fs::create_dir_all(folder).context(|| format!("cannot make `{}`", folder.display()))?;
         }
-        // The staging folder itself is its owner's only, so nobody is faster than the mode.
+        // The staging folder itself is its owner's only, so that no one reads it before it has its mode.
         write_synced(&path, &handout.content.bytes)?;
         fs::set_permissions(&path, Permissions::from_mode(handout.mode()))
-            .context(|| format!("writing `{}`", path.display()))?;
+            .context(|| format!("cannot write `{}`", path.display()))?;
 
         let top = handout.path.split('/').next().unwrap_or_default();
         let index = artifacts.iter().position(|artifact| artifact.name == top);
@@ -43,6 +43,7 @@ pub fn write_handouts(handouts: &[Handout], staging: &Staging) -> Result<Vec<Art
                 node: None,
                 size: handout.content.bytes.len() as u64,
                 sha256: Sha256::of(&handout.content.bytes),
+                inputs: None,
             });
         }
     }

@@ -19,7 +19,7 @@ use crate::disk::sha256_of_disk;
 use crate::disk::{self, Disk, Format, Raw};
 use crate::download::{Client, Hashes, Wanted, container, download};
 use crate::image::{Architecture, Image, edit};
-use crate::util::error::{Context as _, Error, Result};
+use crate::util::error::{Error, Result};
 use crate::util::progress::Progress;
 use crate::util::sha256::Sha256;
 
@@ -305,22 +305,26 @@ impl Resolver<'_> {
             .find_map(|(key, provenance)| Some((self.cache.find(BASES, &key)?, provenance)))
     }
 
-    /// An image on this machine: used as it is when it is raw, else copied into the cache.
+    /// An image on this machine: used as it is when it is raw, else copied into the cache. An edit of it
+    /// that was interrupted is finished first; a look at it reads through the edit's journal instead.
     fn local(&self, base: &Base, path: &Path) -> Result<ResolvedBase> {
+        let has_pending_edit = edit::is_pending(path);
+        if has_pending_edit && !self.cache.is_read_only() {
+            edit::finish(path)?;
+        }
         let as_input = |error: Error| Error::input(error.to_string());
-        let format = disk::probe(path).map_err(as_input)?;
+        let (format, raw) = disk::open_bytes(path).map_err(as_input)?;
         let verified = "an image of your own".to_owned();
         let origin = path.display().to_string();
-        let is_archive = format == Format::Raw && {
-            let file = File::open(path).context(|| format!("opening `{origin}`"))?;
-            import::is_archive(path, &file)?
-        };
-        if format == Format::Raw && !is_archive {
-            return self.raw(base, path, origin, verified);
-        }
+        let is_archive = format == Format::Raw && import::is_archive(path, raw.file())?;
         self.progress.stage("hashing the base");
+        if format == Format::Raw && !is_archive {
+            disk::check_sectors(path, &raw)?;
+            let is_changing = has_pending_edit && self.cache.is_read_only();
+            return self.raw(base, path, raw, is_changing);
+        }
         let (hash, source) = if format.is_compressed() || is_archive {
-            (cache::sha256_of(path, &Raw::open(path)?, self.cache)?, None)
+            (cache::sha256_of(path, &raw, self.cache)?, None)
         } else {
             // It may have a backing chain: only what a reader sees tells whether it is the same.
             let source = disk::open(path)?;
@@ -344,30 +348,17 @@ impl Resolver<'_> {
         Ok(self.made(base, image, origin, verified))
     }
 
-    /// A raw image on this machine. An edit of it that was interrupted is finished first; a look at it
-    /// reads through the edit's journal instead.
-    fn raw(
-        &self,
-        base: &Base,
-        path: &Path,
-        origin: String,
-        verified: String,
-    ) -> Result<ResolvedBase> {
-        let has_pending_edit = edit::is_pending(path);
-        let is_look = self.cache.is_read_only();
-        if has_pending_edit && !is_look {
-            edit::finish(path)?;
-        }
-        self.progress.stage("hashing the base");
-        // Says what is wrong with a file that is not a disk.
-        let raw = Arc::new(disk::open_raw(path)?);
-        let (disk, sha256): (Arc<dyn Disk>, _) = if has_pending_edit && is_look {
+    /// A raw image on this machine; `is_changing` while an edit of it has something left to do.
+    fn raw(&self, base: &Base, path: &Path, raw: Raw, is_changing: bool) -> Result<ResolvedBase> {
+        let raw = Arc::new(raw);
+        let (disk, sha256): (Arc<dyn Disk>, _) = if is_changing {
             let disk = edit::open_to_read(path)?;
             let sha256 = sha256_of_disk(&*disk)?;
             (disk, sha256)
         } else {
             (raw.clone(), cache::sha256_of(path, &raw, self.cache)?)
         };
+        let verified = "an image of your own".to_owned();
         let locked = LockedBase {
             request: request(base, self.directory),
             url: None,
@@ -386,7 +377,7 @@ impl Resolver<'_> {
             raw,
             disk,
             sha256,
-            origin,
+            origin: path.display().to_string(),
             verified,
             locked,
             was_cached: true,

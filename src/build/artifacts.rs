@@ -7,13 +7,15 @@ use super::known_hosts::{KNOWN_HOSTS, known_hosts};
 use super::prepared::{Preparation, Prepared};
 use super::project::Project;
 use super::records::{self, SBOM};
+use super::stale::shared_inputs;
 use super::stamp::{StampedNode, stamp, stamp_node};
+use crate::apply;
 use crate::artifact::{
-    Artifact, ArtifactRecord, Emission, Manifest, NodeDisk, Staging, outdated, unchanged,
-    write_handouts, write_synced,
+    self, Artifact, ArtifactFormat, ArtifactRecord, Batch, DiskInputs, Manifest, NodeDisk, Staging,
+    outdated, unchanged, write_side_files, write_synced,
 };
 use crate::change::Change;
-use crate::config::{Format, HostKeys, Node};
+use crate::config::{HostKeys, Node};
 use crate::disk::Delta;
 use crate::image::FsckPolicy;
 use crate::plan::{self, Handout};
@@ -31,7 +33,7 @@ pub struct BuildRequest<'a> {
     /// Where artifacts go.
     pub output: &'a Path,
     /// What is made of each node.
-    pub formats: &'a [Format],
+    pub formats: &'a [&'static ArtifactFormat],
     /// How many nodes and artifacts are worked on at once.
     pub jobs: usize,
     /// Whether e2fsck checks every node.
@@ -97,9 +99,10 @@ impl<'a> Plans<'a> {
 fn refuse_to_lose(project: &Project<'_>, request: &BuildRequest<'_>) -> Result<()> {
     let cluster = &project.cluster.name;
     refuse_another(cluster, request.output)?;
-    let names = request.formats.iter().flat_map(|format| {
-        request.nodes.iter().map(|node| format!("{}.{}", node.hostname, format.name()))
-    });
+    let names = request
+        .formats
+        .iter()
+        .flat_map(|format| request.nodes.iter().filter_map(|node| format.of_node(&node.hostname)));
     refuse_started(cluster, names, request.output)
 }
 
@@ -112,6 +115,10 @@ fn make<'a>(
     staging: &Staging,
 ) -> Result<(Vec<StampedNode<'a>>, Vec<Artifact>)> {
     let (base, jobs, progress) = (&prepared.base, request.jobs, project.progress);
+    let (key, clock) = (plans.secrets.inputs_key(), apply::clock()?);
+    let shared = shared_inputs(project.cluster, &project.lock)?;
+    let inputs = |changes: &[Change]| DiskInputs::new(key, shared, changes, clock);
+    let template_inputs = inputs(&plans.template)?;
     let template = stamp(base, &plans.template, request.fsck)
         .context(|| "stamping the template".to_owned())?;
     let (mut stamped, mut artifacts) = (Vec::new(), Vec::new());
@@ -119,26 +126,28 @@ fn make<'a>(
     for (index, group) in plans.nodes.chunks(GROUP).enumerate() {
         let part = if groups > 1 { format!(", {} of {groups}", index + 1) } else { String::new() };
         progress.stage(&format!("stamping nodes{part}"));
-        let made: Vec<(StampedNode<'a>, Delta)> =
-            parallel(jobs, group, |(node, changes)| stamp_node(base, node, changes, request.fsck))?;
+        let made: Vec<(StampedNode<'a>, Delta, DiskInputs)> =
+            parallel(jobs, group, |(node, changes)| {
+                let (stamped, delta) = stamp_node(base, node, changes, request.fsck)?;
+                Ok((stamped, delta, inputs(changes)?))
+            })?;
 
         progress.stage(&format!("writing artifacts{part}"));
         let disks: Vec<NodeDisk<'_>> = made
             .iter()
-            .map(|(it, delta)| NodeDisk { hostname: &it.node.hostname, delta })
+            .map(|(it, delta, inputs)| NodeDisk { hostname: &it.node.hostname, delta, inputs })
             .collect();
-        let emission = Emission {
+        let batch = Batch {
             cluster: project.cluster,
             prepared: base,
-            template: &template,
+            template: NodeDisk { hostname: "", delta: &template, inputs: &template_inputs },
             nodes: &disks,
-            formats: request.formats,
-            shared: index == 0,
+            makes_shared: index == 0,
         };
-        artifacts.extend(emission.run(staging, jobs, progress)?);
-        stamped.extend(made.into_iter().map(|(it, _)| it));
+        artifacts.extend(artifact::write(&batch, request.formats, staging, jobs, progress)?);
+        stamped.extend(made.into_iter().map(|(it, ..)| it));
     }
-    artifacts.extend(write_handouts(&plans.side_files, staging)?);
+    artifacts.extend(write_side_files(&plans.side_files, staging)?);
     Ok((stamped, artifacts))
 }
 

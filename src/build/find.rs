@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::artifact::ArtifactFormat;
 use crate::config::Cluster;
 use crate::util::error::{Error, Result};
 
@@ -21,9 +22,9 @@ impl OutputFolder {
         Self { path }
     }
 
-    /// The image at a path, if there is one; else the node's artifact in this folder, by the first of
-    /// `endings` that is there.
-    pub fn find(&self, target: &str, endings: &[&str]) -> Result<PathBuf> {
+    /// The image at a path, if there is one; else the node's artifact in this folder, in the first of
+    /// `formats` that is there.
+    pub fn find(&self, target: &str, formats: &[&ArtifactFormat]) -> Result<PathBuf> {
         let path = Path::new(target);
         if path.exists() {
             return Ok(path.to_owned());
@@ -31,18 +32,14 @@ impl OutputFolder {
         if target.contains('/') {
             return Err(Error::input(format!("`{target}` does not exist")));
         }
-        endings
+        formats
             .iter()
-            .map(|ending| self.path.join(format!("{target}.{ending}")))
+            .filter_map(|format| format.of_node(target))
+            .map(|name| self.path.join(name))
             .find(|path| path.exists())
             .ok_or_else(|| {
                 Error::input(format!("`{}` has no image of `{target}`", self.path.display()))
                     .hint("`nodeforge build` makes it; `-o` says where it is")
             })
     }
-}
-
-/// A bundle's disk, or the image itself.
-pub fn disk_of(image: &Path) -> PathBuf {
-    if image.is_dir() { image.join("disk.vmdk") } else { image.to_owned() }
 }

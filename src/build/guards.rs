@@ -24,7 +24,7 @@ pub(super) fn refuse_started(
     names: impl IntoIterator<Item = String>,
     output: &Path,
 ) -> Result<()> {
-    let lost = in_use::started(cluster, names, output);
+    let lost = in_use(cluster, names, output);
     if lost.is_empty() {
         return Ok(());
     }

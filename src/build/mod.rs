@@ -12,10 +12,11 @@ mod prepared;
 mod project;
 mod records;
 mod rehearsal;
+mod stale;
 mod stamp;
 
 pub use artifacts::{BuildRequest, Built, build};
-pub use find::{OutputFolder, disk_of};
+pub use find::OutputFolder;
 pub use node_image::NodeImage;
 pub use prepared::{Preparation, Prepared, Status};
 pub use project::{Options, Project};

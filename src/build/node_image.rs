@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::find::{OutputFolder, disk_of};
+use super::find::OutputFolder;
 use super::prepared::Preparation;
 use super::project::{Options, Project};
+use super::stale::refuse_stale;
 use super::stamp::stamp;
-use crate::artifact::{Manifest, in_use};
+use crate::artifact::{Manifest, disk_of, in_use};
 use crate::cache::CachedImage;
 use crate::config::{Cluster, Node};
 use crate::disk::{self, Disk, Overlay};
@@ -44,8 +45,16 @@ impl NodeImage {
 
     /// Opens what a build made of a node. What is not the node that the cluster file describes now, or
     /// what a machine has written to since, is refused.
-    pub fn open_artifact(path: &Path, node: &str, folder: &OutputFolder) -> Result<Self> {
-        refuse_outdated(path, node)?;
+    pub fn open_artifact(
+        path: &Path,
+        node: &str,
+        cluster: Option<&Cluster>,
+        folder: &OutputFolder,
+    ) -> Result<Self> {
+        // Where there is no cluster file, the artifact is all there is.
+        if let Some(cluster) = cluster {
+            refuse_stale(path, node, cluster, folder)?;
+        }
         refuse_started(path, node, folder)?;
         Self::open(path)
     }
@@ -74,17 +83,11 @@ impl NodeImage {
     }
 }
 
-/// What a build made before the cluster file was changed is not the node that it describes.
-fn refuse_outdated(artifact: &Path, node: &str) -> Result<()> {
-    let _ = (artifact, node);
-    Ok(())
-}
-
 /// What a machine wrote to its disk is not what was built, and while it runs it goes on writing.
 fn refuse_started(artifact: &Path, node: &str, folder: &OutputFolder) -> Result<()> {
     let name = artifact.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let Some(manifest) = Manifest::read(&folder.path) else { return Ok(()) };
-    if in_use::started(&manifest.cluster, [name], &folder.path).is_empty() {
+    if in_use(&manifest.cluster, [name], &folder.path).is_empty() {
         return Ok(());
     }
     let path = artifact.display();

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use crate::disk::Windows;
 use crate::util::error::{Context, Error, Result};
 use crate::util::sha256::Sha256;
 
@@ -19,6 +20,10 @@ pub struct About {
     pub size: u64,
     /// Of all its bytes, holes as zeros.
     pub sha256: Sha256,
+    /// Of its bytes, window by window: what they are checked by, on all processors and without reading
+    /// holes. An earlier version left none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub windows: Option<Windows>,
     /// When its file was last written: another time means that somebody touched it.
     #[serde(default)]
     pub modified: Option<SystemTime>,

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use super::about::{About, Package};
 use super::leftovers::{is_free, remove, sweep};
-use super::store::{ABOUT, Cache, CachedImage, DISK, lock};
-use crate::disk::Raw;
+use super::store::{ABOUT, Cache, CachedImage, DISK, lock, threads};
 use crate::disk::sha256_of_disk;
+use crate::disk::{Raw, Windows};
 use crate::util::error::{Context, Error, Result};
 use crate::util::file_lock::FileLock;
 use crate::util::progress::Progress;
@@ -119,6 +119,7 @@ impl Temporary {
             from: made.from,
             size: crate::disk::Disk::size(&disk),
             sha256: made.sha256.map_or_else(|| sha256_of_disk(&disk), Ok)?,
+            windows: Some(Windows::of(&disk, threads())?),
             modified: metadata.modified().ok(),
             packages: made.packages,
         };

@@ -8,6 +8,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::available_parallelism;
 
 use super::about::About;
 use super::limit;
@@ -200,9 +201,20 @@ fn is_untouched(path: &Path, about: &About) -> bool {
 
 /// Whether an image's bytes are those it was made with.
 pub(crate) fn is_sound(path: &Path, about: &About) -> bool {
-    let sha256 = || sha256_of_disk(&Raw::open(path)?);
+    let is_right = || -> Result<bool> {
+        let disk = Raw::open(path)?;
+        match &about.windows {
+            Some(windows) => Ok(windows.differing(&disk, threads())?.is_empty()),
+            None => Ok(sha256_of_disk(&disk)? == about.sha256),
+        }
+    };
     let is_whole = fs::metadata(path).is_ok_and(|it| it.len() == about.size);
-    is_whole && sha256().is_ok_and(|sha256| sha256 == about.sha256)
+    is_whole && is_right().unwrap_or(false)
+}
+
+/// As many as there are processors.
+pub(super) fn threads() -> usize {
+    available_parallelism().map_or(1, usize::from)
 }
 
 /// Notes a use, for pruning. A cache that cannot be written does no harm.

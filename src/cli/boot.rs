@@ -6,9 +6,10 @@ use regex::Regex;
 
 use super::cluster::ClusterArgs;
 use super::ui::Ui;
+use crate::artifact::{bootable, disk_of};
 use crate::base::arch_of;
 use crate::boot::{Accelerator, Ending, Expectation, Machine};
-use crate::build::{OutputFolder, disk_of};
+use crate::build::OutputFolder;
 use crate::disk;
 use crate::image::{Image, edit};
 use crate::util::error::{Error, Result};
@@ -58,11 +59,9 @@ pub(super) struct BootCommand {
 
 impl BootCommand {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
-        // In the order in which QEMU reads them best.
-        let endings = ["img", "qcow2", "vmdk", "vmwarevm"];
         let cluster = self.cluster.load_if_any()?;
         let folder = OutputFolder::new(self.output.as_deref(), cluster.as_ref());
-        let image = folder.find(&self.target, &endings)?;
+        let image = folder.find(&self.target, &bootable())?;
         let disk = disk_of(&image);
         edit::finish(&disk)?;
         let arch = arch_of(&Image::open(disk::open(&disk)?, 0)?, &disk)?;

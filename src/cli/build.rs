@@ -12,9 +12,8 @@ use super::source::{PrepareArgs, SourceArgs};
 use super::table::table;
 use super::ui::{Ui, bytes, seconds};
 use super::{file_and_nodes, select};
-use crate::artifact::Artifact;
+use crate::artifact::{Artifact, ArtifactFormat, chosen, format_named, format_names};
 use crate::build::{BuildRequest, Built, Project, build};
-use crate::config::Format;
 use crate::image::FsckPolicy;
 use crate::util::error::Result;
 use crate::util::progress::Progress as _;
@@ -37,7 +36,7 @@ pub(super) struct BuildCommand {
 
     /// What to make, instead of the cluster file's formats
     #[arg(long, value_name = "FORMAT", num_args = 1.., value_delimiter = ',', value_parser = parse_format)]
-    format: Vec<Format>,
+    format: Vec<&'static ArtifactFormat>,
 
     /// How many nodes and artifacts to work on at once [default: one per processor]
     #[arg(long, value_name = "N")]
@@ -71,7 +70,7 @@ impl BuildCommand {
         let cluster = self.cluster.load(file)?;
         let nodes = select(&cluster, names)?;
         let output = self.output.as_ref().unwrap_or(&cluster.output.directory);
-        let formats = if self.format.is_empty() { &cluster.output.formats } else { &self.format };
+        let formats = if self.format.is_empty() { chosen(&cluster) } else { self.format.clone() };
         let jobs = self.jobs.or_else(|| available_parallelism().ok()).map_or(1, usize::from);
 
         note_oddities(&cluster, ui);
@@ -80,7 +79,7 @@ impl BuildCommand {
         let request = BuildRequest {
             nodes,
             output,
-            formats,
+            formats: &formats,
             jobs,
             fsck: self.fsck,
             replace: self.replace,
@@ -93,9 +92,9 @@ impl BuildCommand {
     }
 }
 
-fn parse_format(name: &str) -> Result<Format, String> {
-    Format::ALL.into_iter().find(|format| format.name() == name).ok_or_else(|| {
-        let known: Vec<_> = Format::ALL.iter().map(|format| format.name()).collect();
+fn parse_format(name: &str) -> Result<&'static ArtifactFormat, String> {
+    format_named(name).ok_or_else(|| {
+        let known: Vec<_> = format_names().collect();
         format!("the formats are {}", known.join(", "))
     })
 }

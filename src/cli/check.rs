@@ -43,7 +43,7 @@ impl CheckCommand {
         note_oddities(&cluster, ui);
 
         let base = describe_base(&cluster.base);
-        let formats: Vec<_> = cluster.output.formats.iter().map(|it| it.name()).collect();
+        let formats: Vec<_> = cluster.output.formats.clone();
         if self.json {
             return print_json(&as_json(&cluster, &base, &formats));
         }

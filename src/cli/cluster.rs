@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::CLUSTER_FILE;
 use super::ui::Ui;
+use crate::artifact;
 use crate::config::{Cluster, Inputs, RoleKind};
 use crate::util::error::{Error, Result};
 
@@ -33,7 +34,7 @@ impl ClusterArgs {
             (None, []) => vec![PathBuf::from(CLUSTER_FILE)],
             (None, files) => files.to_vec(),
         };
-        Inputs { files, sets: self.sets.clone() }.load()
+        Inputs { files, sets: self.sets.clone() }.load(artifact::format_rules())
     }
 
     /// The cluster that is described here: by what the command line names, or by `cluster.toml`. `None`

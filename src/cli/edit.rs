@@ -4,8 +4,8 @@ use std::path::Path;
 
 use clap::Args;
 
-use super::place::disk_of;
 use super::ui::{Ui, bytes};
+use crate::artifact::disk_of;
 use crate::image::FsckPolicy;
 use crate::image::edit::Edit;
 use crate::util::clock;

@@ -11,6 +11,7 @@ use super::output::{print, print_json};
 use super::source::{PrepareArgs, SourceArgs};
 use super::table::table;
 use super::ui::{Ui, bytes, seconds};
+use crate::artifact::flashable;
 use crate::build::{NodeImage, OutputFolder};
 use crate::config::Cluster;
 use crate::disk::Disk;
@@ -121,10 +122,9 @@ impl FlashCommand {
         folder: &OutputFolder,
         ui: &Ui,
     ) -> Result<NodeImage> {
-        let endings = ["img", "qcow2", "vmdk", "vmwarevm", "img.zst", "img.xz"];
-        let missing = match folder.find(target, &endings) {
+        let missing = match folder.find(target, &flashable()) {
             Ok(path) if path == Path::new(target) => return NodeImage::open(&path),
-            Ok(path) => return NodeImage::open_artifact(&path, target, folder),
+            Ok(path) => return NodeImage::open_artifact(&path, target, cluster, folder),
             Err(error) => error,
         };
         let node = |cluster: &'_ Cluster| cluster.nodes.iter().position(|it| it.hostname == target);

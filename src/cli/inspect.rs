@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::output::{print, print_json, width};
-use super::place::disk_of;
 use super::table::table;
 use super::ui::{Ui, bytes};
+use crate::artifact::disk_of;
 use crate::guest::first_boot::FirstBoot;
 use crate::guest::identity::MachineId;
 use crate::inspect::{

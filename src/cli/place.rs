@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::artifact::disk_of;
 use crate::image::{Image, edit};
 use crate::util::error::{Error, Result};
 
@@ -52,11 +53,6 @@ impl Location {
 /// Opens an image for reading.
 pub(super) fn open(image: &Path) -> Result<Image> {
     Image::open(edit::open_to_read(&disk_of(image))?, 0)
-}
-
-/// The disk of a `.vmwarevm` bundle, which to a Mac's user is one file; or the image itself.
-pub(super) fn disk_of(image: &Path) -> PathBuf {
-    if image.is_dir() { image.join("disk.vmdk") } else { image.to_owned() }
 }
 
 /// Nothing is there.

@@ -1,6 +1,7 @@
 use clap::{Args, ValueEnum};
 
 use super::output::print_json;
+use crate::artifact::format_rules;
 use crate::config::schema;
 use crate::plan;
 use crate::util::error::Result;
@@ -27,7 +28,7 @@ enum Of {
 impl SchemaCommand {
     pub(super) fn run(&self) -> Result<()> {
         print_json(&match self.of {
-            Of::Cluster => schema::cluster(),
+            Of::Cluster => schema::cluster(format_rules()),
             Of::Profile => schema::profile(),
             Of::Plan => plan::schema(),
         })

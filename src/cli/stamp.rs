@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::place::disk_of;
 use super::ui::{Ui, bytes};
+use crate::artifact::disk_of;
 use crate::change::User;
 use crate::disk::{self, Disk, Overlay};
 use crate::guest::accounts::accounts;
@@ -53,8 +53,12 @@ pub(super) struct StampCommand {
     #[arg(long = "file", value_name = "SRC:DST", value_parser = parse_file)]
     files: Vec<(PathBuf, String)>,
 
-    /// The image to write: .img, .img.xz, .img.zst, .qcow2 or .vmdk
-    #[arg(short, long, value_name = "OUT")]
+    #[arg(
+        short,
+        long,
+        value_name = "OUT",
+        help = format!("The image to write: {}", artifact::standalone_endings()),
+    )]
     output: PathBuf,
 
     /// Whether e2fsck must be content with the result
@@ -65,7 +69,7 @@ pub(super) struct StampCommand {
 impl StampCommand {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         config::check_hostname(&self.hostname)?;
-        let format = artifact::Alone::of(&self.output)?;
+        let format = artifact::standalone_format(&self.output)?;
         let image = disk_of(&self.image);
         if let Ok(output) = self.output.canonicalize()
             && disk::files(&image)?.iter().any(|it| it.canonicalize().is_ok_and(|it| it == output))
@@ -97,7 +101,7 @@ impl StampCommand {
         drop(image);
 
         ui.stage("writing the image");
-        let written = artifact::write_alone(format, &self.output, &*overlay)?;
+        let written = artifact::write_standalone(format, &self.output, &*overlay)?;
         ui.finish();
         ui.note(&format!(
             "`{}` is `{}`: {} on disk",

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::formats::FormatRule;
 use super::node::PlacedNode;
 use super::profile_types::{First, Profile, Role, RoleKind};
 use super::reader::{Reader, Span};
@@ -36,9 +37,15 @@ pub(super) fn roles(reader: &Reader, profile: &Profile, nodes: &mut [PlacedNode]
 }
 
 /// No node's artifacts take the names of those that all nodes share.
-pub(super) fn artifact_names(reader: &Reader, cluster: Option<&str>, nodes: &[PlacedNode]) {
+pub(super) fn artifact_names(
+    reader: &Reader,
+    cluster: Option<&str>,
+    nodes: &[PlacedNode],
+    formats: &[FormatRule],
+) {
     let Some(cluster) = cluster else { return };
-    let taken = ["base", "template"].map(|what| format!("{cluster}-{what}"));
+    let reserved = formats.iter().filter_map(|it| it.reserved);
+    let taken: Vec<_> = reserved.map(|what| format!("{cluster}{what}")).collect();
     for placed in nodes.iter().filter(|it| taken.contains(&it.node.hostname)) {
         let message = format!(
             "`{}` is what nodeforge calls the images that nodes share",

@@ -1,12 +1,14 @@
 //! `cluster.toml`: one file for all nodes.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::base::choice;
+use super::formats::FormatRule;
 use super::inputs::Inputs;
 use super::profile_types::Profile;
 use super::reader::{Reader, Span, Table, Value};
-use super::types::{Cluster, Format, HostKeys, Locale, Output, Places, Qcow2, Vm, VmNetwork};
+use super::types::{Cluster, HostKeys, Locale, Output, Places, Vm, VmNetwork};
 use crate::config::{
     access, base, check, files, hostname, node, origins, pools, profile, setting, size,
 };
@@ -19,10 +21,14 @@ const SMALLEST_DISK: u64 = 512 << 20;
 const LARGEST_DISK: u64 = 2 << 40;
 
 /// Reads the cluster that `sources` describe, each with its folder; `path` names the first.
-pub(super) fn parse_layers(path: &Path, sources: Vec<(Source, PathBuf)>) -> Result<Cluster> {
+pub(super) fn parse_layers(
+    path: &Path,
+    sources: Vec<(Source, PathBuf)>,
+    formats: &'static [FormatRule],
+) -> Result<Cluster> {
     let reader = Reader::layered(sources);
     let entries = reader.parse()?;
-    let cluster = read(Table::root(&reader, &entries), path);
+    let cluster = read(Table::root(&reader, &entries), path, formats);
     reader.finish()?;
     let mut cluster =
         cluster.ok_or_else(|| Error::input(format!("`{}` cannot be read", path.display())))?;
@@ -33,18 +39,20 @@ pub(super) fn parse_layers(path: &Path, sources: Vec<(Source, PathBuf)>) -> Resu
     Ok(cluster)
 }
 
-/// Reads a cluster file with its profile, and checks all of it. Every problem is reported.
-pub fn load(path: &Path) -> Result<Cluster> {
-    Inputs { files: vec![path.to_owned()], sets: Vec::new() }.load()
+/// Reads a cluster file with its profile, and checks all of it; `formats` are the artifact formats
+/// there are. Every problem is reported.
+pub fn load(path: &Path, formats: &'static [FormatRule]) -> Result<Cluster> {
+    Inputs { files: vec![path.to_owned()], sets: Vec::new() }.load(formats)
 }
 
 /// Reads the text of the cluster file `path` in `directory`.
 #[cfg(test)]
 pub(crate) fn parse(path: &Path, text: String, directory: PathBuf) -> Result<Cluster> {
-    parse_layers(path, vec![(Source { name: path.display().to_string(), text }, directory)])
+    let source = Source { name: path.display().to_string(), text };
+    parse_layers(path, vec![(source, directory)], super::formats::example_rules())
 }
 
-fn read(root: Table<'_>, path: &Path) -> Option<Cluster> {
+fn read(root: Table<'_>, path: &Path, formats: &'static [FormatRule]) -> Option<Cluster> {
     let reader = root.reader;
     let header = root.require("cluster", "[cluster]").and_then(|value| value.table("[cluster]"));
     let header = header.map(read_header);
@@ -64,7 +72,7 @@ fn read(root: Table<'_>, path: &Path) -> Option<Cluster> {
     let settings = root.table("settings");
     let files = files::read_all(&root);
     let vm = root.table("vm").map(read_vm).unwrap_or_default();
-    let output = read_output(reader, root.table("output"));
+    let output = read_output(reader, root.table("output"), formats);
     let mut nodes = node::read_all(&root);
     root.finish();
 
@@ -73,7 +81,7 @@ fn read(root: Table<'_>, path: &Path) -> Option<Cluster> {
     let (settings, setting_places) =
         setting::merge(&profile.settings, settings, reader, &profile.name, &profile_span);
     check::roles(reader, &profile, &mut nodes);
-    check::artifact_names(reader, name.as_deref(), &nodes);
+    check::artifact_names(reader, name.as_deref(), &nodes, formats);
     let checked = check::Settings {
         reader,
         profile: &profile,
@@ -291,11 +299,12 @@ fn number(table: &Table<'_>, key: &'static str, least: u32, most: u32) -> Option
     Some(number)
 }
 
-fn read_output(reader: &Reader, table: Option<Table<'_>>) -> Output {
+fn read_output(reader: &Reader, table: Option<Table<'_>>, known: &'static [FormatRule]) -> Output {
     let mut output = Output {
         directory: reader.directory.join("out"),
-        formats: vec![Format::Raw],
-        qcow2: Qcow2::default(),
+        formats: known.iter().map(|it| it.name).take(1).collect(),
+        variants: BTreeMap::new(),
+        known,
     };
     let Some(table) = table else { return output };
     if let Some(directory) = table.string("directory") {
@@ -307,7 +316,7 @@ fn read_output(reader: &Reader, table: Option<Table<'_>>) -> Output {
             let message = format!("{} names no format", value.title());
             reader.wrong_hint(&value.span(), message, "for example `formats = [\"raw\"]`");
         }
-        let all = Format::ALL.map(|format| (format.name(), format));
+        let all: Vec<_> = known.iter().map(|it| (it.name, it.name)).collect();
         output.formats.clear();
         for format in formats.iter().filter_map(|value| choice(value, &all)) {
             if !output.formats.contains(&format) {
@@ -315,9 +324,11 @@ fn read_output(reader: &Reader, table: Option<Table<'_>>) -> Output {
             }
         }
     }
-    if let Some(value) = table.get("qcow2") {
-        let choices = [("overlay", Qcow2::Overlay), ("standalone", Qcow2::Standalone)];
-        output.qcow2 = choice(&value, &choices).unwrap_or_default();
+    for FormatRule { name, variants, .. } in known.iter().filter(|it| !it.variants.is_empty()) {
+        if let Some(value) = table.get(name) {
+            let choices: Vec<_> = variants.iter().map(|it| (*it, *it)).collect();
+            output.variants.extend(choice(&value, &choices).map(|it| (*name, it)));
+        }
     }
     table.finish();
     output

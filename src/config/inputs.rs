@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
+use super::formats::FormatRule;
 use super::types::Cluster;
 use crate::config::{cluster, file};
 use crate::util::error::{Context as _, Error, Result, Source};
@@ -22,8 +23,9 @@ pub struct Inputs {
 }
 
 impl Inputs {
-    /// Reads the cluster with its profile, and checks all of it. Every problem is reported.
-    pub fn load(&self) -> Result<Cluster> {
+    /// Reads the cluster with its profile, and checks all of it; `formats` are the artifact formats
+    /// there are. Every problem is reported.
+    pub fn load(&self, formats: &'static [FormatRule]) -> Result<Cluster> {
         let mut sources = Vec::new();
         for path in &self.files {
             sources.push(read(path)?);
@@ -41,7 +43,7 @@ impl Inputs {
             sources.push((override_source("--set".into(), key.trim(), value)?, here.clone()));
         }
         let path = self.files.first().cloned().unwrap_or_default();
-        cluster::parse_layers(&path, sources)
+        cluster::parse_layers(&path, sources, formats)
     }
 }
 

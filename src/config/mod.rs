@@ -8,6 +8,7 @@ mod cluster;
 mod condition;
 pub(crate) mod file;
 mod files;
+mod formats;
 mod hostname;
 mod inputs;
 mod node;
@@ -29,6 +30,9 @@ pub use access::{authorized_keys, check_user_name};
 pub use cluster::load;
 #[cfg(test)]
 pub(crate) use cluster::parse;
+pub use formats::FormatRule;
+#[cfg(test)]
+pub(crate) use formats::example_rules;
 pub use hostname::check_hostname;
 pub use inputs::Inputs;
 pub use origins::{ValueOrigin, show};

@@ -5,16 +5,17 @@
 
 use serde_json::{Map, Value, json};
 
+use super::formats::FormatRule;
 use super::secret_spec::SecretKind;
-use super::types::{Arch, Format};
+use super::types::Arch;
 use crate::config::setting;
 
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 
-/// Of `cluster.toml`.
+/// Of `cluster.toml`, with the artifact formats there are.
 ///
 /// Nothing is required of it: it may be one of several layers.
-pub fn cluster() -> Value {
+pub fn cluster(formats: &[FormatRule]) -> Value {
     let node = table(
         &["hostname"],
         [
@@ -71,15 +72,16 @@ pub fn cluster() -> Value {
             ("hardware_version", whole("VMware's virtual hardware", 18, 22)),
         ],
     );
-    let formats = choice("A format of artifact", &Format::ALL.map(Format::name));
-    let output = table(
-        &[],
-        [
-            ("directory", text("Where artifacts go")),
-            ("formats", list(formats)),
-            ("qcow2", choice("What a qcow2 is made of", &["overlay", "standalone"])),
-        ],
-    );
+    let names: Vec<_> = formats.iter().map(|it| it.name).collect();
+    let variants = formats
+        .iter()
+        .filter(|it| !it.variants.is_empty())
+        .map(|it| (it.name, choice(&format!("What a {} is made of", it.name), it.variants)));
+    let keys = [
+        ("directory", text("Where artifacts go")),
+        ("formats", list(choice("A format of artifact", &names))),
+    ];
+    let output = table(&[], keys.into_iter().chain(variants));
     let settings = json!({ "type": "object", "description": "The profile's own settings" });
     let secrets =
         table(&[], [("recipients", texts("For whom the store of secrets is encrypted: age1…"))]);
@@ -342,7 +344,7 @@ fn document<const N: usize>(title: &str, required: &[&str], keys: [(&str, Value)
     schema
 }
 
-fn table<const N: usize>(required: &[&str], keys: [(&str, Value); N]) -> Value {
+fn table<'a>(required: &[&str], keys: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
     let properties: Map<String, Value> =
         keys.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     let mut schema =

@@ -10,7 +10,7 @@ pub(crate) fn quickstart_in(folder: &Path) -> Result<Cluster> {
     for name in ["cluster.toml", "demo.pub"] {
         fs::copy(example.join(name), folder.join(name))?;
     }
-    load(&folder.join("cluster.toml"))
+    load(&folder.join("cluster.toml"), example_rules())
 }
 
 #[test]
@@ -27,6 +27,6 @@ fn the_quickstart_example_loads() -> Result<()> {
         [("server1", "server", true), ("agent1", "agent", false), ("agent2", "agent", false)]
     );
     assert_eq!(cluster.disk_size, Some(3 << 30));
-    assert_eq!(cluster.output.formats, [Format::Raw, Format::Qcow2, Format::Vmwarevm]);
+    assert_eq!(cluster.output.formats, ["raw", "qcow2", "vmwarevm"]);
     Ok(())
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::formats::FormatRule;
 use super::origins::ValueOrigin;
 use super::profile_types::Profile;
 use crate::config::file;
@@ -370,58 +371,12 @@ impl fmt::Display for VmNetwork {
 pub struct Output {
     /// The folder, absolute or from the cluster file's.
     pub directory: PathBuf,
-    /// In the order of the file, none twice.
-    pub formats: Vec<Format>,
-    /// What a node's qcow2 holds.
-    pub qcow2: Qcow2,
-}
-
-/// What a node's qcow2 holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Qcow2 {
-    /// The node's delta, over one file that all nodes share.
-    #[default]
-    Overlay,
-    /// The whole disk.
-    Standalone,
-}
-
-/// A format of artifact.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Format {
-    /// `HOSTNAME.img`
-    Raw,
-    /// `HOSTNAME.img.xz`
-    RawXz,
-    /// `HOSTNAME.img.zst`
-    RawZst,
-    /// `HOSTNAME.qcow2`
-    Qcow2,
-    /// `HOSTNAME.vmdk`
-    Vmdk,
-    /// `CLUSTER-template.vmwarevm` and a linked clone per node
-    Vmwarevm,
-    /// `CLUSTER.ova`
-    Ova,
-}
-
-impl Format {
-    /// Every format, in the order of the documentation.
-    pub const ALL: [Self; 7] =
-        [Self::Raw, Self::RawXz, Self::RawZst, Self::Qcow2, Self::Vmdk, Self::Vmwarevm, Self::Ova];
-
-    /// What the cluster file and `--format` call it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Raw => "raw",
-            Self::RawXz => "raw.xz",
-            Self::RawZst => "raw.zst",
-            Self::Qcow2 => "qcow2",
-            Self::Vmdk => "vmdk",
-            Self::Vmwarevm => "vmwarevm",
-            Self::Ova => "ova",
-        }
-    }
+    /// Names of formats, in the order of the file, none twice.
+    pub formats: Vec<&'static str>,
+    /// The variant of each format that has a choice and was given one, by the format's name.
+    pub variants: BTreeMap<&'static str, &'static str>,
+    /// The formats there are.
+    pub known: &'static [FormatRule],
 }
 
 impl Base {

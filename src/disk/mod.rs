@@ -24,6 +24,7 @@ pub(crate) mod testing;
 mod tests;
 mod unpacked;
 pub mod vmdk;
+pub mod windows;
 
 pub(crate) use chain::open_regular;
 pub(crate) use clusters::is_zero;
@@ -34,12 +35,13 @@ pub use cursor::Cursor;
 pub(crate) use format::probe_bytes;
 pub use format::{Format, probe};
 pub use hash::{sha256_of_disk, sha256_of_file};
-pub use open::{files, open, open_forward, open_raw, open_with, open_writable};
+pub use open::{check_sectors, files, open, open_bytes, open_forward, open_with, open_writable};
 pub use overlay::{CLUSTER, Delta, Overlay};
 pub use raw::Raw;
 pub use scratch::Scratch;
 pub use shadow::Shadow;
 pub use slice::Slice;
+pub use windows::{WINDOW, Windows};
 
 use std::io;
 use std::ops::Range;

@@ -1,6 +1,7 @@
 //! Opening whatever a path holds: what it is, is decided by its first bytes, never by its name.
 
 use std::io::BufReader;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -84,15 +85,25 @@ pub fn open_writable(path: &Path) -> Result<Raw> {
     Ok(disk)
 }
 
-/// Opens a raw image, whose length must be a whole number of sectors.
-pub fn open_raw(path: &Path) -> Result<Raw> {
+fn open_raw(path: &Path) -> Result<Raw> {
     let disk = Raw::open(path)?;
     check_sectors(path, &disk)?;
     Ok(disk)
 }
 
+/// Opens a file or a device once: its own bytes, and the format that they say it is of.
+pub fn open_bytes(path: &Path) -> Result<(Format, Raw)> {
+    let context = || format!("opening `{}`", path.display());
+    if path.metadata().context(context)?.file_type().is_block_device() {
+        return Ok((Format::Device, Raw::open(path)?));
+    }
+    let file = chain::open_regular(path)?;
+    let format = probe_file(&file).context(context)?;
+    Ok((format, Raw::from_file(file, false)?))
+}
+
 /// A disk is made of sectors; a file that is not is cut short, or no image at all.
-fn check_sectors(path: &Path, disk: &Raw) -> Result<()> {
+pub fn check_sectors(path: &Path, disk: &Raw) -> Result<()> {
     check_size(path, disk.size())
 }
 

@@ -35,7 +35,12 @@ pub fn handouts(cluster: &Cluster, secrets: &Secrets) -> Result<Vec<Handout>> {
         let fault = if handouts.iter().any(|other| other.path == path) {
             Some("is the path of two handouts")
         } else {
-            config::Handout::path_fault(&path)
+            config::Handout::path_fault(&path).or_else(|| {
+                let top = path.split('/').next().unwrap_or_default();
+                let mut endings = cluster.output.known.iter().flat_map(|it| &it.endings);
+                let is_taken = endings.any(|ending| top.ends_with(ending));
+                is_taken.then_some(config::Handout::TAKEN)
+            })
         };
         if let Some(fault) = fault {
             let problem = Problem::new(format!("`{path}` {fault}"));

@@ -142,7 +142,7 @@ fn names_of_digits_are_text() -> Result<()> {
     let file = folder.path().join("cluster.toml");
     let another = "\n[[node]]\nhostname = \"102\"\nrole = \"controlplane-replica\"\naddresses = [\"192.168.1.12/24\"]\n";
     std::fs::write(&file, text + another)?;
-    let cluster = crate::config::load(&file)?;
+    let cluster = crate::config::load(&file, crate::config::example_rules())?;
     let secrets = Secrets::load_or_create(&cluster)?;
     for (index, file, lines) in [
         (0, "init", ["clusterName: \"42\"", "    - \"102\"\n    - \"102.home.arpa\""].as_slice()),

@@ -163,6 +163,12 @@ impl Secrets {
         uuid::Builder::from_random_bytes(bytes).into_uuid()
     }
 
+    /// What digests of everything that went into an artifact are keyed with, so that no secret can be
+    /// guessed from them.
+    pub fn inputs_key(&self) -> [u8; 32] {
+        generate::derive(&self.seed, &["artifact inputs", &self.cluster])
+    }
+
     /// A node's SSH host key; an error when `host_keys` is not `build`.
     pub fn ssh_host_key(&self, hostname: &str) -> Result<&SshHostKey> {
         let key = self.host_keys.get(hostname).map(|stored| &stored.value);

@@ -2,7 +2,7 @@
 
 mod bundle;
 mod mac;
-pub(crate) mod ovf;
+mod ovf;
 mod template_backup;
 mod vmrun;
 pub(crate) mod vmsd;
@@ -10,6 +10,7 @@ mod vmx;
 
 pub use bundle::Bundle;
 pub(crate) use mac::mac_addresses;
+pub(crate) use ovf::Ovf;
 pub use template_backup::Shield;
 pub use vmrun::Vmrun;
 pub(crate) use vmx::Vmx;

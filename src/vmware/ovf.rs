@@ -6,12 +6,18 @@
 
 use std::fmt::Write as _;
 
-use crate::artifact::Emission;
-use crate::config::Arch;
+use crate::config::{Arch, Vm};
 
 /// The template's machine. Names in it are DNS labels and need no escapes.
 pub(crate) struct Ovf<'a> {
-    pub(crate) emission: &'a Emission<'a>,
+    /// The machine's name.
+    pub(crate) name: &'a str,
+    /// The guest's processor.
+    pub(crate) arch: Arch,
+    /// Memory, processors, network.
+    pub(crate) vm: &'a Vm,
+    /// The disk's virtual size in bytes.
+    pub(crate) capacity: u64,
     /// The disk's file beside this one.
     pub(crate) disk_name: &'a str,
     /// That file's size in bytes.
@@ -29,13 +35,10 @@ const STORAGE: u32 = 20;
 impl Ovf<'_> {
     /// The file's text.
     pub(crate) fn render(&self) -> String {
-        let emission = self.emission;
-        let (name, vm) = (&emission.cluster.name, &emission.cluster.vm);
-        let (disk_name, packed) = (self.disk_name, self.packed);
-        let capacity = emission.prepared.disk.size();
+        let Self { name, vm, capacity, disk_name, packed, .. } = self;
         let network = vm.network;
         let version = vm.hardware_version;
-        let (os_id, os_type, os) = match emission.prepared.arch {
+        let (os_id, os_type, os) = match self.arch {
             // Products older than Debian 13 do not know its name; its hardware is the same.
             Arch::Amd64 => (96, "debian12_64Guest", "Debian GNU/Linux 12 (64-bit)"),
             Arch::Arm64 => (101, "armDebian12_64Guest", "Debian GNU/Linux 12 (Arm 64-bit)"),
@@ -82,7 +85,7 @@ impl Ovf<'_> {
     }
 
     fn items(&self) -> String {
-        let vm = &self.emission.cluster.vm;
+        let vm = self.vm;
         let (cpus, memory, network) = (vm.cpus, vm.memory, vm.network);
         let items: [&[(&str, &dyn std::fmt::Display)]; 5] = [
             &[

@@ -182,7 +182,7 @@ fn is_upward(from: &str, to: &str) -> bool {
 
 /// The Rust files below a folder of this repository, by their paths from its root.
 fn sources(folder: &str) -> BTreeMap<String, String> {
-    let root = Path::new(option_env!("ARCH_ROOT").unwrap_or(env!("CARGO_MANIFEST_DIR")));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = BTreeMap::new();
     let mut waiting = vec![root.join(folder)];
     while let Some(folder) = waiting.pop() {

@@ -22,23 +22,59 @@ fn a_node_that_was_not_built_is_streamed() {
     }
 }
 
-/// What is on the card would not be what the cluster file says.
+/// What is on the card would not be what the cluster file says. The files' times say nothing: a
+/// cluster file that was only touched is the same, and an overlay counts that it does not name.
 #[test]
-fn an_artifact_from_before_an_edit_is_refused() {
+fn an_artifact_that_is_out_of_date_is_refused() {
     let machines = Machines::new(Arch::Amd64, &["server1"], "formats = [\"raw\"]");
+    let cluster = fs::read_to_string(machines.path("cluster.toml")).expect("there");
+    let side = "[[files]]\npath = \"/etc/motd\"\nsource = \"motd\"\n";
+    let write = |name: &str, text: &str| {
+        fs::write(machines.path(name), text).expect("written");
+    };
+    write("cluster.toml", &format!("{cluster}{side}"));
+    write("motd", "one\n");
     let _ = machines.run(["build"]).succeeds();
-    let _ = machines.run(["flash", "--to-file", "server1", "medium"]).succeeds();
-    let text = fs::read_to_string(machines.path("cluster.toml")).expect("there");
-    fs::write(machines.path("cluster.toml"), text.replace("admin", "someone")).expect("written");
+    let flash = || machines.run(["flash", "--to-file", "server1", "medium"]);
+    let _ = flash().succeeds();
+    write("cluster.toml", &format!("{cluster}{side}# a comment\n"));
+    let _ = flash().succeeds();
+
     let path = machines.artifact("server1.img").display().to_string();
-    let _ = machines.run(["flash", "--to-file", "server1", "medium"]).exits(2).stderr(&format!(
-        "error: `{path}` is older than `cluster.toml`\n\
-         hint: `nodeforge build server1` makes it anew\n\
+    let stale = format!(
+        "error: `{path}` is out of date: what it was built from has changed\n\
+         hint: `nodeforge build server1` builds it again\n\
          hint: `nodeforge flash {path} DEVICE` writes it as it is\n"
-    ));
+    );
+    let lock = fs::read_to_string(machines.path("nodeforge.lock")).expect("there");
+    let secrets = fs::read_to_string(machines.path("nodeforge.secrets")).expect("there");
+    for (name, before, after) in [
+        ("cluster.toml", cluster.clone() + side, cluster.replace("admin", "someone") + side),
+        ("motd", "one\n".into(), "two\n".into()),
+        ("nodeforge.lock", lock.clone(), lock.replace("raw_size = ", "raw_size = 1")),
+        ("nodeforge.secrets", secrets.clone(), another_seed(&secrets)),
+    ] {
+        assert_ne!(before, after, "{name}");
+        write(name, &after);
+        let _ = flash().exits(2).stderr(&stale);
+        write(name, &before);
+        let _ = flash().succeeds();
+    }
+    let _ = machines
+        .run(["flash", "--to-file", "--set", "access.user=other", "server1", "medium"])
+        .exits(2)
+        .stderr(&stale);
     let _ = machines.run(["flash", "--to-file", &path, "medium"]).succeeds();
+    write("motd", "three\n");
     let _ = machines.run(["build"]).succeeds();
-    let _ = machines.run(["flash", "--to-file", "server1", "medium"]).succeeds();
+    let _ = flash().succeeds();
+}
+
+/// The store with a seed whose first digit is another one.
+fn another_seed(secrets: &str) -> String {
+    let (before, seed) = secrets.split_once("[seed]\nvalue = \"").expect("a seed");
+    let digit = if seed.starts_with('0') { '1' } else { '0' };
+    format!("{before}[seed]\nvalue = \"{digit}{}", &seed[1..])
 }
 
 /// Preparing may take minutes, and writes secrets.
@@ -57,7 +93,7 @@ fn what_is_neither_node_nor_image_is_refused() {
     let machines = Machines::new(Arch::Amd64, &["server1"], "formats = [\"raw\"]");
     let out = machines.path("out");
     let _ = machines.run(["flash", "--to-file", "server2", "medium"]).exits(2).stderr(&format!(
-        "error: no image of `server2` in `{}`\n\
+        "error: `{}` has no image of `server2`\n\
          hint: `nodeforge build` makes it; `-o` says where it is\n",
         out.display()
     ));

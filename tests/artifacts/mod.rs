@@ -3,5 +3,6 @@
 mod again;
 mod flash;
 mod in_use;
+mod opens;
 mod oracles;
 mod vm;

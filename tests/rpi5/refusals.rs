@@ -199,7 +199,7 @@ fn two_control_planes_are_worth_a_note() {
     };
     let (code, said) = more(1);
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("note: 2 control planes bear no more losses than 1"), "{said}");
+    assert!(said.contains("note: 2 control planes survive no more failures than 1"), "{said}");
     assert!(!more(2).1.contains("control planes"));
 }
 

@@ -86,7 +86,7 @@ fn check(name: &str, write: fn(&Path, &str) -> std::io::Result<()>) -> Result<()
 
 /// What a user sees in `folder`.
 fn print(folder: &Path) -> String {
-    let cluster = config::load(&folder.join("cluster.toml"));
+    let cluster = config::load(&folder.join("cluster.toml"), crate::artifact::format_rules());
     match cluster.and_then(|cluster| rehearse(&cluster)) {
         Ok(()) => "nothing is wrong\n".into(),
         Err(error) => anstream::adapter::strip_str(&render(&error))

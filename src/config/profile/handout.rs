@@ -36,12 +36,13 @@ fn read(table: Table<'_>, folder: &Folder) -> Option<Handout> {
 }
 
 impl Handout {
-    /// Why no handout may have this path; `None` when one may.
+    /// What is wrong with the path of an artifact.
+    pub(crate) const TAKEN: &str = "is where a build puts an artifact";
+
+    /// Why no handout may have this path, whichever formats there are; `None` when one may.
     pub(crate) fn path_fault(path: &str) -> Option<&'static str> {
         /// What a build itself puts into the output folder.
         const TAKEN: [&str; 4] = ["manifest.json", "SHA256SUMS", "known_hosts", "sbom.spdx.json"];
-        const ENDINGS: [&str; 8] =
-            [".img", ".xz", ".zst", ".qcow2", ".vmdk", ".vmwarevm", ".ova", ".bmap"];
         if path.starts_with('/') {
             return Some("is absolute");
         }
@@ -52,7 +53,6 @@ impl Handout {
             return Some("has an empty part, or one that begins with a dot");
         }
         let top = path.split('/').next().unwrap_or_default();
-        let is_taken = TAKEN.contains(&top) || ENDINGS.iter().any(|ending| top.ends_with(ending));
-        is_taken.then_some("is where a build puts an artifact")
+        TAKEN.contains(&top).then_some(Self::TAKEN)
     }
 }

@@ -1,4 +1,4 @@
-//! xz: one stream of many blocks that can be unpacked on several processors.
+//! `.img.xz`: one stream of many blocks that can be unpacked on several processors.
 //!
 //! Each block is packed by liblzma as a stream of its own; here their blocks are put into one
 //! stream with one index. Source: The .xz File Format 1.2.
@@ -9,8 +9,26 @@ use flate2::Crc;
 use liblzma::read::XzEncoder;
 use liblzma::stream::{Check, MtStreamBuilder};
 
-use super::packed::{Packed, Sizes};
+use super::definition::{ArtifactFormat, NodeArtifact, NodeWriter, Reading, WholeImage};
+use crate::artifact::codec::{Codec, Packed, Sizes};
+use crate::artifact::compressed;
 use crate::util::error::{Error, Result};
+
+pub(super) static FORMAT: ArtifactFormat = ArtifactFormat {
+    name: "raw.xz",
+    variants: &[],
+    node: Some(NodeArtifact { ending: ".img.xz", writer: NodeWriter::Together(&Xz) }),
+    shared: None,
+    disk_in_bundle: None,
+    reading: Reading::Forward(9),
+    runs_in_place: false,
+    has_bmap: true,
+    whole: Some(WholeImage {
+        endings: &[".img.xz", ".raw.xz"],
+        write: |file, _, disk| compressed::write_one(&Xz, file, disk),
+    }),
+    options: |_, _| String::new(),
+};
 
 const LEVEL: u32 = 6;
 
@@ -18,7 +36,7 @@ const LEVEL: u32 = 6;
 ///
 /// That of the level's dictionary: a block loses little by not seeing the one before it, and a
 /// node has to pack few bytes of its own.
-pub(super) const BLOCK: u64 = 8 << 20;
+const BLOCK: u64 = 8 << 20;
 
 /// Length of a stream's header, and of its footer.
 const ENDS: usize = 12;
@@ -26,40 +44,57 @@ const ENDS: usize = 12;
 /// What a header and a footer say of the stream: blocks have a CRC-64.
 const FLAGS: [u8; 2] = [0, 4];
 
+/// What flashing tools expect.
+struct Xz;
+
+impl Codec for Xz {
+    fn name(&self) -> &'static str {
+        "xz"
+    }
+
+    fn piece(&self) -> u64 {
+        BLOCK
+    }
+
+    fn head(&self) -> Vec<u8> {
+        header().into()
+    }
+
+    /// One block, padded.
+    fn pack(&self, bytes: &[u8]) -> Result<Packed> {
+        // The encoder for many threads is the one that writes into a block how long it is.
+        let stream = MtStreamBuilder::new()
+            .preset(LEVEL)
+            .block_size(BLOCK)
+            .threads(1)
+            .check(Check::Crc64)
+            .encoder()
+            .map_err(std::io::Error::other)?;
+        let mut stream_bytes = Vec::new();
+        XzEncoder::new_stream(bytes, stream).read_to_end(&mut stream_bytes)?;
+        only_block(stream_bytes, bytes.len() as u64)
+            .ok_or_else(|| Error::failure("liblzma packed one block as something else"))
+    }
+
+    /// The index and the footer.
+    fn tail(&self, blocks: &[Sizes]) -> Vec<u8> {
+        let mut tail = render_index(blocks);
+        let words = u32::try_from(tail.len() / 4 - 1).expect("an index is small");
+        let mut footer = Vec::from(words.to_le_bytes());
+        footer.extend(FLAGS);
+        tail.extend(crc(&footer));
+        tail.extend(footer);
+        tail.extend(b"YZ");
+        tail
+    }
+}
+
 /// What a stream begins with.
-pub(super) fn header() -> [u8; ENDS] {
+fn header() -> [u8; ENDS] {
     let mut header = *b"\xfd7zXZ\0\0\0\0\0\0\0";
     header[6..8].copy_from_slice(&FLAGS);
     header[8..].copy_from_slice(&crc(&FLAGS));
     header
-}
-
-/// One block, padded.
-pub(super) fn pack(bytes: &[u8]) -> Result<Packed> {
-    // The encoder for many threads is the one that writes into a block how long it is.
-    let stream = MtStreamBuilder::new()
-        .preset(LEVEL)
-        .block_size(BLOCK)
-        .threads(1)
-        .check(Check::Crc64)
-        .encoder()
-        .map_err(std::io::Error::other)?;
-    let mut stream_bytes = Vec::new();
-    XzEncoder::new_stream(bytes, stream).read_to_end(&mut stream_bytes)?;
-    only_block(stream_bytes, bytes.len() as u64)
-        .ok_or_else(|| Error::failure("liblzma packed one block as something else"))
-}
-
-/// What comes after the blocks: the index and the footer.
-pub(super) fn tail(blocks: &[Sizes]) -> Vec<u8> {
-    let mut tail = render_index(blocks);
-    let words = u32::try_from(tail.len() / 4 - 1).expect("an index is small");
-    let mut footer = Vec::from(words.to_le_bytes());
-    footer.extend(FLAGS);
-    tail.extend(crc(&footer));
-    tail.extend(footer);
-    tail.extend(b"YZ");
-    tail
 }
 
 /// The block of a stream that has no other.

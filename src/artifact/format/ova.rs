@@ -9,31 +9,60 @@ use std::path::Path;
 
 use tar::{Builder, EntryType, Header};
 
-use super::Emission;
+use super::definition::{ArtifactFormat, Reading, SharedArtifact};
+use super::vmdk;
 use crate::apply;
-use crate::artifact::vmdk;
-use crate::disk::{self, Raw};
+use crate::artifact::batch::Batch;
+use crate::disk::{self, Disk as _, Raw};
 use crate::util::error::{Error, Result};
 use crate::util::sha256::Sha256;
-use crate::vmware::ovf;
+use crate::vmware::Ovf;
+
+pub(super) static FORMAT: ArtifactFormat = ArtifactFormat {
+    name: "ova",
+    variants: &[],
+    node: None,
+    shared: Some(SharedArtifact {
+        ending: ".ova",
+        parent: None,
+        variant: None,
+        is_public: false,
+        is_parallel: true,
+        write,
+    }),
+    disk_in_bundle: None,
+    reading: Reading::Never,
+    runs_in_place: false,
+    has_bmap: false,
+    whole: None,
+    options: |cluster, _| format!("{:?}", cluster.vm),
+};
 
 /// What a ustar header can say of a member's size, in bytes.
 const LARGEST_MEMBER: u64 = 0o777_7777_7777;
 
-pub(super) fn write(path: &Path, emission: &Emission<'_>) -> Result<()> {
-    let name = &emission.cluster.name;
+fn write(path: &Path, batch: &Batch<'_>) -> Result<()> {
+    let name = &batch.cluster.name;
     let (ovf_name, disk_name) = (format!("{name}.ovf"), format!("{name}-disk1.vmdk"));
 
     // Only when it is packed is it known how large it is, which both the OVF and the archive say
     // before it.
     let mut disk = tempfile::tempfile_in(path.parent().unwrap_or(Path::new(".")))?;
-    vmdk::write_packed(&disk, &disk_name, emission)?;
+    vmdk::write_packed(&disk, &disk_name, batch)?;
     let packed = disk.metadata()?.len();
     if packed > LARGEST_MEMBER {
         return Err(Error::failure(format!("{packed} packed bytes are too many for an OVA"))
             .hint("`vmwarevm` has no such limit"));
     }
-    let ovf = ovf::Ovf { emission, disk_name: &disk_name, packed }.render();
+    let ovf = Ovf {
+        name,
+        arch: batch.prepared.arch,
+        vm: &batch.cluster.vm,
+        capacity: batch.prepared.disk.size(),
+        disk_name: &disk_name,
+        packed,
+    };
+    let ovf = ovf.render();
     let manifest = format!(
         "SHA256({ovf_name})= {}\nSHA256({disk_name})= {}\n",
         Sha256::of(&ovf),

@@ -1,0 +1,30 @@
+//! What artifacts are made from.
+
+use super::inputs::DiskInputs;
+use super::prepared::PreparedBase;
+use crate::config::Cluster;
+use crate::disk::Delta;
+
+/// A node, or the template, as artifacts are made from it.
+pub struct NodeDisk<'a> {
+    /// Its host name; empty for the template.
+    pub hostname: &'a str,
+    /// How its disk differs from the prepared base.
+    pub delta: &'a Delta,
+    /// What that delta was made from.
+    pub inputs: &'a DiskInputs,
+}
+
+/// Nodes whose artifacts are made together, and everything they are made from.
+pub struct Batch<'a> {
+    /// The cluster.
+    pub cluster: &'a Cluster,
+    /// What all nodes share.
+    pub prepared: &'a PreparedBase,
+    /// What a machine cloned by hand starts from.
+    pub template: NodeDisk<'a>,
+    /// In the order of the cluster file.
+    pub nodes: &'a [NodeDisk<'a>],
+    /// Whether what all nodes share is made as well: with one of a cluster's batches.
+    pub makes_shared: bool,
+}

@@ -1,0 +1,77 @@
+//! One artifact, made but not yet published.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
+use std::path::Path;
+use std::time::Duration;
+
+use super::manifest::ArtifactRecord;
+use crate::disk::sha256_of_file;
+use crate::util::error::Result;
+use crate::util::sha256::Sha256;
+
+/// One artifact, made but not yet published.
+#[derive(Debug)]
+pub struct Artifact {
+    /// The file's or bundle's name in the output folder.
+    pub name: String,
+    /// The node it belongs to; none for what nodes share.
+    pub node: Option<String>,
+    /// Bytes that it occupies, holes not counted.
+    pub occupied: u64,
+    /// How long it took to make, checksum included.
+    pub elapsed: Duration,
+    /// Its files.
+    pub files: Vec<ArtifactRecord>,
+}
+
+impl Artifact {
+    /// One of no single node, with nothing in it yet.
+    pub(super) fn shared(name: &str) -> Self {
+        let name = name.to_owned();
+        Self { name, node: None, occupied: 0, elapsed: Duration::ZERO, files: Vec::new() }
+    }
+
+    /// Hashes the artifact's file, unless its `sum` is known, or every file of its bundle.
+    pub(super) fn record_files(
+        &mut self,
+        path: &Path,
+        sum: Option<Sha256>,
+        inputs: &str,
+    ) -> Result<()> {
+        let mut paths = vec![(self.name.clone(), path.to_owned())];
+        if path.is_dir() {
+            paths.clear();
+            for entry in fs::read_dir(path)? {
+                let entry = entry?;
+                let name = format!("{}/{}", self.name, entry.file_name().to_string_lossy());
+                paths.push((name, entry.path()));
+            }
+            paths.sort();
+        }
+        for (name, path) in paths {
+            let metadata = fs::metadata(&path)?;
+            self.occupied += metadata.blocks() * 512;
+            self.files.push(ArtifactRecord {
+                path: name,
+                node: self.node.clone(),
+                size: metadata.len(),
+                sha256: sum.map_or_else(|| sha256_of_file(&path), Ok)?,
+                inputs: Some(inputs.to_owned()),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// No other user may read a node's keys and tokens out of its image.
+pub(super) fn make_private(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        for entry in fs::read_dir(path)? {
+            make_private(&entry?.path())?;
+        }
+    }
+    let mode = fs::metadata(path)?.permissions().mode();
+    fs::set_permissions(path, PermissionsExt::from_mode(mode & 0o700))?;
+    Ok(())
+}
