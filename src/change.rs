@@ -15,12 +15,12 @@ pub struct Change {
     /// What is done.
     pub action: Action,
     /// Who asked for it.
-    pub origin: Origin,
+    pub origin: Requester,
 }
 
 /// Who asked for a change.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Origin {
+pub enum Requester {
     /// nodeforge itself: identity, first boot.
     Nodeforge,
     /// The profile's own tables.
@@ -258,7 +258,7 @@ impl fmt::Debug for Content {
     }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for Requester {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nodeforge => f.write_str("nodeforge"),

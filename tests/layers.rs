@@ -62,7 +62,7 @@ fn a_mistake_is_shown_in_its_own_layer() {
              \x20\x20| ^^^^\n\
              hint: did you mean `size`?\n\
              \n\
-             error: `no_name` is no DNS name: `_` is none of a-z, 0-9 and -\n\
+             error: `no_name` is not a valid DNS name: `_` is not one of a-z, 0-9 and -\n\
              \x20--> --set:1:21\n\
              \x20\x20|\n\
              1 | settings.api_name = \"no_name\"\n\
@@ -92,7 +92,10 @@ fn wrong_overrides_are_reported() {
             .folder(folder.path())
     };
     let said = check(&["--set", "disk"]).exits(2).stderr_text();
-    assert!(said.starts_with("error: `disk` sets no value\nhint: for example `--set "), "{said}");
+    assert!(
+        said.starts_with("error: `disk` does not set a value\nhint: for example `--set "),
+        "{said}"
+    );
     let said = check(&["--set", "disk.size=1"]).exits(2).stderr_text();
     assert!(said.contains("--> --set:1:13\n"), "{said}");
     let said = check(&["other.toml"]).exits(2).stderr_text();
@@ -102,5 +105,5 @@ fn wrong_overrides_are_reported() {
     );
     // A value is one value, whatever is in it.
     let said = check(&["--set", "cluster.name=x\"\nprofile = \"y"]).exits(2).stderr_text();
-    assert!(said.contains("is no DNS label"), "{said}");
+    assert!(said.contains("is not a valid DNS label"), "{said}");
 }

@@ -21,6 +21,7 @@ install = [{ name = "bird2", when = "settings.extra" }]
 [[secret]]
 name = "join_token"
 kind = "kubeadm-token"
+after_rotation = "Make it known:\n  {{ ssh }} sudo kubeadm token create \"{{ reveal }}\" --ttl 24h"
 
 [[secret]]
 name = "cluster_ca"
@@ -192,7 +193,7 @@ fn an_authority_past_its_time_is_refused() {
         for words in [
             "error: the certificate authority `cluster_ca` in `",
             "` expired on 2021-01-01\n",
-            "hint: `nodeforge secrets rotate cluster_ca` makes a new one; all nodes must then be built anew",
+            "hint: `nodeforge secrets rotate cluster_ca` makes a new one; all nodes must then be built again",
         ] {
             assert!(said.contains(words), "{words}: {said}");
         }

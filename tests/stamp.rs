@@ -68,7 +68,7 @@ fn mistakes_are_reported_and_leave_nothing() {
     let cases: [(&[&str], &str); 6] = [
         (
             &["--hostname", "DB", "-o", "a.img"],
-            "error: `DB` is no host name: `D` is a capital letter\n",
+            "error: `DB` is not a valid host name: `D` is a capital letter\n",
         ),
         (
             &["--hostname", "db", "-o", "a.iso"],
@@ -85,7 +85,7 @@ fn mistakes_are_reported_and_leave_nothing() {
         ),
         (
             &["--hostname", "db", "--user", "Me", "-o", "a.img"],
-            "stamping\nerror: `Me` is no login name\nhint: a login name is a letter and then letters, digits, \
+            "stamping\nerror: `Me` is not a valid login name\nhint: a login name is a letter and then letters, digits, \
              `-` or `_`, all in lower case\n",
         ),
         (

@@ -86,13 +86,13 @@ impl io::Write for Keyed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::change::{Action, Content, Origin, Owner};
+    use crate::change::{Action, Content, Owner, Requester};
 
     fn file(text: &str) -> Change {
         let content = Content::secret("password", text);
         let (path, mode, owner) = ("/etc/x".to_owned(), 0o600, Owner::root());
         let action = Action::File { path, content, mode, owner };
-        Change { action, origin: Origin::Nodeforge }
+        Change { action, origin: Requester::Nodeforge }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::apply;
 use crate::cache::{About, BASES, Cache, CachedImage, EPOCH, Made, Package, lock};
-use crate::change::{Action, Change, Content, Origin, Owner, UnitState};
+use crate::change::{Action, Change, Content, Owner, Requester, UnitState};
 use crate::config::{Arch, Bootstrap, Layout as DiskLayout};
 use crate::debian::{self, Log, Watcher, failure};
 use crate::disk::{Raw, Slice};
@@ -265,7 +265,7 @@ fn changes(layout: &Layout) -> Vec<Change> {
     let mut changes: Vec<Change> = own
         .into_iter()
         .chain(actions)
-        .map(|action| Change { action, origin: Origin::Nodeforge })
+        .map(|action| Change { action, origin: Requester::Nodeforge })
         .collect();
     changes.extend(first_boot::presets());
     changes

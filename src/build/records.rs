@@ -7,7 +7,7 @@ use super::prepared::Prepared;
 use super::stamp::StampedNode;
 use crate::apply;
 use crate::artifact::{ArtifactRecord, InputRecord, Manifest, NodeRecord};
-use crate::config::Cluster;
+use crate::config::{Cluster, ClusterSource, Origin};
 use crate::image::Image;
 use crate::inspect::sbom::{self, Subject};
 use crate::util::error::{Context, Result};
@@ -40,8 +40,11 @@ pub(super) fn manifest(
 ) -> Result<Manifest> {
     let name = |name: &str| name.rsplit('/').next().unwrap_or(name).to_owned();
     // Files by their names, which is all that reproduces elsewhere; overrides by theirs.
-    let sources = cluster.sources.iter().map(|source| InputRecord {
-        name: if source.name.starts_with(['-', '$']) { "override" } else { "cluster file" }.into(),
+    let sources = cluster.sources.iter().map(|ClusterSource { origin, source }| InputRecord {
+        name: match origin {
+            Origin::File => "cluster file".into(),
+            Origin::Environment | Origin::CommandLine => "override".into(),
+        },
         origin: name(&source.name),
         sha256: Sha256::of(&source.text),
     });

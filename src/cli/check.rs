@@ -70,7 +70,8 @@ impl CheckCommand {
             cluster.profile.name, cluster.profile.description
         ));
         let origins = cluster.origins.iter();
-        let origins = origins.map(|it| vec![it.key.clone(), it.value.clone(), it.from.clone()]);
+        let origins =
+            origins.map(|it| vec![it.key.clone(), it.value.clone(), it.giver.to_string()]);
         let origins: Vec<_> = origins.collect();
         ui.detail(table(&["KEY", "VALUE", "FROM"], &[], &origins).trim_end());
         Ok(())
@@ -115,7 +116,7 @@ fn as_json(cluster: &Cluster, base: &str, formats: &[&str]) -> serde_json::Value
     let values: Vec<_> = cluster
         .origins
         .iter()
-        .map(|it| serde_json::json!({ "key": it.key, "value": it.value, "from": it.from }))
+        .map(|it| serde_json::json!({ "key": it.key, "value": it.value, "from": it.giver.to_string() }))
         .collect();
     serde_json::json!({
         "cluster": cluster.name,

@@ -92,7 +92,7 @@ impl ProfileShow {
         part(&["ROLE", "HOST NAMES", "KIND", "FIRST BOOT"], roles.collect());
         let secret = |it: &SecretSpec| {
             let roles = if it.roles.is_empty() { "all".into() } else { it.roles.join(" ") };
-            vec![it.name.clone(), it.kind.name().to_owned(), roles]
+            vec![it.name.clone(), it.recipe.kind().to_string(), roles]
         };
         let secrets = profile.secrets.iter().map(secret).collect();
         part(&["SECRET", "KIND", "ROLES"], secrets);
@@ -124,7 +124,7 @@ fn as_json(profile: &Profile) -> Value {
     let secrets = profile
         .secrets
         .iter()
-        .map(|it| json!({ "name": it.name, "kind": it.kind.name(), "roles": it.roles }));
+        .map(|it| json!({ "name": it.name, "kind": it.recipe.kind().name(), "roles": it.roles }));
     let handouts = profile.handouts.iter().map(|it| it.path.clone());
     let packages = profile.packages.install.iter().map(|it| it.name.clone());
     json!({

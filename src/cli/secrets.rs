@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -8,8 +9,9 @@ use super::looks_like_file;
 use super::output::{print, print_json};
 use super::table::table;
 use super::ui::Ui;
-use crate::config::{Cluster, Setting};
-use crate::secrets::{Entry, Secrets};
+use crate::config::{Cluster, SecretKind};
+use crate::plan::{self, RotationCommands};
+use crate::secrets::{SecretRecord, Secrets, StoredKind};
 use crate::util::error::{Error, Result};
 
 /// List a cluster's secrets, or replace some of them
@@ -71,7 +73,7 @@ impl SecretsShow {
         let secrets = Secrets::load_or_pretend(&cluster)?;
         // What is not stored yet is made up, and telling of it would mislead.
         let entries = if secrets.is_stored() || Secrets::path(&cluster).exists() {
-            secrets.entries()
+            secrets.records()
         } else {
             ui.note("the first build makes the secrets; there are none yet");
             Vec::new()
@@ -88,18 +90,18 @@ impl SecretsShow {
         if let Some(name) = names.iter().find(|name| entries.iter().all(|it| it.name != **name)) {
             return Err(unknown(name));
         }
-        let is_wanted = |entry: &&Entry| names.is_empty() || names.contains(&entry.name);
-        let entries: Vec<&Entry> = entries.iter().filter(is_wanted).collect();
+        let is_wanted = |entry: &&SecretRecord| names.is_empty() || names.contains(&entry.name);
+        let entries: Vec<&SecretRecord> = entries.iter().filter(is_wanted).collect();
         if self.json {
-            let entry = |it: &&Entry| {
+            let entry = |it: &&SecretRecord| {
                 json!({
-                    "name": it.name, "kind": it.kind, "created": it.created,
+                    "name": it.name, "kind": it.kind.to_string(), "created": it.created,
                     "age_days": it.age_days, "roles": roles(&cluster, &it.name),
                 })
             };
             return print_json(&entries.iter().map(entry).collect::<Vec<_>>());
         }
-        let row = |it: &&Entry| {
+        let row = |it: &&SecretRecord| {
             let age = match it.age_days {
                 None => String::new(),
                 Some(0) => "today".into(),
@@ -107,7 +109,7 @@ impl SecretsShow {
                 Some(days) => format!("{days} days"),
             };
             let roles = roles(&cluster, &it.name).join(" ");
-            vec![it.name.clone(), it.kind.clone(), it.created.clone(), age, roles]
+            vec![it.name.clone(), it.kind.to_string(), it.created.clone(), age, roles]
         };
         let rows: Vec<_> = entries.iter().map(row).collect();
         print(&table(&["NAME", "KIND", "MADE", "AGE", "ROLES"], &[3], &rows))
@@ -123,9 +125,17 @@ impl SecretsRotate {
             );
         }
         let cluster = self.cluster.load(file.clone())?;
-        for entry in Secrets::rotate(&cluster, &names)? {
-            let file = file.as_deref();
-            print(&format!("{} is new. {}\n", entry.name, consequence(&cluster, file, &entry)))?;
+        let commands = |name: &str| commands(&cluster, file.as_deref(), name);
+        // Before anything is replaced: a template that does not render must not get in between.
+        let mut texts = BTreeMap::new();
+        for spec in cluster.profile.secrets.iter().filter(|spec| names.contains(&spec.name)) {
+            let text = plan::after_rotation(&cluster, spec, &commands(&spec.name))?;
+            texts.extend(text.map(|text| (spec.name.as_str(), text)));
+        }
+        for record in Secrets::rotate(&cluster, &names)? {
+            let text = texts.remove(record.name.as_str());
+            let text = text.unwrap_or_else(|| consequence(&record, &commands(&record.name)));
+            print(&format!("{} is new. {text}\n", record.name))?;
         }
         ui.note(&format!("wrote {}", Secrets::path(&cluster).display()));
         Ok(())
@@ -152,50 +162,56 @@ fn roles(cluster: &Cluster, name: &str) -> Vec<String> {
     spec.map(|spec| spec.roles.clone()).unwrap_or_default()
 }
 
-/// What to do about nodes that run with the old one.
-fn consequence(cluster: &Cluster, file: Option<&Path>, entry: &Entry) -> String {
-    let Entry { name, .. } = entry;
-    let file = file.map(|file| format!("{} ", file.display())).unwrap_or_default();
-    let reveal = format!("$(nodeforge secrets show {file}--reveal {name})");
-    match entry.kind.as_str() {
-        "kubeadm-token" => format!(
-            "Nodes that have joined need nothing. Before a new image joins a running cluster, make \
-             it known there, from this machine:\n  {} sudo kubeadm token create \"{reveal}\" --ttl {}",
-            ssh(cluster),
-            match cluster.settings.get("token_ttl") {
-                Some(Setting::String(ttl)) => ttl.as_str(),
-                _ => "24h",
-            }
-        ),
-        "ca" => "Nothing that the old one signed is trusted any more: build all nodes anew, or \
-                 follow\n  https://kubernetes.io/docs/tasks/tls/manual-rotation-of-ca-certificates/"
-            .into(),
-        "keypair" => "What the old one signed is not valid any more, such as tokens of service \
-                      accounts: build anew all nodes that hold it, at once"
-            .into(),
-        "node-key" => {
-            "Whom nodes prove themselves to knows the old ones: build all nodes anew, and \
-                       give the handouts to where they belong"
+/// What to do about nodes that run with the old one, where the profile does not say.
+fn consequence(record: &SecretRecord, commands: &RotationCommands) -> String {
+    let reveal = &commands.reveal;
+    match record.kind {
+        StoredKind::Seed => {
+            "Every node gets another machine id when it is built again, and with it \
+                             another DHCP lease"
                 .into()
         }
-        "wireguard" => "Nodes and peers with old and new keys do not understand each other: build \
-                        all nodes anew, and give the peers their new handouts"
-            .into(),
-        "seed" => "Every node gets another machine id when it is built anew, and with it another \
-                   DHCP lease"
-            .into(),
-        "ssh-host-key" => {
-            let host = name.strip_prefix("ssh_host_key/").unwrap_or(name);
+        StoredKind::NodeHostKey | StoredKind::Profile(SecretKind::SshHostKey) => {
+            let host = record.name.strip_prefix("ssh_host_key/").unwrap_or(&record.name);
             format!(
-                "The node gets it when it is built anew, and `known_hosts` with it. Who knows the \
-                 old one:\n  ssh-keygen -R {host}"
+                "The node gets it when it is built again, and `known_hosts` with it. Machines that \
+                 know the old one:\n  ssh-keygen -R {host}"
             )
         }
-        _ => format!(
-            "Nodes that run keep the old one until they are built anew, or until you give it to \
-             them:\n  {reveal}\nThe token of a k3s server is changed there with `k3s token rotate`"
+        StoredKind::Profile(SecretKind::KubeadmToken) => format!(
+            "Nodes that have joined need nothing. Before a new image joins a running cluster, the \
+             cluster must know it:\n  {reveal}"
+        ),
+        StoredKind::Profile(SecretKind::Ca) => {
+            "Nothing that the old one signed is trusted any more: build all nodes again".into()
+        }
+        StoredKind::Profile(SecretKind::KeyPair) => {
+            "What the old one signed is not valid any more: build all nodes that hold it again, at \
+             once"
+                .into()
+        }
+        StoredKind::Profile(SecretKind::NodeKey) => {
+            "Servers that nodes prove their identity to know the old ones: build all nodes again, \
+             and install the new side files on those servers"
+                .into()
+        }
+        StoredKind::Profile(SecretKind::WireGuard) => {
+            "Nodes and peers with old and new keys cannot reach each other: build all nodes again, \
+             and give the peers their new side files"
+                .into()
+        }
+        StoredKind::Profile(SecretKind::Hex | SecretKind::Password | SecretKind::File) => format!(
+            "Nodes that run keep the old one until they are built again, or until you give it to \
+             them:\n  {reveal}"
         ),
     }
+}
+
+/// The commands that such a text may name.
+fn commands(cluster: &Cluster, file: Option<&Path>, name: &str) -> RotationCommands {
+    let file = file.map(|file| format!("{} ", file.display())).unwrap_or_default();
+    let reveal = format!("$(nodeforge secrets show {file}--reveal {name})");
+    RotationCommands { ssh: ssh(cluster), reveal }
 }
 
 /// How to get to the node that forms the cluster.

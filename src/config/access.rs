@@ -20,7 +20,7 @@ pub(super) fn read(table: Table<'_>) -> Option<Access> {
     let reader = table.reader;
     let user = table.require("user", "user = \"admin\"").and_then(|value| value.string());
     for name in user.iter().filter(|name| !is_user_name(name.value)) {
-        let message = format!("`{}` is no login name", name.value);
+        let message = format!("`{}` is not a valid login name", name.value);
         reader.wrong_hint(&name.span, message, USER_NAME_HINT);
     }
     let mut keys = Vec::new();
@@ -35,7 +35,7 @@ pub(super) fn read(table: Table<'_>) -> Option<Access> {
         }
     }
     if let Some(password) = table.get("password") {
-        let message = "a plain `password` would be readable by all who read this file";
+        let message = "a plain `password` is readable by everyone who can read this file";
         let hint = "hash it with `mkpasswd --method=yescrypt` and write `password_hash = \"$y$…\"`";
         reader.wrong_secret(&password.span(), message, hint);
     }
@@ -63,7 +63,7 @@ pub fn check_user_name(name: &str) -> Result<()> {
     if is_user_name(name) {
         return Ok(());
     }
-    Err(Error::input(format!("`{name}` is no login name")).hint(USER_NAME_HINT))
+    Err(Error::input(format!("`{name}` is not a valid login name")).hint(USER_NAME_HINT))
 }
 
 /// Keys of a line of `authorized_keys`, or of a file of such lines; `Input` when they are none.
@@ -116,7 +116,7 @@ fn parse_key(line: &str) -> Result<String> {
         // A second line in one string would be a second key nobody looked at.
         Some(Ok(_)) if !line.contains(['\n', '\r', '\0']) => Ok(line.to_owned()),
         Some(Err(error)) => {
-            Err(Error::input(format!("`{}` is no SSH public key: {error}", shortened(line)))
+            Err(Error::input(format!("`{}` is not an SSH public key: {error}", shortened(line)))
                 .hint("is it cut short? a `.pub` file holds the whole line"))
         }
         _ => Err(Error::input(format!("`{}` is not one SSH public key", shortened(line)))),
@@ -144,7 +144,11 @@ fn read_password_hash(table: &Table<'_>) -> Option<String> {
     match (hash, path) {
         (Some(hash), Some(path)) => {
             let hint = "keep one of them";
-            reader.wrong_hint(&path.span, "both `password_hash` and `password_file`", hint);
+            reader.wrong_hint(
+                &path.span,
+                "`password_hash` and `password_file` exclude each other",
+                hint,
+            );
             check_hash(reader, &hash)
         }
         (Some(hash), None) => check_hash(reader, &hash),
@@ -163,9 +167,9 @@ fn check_hash(reader: &Reader, hash: &Spanned<&str>) -> Option<String> {
     let hint = "`mkpasswd --method=yescrypt` makes one: `$y$j9T$…`";
     let clean = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':' && byte != b'\\');
     if text.starts_with("$1$") {
-        reader.wrong_secret(&hash.span, "MD5 hashes of passwords are found out in minutes", hint);
+        reader.wrong_secret(&hash.span, "MD5 hashes of passwords can be cracked in minutes", hint);
     } else if !clean || !SAFE_HASHES.iter().any(|prefix| text.starts_with(prefix)) {
-        reader.wrong_secret(&hash.span, "this is no crypt(3) hash of a password", hint);
+        reader.wrong_secret(&hash.span, "this is not a crypt(3) hash of a password", hint);
     } else {
         return Some(text.to_owned());
     }

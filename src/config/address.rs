@@ -37,7 +37,7 @@ pub(super) fn node_address(text: &str) -> Result<IpNet> {
 /// A router's or a server's address.
 pub(super) fn host_address(text: &str) -> Result<IpAddr> {
     let address: IpAddr = text.parse().map_err(|_| {
-        let error = Error::input(format!("`{text}` is no IP address"));
+        let error = Error::input(format!("`{text}` is not an IP address"));
         match text.split_once('/') {
             Some((bare, _)) if bare.parse::<IpAddr>().is_ok() => {
                 error.hint(format!("without the prefix: `{bare}`"))
@@ -55,7 +55,7 @@ pub(super) fn host_address(text: &str) -> Result<IpAddr> {
 pub(super) fn network(text: &str) -> Result<IpNet> {
     let net: IpNet = text.parse().map_err(|_| no_network(text, "10.244.0.0/16"))?;
     if net.trunc() != net {
-        return Err(Error::input(format!("`{text}` has bits set behind its prefix"))
+        return Err(Error::input(format!("`{text}` has bits set after its prefix"))
             .hint(format!("the network is `{}`", net.trunc())));
     }
     Ok(net)
@@ -68,7 +68,7 @@ pub(super) fn pool(text: &str) -> Result<(IpAddr, IpAddr)> {
         return Ok((net.network(), net.broadcast()));
     }
     let fault = || {
-        Error::input(format!("`{text}` is no range of addresses"))
+        Error::input(format!("`{text}` is not a range of addresses"))
             .hint("for example `192.168.1.240-192.168.1.250` or `192.168.1.240/28`")
     };
     let (first, last) = text.split_once('-').ok_or_else(fault)?;
@@ -90,7 +90,7 @@ pub(super) fn overlap(one: &IpNet, other: &IpNet) -> bool {
 }
 
 fn no_network(text: &str, example: &str) -> Error {
-    let error = Error::input(format!("`{text}` is no address with a prefix"));
+    let error = Error::input(format!("`{text}` is not an address with a prefix"));
     match text.split_once('/') {
         Some((address, prefix)) if address.parse::<IpAddr>().is_ok() => {
             let most = if address.contains(':') { 128 } else { 32 };

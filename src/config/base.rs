@@ -54,7 +54,7 @@ fn read_url(table: &Table<'_>, url: &Spanned<&str>) -> Option<Base> {
     let text = url.value;
     let reader = table.reader;
     let is_https = text.starts_with("https://");
-    let hint = "a server without one, or a file on this machine: `path = \"…\"`";
+    let hint = "use a server without a password, or a file on this machine: `path = \"…\"`";
     if !is_without_password(reader, url, hint) {
         return None;
     }
@@ -73,16 +73,16 @@ fn read_url(table: &Table<'_>, url: &Spanned<&str>) -> Option<Base> {
     match (&signature, &key) {
         (Some(signature), None) => {
             let hint = "add `key = \"…\"`, the publisher's key";
-            reader.wrong_hint(&signature.span, "a signature without the key that made it", hint);
+            reader.wrong_hint(&signature.span, "a signature without its key", hint);
         }
         (None, Some(key)) => {
             let hint = "add `signature = \"https://…/image.sig\"`";
-            reader.wrong_hint(&key.span, "a key without a signature made by it", hint);
+            reader.wrong_hint(&key.span, "a key without its signature", hint);
         }
         (None, None) if !pinned => {
             let hint = "add `sha256 = \"…\"`, or `signature` and `key`, from where the image is \
                         published";
-            reader.wrong_hint(&url.span, "nothing says what the image must be", hint);
+            reader.wrong_hint(&url.span, "the image has neither a checksum nor a signature", hint);
         }
         _ => {}
     }
@@ -128,11 +128,11 @@ fn read_bootstrap(table: Table<'_>) -> Option<Bootstrap> {
     });
     let mirror = table.string("mirror");
     for text in suite.iter().filter(|text| !is_suite(text.value)) {
-        let message = format!("`{}` is no name of a Debian release", text.value);
+        let message = format!("`{}` is not the name of a Debian release", text.value);
         table.reader.wrong_hint(&text.span, message, "for example `trixie` or `bookworm`");
     }
     for text in mirror.iter().filter(|text| !is_mirror(text.value)) {
-        let message = format!("`{}` is no address of a mirror", text.value);
+        let message = format!("`{}` is not the address of a mirror", text.value);
         table.reader.wrong_hint(&text.span, message, "for example `https://deb.debian.org/debian`");
     }
     table.finish();

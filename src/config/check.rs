@@ -6,7 +6,7 @@ use super::formats::FormatRule;
 use super::node::PlacedNode;
 use super::profile_types::{First, Profile, Role, RoleKind};
 use super::reader::{Reader, Span};
-use super::types::Setting;
+use super::setting_types::Setting;
 use crate::config::{address, suggest};
 use crate::util::error::Problem;
 
@@ -94,7 +94,7 @@ fn check_first(reader: &Reader, nodes: &[PlacedNode]) {
     // One name twice is reported as that.
     for other in firsts.filter(|other| other.node.hostname != one.node.hostname) {
         let message = format!(
-            "two first control planes, `{}` and `{}`",
+            "two nodes would form the cluster: `{}` and `{}`",
             one.node.hostname, other.node.hostname
         );
         reader.report(
@@ -183,7 +183,7 @@ pub(super) fn networks(settings: &Settings<'_>, nodes: &[PlacedNode]) {
             _ => None,
         })
         .collect();
-    let hint = "each needs addresses of its own; [settings] may give others";
+    let hint = "each needs its own addresses; [settings] can change them";
     for (index, (name, net)) in nets.iter().enumerate() {
         for (other_name, other) in &nets[..index] {
             if address::overlap(net, other) {

@@ -1,32 +1,32 @@
 //! `cluster.toml`: one file for all nodes.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::base::choice;
+use super::cluster_types::{Cluster, Places};
 use super::formats::FormatRule;
-use super::inputs::Inputs;
 use super::profile_types::Profile;
-use super::reader::{Reader, Span, Table, Value};
-use super::types::{Cluster, HostKeys, Locale, Output, Places, Vm, VmNetwork};
+use super::reader::{LayerText, Reader, Span, Table, Value};
+use super::types::{HostKeys, Locale, Output, Vm, VmNetwork};
 use crate::config::{
-    access, base, check, files, hostname, node, origins, pools, profile, setting, size,
+    access, base, check, files, hostname, node, origins, pools, profile, recipient, setting, size,
 };
-use crate::secrets::check_recipient;
-use crate::util::error::{Error, Result, Source};
+use crate::util::error::{Error, Result};
 
 /// The smallest disk a Linux system fits on, in bytes.
 const SMALLEST_DISK: u64 = 512 << 20;
 /// The largest disk MBR partitions and VMDK files reach, in bytes.
 const LARGEST_DISK: u64 = 2 << 40;
 
-/// Reads the cluster that `sources` describe, each with its folder; `path` names the first.
+/// Reads the cluster that `texts` describe, from the least to the most weighty; `path` names the
+/// first, and `formats` are the artifact formats there are.
 pub(super) fn parse_layers(
     path: &Path,
-    sources: Vec<(Source, PathBuf)>,
+    texts: Vec<LayerText>,
     formats: &'static [FormatRule],
 ) -> Result<Cluster> {
-    let reader = Reader::layered(sources);
+    let reader = Reader::layered(texts);
     let entries = reader.parse()?;
     let cluster = read(Table::root(&reader, &entries), path, formats);
     reader.finish()?;
@@ -39,17 +39,13 @@ pub(super) fn parse_layers(
     Ok(cluster)
 }
 
-/// Reads a cluster file with its profile, and checks all of it; `formats` are the artifact formats
-/// there are. Every problem is reported.
-pub fn load(path: &Path, formats: &'static [FormatRule]) -> Result<Cluster> {
-    Inputs { files: vec![path.to_owned()], sets: Vec::new() }.load(formats)
-}
-
 /// Reads the text of the cluster file `path` in `directory`.
 #[cfg(test)]
-pub(crate) fn parse(path: &Path, text: String, directory: PathBuf) -> Result<Cluster> {
-    let source = Source { name: path.display().to_string(), text };
-    parse_layers(path, vec![(source, directory)], super::formats::example_rules())
+pub(crate) fn parse(path: &Path, text: String, directory: std::path::PathBuf) -> Result<Cluster> {
+    let source = crate::util::error::Source { name: path.display().to_string(), text };
+    let origin = super::origin::Origin::File;
+    let formats = super::formats::example_rules();
+    parse_layers(path, vec![LayerText { origin, source, directory }], formats)
 }
 
 fn read(root: Table<'_>, path: &Path, formats: &'static [FormatRule]) -> Option<Cluster> {
@@ -144,7 +140,8 @@ fn read_header(table: Table<'_>) -> Header {
         let Some(fault) = hostname::label_fault(name.value) else {
             return Some(name.value.to_owned());
         };
-        let message = format!("the cluster's name `{}` is no DNS label: {fault}", name.value);
+        let message =
+            format!("the cluster's name `{}` is not a valid DNS label: {fault}", name.value);
         reader.wrong_hint(&name.span, message, hostname::LABEL_HINT);
         None
     });
@@ -152,7 +149,7 @@ fn read_header(table: Table<'_>) -> Header {
         let Some(fault) = hostname::domain_fault(domain.value) else {
             return Some(domain.value.to_owned());
         };
-        let message = format!("`{}` is no DNS domain: {fault}", domain.value);
+        let message = format!("`{}` is not a valid DNS domain: {fault}", domain.value);
         reader.wrong_hint(&domain.span, message, "for example `home.arpa`");
         None
     });
@@ -171,8 +168,8 @@ fn read_disk(table: Table<'_>) -> Option<u64> {
     table.finish();
     let size = size?;
     if size.is_integer() {
-        let hint = "a size has a unit and stands in quotes: `size = \"8G\"`";
-        reader.wrong_hint(&size.span(), "a size is more than a number", hint);
+        let hint = "a size has a unit and is written in quotes: `size = \"8G\"`";
+        reader.wrong_hint(&size.span(), "a size needs a unit", hint);
         return None;
     }
     let size = size.string()?;
@@ -194,7 +191,7 @@ fn read_disk(table: Table<'_>) -> Option<u64> {
 fn read_recipients(table: Table<'_>) -> Vec<String> {
     let recipients = table.strings("recipients");
     for recipient in &recipients {
-        match check_recipient(recipient.value) {
+        match recipient::check(recipient.value) {
             Err(error) if recipient.value.starts_with("AGE-SECRET-KEY-") => {
                 let hint = "a recipient is public: `age-keygen -y KEYFILE` prints it";
                 table.reader.wrong_secret(&recipient.span, error.to_string(), hint);
@@ -213,7 +210,7 @@ fn read_locale(table: Table<'_>) -> Locale {
             && text.value.len() < 100
             && text.value.bytes().all(|byte| byte.is_ascii_alphanumeric() || extra.contains(&byte));
         if !clean || text.value.split('/').any(|part| part.is_empty() || part.starts_with('.')) {
-            let message = format!("`{}` is no {key}", text.value);
+            let message = format!("`{}` is not a valid {key}", text.value);
             table.reader.wrong_hint(&text.span, message, format!("for example `{example}`"));
             return None;
         }
@@ -313,7 +310,7 @@ fn read_output(reader: &Reader, table: Option<Table<'_>>, known: &'static [Forma
     if let Some(value) = table.get("formats") {
         let formats = value.elements().unwrap_or_default();
         if formats.is_empty() {
-            let message = format!("{} names no format", value.title());
+            let message = format!("{} lists no format", value.title());
             reader.wrong_hint(&value.span(), message, "for example `formats = [\"raw\"]`");
         }
         let all: Vec<_> = known.iter().map(|it| (it.name, it.name)).collect();

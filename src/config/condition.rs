@@ -1,7 +1,7 @@
 //! `when = "…"`: whether something is wanted at all.
 
+use super::file_types::Condition;
 use super::reader::{Spanned, Table, Value};
-use super::types::Condition;
 
 /// The condition of a table that may have one.
 pub(super) fn read(table: &Table<'_>) -> Option<Condition> {
@@ -13,7 +13,7 @@ pub(super) fn read_key(table: &Table<'_>, key: &'static str) -> Option<Condition
     let text = table.string(key)?;
     if text.value.trim().is_empty() {
         let hint = format!("for example `{key} = \"settings.backup == 'restic'\"`");
-        table.reader.wrong_hint(&text.span, "an empty condition", hint);
+        table.reader.wrong_hint(&text.span, "the condition is empty", hint);
         return None;
     }
     let place = table.reader.place(&text.span);

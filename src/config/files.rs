@@ -1,7 +1,7 @@
 //! `[[files]]`: single extra files, in cluster files and in a profile's roles.
 
+use super::file_types::ExtraFile;
 use super::reader::{Reader, Spanned, Table};
-use super::types::ExtraFile;
 use crate::config::{condition, file};
 use crate::util::error::Result;
 
@@ -73,7 +73,11 @@ pub(super) fn read_body(table: &Table<'_>, path: Option<&str>, load: &Load<'_>) 
             None
         }
         (Some(_), Some(source)) => {
-            reader.wrong_hint(&source.span, "both `content` and `source`", "keep one of them");
+            reader.wrong_hint(
+                &source.span,
+                "`content` and `source` exclude each other",
+                "keep one of them",
+            );
             None
         }
     }
@@ -90,7 +94,7 @@ fn read_owner(reader: &Reader, text: &Spanned<&str>) -> Option<(String, String)>
     if is_name(user) && is_name(group) {
         return Some((user.to_owned(), group.to_owned()));
     }
-    let message = format!("`{}` is no owner of a file", text.value);
+    let message = format!("`{}` is not a valid owner of a file", text.value);
     reader.wrong_hint(&text.span, message, "a user, or a user and a group: `root:systemd-network`");
     None
 }
@@ -101,9 +105,9 @@ pub(super) fn check_path(reader: &Reader, path: &Spanned<&str>) -> Option<String
     let (message, hint) = if !text.starts_with('/') {
         ("is not absolute", "paths on the node start with `/`")
     } else if text.len() > 4095 || text.chars().any(char::is_control) {
-        ("is no path", "it is too long, or has control characters")
+        ("is not a path", "it is too long, or has control characters")
     } else if text.split('/').skip(1).any(|part| matches!(part, "" | "." | "..")) {
-        ("is no plain path to a file", "leave out `.`, `..`, `//` and a `/` at the end")
+        ("is not a plain path to a file", "leave out `.`, `..`, `//` and a `/` at the end")
     } else {
         return Some(text.to_owned());
     };
@@ -116,7 +120,7 @@ pub(super) fn read_mode(reader: &Reader, text: &Spanned<&str>) -> Option<u32> {
     let is_octal = (3..=4).contains(&text.value.len())
         && text.value.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
     if !is_octal {
-        let message = format!("`{}` is no file mode", text.value);
+        let message = format!("`{}` is not a file mode", text.value);
         reader.wrong_hint(&text.span, message, "a mode is three or four octal digits: `0644`");
         return None;
     }

@@ -12,10 +12,12 @@ pub(super) const LABEL_HINT: &str =
 /// `Input` when `name` cannot be a host name.
 pub fn check_hostname(name: &str) -> Result<()> {
     let fault = label_fault(name);
-    fault.map_or(Ok(()), |why| Err(Error::input(format!("`{name}` is no host name: {why}"))))
+    fault.map_or(Ok(()), |why| {
+        Err(Error::input(format!("`{name}` is not a valid host name: {why}")))
+    })
 }
 
-/// Why `name` is no DNS label (RFC 1123, lower case); `None` when it is one.
+/// Why `name` is not a valid DNS label (RFC 1123, lower case); `None` when it is one.
 pub(super) fn label_fault(name: &str) -> Option<String> {
     let fault = if name.is_empty() {
         "it is empty".to_owned()
@@ -28,13 +30,13 @@ pub(super) fn label_fault(name: &str) -> Option<String> {
         match odd {
             'A'..='Z' => format!("`{odd}` is a capital letter"),
             '.' => "a host name has no dots; the domain goes to `domain` in [cluster]".to_owned(),
-            _ => format!("`{}` is none of a-z, 0-9 and -", odd.escape_debug()),
+            _ => format!("`{}` is not one of a-z, 0-9 and -", odd.escape_debug()),
         }
     };
     Some(fault)
 }
 
-/// Why `name` is no DNS name: labels joined by dots.
+/// Why `name` is not a valid DNS name: labels joined by dots.
 pub(super) fn domain_fault(name: &str) -> Option<String> {
     if name.len() > 253 {
         return Some(format!("it has {} characters, and 253 is the most", name.len()));
@@ -61,14 +63,14 @@ pub(super) fn expand(pattern: &str) -> Result<Vec<String>> {
         let close = if tail.starts_with('[') { ']' } else { '}' };
         let Some(end) = tail.find(close) else {
             return Err(Error::input(format!(
-                "`{pattern}` opens a bracket that `{close}` never ends"
+                "`{pattern}` has an opening bracket without its `{close}`"
             )));
         };
         let inside = &tail[1..end];
         let parts = if close == ']' { range(inside)? } else { alternatives(inside)? };
         if names.len() * parts.len() > MOST_NODES {
             return Err(Error::input(format!(
-                "`{pattern}` stands for more than {MOST_NODES} nodes"
+                "`{pattern}` expands to more than {MOST_NODES} nodes"
             )));
         }
         names = names
@@ -86,7 +88,7 @@ pub(super) fn expand(pattern: &str) -> Result<Vec<String>> {
 /// `0-4`, or `08-11` with leading zeros kept.
 fn range(inside: &str) -> Result<Vec<String>> {
     let fault = || {
-        Error::input(format!("`[{inside}]` is no range of numbers"))
+        Error::input(format!("`[{inside}]` is not a range of numbers"))
             .hint("a range is `[0-4]`; to list names write `{a,b}`")
     };
     let (first, last) = inside.split_once('-').ok_or_else(fault)?;
@@ -100,7 +102,7 @@ fn range(inside: &str) -> Result<Vec<String>> {
             .hint(format!("write `[{last}-{first}]`")));
     }
     if to - from >= MOST_NODES {
-        return Err(Error::input(format!("`[{inside}]` stands for more than {MOST_NODES} nodes")));
+        return Err(Error::input(format!("`[{inside}]` expands to more than {MOST_NODES} nodes")));
     }
     let width = if first.starts_with('0') && first.len() > 1 { first.len() } else { 0 };
     // Longer names than any label would only fill the memory.
@@ -130,13 +132,13 @@ mod tests {
         assert_eq!(expand("node[08-10]"), ["node08", "node09", "node10"]);
         assert_eq!(expand("{a,b}[1-2]x"), ["a1x", "a2x", "b1x", "b2x"]);
         assert_eq!(expand("node[4-0]"), ["`[4-0]` runs backwards"]);
-        assert_eq!(expand("n[0-10000]"), ["`[0-10000]` stands for more than 10000 nodes"]);
+        assert_eq!(expand("n[0-10000]"), ["`[0-10000]` expands to more than 10000 nodes"]);
         assert_eq!(
             expand("n[0-999][0-999]"),
-            ["`n[0-999][0-999]` stands for more than 10000 nodes"]
+            ["`n[0-999][0-999]` expands to more than 10000 nodes"]
         );
-        assert_eq!(expand("n[0-"), ["`n[0-` opens a bracket that `]` never ends"]);
-        assert_eq!(expand("n[a-b]"), ["`[a-b]` is no range of numbers"]);
+        assert_eq!(expand("n[0-"), ["`n[0-` has an opening bracket without its `]`"]);
+        assert_eq!(expand("n[a-b]"), ["`[a-b]` is not a range of numbers"]);
         assert_eq!(expand("n{a,}"), ["`{a,}` has an empty part"]);
     }
 

@@ -5,8 +5,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::file_types::ExtraFile;
 use super::reader::{Reader, Span, Spanned, Table};
-use super::types::{ExtraFile, Node};
+use super::types::Node;
 use crate::config::{address, files, hostname};
 use crate::util::error::Problem;
 
@@ -61,14 +62,14 @@ fn read(table: Table<'_>) -> Vec<PlacedNode> {
         reader.report(
             Problem::new(message)
                 .at(&reader.source, address.span.clone())
-                .also_at(&reader.source, hostname.span.clone(), "this pattern stands for them")
+                .also_at(&reader.source, hostname.span.clone(), "this pattern expands to them")
                 .hint("give each of them a `[[node]]` of its own"),
         );
     }
     let mut nodes = Vec::with_capacity(names.len());
     for name in names {
         if let Some(fault) = hostname::label_fault(&name) {
-            let message = format!("the host name `{name}` is no DNS label: {fault}");
+            let message = format!("the host name `{name}` is not a valid DNS label: {fault}");
             reader.wrong_hint(&hostname.span, message, hostname::LABEL_HINT);
             break;
         }
@@ -129,7 +130,7 @@ fn check_gateways(reader: &Reader, addresses: &[Spanned<IpNet>], gateways: &[Spa
             .filter(|address| address.value.addr().is_ipv4() == gateway.value.is_ipv4());
         let Some(first) = same_family.clone().next() else {
             let family = if gateway.value.is_ipv4() { "IPv4" } else { "IPv6" };
-            let message = format!("a gateway for {family}, and no {family} address");
+            let message = format!("a gateway for {family}, but no {family} address");
             let hint = "with DHCP or router advertisements the network gives the gateway";
             reader.wrong_hint(&gateway.span, message, hint);
             continue;

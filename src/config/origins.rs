@@ -2,20 +2,11 @@
 
 use toml::de::{DeTable, DeValue};
 
+use super::cluster_types::Cluster;
+use super::origin::{ValueGiver, ValueOrigin};
 use super::reader::{Reader, Span};
-use super::types::{Cluster, Setting};
+use super::setting_types::Setting;
 use crate::util::error::Place;
-
-/// A value of the cluster, and where it came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ValueOrigin {
-    /// `settings.pod_subnet`
-    pub key: String,
-    /// The value as it is written, shortened to one line.
-    pub value: String,
-    /// `home.toml:12`, `--set`, `$NODEFORGE__DISK__SIZE`, `default of the profile quickstart`.
-    pub from: String,
-}
 
 /// The values that files, environment and command line give, sorted by key.
 pub(super) fn given(reader: &Reader, root: &DeTable<'_>) -> Vec<ValueOrigin> {
@@ -27,13 +18,13 @@ pub(super) fn given(reader: &Reader, root: &DeTable<'_>) -> Vec<ValueOrigin> {
 
 /// The settings that keep the profile's default.
 pub(super) fn defaults(cluster: &Cluster) -> Vec<ValueOrigin> {
-    let from = format!("default of the profile {}", cluster.profile.name);
+    let giver = ValueGiver::Profile(cluster.profile.name.clone());
     let is_given = |key: &str| cluster.origins.iter().any(|origin| origin.key == key);
     let settings = cluster.settings.iter();
     let settings = settings.map(|(name, setting)| (format!("settings.{name}"), setting));
     settings
         .filter(|(key, _)| !is_given(key))
-        .map(|(key, setting)| ValueOrigin { key, value: show(setting), from: from.clone() })
+        .map(|(key, setting)| ValueOrigin { key, value: show(setting), giver: giver.clone() })
         .collect()
 }
 
@@ -54,7 +45,7 @@ fn walk(reader: &Reader, prefix: &str, table: &DeTable<'_>, values: &mut Vec<Val
             _ if name == "password_hash" => (value.span(), "…".to_owned()),
             _ => (value.span(), shorten(reader.slice(&value.span()))),
         };
-        values.push(ValueOrigin { key, value: shown, from: place(reader, &span) });
+        values.push(ValueOrigin { key, value: shown, giver: giver(reader, &span) });
     }
 }
 
@@ -64,13 +55,12 @@ fn is_secret(table: &DeTable<'_>) -> bool {
         && table.iter().all(|(key, _)| matches!(key.get_ref().as_ref(), "file" | "env"))
 }
 
-fn place(reader: &Reader, span: &Span) -> String {
+fn giver(reader: &Reader, span: &Span) -> ValueGiver {
+    let origin = reader.origin(span);
     let Place { source, span, .. } = reader.place(span);
-    if source.name.starts_with(['-', '$']) {
-        return source.name.clone();
-    }
     let before = source.text.get(..span.start).unwrap_or_default();
-    format!("{}:{}", source.name, before.matches('\n').count() + 1)
+    let line = before.matches('\n').count() + 1;
+    ValueGiver::Source { origin, name: source.name.clone(), line }
 }
 
 fn shorten(text: &str) -> String {

@@ -3,7 +3,7 @@
 use super::check::Settings;
 use super::node::PlacedNode;
 use super::reader::Span;
-use super::types::Setting;
+use super::setting_types::Setting;
 use crate::util::error::Problem;
 
 /// Nodes answer for the addresses of a pool, so it is in a network of theirs; and nobody else has

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use regex::Regex;
 
+use super::file_types::{Condition, ExtraFile, Handout};
 use super::secret_spec::SecretSpec;
-use super::types::{Arch, Base, Condition, ExtraFile, Handout, SettingSpec};
+use super::setting_types::SettingSpec;
+use super::types::{Arch, Base};
 
 /// What all nodes of a kind share.
 #[derive(Clone, Debug)]
@@ -23,13 +25,13 @@ pub struct Profile {
     /// Further apt repositories.
     pub apt_sources: Vec<AptSource>,
     /// Modules, sysctls, command line, config.txt.
-    pub kernel: Kernel,
+    pub kernel: KernelSpec,
     /// Units of the prepared base.
     pub units: Units,
     /// Files of the prepared base, in order: a later one replaces an earlier one.
-    pub overlays: Vec<Overlay>,
+    pub overlays: Vec<OverlaySpec>,
     /// Downloads put into the prepared base.
-    pub artifacts: Vec<Artifact>,
+    pub artifacts: Vec<ArtifactSpec>,
     /// Further names that all nodes know before any DNS server does.
     pub hosts: Vec<HostEntry>,
     /// What makes no cluster of it.
@@ -77,7 +79,7 @@ pub struct HostEntry {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Packages {
     /// To be installed.
-    pub install: Vec<Package>,
+    pub install: Vec<PackageSpec>,
     /// To be removed.
     pub remove: Vec<String>,
     /// To be kept at their version.
@@ -88,7 +90,7 @@ pub struct Packages {
 
 /// A package to be installed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Package {
+pub struct PackageSpec {
     /// Its name, perhaps with `=VERSION`.
     pub name: String,
     /// Whether it is wanted; always without one.
@@ -117,7 +119,7 @@ pub struct AptSource {
 
 /// What the kernel is told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Kernel {
+pub struct KernelSpec {
     /// Loaded at boot.
     pub modules: Vec<String>,
     /// Key → value.
@@ -141,7 +143,7 @@ pub struct Units {
 
 /// A folder of files laid over the root.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Overlay {
+pub struct OverlaySpec {
     /// Its folder's name.
     pub name: String,
     /// Sorted by path.
@@ -165,7 +167,7 @@ pub struct OverlayFile {
 
 /// A download put into the prepared base.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Artifact {
+pub struct ArtifactSpec {
     /// https, or http when its hash is given.
     pub url: String,
     /// What it must hash to.
@@ -203,7 +205,7 @@ pub struct Role {
     /// Which of its nodes form the cluster that others join.
     pub first: Option<First>,
     /// Files of this role's nodes.
-    pub overlays: Vec<Overlay>,
+    pub overlays: Vec<OverlaySpec>,
     /// Single files of this role's nodes.
     pub files: Vec<ExtraFile>,
     /// Units of this role's nodes.

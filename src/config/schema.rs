@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 
 use super::formats::FormatRule;
 use super::secret_spec::SecretKind;
+use super::setting_types::SettingKind;
 use super::types::Arch;
-use crate::config::setting;
 
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 
@@ -114,7 +114,7 @@ pub fn profile() -> Value {
     let setting = table(
         &["type"],
         [
-            ("type", choice("What its values are", &setting::TYPES)),
+            ("type", choice("What its values are", &SettingKind::names().collect::<Vec<_>>())),
             ("default", any),
             ("description", text("One line")),
             ("values", texts("The choices of an enum")),
@@ -218,10 +218,14 @@ fn secret() -> Value {
         &["name", "kind"],
         [
             ("name", text("Its name in templates")),
-            ("kind", choice("What it is", &SecretKind::NAMES)),
+            ("kind", choice("What it is", &SecretKind::names().collect::<Vec<_>>())),
             ("roles", texts("Roles whose nodes may hold its private part")),
             ("common_name", text("Of a ca")),
             ("path", text("Of a file, from the cluster file's folder")),
+            (
+                "after_rotation",
+                text("What to do about nodes that run with the old one; a template"),
+            ),
         ],
     )
 }

@@ -2,40 +2,68 @@
 
 use std::path::PathBuf;
 
+use super::words::words;
+
 /// A secret that is made once for each cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretSpec {
     /// Its name in templates.
     pub name: String,
-    /// What it is.
-    pub kind: SecretKind,
+    /// What it is, and what making it takes.
+    pub recipe: SecretRecipe,
     /// Roles whose nodes may hold its private part; empty for all.
     pub roles: Vec<String>,
+    /// What to do about nodes that run with the old one; a template.
+    pub after_rotation: Option<String>,
 }
 
-/// What a secret is.
+words! {
+    /// A kind of secret, as a profile names it.
+    pub enum SecretKind {
+        /// `[a-z0-9]{6}.[a-z0-9]{16}`
+        KubeadmToken = "kubeadm-token",
+        /// 32 random bytes as 64 hexadecimal digits.
+        Hex = "hex",
+        /// 32 bytes for each node, as 64 hexadecimal digits.
+        NodeKey = "node-key",
+        /// 32 random letters and digits: 190 bits.
+        Password = "password",
+        /// A certificate authority of its own: ECDSA P-256, for ten years.
+        Ca = "ca",
+        /// An ECDSA P-256 key.
+        KeyPair = "keypair",
+        /// A `WireGuard` key for each node and peer, and a preshared key for each two of them.
+        WireGuard = "wireguard",
+        /// An ed25519 key in OpenSSH's own format.
+        SshHostKey = "ssh-host-key",
+        /// A file that the user keeps; nodeforge neither makes nor stores it.
+        File = "file",
+    }
+}
+
+/// A kind of secret with what making one takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SecretKind {
-    /// `[a-z0-9]{6}.[a-z0-9]{16}`
+pub enum SecretRecipe {
+    /// See [`SecretKind::KubeadmToken`].
     KubeadmToken,
-    /// 32 random bytes as 64 hexadecimal digits.
+    /// See [`SecretKind::Hex`].
     Hex,
-    /// 32 bytes for each node, as 64 hexadecimal digits.
+    /// See [`SecretKind::NodeKey`].
     NodeKey,
-    /// 32 random letters and digits: 190 bits.
+    /// See [`SecretKind::Password`].
     Password,
-    /// A certificate authority of its own: ECDSA P-256, for ten years.
+    /// See [`SecretKind::Ca`].
     Ca {
         /// The `CN` of subject and issuer.
         common_name: String,
     },
-    /// An ECDSA P-256 key.
+    /// See [`SecretKind::KeyPair`].
     KeyPair,
-    /// A `WireGuard` key for each node and peer, and a preshared key for each two of them.
+    /// See [`SecretKind::WireGuard`].
     WireGuard,
-    /// An ed25519 key in OpenSSH's own format.
+    /// See [`SecretKind::SshHostKey`].
     SshHostKey,
-    /// A file that the user keeps; nodeforge neither makes nor stores it.
+    /// See [`SecretKind::File`].
     File {
         /// From the cluster file's folder.
         path: PathBuf,
@@ -45,36 +73,23 @@ pub enum SecretKind {
 impl SecretSpec {
     /// Whether nodeforge makes and keeps it.
     pub fn is_made(&self) -> bool {
-        !matches!(self.kind, SecretKind::File { .. })
+        self.recipe.kind() != SecretKind::File
     }
 }
 
-impl SecretKind {
-    /// What `kind` in a profile may say, in the order of the documentation.
-    pub const NAMES: [&str; 9] = [
-        "kubeadm-token",
-        "hex",
-        "node-key",
-        "password",
-        "ca",
-        "keypair",
-        "wireguard",
-        "ssh-host-key",
-        "file",
-    ];
-
-    /// What a profile calls it.
-    pub fn name(&self) -> &'static str {
+impl SecretRecipe {
+    /// What is made of it.
+    pub fn kind(&self) -> SecretKind {
         match self {
-            Self::KubeadmToken => "kubeadm-token",
-            Self::Hex => "hex",
-            Self::NodeKey => "node-key",
-            Self::Password => "password",
-            Self::Ca { .. } => "ca",
-            Self::KeyPair => "keypair",
-            Self::WireGuard => "wireguard",
-            Self::SshHostKey => "ssh-host-key",
-            Self::File { .. } => "file",
+            Self::KubeadmToken => SecretKind::KubeadmToken,
+            Self::Hex => SecretKind::Hex,
+            Self::NodeKey => SecretKind::NodeKey,
+            Self::Password => SecretKind::Password,
+            Self::Ca { .. } => SecretKind::Ca,
+            Self::KeyPair => SecretKind::KeyPair,
+            Self::WireGuard => SecretKind::WireGuard,
+            Self::SshHostKey => SecretKind::SshHostKey,
+            Self::File { .. } => SecretKind::File,
         }
     }
 }

@@ -3,37 +3,33 @@
 use std::collections::BTreeMap;
 
 use super::reader::{Reader, Span, Spanned, Table, Value};
-use super::types::{SecretText, Setting, SettingSpec, SettingType};
+use super::setting_types::{SecretText, Setting, SettingKind, SettingSpec, SettingType};
 use crate::config::{address, file, hostname, suggest};
 use crate::util::error::{Error, Problem, Result};
-
-/// The types of settings, in the order of the documentation.
-pub(super) const TYPES: [&str; 10] =
-    ["string", "bool", "int", "cidr", "ip", "ip-pool", "host", "path", "secret", "enum"];
 
 /// One `[settings.NAME]` of a profile.
 pub(super) fn read_spec(table: Table<'_>) -> Option<SettingSpec> {
     let choices = table.plain_strings("values");
     let kind = table.require("type", "type = \"string\"").and_then(|value| {
         let name = value.string()?;
-        let kind = match name.value {
-            "string" => SettingType::String,
-            "bool" => SettingType::Bool,
-            "int" => SettingType::Int,
-            "cidr" => SettingType::Cidr,
-            "ip" => SettingType::Ip,
-            "ip-pool" => SettingType::IpPool,
-            "host" => SettingType::Host,
-            "path" => SettingType::Path,
-            "secret" => SettingType::Secret,
-            "enum" => SettingType::Enum(choices.clone()),
-            unknown => {
-                let hint = suggest::closest(unknown, TYPES)
-                    .unwrap_or_else(|| format!("types are {}", suggest::all(TYPES)));
-                let message = format!("`{unknown}` is no type of setting");
-                table.reader.wrong_hint(&name.span, message, hint);
-                return None;
-            }
+        let Some(kind) = SettingKind::from_name(name.value) else {
+            let hint = suggest::closest(name.value, SettingKind::names())
+                .unwrap_or_else(|| format!("types are {}", suggest::all(SettingKind::names())));
+            let message = format!("`{}` is not a type of setting", name.value);
+            table.reader.wrong_hint(&name.span, message, hint);
+            return None;
+        };
+        let kind = match kind {
+            SettingKind::String => SettingType::String,
+            SettingKind::Bool => SettingType::Bool,
+            SettingKind::Int => SettingType::Int,
+            SettingKind::Cidr => SettingType::Cidr,
+            SettingKind::Ip => SettingType::Ip,
+            SettingKind::IpPool => SettingType::IpPool,
+            SettingKind::Host => SettingType::Host,
+            SettingKind::Path => SettingType::Path,
+            SettingKind::Secret => SettingType::Secret,
+            SettingKind::Enum => SettingType::Enum(choices.clone()),
         };
         let is_enum = matches!(kind, SettingType::Enum(_));
         if is_enum == choices.is_empty() {
@@ -101,52 +97,53 @@ pub(super) fn merge(
 
 /// A value of a known type.
 fn read_value(reader: &Reader, value: &Value<'_>, kind: &SettingType) -> Option<Setting> {
+    // A text that `parse` understands; what is wrong with it is reported at its place.
+    let parsed = |parse: &dyn Fn(&Spanned<&str>) -> Result<Setting>| {
+        let text = value.string()?;
+        reader.accept(&text.span, parse(&text))
+    };
     match kind {
-        SettingType::Bool => return value.boolean().map(Setting::Bool),
-        SettingType::Int => return value.integer().map(Setting::Int),
-        SettingType::Secret => return read_secret(reader, value),
-        _ => {}
+        SettingType::Bool => value.boolean().map(Setting::Bool),
+        SettingType::Int => value.integer().map(Setting::Int),
+        SettingType::Secret => read_secret(reader, value),
+        SettingType::String => parsed(&|text| Ok(Setting::String(text.value.to_owned()))),
+        SettingType::Cidr => parsed(&|text| address::network(text.value).map(Setting::Cidr)),
+        SettingType::Ip => parsed(&|text| address::host_address(text.value).map(Setting::Ip)),
+        SettingType::IpPool => parsed(&|text| {
+            address::pool(text.value).map(|(first, last)| Setting::IpPool(first, last))
+        }),
+        SettingType::Host => parsed(&|text| host(text.value)),
+        SettingType::Path => parsed(&|text| path(reader, text)),
+        SettingType::Enum(choices) => parsed(&|text| choice(text.value, choices)),
     }
-    let text = value.string()?;
-    let setting = parse_text(reader, &text, kind);
-    reader.accept(&text.span, setting)
 }
 
-fn parse_text(reader: &Reader, written: &Spanned<&str>, kind: &SettingType) -> Result<Setting> {
-    let text = written.value;
-    match kind {
-        SettingType::Cidr => address::network(text).map(Setting::Cidr),
-        SettingType::Ip => address::host_address(text).map(Setting::Ip),
-        SettingType::IpPool => {
-            address::pool(text).map(|(first, last)| Setting::IpPool(first, last))
+fn host(text: &str) -> Result<Setting> {
+    let is_address = text.parse::<std::net::IpAddr>().is_ok();
+    match hostname::domain_fault(text) {
+        Some(fault) if !is_address => {
+            Err(Error::input(format!("`{text}` is not a valid DNS name: {fault}")))
         }
-        SettingType::Host => {
-            let is_address = text.parse::<std::net::IpAddr>().is_ok();
-            match hostname::domain_fault(text) {
-                Some(fault) if !is_address => {
-                    Err(Error::input(format!("`{text}` is no DNS name: {fault}")))
-                }
-                _ => Ok(Setting::Host(text.to_owned())),
-            }
-        }
-        SettingType::Path => {
-            let path = reader.resolve(written);
-            if path.try_exists().unwrap_or_default() {
-                return Ok(Setting::Path(path));
-            }
-            Err(Error::input(format!("there is no `{}`", path.display())))
-        }
-        SettingType::Enum(choices) => {
-            if choices.iter().any(|choice| choice == text) {
-                return Ok(Setting::Enum(text.to_owned()));
-            }
-            let names = || choices.iter().map(String::as_str);
-            let hint = suggest::closest(text, names())
-                .unwrap_or_else(|| format!("it may be {}", suggest::any(names())));
-            Err(Error::input(format!("`{text}` is no choice of this setting")).hint(hint))
-        }
-        _ => Ok(Setting::String(text.to_owned())),
+        Some(_) | None => Ok(Setting::Host(text.to_owned())),
     }
+}
+
+fn path(reader: &Reader, written: &Spanned<&str>) -> Result<Setting> {
+    let path = reader.resolve(written);
+    if path.try_exists().unwrap_or_default() {
+        return Ok(Setting::Path(path));
+    }
+    Err(Error::input(format!("there is no `{}`", path.display())))
+}
+
+fn choice(text: &str, choices: &[String]) -> Result<Setting> {
+    if choices.iter().any(|choice| choice == text) {
+        return Ok(Setting::Enum(text.to_owned()));
+    }
+    let names = || choices.iter().map(String::as_str);
+    let hint = suggest::closest(text, names())
+        .unwrap_or_else(|| format!("it may be {}", suggest::any(names())));
+    Err(Error::input(format!("`{text}` is not a choice of this setting")).hint(hint))
 }
 
 /// `{ file = "…" }` or `{ env = "…" }`: a secret itself has no place in a file that is shared.

@@ -5,7 +5,7 @@ use crate::util::error::{Error, Result};
 /// Bytes of `8G`, `512M`, `1.5T` or `8GiB`: always powers of 1024, as in qemu-img and LVM.
 pub(crate) fn parse(text: &str) -> Result<u64> {
     let fault = || {
-        Error::input(format!("`{text}` is no size"))
+        Error::input(format!("`{text}` is not a size"))
             .hint("a size is a number with K, M, G or T, in powers of 1024: `8G`")
     };
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());

@@ -1,82 +1,17 @@
-//! Checked types: whatever holds one of these need not check it again.
+//! Checked types of a cluster: base, access, machines, output and nodes.
+//! What holds one of these need not check it again.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::file_types::ExtraFile;
 use super::formats::FormatRule;
-use super::origins::ValueOrigin;
-use super::profile_types::Profile;
-use crate::config::file;
-use crate::util::error::{Place, Source};
 use crate::util::sha256::Sha256;
-
-/// A cluster file with its profile, all checked.
-#[derive(Clone, Debug)]
-pub struct Cluster {
-    /// The cluster file as the user named it.
-    pub file: PathBuf,
-    /// Its folder: what relative paths start from.
-    pub directory: PathBuf,
-    /// A DNS label.
-    pub name: String,
-    /// The DNS domain the nodes' names end in.
-    pub domain: Option<String>,
-    /// What all nodes share.
-    pub profile: Profile,
-    /// The base: the cluster file's, else the profile's.
-    pub base: Base,
-    /// Virtual size of every node's disk in bytes; `None` keeps the base's.
-    pub disk_size: Option<u64>,
-    /// Who logs in.
-    pub access: Access,
-    /// Where SSH host keys are made.
-    pub host_keys: HostKeys,
-    /// For whom the store of secrets is encrypted, as age names them: `age1…`. None: it is not.
-    pub secret_recipients: Vec<String>,
-    /// Time zone, keyboard, language.
-    pub locale: Locale,
-    /// The profile's settings, with the cluster file's values.
-    pub settings: BTreeMap<String, Setting>,
-    /// Extra files on every node.
-    pub files: Vec<ExtraFile>,
-    /// The virtual machines of the formats `vmwarevm` and `ova`.
-    pub vm: Vm,
-    /// What is left in the output folder.
-    pub output: Output,
-    /// All nodes in the order of the file, patterns expanded.
-    pub nodes: Vec<Node>,
-    /// Where each value came from.
-    pub origins: Vec<ValueOrigin>,
-    /// The files, variables and arguments it was read from.
-    pub sources: Vec<Arc<Source>>,
-    /// Where the file says what later checks may blame.
-    pub places: Places,
-}
-
-/// Places in a cluster file.
-#[derive(Clone, Debug)]
-pub struct Places {
-    /// The profile's name.
-    pub profile: Place,
-    /// The base it gives; the profile's name when that brings the base.
-    pub base: Place,
-    /// Values of the settings it gives.
-    pub settings: BTreeMap<String, Place>,
-}
-
-impl Cluster {
-    /// A path as the cluster file means it: `~` is the user's home, relative ones start at the
-    /// file's folder.
-    pub fn resolve(&self, path: &Path) -> PathBuf {
-        file::resolve(&self.directory, path)
-    }
-}
 
 /// Where the base comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -179,147 +114,6 @@ pub struct Locale {
     pub keyboard: Option<String>,
     /// `C.UTF-8`.
     pub locale: Option<String>,
-}
-
-/// A setting's value.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Setting {
-    /// Text.
-    String(String),
-    /// A switch.
-    Bool(bool),
-    /// A whole number.
-    Int(i64),
-    /// A network.
-    Cidr(IpNet),
-    /// An address.
-    Ip(IpAddr),
-    /// A range of addresses, both ends included.
-    IpPool(IpAddr, IpAddr),
-    /// A DNS name or an address.
-    Host(String),
-    /// A file or folder on the building machine.
-    Path(PathBuf),
-    /// One of the profile's choices.
-    Enum(String),
-    /// A value that no log and no world-readable file may hold.
-    Secret(SecretText),
-    /// An optional setting that the cluster file does not give: `none` in templates.
-    Absent,
-}
-
-/// Text that never reaches a log through a `{:?}`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SecretText(pub String);
-
-impl fmt::Debug for SecretText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SecretText(…)")
-    }
-}
-
-/// A type of setting.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SettingType {
-    /// `string`
-    String,
-    /// `bool`
-    Bool,
-    /// `int`
-    Int,
-    /// `cidr`
-    Cidr,
-    /// `ip`
-    Ip,
-    /// `ip-pool`
-    IpPool,
-    /// `host`
-    Host,
-    /// `path`
-    Path,
-    /// `secret`
-    Secret,
-    /// `enum`, with the values it may have
-    Enum(Vec<String>),
-}
-
-impl fmt::Display for SettingType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::String => "string",
-            Self::Bool => "bool",
-            Self::Int => "int",
-            Self::Cidr => "cidr",
-            Self::Ip => "ip",
-            Self::IpPool => "ip-pool",
-            Self::Host => "host",
-            Self::Path => "path",
-            Self::Secret => "secret",
-            Self::Enum(choices) => return f.write_str(&choices.join("|")),
-        })
-    }
-}
-
-/// A setting as its profile declares it.
-#[derive(Clone, Debug)]
-pub struct SettingSpec {
-    /// What its values are.
-    pub kind: SettingType,
-    /// Its value where the cluster file gives none; without one the cluster file must.
-    pub default: Option<Setting>,
-    /// One line.
-    pub description: String,
-    /// Whether a network may share addresses with the nodes and other settings' networks.
-    pub may_overlap: bool,
-}
-
-/// An extra file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExtraFile {
-    /// Absolute path on the node.
-    pub path: String,
-    /// Its bytes; of a template, UTF-8.
-    pub bytes: Vec<u8>,
-    /// Whether it is rendered for each node: given as `content`, or a `source` ending in `.j2`.
-    pub is_template: bool,
-    /// What to call the template in errors.
-    pub template_name: String,
-    /// Permission bits.
-    pub mode: u32,
-    /// Whose it is; the image must know the name.
-    pub user: String,
-    /// Likewise.
-    pub group: String,
-    /// On which nodes it is there; on all without one.
-    pub when: Option<Condition>,
-    /// Where it was asked for.
-    pub place: Option<Place>,
-}
-
-/// A minijinja expression that says whether something is wanted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Condition {
-    /// `settings.backup == 'restic'`
-    pub text: String,
-    /// Where it stands.
-    pub place: Place,
-}
-
-/// A file for people, left in the output folder by a build.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Handout {
-    /// Where it goes, from the output folder; may be a template.
-    pub path: String,
-    /// Its bytes; of a template, UTF-8.
-    pub bytes: Vec<u8>,
-    /// Whether it is rendered.
-    pub is_template: bool,
-    /// What to call the template in errors.
-    pub template_name: String,
-    /// Whether it is wanted; always without one.
-    pub when: Option<Condition>,
-    /// Where it was asked for.
-    pub place: Place,
 }
 
 /// The virtual machines of the formats `vmwarevm` and `ova`.

@@ -77,7 +77,7 @@ fn merge_one<T: PartialEq + Display>(
     match (&own, other) {
         (Some(own), Some(other)) if *own != other => {
             Err(Error::failure(format!("{whose} says {other}, pinned is {own}"))
-                .hint("the publisher has replaced the file, or somebody tampers with it"))
+                .hint("the publisher has replaced the file, or someone has tampered with it"))
         }
         (Some(_), _) => Ok(()),
         (None, other) => {

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::files::names_in;
-use crate::change::{Action, Change, Content, Origin, Owner, UnitState};
+use crate::change::{Action, Change, Content, Owner, Requester, UnitState};
 use crate::fs::Tree;
 use crate::util::error::Result;
 
@@ -81,5 +81,5 @@ pub(crate) fn presets() -> [Change; 2] {
     };
     let questions =
         Action::Unit { name: "systemd-firstboot.service".into(), state: UnitState::Masked };
-    [preset, questions].map(|action| Change { action, origin: Origin::Nodeforge })
+    [preset, questions].map(|action| Change { action, origin: Requester::Nodeforge })
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::{files, units};
-use crate::change::{Action, Change, Content, Origin, Owner, UnitState};
+use crate::change::{Action, Change, Content, Owner, Requester, UnitState};
 use crate::fs::Tree;
 use crate::util::error::Result;
 
@@ -81,7 +81,7 @@ pub(crate) fn switch_off(
             actions.push(file(&format!("{NETPLAN}/{name}"), "network:\n  version: 2\n"));
         }
     }
-    let own = |action| Change { action, origin: Origin::Nodeforge };
+    let own = |action| Change { action, origin: Requester::Nodeforge };
     Ok(actions.into_iter().map(own).collect())
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::list::List;
-use crate::change::{Origin, UnitState};
+use crate::change::{Requester, UnitState};
 use crate::config::{self, Cluster, Node, Role};
 use crate::guest::first_boot::STEPS;
 use crate::guest::roles::{ROLES, RoleLine, RoleTable};
@@ -23,7 +23,7 @@ pub(super) fn add(list: &mut List, cluster: &Cluster, node: Option<&Node>) {
     let profile = &cluster.profile;
     for (name, path, mode) in FILES {
         let bytes = config::firstboot(name).expect("compiled in");
-        list.file(&Origin::Nodeforge, path, mode, bytes);
+        list.file(&Requester::Nodeforge, path, mode, bytes);
     }
     let is_wanted = |role: &&Role| node.is_none_or(|node| node.role == role.name);
     let mut installed = BTreeSet::new();
@@ -31,13 +31,13 @@ pub(super) fn add(list: &mut List, cluster: &Cluster, node: Option<&Node>) {
         for step in role.firstboot.iter().filter(|step| installed.insert(step.as_str())) {
             if let Some(bytes) = profile.firstboot_steps.get(step) {
                 let path = format!("{STEPS}/{step}");
-                list.file(&Origin::Role(role.name.clone()), &path, 0o755, bytes.clone());
+                list.file(&Requester::Role(role.name.clone()), &path, 0o755, bytes.clone());
             }
         }
     }
-    list.file(&Origin::Nodeforge, ROLES, 0o644, roles(cluster, node));
+    list.file(&Requester::Nodeforge, ROLES, 0o644, roles(cluster, node));
     for unit in ["nodeforge-host-keys.service", "k8s-firstboot.service"] {
-        list.unit(&Origin::Nodeforge, unit, UnitState::Enabled);
+        list.unit(&Requester::Nodeforge, unit, UnitState::Enabled);
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use super::render::Renderer;
-use crate::change::{Action, Change, Content, Origin, Owner, UnitState};
-use crate::config::{ExtraFile, Overlay, Units};
+use crate::change::{Action, Change, Content, Owner, Requester, UnitState};
+use crate::config::{ExtraFile, OverlaySpec, Units};
 use crate::util::error::{Error, Place, Problem, Result};
 
 /// Changes in the order in which they are applied.
@@ -12,14 +12,14 @@ use crate::util::error::{Error, Place, Problem, Result};
 pub(super) struct List(Vec<Change>);
 
 impl List {
-    pub(super) fn push(&mut self, origin: &Origin, action: Action) {
+    pub(super) fn push(&mut self, origin: &Requester, action: Action) {
         self.0.push(Change { action, origin: origin.clone() });
     }
 
     /// A public file of root's.
     pub(super) fn file(
         &mut self,
-        origin: &Origin,
+        origin: &Requester,
         path: &str,
         mode: u32,
         bytes: impl Into<Vec<u8>>,
@@ -29,11 +29,11 @@ impl List {
         self.push(origin, action);
     }
 
-    pub(super) fn unit(&mut self, origin: &Origin, name: &str, state: UnitState) {
+    pub(super) fn unit(&mut self, origin: &Requester, name: &str, state: UnitState) {
         self.push(origin, Action::Unit { name: name.to_owned(), state });
     }
 
-    pub(super) fn units(&mut self, origin: &Origin, units: &Units) {
+    pub(super) fn units(&mut self, origin: &Requester, units: &Units) {
         for (names, state) in [
             (&units.mask, UnitState::Masked),
             (&units.disable, UnitState::Disabled),
@@ -47,8 +47,8 @@ impl List {
 
     /// All files of an overlay, templates rendered. One that holds a secret is for root's eyes only:
     /// a folder of files has no other place to say so.
-    pub(super) fn overlay(&mut self, overlay: &Overlay, renderer: &Renderer<'_>) -> Result<()> {
-        let origin = Origin::Overlay(overlay.name.clone());
+    pub(super) fn overlay(&mut self, overlay: &OverlaySpec, renderer: &Renderer<'_>) -> Result<()> {
+        let origin = Requester::Overlay(overlay.name.clone());
         if !renderer.holds(overlay.when.as_ref())? {
             return Ok(());
         }
@@ -65,7 +65,7 @@ impl List {
     /// A single file, rendered when it is a template.
     pub(super) fn extra(
         &mut self,
-        origin: &Origin,
+        origin: &Requester,
         file: &ExtraFile,
         renderer: &Renderer<'_>,
     ) -> Result<()> {
@@ -79,7 +79,7 @@ impl List {
     }
 
     /// A file of root's; one that holds secrets must be for root's eyes only.
-    fn guarded(&mut self, origin: &Origin, action: Action, place: Option<&Place>) -> Result<()> {
+    fn guarded(&mut self, origin: &Requester, action: Action, place: Option<&Place>) -> Result<()> {
         if let Action::File { path, content, mode, owner } = &action
             && !content.secrets.is_empty()
             && let Some(who) = who_else_reads(*mode, owner)
@@ -87,7 +87,7 @@ impl List {
             let names = content.secrets.join("`, `");
             let message = format!("`{path}` would show the secret `{names}` to {who}");
             let hint = format!(
-                "it is of {}:{} and has mode {mode:04o}; let root alone read it: `mode = \"0600\"`",
+                "it belongs to {}:{} and has mode {mode:04o}; let only root read it: `mode = \"0600\"`",
                 owner.user, owner.group
             );
             let problem = Problem::new(message).at_places(place.cloned());

@@ -2,7 +2,7 @@
 
 use super::list::List;
 use super::render::{Renderer, Scope};
-use crate::change::{Action, Change, Content, Origin, Owner, User};
+use crate::change::{Action, Change, Content, Owner, Requester, User};
 use crate::config::{Cluster, ExtraFile, HostKeys, Locale, Node};
 use crate::guest::first_boot::NOT_BEFORE;
 use crate::guest::identity::UNINITIALIZED;
@@ -25,26 +25,24 @@ pub fn node(cluster: &Cluster, node: &Node, secrets: &Secrets) -> Result<Vec<Cha
         domain: cluster.domain.clone(),
         hosts: hosts(cluster, node, &renderer)?,
     };
-    list.push(&Origin::ClusterFile, hostname);
+    list.push(&Requester::ClusterFile, hostname);
     let id = secrets.machine_id(&node.hostname);
-    list.push(&Origin::Nodeforge, Action::MachineId { id });
+    list.push(&Requester::Nodeforge, Action::MachineId { id });
     let id = secrets.disk_id(&node.hostname);
-    list.push(&Origin::Nodeforge, Action::DiskId { id });
+    list.push(&Requester::Nodeforge, Action::DiskId { id });
     if let Some(text) = network::unit(node, cluster.domain.as_deref()) {
-        list.file(&Origin::ClusterFile, network::PATH, 0o644, text);
+        list.file(&Requester::ClusterFile, network::PATH, 0o644, text);
     }
     if cluster.host_keys == HostKeys::Build {
         host_key(&mut list, node, secrets)?;
     }
-    // A machine whose clock has no battery must not think that it is before its certificates' time.
-    if let Some(day) = secrets.newest()
-        && role.firstboot.iter().any(|step| step == "15-clock")
-    {
-        list.file(&Origin::Nodeforge, NOT_BEFORE, 0o644, format!("{day}\n"));
+    // For first-boot steps: certificates are not valid yet on a machine whose clock has no battery.
+    if let Some(day) = secrets.newest() {
+        list.file(&Requester::Nodeforge, NOT_BEFORE, 0o644, format!("{day}\n"));
     }
     common(&mut list, cluster, Some(node));
 
-    let origin = Origin::Role(role.name.clone());
+    let origin = Requester::Role(role.name.clone());
     for overlay in &role.overlays {
         list.overlay(overlay, &renderer)?;
     }
@@ -53,7 +51,7 @@ pub fn node(cluster: &Cluster, node: &Node, secrets: &Secrets) -> Result<Vec<Cha
     }
     list.units(&origin, &role.units);
     for file in cluster.files.iter().chain(&node.files) {
-        list.extra(&Origin::ClusterFile, file, &renderer)?;
+        list.extra(&Requester::ClusterFile, file, &renderer)?;
     }
     Ok(list.finish())
 }
@@ -63,7 +61,7 @@ pub fn node(cluster: &Cluster, node: &Node, secrets: &Secrets) -> Result<Vec<Cha
 pub fn template(cluster: &Cluster) -> Result<Vec<Change>> {
     let renderer = Renderer::new(cluster, Scope::Shared);
     let mut list = List::default();
-    list.push(&Origin::Nodeforge, Action::MachineId { id: UNINITIALIZED.into() });
+    list.push(&Requester::Nodeforge, Action::MachineId { id: UNINITIALIZED.into() });
     common(&mut list, cluster, None);
     let is_shared = |file: &&ExtraFile| {
         let text = std::str::from_utf8(&file.bytes).unwrap_or_default();
@@ -71,7 +69,7 @@ pub fn template(cluster: &Cluster) -> Result<Vec<Change>> {
             && (!file.is_template || renderer.is_shared(&file.template_name, text))
     };
     for file in cluster.files.iter().filter(is_shared) {
-        list.extra(&Origin::ClusterFile, file, &renderer)?;
+        list.extra(&Requester::ClusterFile, file, &renderer)?;
     }
     Ok(list.finish())
 }
@@ -85,13 +83,13 @@ fn common(list: &mut List, cluster: &Cluster, node: Option<&Node>) {
         password_hash: access.password_hash.clone(),
         passwordless_sudo: access.passwordless_sudo,
     };
-    list.push(&Origin::ClusterFile, Action::User(user));
+    list.push(&Requester::ClusterFile, Action::User(user));
     locale(list, &cluster.locale);
     firstboot::add(list, cluster, node);
 }
 
 fn locale(list: &mut List, locale: &Locale) {
-    let origin = Origin::ClusterFile;
+    let origin = Requester::ClusterFile;
     if let Some(name) = &locale.timezone {
         list.push(&origin, Action::Timezone { name: name.clone() });
     }
@@ -124,7 +122,7 @@ fn hosts(
         let name = renderer.render_word("the `name` of a host", &entry.name)?;
         let address = renderer.render_word("the `address` of a host", &entry.address)?;
         let address: std::net::IpAddr = address.parse().map_err(|_| {
-            Error::input(format!("`{address}`, where `{name}` should be, is no address"))
+            Error::input(format!("`{address}`, where `{name}` should be, is not an address"))
         })?;
         pairs.push((address.into(), name));
     }
@@ -137,7 +135,7 @@ fn host_key(list: &mut List, node: &Node, secrets: &Secrets) -> Result<()> {
     let name = format!("ssh_host_key/{}", node.hostname);
     let content = Content::secret(name, key.private.as_bytes());
     let (path, owner) = (PATH.into(), Owner::root());
-    list.push(&Origin::Nodeforge, Action::File { path, content, mode: 0o600, owner });
-    list.file(&Origin::Nodeforge, &format!("{PATH}.pub"), 0o644, format!("{}\n", key.public));
+    list.push(&Requester::Nodeforge, Action::File { path, content, mode: 0o600, owner });
+    list.file(&Requester::Nodeforge, &format!("{PATH}.pub"), 0o644, format!("{}\n", key.public));
     Ok(())
 }

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use super::list::List;
 use super::render::{Renderer, Scope};
-use crate::change::{Action, Change, Checksum, Origin, PackageState};
-use crate::config::{AptSource, Artifact, Base, ChecksumSpec, Cluster, Package};
+use crate::change::{Action, Change, Checksum, PackageState, Requester};
+use crate::config::{AptSource, ArtifactSpec, Base, ChecksumSpec, Cluster, PackageSpec};
 use crate::plan::rules;
 use crate::util::error::{Error, Problem, Result};
 
@@ -13,12 +13,12 @@ use crate::util::error::{Error, Problem, Result};
 pub fn prepare(cluster: &Cluster) -> Result<Vec<Change>> {
     rules::check(cluster)?;
     let profile = &cluster.profile;
-    let origin = Origin::Profile(profile.name.clone());
+    let origin = Requester::Profile(profile.name.clone());
     let renderer = Renderer::new(cluster, Scope::Shared);
     let mut list = List::default();
 
     if let Some(size) = cluster.disk_size {
-        list.push(&Origin::ClusterFile, Action::Grow { size });
+        list.push(&Requester::ClusterFile, Action::Grow { size });
     }
     for source in &profile.apt_sources {
         if renderer.holds(source.when.as_ref())? {
@@ -32,7 +32,7 @@ pub fn prepare(cluster: &Cluster) -> Result<Vec<Change>> {
     if profile.packages.upgrade {
         list.push(&origin, package(&"*".to_owned(), PackageState::Upgraded));
     }
-    for Package { name, when } in &profile.packages.install {
+    for PackageSpec { name, when } in &profile.packages.install {
         if renderer.holds(when.as_ref())? {
             let name = renderer.render_word(&format!("the package `{name}`"), name)?;
             list.push(&origin, package(&name, PackageState::Installed));
@@ -98,7 +98,7 @@ fn apt_source(source: &AptSource, renderer: &Renderer<'_>) -> Result<Action> {
     })
 }
 
-fn download(artifact: &Artifact, renderer: &Renderer<'_>) -> Result<Action> {
+fn download(artifact: &ArtifactSpec, renderer: &Renderer<'_>) -> Result<Action> {
     let title = format!("the artifact for `{}`", artifact.path);
     let checksum = match &artifact.checksum {
         ChecksumSpec::Sha256(hash) => {
@@ -119,7 +119,7 @@ fn download(artifact: &Artifact, renderer: &Renderer<'_>) -> Result<Action> {
 }
 
 /// Of artifacts for one architecture, those of the base's.
-fn is_for(artifact: &Artifact, base: &Base) -> bool {
+fn is_for(artifact: &ArtifactSpec, base: &Base) -> bool {
     match (artifact.arch, base.arch()) {
         (Some(wanted), Some(arch)) => wanted == arch,
         _ => true,

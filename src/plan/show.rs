@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::side_file::Handout;
-use crate::change::{Action, Change, Checksum, Content, Origin, Owner, PackageState, UnitState};
+use crate::change::{Action, Change, Checksum, Content, Owner, PackageState, Requester, UnitState};
 
 /// One line, with who asked for it: `enable ssh.service (profile quickstart)`.
 pub fn describe(change: &Change) -> String {
@@ -135,12 +135,12 @@ pub fn to_json(change: &Change) -> Value {
     };
     object["action"] = json!(name);
     object["origin"] = match &change.origin {
-        Origin::Nodeforge => json!({ "kind": "nodeforge" }),
-        Origin::Profile(name) => json!({ "kind": "profile", "name": name }),
-        Origin::Overlay(name) => json!({ "kind": "overlay", "name": name }),
-        Origin::Role(name) => json!({ "kind": "role", "name": name }),
-        Origin::ClusterFile => json!({ "kind": "cluster-file" }),
-        Origin::CommandLine => json!({ "kind": "command-line" }),
+        Requester::Nodeforge => json!({ "kind": "nodeforge" }),
+        Requester::Profile(name) => json!({ "kind": "profile", "name": name }),
+        Requester::Overlay(name) => json!({ "kind": "overlay", "name": name }),
+        Requester::Role(name) => json!({ "kind": "role", "name": name }),
+        Requester::ClusterFile => json!({ "kind": "cluster-file" }),
+        Requester::CommandLine => json!({ "kind": "command-line" }),
     };
     object
 }

@@ -1,7 +1,7 @@
 //! One node without a cluster: what `nodeforge stamp` does to an image.
 
 use super::list::List;
-use crate::change::{Action, Change, Content, Origin, Owner, UnitState, User};
+use crate::change::{Action, Change, Content, Owner, Requester, UnitState, User};
 use crate::config;
 use crate::guest::first_boot;
 use crate::guest::identity::UNINITIALIZED;
@@ -35,8 +35,8 @@ pub struct Found {
 /// All changes that make an image into this node. Whatever the image was before, the node is itself:
 /// it has no machine id and no host keys but its own, made on its first boot.
 pub fn single(node: &Single, found: &Found) -> Result<Vec<Change>> {
-    let origin = Origin::CommandLine;
-    let own = Origin::Nodeforge;
+    let origin = Requester::CommandLine;
+    let own = Requester::Nodeforge;
     let mut list = List::default();
     let (name, domain, hosts) = (node.hostname.clone(), None, Vec::new());
     list.push(&origin, Action::Hostname { name, domain, hosts });

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::steps::{put, source_file};
 use crate::apply;
 use crate::cache::Package;
-use crate::change::{Action, Change, Checksum, Content, Origin, Owner, PackageState, UnitState};
+use crate::change::{Action, Change, Checksum, Content, Owner, PackageState, Requester, UnitState};
 use crate::config;
 use crate::debian;
 use crate::disk::Raw;
@@ -121,7 +121,7 @@ impl Deferred {
                 mode,
                 owner: Owner::root(),
             },
-            origin: Origin::Nodeforge,
+            origin: Requester::Nodeforge,
         };
         let path = format!("{}/{STEP}", first_boot::STEPS);
         Ok([

@@ -65,9 +65,9 @@ impl Inputs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::change::{Action, Origin};
+    use crate::change::{Action, Requester};
 
-    fn change(path: &str, origin: Origin) -> Change {
+    fn change(path: &str, origin: Requester) -> Change {
         Change { action: Action::Remove { path: path.into() }, origin }
     }
 
@@ -76,9 +76,9 @@ mod tests {
         let inputs = |base: &str, changes: &[Change], sandbox| {
             Inputs::new(Sha256::of(base), changes, sandbox).unwrap()
         };
-        let (one, two) = (change("/a", Origin::Nodeforge), change("/b", Origin::ClusterFile));
+        let (one, two) = (change("/a", Requester::Nodeforge), change("/b", Requester::ClusterFile));
         let first = inputs("x", std::slice::from_ref(&one), Sandbox::Loop);
-        let same = inputs("x", &[change("/a", Origin::ClusterFile)], Sandbox::Userns);
+        let same = inputs("x", &[change("/a", Requester::ClusterFile)], Sandbox::Userns);
         assert_eq!(first.key().unwrap(), same.key().unwrap());
         assert!(first.changes_since(&same).is_empty());
         let other = inputs("y", &[two.clone(), one.clone()], Sandbox::None);

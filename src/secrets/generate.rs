@@ -4,15 +4,16 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use ssh_key::private::{Ed25519Keypair, PrivateKey};
 
-use super::SshHostKey;
+use super::made::SshHostKey;
 use crate::util::error::{Error, Result};
 use crate::util::hex::hex;
 
 /// Random bytes.
 pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| Error::failure(format!("the system gives no randomness: {error}")))?;
+    getrandom::fill(&mut bytes).map_err(|error| {
+        Error::failure(format!("cannot get random bytes from the system: {error}"))
+    })?;
     Ok(bytes)
 }
 
@@ -22,21 +23,6 @@ pub(crate) fn derive(seed: &[u8; 32], words: &[&str]) -> [u8; 32] {
     let mut mac = <Hmac<Sha256>>::new_from_slice(seed).expect("HMAC takes any key");
     mac.update(words.join("\0").as_bytes());
     mac.finalize().into_bytes().into()
-}
-
-/// A secret as it is made and stored.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Made {
-    /// The secret itself, or the private half.
-    pub(crate) value: String,
-    /// The half that anybody may see.
-    pub(crate) public: Option<String>,
-}
-
-impl Made {
-    pub(crate) fn text(value: String) -> Self {
-        Self { value, public: None }
-    }
 }
 
 /// `[a-z0-9]{6}.[a-z0-9]{16}`

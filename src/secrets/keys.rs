@@ -8,8 +8,7 @@ use time::{Duration, OffsetDateTime, Time};
 use x509_cert::Certificate;
 use x509_cert::der::DecodePem as _;
 
-use super::generate::Made;
-
+use super::made::Made;
 use crate::util::error::{Error, Result};
 use crate::util::sha256::Sha256;
 
@@ -42,7 +41,7 @@ impl Ca {
     /// From its key and its certificate in PEM.
     pub(crate) fn new(key: String, cert: String) -> Result<Self> {
         let pair = Key::from_pem(&key)
-            .map_err(|error| Error::input(format!("its value is no private key: {error}")))?;
+            .map_err(|error| Error::input(format!("its value is not a private key: {error}")))?;
         let hash = Sha256::of(pair.subject_public_key_info());
         let file_hash = Sha256::of(&cert);
         Ok(Self { cert, key, hash, file_hash })
@@ -51,7 +50,7 @@ impl Ca {
     /// The last day on which it is good, since 1970-01-01.
     pub(crate) fn expires(&self) -> Result<u64> {
         let certificate = Certificate::from_pem(&self.cert)
-            .map_err(|error| Error::input(format!("it is no certificate: {error}")))?;
+            .map_err(|error| Error::input(format!("it is not a certificate: {error}")))?;
         let end = certificate.tbs_certificate.validity.not_after.to_unix_duration();
         Ok(end.as_secs() / 86_400)
     }

@@ -1,20 +1,24 @@
 //! Every kind of secret, judged by the programs that use them.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::*;
+use super::{Secret, Secrets};
 use crate::config::tests::quickstart_in;
+use crate::config::{Cluster, SecretRecipe, SecretSpec};
+use crate::util::error::Result;
 
 /// The quickstart example with secrets of these kinds, named `s0`, `s1`….
-fn with(folder: &Path, kinds: &[SecretKind]) -> Result<Cluster> {
+fn with(folder: &Path, kinds: &[SecretRecipe]) -> Result<Cluster> {
     let mut cluster = quickstart_in(folder)?;
     let specs = kinds.iter().enumerate().map(|(index, kind)| SecretSpec {
         name: format!("s{index}"),
-        kind: kind.clone(),
+        recipe: kind.clone(),
         roles: Vec::new(),
+        after_rotation: None,
     });
     cluster.profile.secrets = specs.collect();
     Ok(cluster)
@@ -39,7 +43,7 @@ fn openssl(arguments: &[&str], input: &str) -> String {
 #[test]
 fn openssl_agrees_with_a_certificate_authority() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let kind = SecretKind::Ca { common_name: "kubernetes".into() };
+    let kind = SecretRecipe::Ca { common_name: "kubernetes".into() };
     let secrets = Secrets::load_or_create(&with(folder.path(), &[kind])?)?;
     let Some(Secret::Ca(ca)) = secrets.get("s0").map(AsRef::as_ref) else { panic!("no CA") };
 
@@ -127,7 +131,7 @@ fn openssl_agrees_with_a_certificate_authority() -> Result<()> {
 #[test]
 fn openssl_reads_a_key_pair() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let secrets = Secrets::load_or_create(&with(folder.path(), &[SecretKind::KeyPair])?)?;
+    let secrets = Secrets::load_or_create(&with(folder.path(), &[SecretRecipe::KeyPair])?)?;
     let Some(Secret::KeyPair(pair)) = secrets.get("s0").map(AsRef::as_ref) else {
         panic!("no key pair")
     };
@@ -139,7 +143,7 @@ fn openssl_reads_a_key_pair() -> Result<()> {
 #[test]
 fn wg_agrees_with_wireguard_keys() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let cluster = with(folder.path(), &[SecretKind::WireGuard, SecretKind::WireGuard])?;
+    let cluster = with(folder.path(), &[SecretRecipe::WireGuard, SecretRecipe::WireGuard])?;
     let secrets = Secrets::load_or_create(&cluster)?;
     let keys = |name: &str| match secrets.get(name).map(AsRef::as_ref) {
         Some(Secret::WireGuard(keys)) => keys.clone(),
@@ -172,12 +176,12 @@ fn wg_agrees_with_wireguard_keys() -> Result<()> {
 #[test]
 fn texts_are_kept_and_files_are_read() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let file = SecretKind::File { path: "own.key".into() };
-    let kinds = [SecretKind::SshHostKey, SecretKind::KubeadmToken, file];
+    let file = SecretRecipe::File { path: "own.key".into() };
+    let kinds = [SecretRecipe::SshHostKey, SecretRecipe::KubeadmToken, file];
     let cluster = with(folder.path(), &kinds)?;
     let secrets = Secrets::load_or_create(&cluster)?;
     let Some(Secret::Missing(why)) = secrets.get("s2").map(AsRef::as_ref) else { panic!("it is") };
-    assert!(why.starts_with("the secret `s2` is a file of yours, and there is no "), "{why}");
+    assert!(why.starts_with("the secret `s2` is your own file, and there is no "), "{why}");
 
     fs::write(folder.path().join("own.key"), "hush\n")?;
     let texts = |secrets: &Secrets| -> Vec<String> {
@@ -198,10 +202,10 @@ fn texts_are_kept_and_files_are_read() -> Result<()> {
 #[test]
 fn a_secret_that_changes_its_kind_is_not_made_anew() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let cluster = with(folder.path(), &[SecretKind::Hex])?;
+    let cluster = with(folder.path(), &[SecretRecipe::Hex])?;
     Secrets::load_or_create(&cluster)?;
     let before = fs::read(Secrets::path(&cluster))?;
-    let cluster = with(folder.path(), &[SecretKind::KeyPair])?;
+    let cluster = with(folder.path(), &[SecretRecipe::KeyPair])?;
     let error = Secrets::load_or_create(&cluster).err().expect("refused").to_string();
     assert!(error.contains("is of kind `hex`, and the profile wants `keypair`"), "{error}");
     assert_eq!(fs::read(Secrets::path(&cluster))?, before);

@@ -18,23 +18,11 @@ pub(crate) const FILE: &str = "nodeforge.secrets.age";
 /// What a sealed text is opened with.
 type Key = Box<dyn Identity + Send + Sync>;
 
-/// Whether a text is the public key of somebody: `age1…`.
-pub(crate) fn check_recipient(text: &str) -> Result<()> {
-    if text.starts_with("AGE-SECRET-KEY-") {
-        return Err(Error::input("this is a secret key")
-            .hint("a recipient is public: `age-keygen -y KEYFILE` prints it"));
-    }
-    text.parse::<Recipient>().map(|_| ()).map_err(|why| {
-        Error::input(format!("`{text}` is no recipient of age: {why}"))
-            .hint("`age-keygen -y KEYFILE` prints it: `age1…`")
-    })
-}
-
 /// A text that only the recipients can read.
 pub(crate) fn seal(text: &str, recipients: &[String]) -> Result<String> {
     let parse = |text: &String| {
         let recipient = text.parse::<Recipient>();
-        recipient.map_err(|why| Error::input(format!("`{text}` is no recipient of age: {why}")))
+        recipient.map_err(|why| Error::input(format!("`{text}` is not a recipient of age: {why}")))
     };
     let recipients = recipients.iter().map(parse).collect::<Result<Vec<_>>>()?;
     let failed = |why: &dyn std::fmt::Display| Error::failure(format!("cannot encrypt: {why}"));

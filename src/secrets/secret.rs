@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::generate::Made;
 use super::keys::{Ca, KeyPair};
+use super::made::Made;
 use super::node_keys::NodeKeys;
 use super::wireguard::WireGuard;
-use crate::config::SecretKind;
+use crate::config::{SecretKind, SecretRecipe};
 use crate::secrets::{generate, keys};
 use crate::util::error::{Error, Result};
 
@@ -31,49 +31,48 @@ pub enum Secret {
 impl Secret {
     /// What was made of this kind, in the form that templates use.
     pub(crate) fn from_made(
-        kind: &SecretKind,
+        kind: SecretKind,
         made: &Made,
         hostnames: &Arc<HashSet<String>>,
     ) -> Result<Self> {
         let public = || made.public.clone().ok_or_else(|| Error::input("its `public` is missing"));
+        let seed = || {
+            generate::unhex(&made.value)
+                .ok_or_else(|| Error::input("its value is not 64 hexadecimal digits"))
+        };
         Ok(match kind {
-            SecretKind::Ca { .. } => Self::Ca(Ca::new(made.value.clone(), public()?)?),
+            SecretKind::Ca => Self::Ca(Ca::new(made.value.clone(), public()?)?),
             SecretKind::KeyPair => {
                 Self::KeyPair(KeyPair { private: made.value.clone(), public: public()? })
             }
-            SecretKind::NodeKey | SecretKind::WireGuard => {
-                let seed = generate::unhex(&made.value)
-                    .ok_or_else(|| Error::input("its value is not 64 hexadecimal digits"))?;
-                let hostnames = Arc::clone(hostnames);
-                match kind {
-                    SecretKind::NodeKey => Self::NodeKeys(NodeKeys::new(seed, hostnames)),
-                    _ => Self::WireGuard(WireGuard::new(seed, hostnames)),
-                }
+            SecretKind::NodeKey => Self::NodeKeys(NodeKeys::new(seed()?, Arc::clone(hostnames))),
+            SecretKind::WireGuard => {
+                Self::WireGuard(WireGuard::new(seed()?, Arc::clone(hostnames)))
             }
             SecretKind::KubeadmToken
             | SecretKind::Hex
             | SecretKind::Password
             | SecretKind::SshHostKey
-            | SecretKind::File { .. } => Self::Text(made.value.clone()),
+            | SecretKind::File => Self::Text(made.value.clone()),
         })
     }
 
     /// Makes a new one.
-    pub(crate) fn make(kind: &SecretKind) -> Result<Made> {
-        match kind {
-            SecretKind::Ca { common_name } => keys::make_ca(common_name),
-            SecretKind::KeyPair => keys::make_key_pair(),
-            SecretKind::KubeadmToken => generate::kubeadm_token().map(Made::text),
+    pub(crate) fn make(recipe: &SecretRecipe) -> Result<Made> {
+        match recipe {
+            SecretRecipe::Ca { common_name } => keys::make_ca(common_name),
+            SecretRecipe::KeyPair => keys::make_key_pair(),
+            SecretRecipe::KubeadmToken => generate::kubeadm_token().map(Made::text),
             // Of the last two, the seed of all keys.
-            SecretKind::Hex | SecretKind::NodeKey | SecretKind::WireGuard => {
+            SecretRecipe::Hex | SecretRecipe::NodeKey | SecretRecipe::WireGuard => {
                 generate::seed().map(Made::text)
             }
-            SecretKind::Password => generate::password().map(Made::text),
-            SecretKind::SshHostKey => {
+            SecretRecipe::Password => generate::password().map(Made::text),
+            SecretRecipe::SshHostKey => {
                 let key = generate::ssh_host_key("")?;
                 Ok(Made { value: key.private, public: Some(key.public.trim_end().to_owned()) })
             }
-            SecretKind::File { path } => {
+            SecretRecipe::File { path } => {
                 Err(Error::input(format!("`{}` is yours to write", path.display())))
             }
         }

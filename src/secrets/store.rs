@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use serde::Deserialize;
 
-use super::generate::Made;
-use super::{Named, Secrets, SshHostKey, Stored};
-use crate::config::file;
+use super::made::{Made, SshHostKey};
+use super::stored::{NamedSecret, Stored, StoredSecrets};
+use crate::config::{SecretKind, file};
 use crate::secrets::{generate, sealed};
 use crate::util::error::{Context as _, Error, Kind, Result};
 use crate::util::file_lock::FileLock;
@@ -20,6 +20,8 @@ use crate::util::hex;
 
 /// The store's layout; other numbers are of other nodeforges.
 const VERSION: u32 = 1;
+/// The store's file name.
+const FILE: &str = "nodeforge.secrets";
 /// The most a store may hold: 10,000 host keys are about 6 MiB.
 const MOST: u64 = 64 << 20;
 
@@ -45,7 +47,7 @@ struct Seed {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NamedText {
-    kind: String,
+    kind: SecretKind,
     value: String,
     public: Option<String>,
     created: String,
@@ -92,7 +94,7 @@ pub(crate) struct Store<'a> {
 impl Store<'_> {
     /// The file that is there; else the one that will be.
     pub(crate) fn path(&self) -> PathBuf {
-        let (plain, sealed) = (self.folder.join(super::FILE), self.folder.join(sealed::FILE));
+        let (plain, sealed) = (self.folder.join(FILE), self.folder.join(sealed::FILE));
         let is_sealed = if plain.exists() == sealed.exists() {
             !self.recipients.is_empty()
         } else {
@@ -103,14 +105,18 @@ impl Store<'_> {
 
     /// Whether what is there is not encrypted, and should be.
     pub(crate) fn is_to_be_sealed(&self) -> bool {
-        !self.recipients.is_empty() && self.folder.join(super::FILE).exists()
+        !self.recipients.is_empty() && self.folder.join(FILE).exists()
     }
 
     /// What is stored; `None` when nothing is.
-    pub(crate) fn read(&self) -> Result<Option<Secrets>> {
-        let (plain, sealed) = (self.folder.join(super::FILE), self.folder.join(sealed::FILE));
+    pub(crate) fn read(&self) -> Result<Option<StoredSecrets>> {
+        let (plain, sealed) = (self.folder.join(FILE), self.folder.join(sealed::FILE));
         if plain.exists() && sealed.exists() {
-            let message = format!("both `{}` and `{}`", plain.display(), sealed.display());
+            let message = format!(
+                "the cluster has two stores of secrets: `{}` and `{}`",
+                plain.display(),
+                sealed.display()
+            );
             return Err(Error::input(message)
                 .hint("find out which one the nodes were built with, and move the other away"));
         }
@@ -119,18 +125,19 @@ impl Store<'_> {
         }
         let shown = sealed.display();
         let sealed = file::read_text(&sealed, MOST)?;
-        let text = sealed::open(&sealed, MOST).context(|| format!("`{shown}` stays closed"))?;
+        let text = sealed::open(&sealed, MOST).context(|| format!("cannot decrypt `{shown}`"))?;
         understand(&text, &shown.to_string()).map(Some)
     }
 
     /// Replaces the store whole: power loss leaves the old or the new one. A new one never
     /// replaces one that somebody else made meanwhile.
-    pub(crate) fn write(&self, secrets: &Secrets) -> Result<()> {
-        let (plain, sealed) = (self.folder.join(super::FILE), self.folder.join(sealed::FILE));
+    pub(crate) fn write(&self, secrets: &StoredSecrets) -> Result<()> {
+        let (plain, sealed) = (self.folder.join(FILE), self.folder.join(sealed::FILE));
         let text = text(secrets);
         if self.recipients.is_empty() {
             if sealed.exists() {
-                let message = format!("nobody is named to encrypt `{}` for", sealed.display());
+                let message =
+                    format!("there are no recipients to encrypt `{}` for", sealed.display());
                 return Err(Error::input(message)
                     .hint("in the cluster file: `[secrets]` with `recipients = [\"age1…\"]`"));
             }
@@ -146,7 +153,7 @@ impl Store<'_> {
     }
 }
 
-fn read_plain(path: &Path) -> Result<Option<Secrets>> {
+fn read_plain(path: &Path) -> Result<Option<StoredSecrets>> {
     let shown = path.display();
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
@@ -163,16 +170,16 @@ fn read_plain(path: &Path) -> Result<Option<Secrets>> {
     understand(&file::read_text(path, MOST)?, &shown.to_string()).map(Some)
 }
 
-fn understand(text: &str, shown: &str) -> Result<Secrets> {
+fn understand(text: &str, shown: &str) -> Result<StoredSecrets> {
     parse(text).map_err(|error| {
         // Never made anew: the nodes that run have what it held.
         error
             .context(format!("`{shown}` is damaged"))
-            .hint("bring it back from a backup; nodeforge never makes secrets anew by itself")
+            .hint("bring it back from a backup; nodeforge never replaces secrets by itself")
     })
 }
 
-fn parse(text: &str) -> Result<Secrets> {
+fn parse(text: &str) -> Result<StoredSecrets> {
     // toml's own display shows the line, and with it the secret.
     let text: Text = toml::from_str(text).map_err(|error| Error::input(error.message()))?;
     if text.version != VERSION {
@@ -183,21 +190,18 @@ fn parse(text: &str) -> Result<Secrets> {
     let named = text.secrets.into_iter();
     let named = named.map(|(name, it)| {
         let made = Made { value: it.value, public: it.public };
-        (name, Stored { value: Named { kind: it.kind, made }, created: it.created })
+        (name, Stored { value: NamedSecret { kind: it.kind, made }, created: it.created })
     });
     let host_keys = text.ssh_host_keys.into_iter().map(|(host, it)| {
         let value = SshHostKey { private: it.private, public: it.public };
         (host, Stored { value, created: it.created })
     });
-    Ok(Secrets {
+    Ok(StoredSecrets {
         cluster: text.cluster,
         seed,
         seed_created: text.seed.created,
         named: named.collect(),
         host_keys: host_keys.collect(),
-        ready: BTreeMap::new(),
-        example: None,
-        is_stored: true,
     })
 }
 
@@ -221,7 +225,7 @@ fn write(path: &Path, text: &str, is_new: bool) -> Result<()> {
     })
 }
 
-fn text(secrets: &Secrets) -> String {
+fn text(secrets: &StoredSecrets) -> String {
     let mut text = String::from(
         "# Made by nodeforge; whoever has this file can pose as any node of the cluster. Nodes\n\
          # that run depend on it: keep a backup.\n",
@@ -238,7 +242,7 @@ fn text(secrets: &Secrets) -> String {
     line(format_args!("created = {}", quoted(&secrets.seed_created)));
     for (name, stored) in &secrets.named {
         line(format_args!("\n[secrets.{}]", quoted(name)));
-        line(format_args!("kind = {}", quoted(&stored.value.kind)));
+        line(format_args!("kind = {}", quoted(stored.value.kind.name())));
         line(format_args!("value = {}", quoted(&stored.value.made.value)));
         if let Some(public) = &stored.value.made.public {
             line(format_args!("public = {}", quoted(public)));

@@ -1,8 +1,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use super::*;
+use super::Secrets;
 use crate::config::tests::quickstart_in;
+use crate::util::error::Result;
 
 #[test]
 fn what_is_made_once_stays() -> Result<()> {

@@ -78,12 +78,12 @@ fn what_makes_no_cluster_is_refused() {
     refused(
         "hostname = \"node0\"\n",
         "hostname = \"node0\"\nrole = \"controlplane\"\n",
-        &["two first control planes, `controlplane` and `node0`"],
+        &["two nodes would form the cluster: `controlplane` and `node0`"],
     );
     refused(
         "passwordless_sudo",
         "ssh_authorized_keys = [\"ssh-ed25519 AAAAC3Nz me\"]\npasswordless_sudo",
-        &["is no SSH public key"],
+        &["is not an SSH public key"],
     );
     refused("[output]", "offline = true\n[output]", &["`offline` needs `images`"]);
 }

@@ -1,21 +1,21 @@
 //! `[[apt_source]]` and `[[artifact]]`: what comes from elsewhere.
 
-use super::owned;
+use super::fields::owned;
 use crate::config::base::{is_without_password, read_arch};
 use crate::config::condition;
 use crate::config::files::{check_path, read_mode};
-use crate::config::profile_types::{AptSource, Artifact, ChecksumSpec};
+use crate::config::profile_types::{AptSource, ArtifactSpec, ChecksumSpec};
 use crate::config::reader::{Spanned, Table};
 use crate::util::sha256::Sha256;
 
 /// Who wants a password is not asked.
-const OTHER_SERVER: &str = "a server without one, such as a mirror of your own";
+const OTHER_SERVER: &str = "use a server without a password, such as your own mirror";
 
 pub(super) fn read(table: Table<'_>) -> Option<AptSource> {
     let reader = table.reader;
     let name = table.require("name", "name = \"kubernetes\"").and_then(|value| value.string());
     for name in name.iter().filter(|name| !is_file_name(name.value)) {
-        let message = format!("`{}` is no name for a file", name.value);
+        let message = format!("`{}` is not a valid name for a file", name.value);
         reader.wrong_hint(&name.span, message, "letters, digits, `-` and `_`");
     }
     let uris = require_list(&table, "uris", "uris = [\"https://…\"]");
@@ -36,7 +36,7 @@ pub(super) fn read(table: Table<'_>) -> Option<AptSource> {
             return Some(digits.to_ascii_uppercase());
         }
         let hint = "`gpg --show-keys KEYFILE` prints it: 40 hexadecimal digits";
-        reader.wrong_hint(&text.span, "this is no fingerprint of an OpenPGP key", hint);
+        reader.wrong_hint(&text.span, "this is not the fingerprint of an OpenPGP key", hint);
         None
     });
     let when = condition::read(&table);
@@ -52,7 +52,7 @@ pub(super) fn read(table: Table<'_>) -> Option<AptSource> {
     })
 }
 
-pub(super) fn read_artifact(table: Table<'_>) -> Option<Artifact> {
+pub(super) fn read_artifact(table: Table<'_>) -> Option<ArtifactSpec> {
     let reader = table.reader;
     let url = table.require("url", "url = \"https://…\"").and_then(|value| value.string());
     let (sha256, sha256_url) = (table.string("sha256"), table.string("sha256_url"));
@@ -71,12 +71,16 @@ pub(super) fn read_artifact(table: Table<'_>) -> Option<Artifact> {
             Some(ChecksumSpec::Sha256Url(url.value.to_owned()))
         }
         (Some(_), Some(url)) => {
-            reader.wrong_hint(&url.span, "both `sha256` and `sha256_url`", "keep one of them");
+            reader.wrong_hint(
+                &url.span,
+                "`sha256` and `sha256_url` exclude each other",
+                "keep one of them",
+            );
             None
         }
         (None, None) => {
             let hint = "add `sha256 = \"…\"` or `sha256_url = \"https://…\"`";
-            reader.wrong_hint(&table.span(), "nothing says what the download must be", hint);
+            reader.wrong_hint(&table.span(), "the download has no checksum", hint);
             None
         }
     };
@@ -87,7 +91,7 @@ pub(super) fn read_artifact(table: Table<'_>) -> Option<Artifact> {
     let when = condition::read(&table);
     table.finish();
     let (url, checksum, path, mode) = (owned(url)?, checksum?, path?, mode?);
-    Some(Artifact { url, checksum, path, mode, arch, when })
+    Some(ArtifactSpec { url, checksum, path, mode, arch, when })
 }
 
 fn require_list<'a>(

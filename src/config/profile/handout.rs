@@ -1,9 +1,9 @@
 //! `[[handout]]`: files for people.
 
 use super::folder::Folder;
+use crate::config::file_types::Handout;
 use crate::config::profile_types::Profile;
 use crate::config::reader::{Spanned, Table};
-use crate::config::types::Handout;
 use crate::config::{condition, files};
 
 pub(super) fn read_all(root: &Table<'_>, folder: &Folder, profile: &mut Profile) {
@@ -47,7 +47,7 @@ impl Handout {
             return Some("is absolute");
         }
         if path.is_empty() || path.len() > 255 || path.chars().any(char::is_control) {
-            return Some("is no path");
+            return Some("is not a path");
         }
         if path.split('/').any(|part| part.is_empty() || part.starts_with('.')) {
             return Some("has an empty part, or one that begins with a dot");

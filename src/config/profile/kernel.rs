@@ -1,12 +1,19 @@
 //! `[kernel]`: modules, sysctls, command line, config.txt.
 
-use super::extend_checked;
-use crate::config::profile_types::Kernel;
+use super::fields::extend_checked;
+use crate::config::profile_types::KernelSpec;
 use crate::config::reader::Table;
 
-pub(super) fn read(table: Table<'_>, kernel: &mut Kernel) {
+pub(super) fn read(table: Table<'_>, kernel: &mut KernelSpec) {
     let hint = "for example `br_netfilter`";
-    extend_checked(&table, "modules", &mut kernel.modules, is_module, "no kernel module", hint);
+    extend_checked(
+        &table,
+        "modules",
+        &mut kernel.modules,
+        is_module,
+        "not a valid name of a kernel module",
+        hint,
+    );
     let hint = "for example `cgroup_enable=memory`, each word an element of its own";
     extend_checked(&table, "cmdline", &mut kernel.cmdline, is_word, "not one word", hint);
     let hint = "for example `dtparam=pciex1`, each line an element of its own";
@@ -22,7 +29,7 @@ pub(super) fn read(table: Table<'_>, kernel: &mut Kernel) {
                 value.integer().map(|number| number.to_string())
             };
             if !is_sysctl(key.value) {
-                let message = format!("`{}` is no sysctl", key.value);
+                let message = format!("`{}` is not a sysctl", key.value);
                 let hint = "for example `\"net.ipv4.ip_forward\" = 1`, the name in quotes";
                 table.reader.wrong_hint(&key.span, message, hint);
             }

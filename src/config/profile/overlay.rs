@@ -1,26 +1,26 @@
 //! Overlays: folders of files laid over the root.
 
 use super::folder::Folder;
-use crate::config::profile_types::{Overlay, OverlayFile};
+use crate::config::profile_types::{OverlayFile, OverlaySpec};
 use crate::config::reader::Table;
 use crate::config::{condition, suggest};
 use crate::util::error::{Error, Result};
 
 /// The overlays that a table names.
-pub(super) fn read_all(table: &Table<'_>, folder: &Folder) -> Vec<Overlay> {
+pub(super) fn read_all(table: &Table<'_>, folder: &Folder) -> Vec<OverlaySpec> {
     let elements = table.get("overlays").and_then(|value| value.elements()).unwrap_or_default();
     let overlays = elements.iter().filter_map(|element| {
         let (name, when) = condition::named(element)?;
         let overlay = table.reader.accept(&name.span, load(folder, name.value))?;
-        Some(Overlay { when, ..overlay })
+        Some(OverlaySpec { when, ..overlay })
     });
     overlays.collect()
 }
 
 /// An overlay by name: the profile's own first, then the shipped ones.
-fn load(profile: &Folder, name: &str) -> Result<Overlay> {
+fn load(profile: &Folder, name: &str) -> Result<OverlaySpec> {
     if name.is_empty() || name.contains(['/', '\\']) || name.starts_with('.') {
-        return Err(Error::input(format!("`{name}` is no name of an overlay"))
+        return Err(Error::input(format!("`{name}` is not a valid name of an overlay"))
             .hint("an overlay is named by its folder in `overlays/`"));
     }
     let entries = match profile.walk(&format!("overlays/{name}"))? {
@@ -39,7 +39,7 @@ fn load(profile: &Folder, name: &str) -> Result<Overlay> {
         .filter(|(path, _)| !path.ends_with(".gitkeep"))
         .map(|(path, bytes)| overlay_file(name, &path, bytes))
         .collect::<Result<_>>()?;
-    Ok(Overlay { name: name.to_owned(), files, when: None })
+    Ok(OverlaySpec { name: name.to_owned(), files, when: None })
 }
 
 fn overlay_file(overlay: &str, path: &str, bytes: Vec<u8>) -> Result<OverlayFile> {

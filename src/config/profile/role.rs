@@ -2,8 +2,8 @@
 
 use regex::Regex;
 
+use super::fields::{owned, read_units};
 use super::folder::Folder;
-use super::{owned, read_units};
 use crate::config::base::choice;
 use crate::config::profile::{folder, overlay};
 use crate::config::profile_types::{First, Profile, Role, RoleKind, Units};
@@ -36,7 +36,7 @@ fn read(table: Table<'_>, folder: &Folder, profile: &mut Profile) -> Option<Role
     let reader = table.reader;
     let name = table.require("name", "name = \"worker\"").and_then(|value| value.string());
     for name in name.iter().filter(|name| !is_name(name.value)) {
-        let message = format!("`{}` is no name of a role", name.value);
+        let message = format!("`{}` is not a valid name of a role", name.value);
         reader.wrong_hint(&name.span, message, "lower case letters, digits and `-`");
     }
     let pattern = table.require("pattern", "pattern = \"node[0-9]+\"").and_then(|it| it.string());
@@ -86,7 +86,7 @@ fn compile(reader: &Reader, pattern: &Spanned<&str>) -> Option<Regex> {
     let hint = "patterns are POSIX extended regular expressions: `node[0-9]+`";
     let foreign = ["\\", "(?", "*?", "+?", "??", "}?", "[[", "&&", "--", "~~"];
     if text.is_empty() || text.contains(char::is_whitespace) || text.starts_with('#') {
-        reader.wrong_hint(&pattern.span, format!("`{text}` is no pattern of a hostname"), hint);
+        reader.wrong_hint(&pattern.span, format!("`{text}` is not a pattern for host names"), hint);
         return None;
     }
     if let Some(found) = foreign.iter().find(|found| text.contains(**found)) {
@@ -102,7 +102,7 @@ fn compile(reader: &Reader, pattern: &Spanned<&str>) -> Option<Regex> {
             let error = error.to_string();
             let last = error.lines().last().unwrap_or_default();
             let why = last.trim().trim_start_matches("error: ");
-            let message = format!("`{text}` is no regular expression: {why}");
+            let message = format!("`{text}` is not a valid regular expression: {why}");
             reader.wrong_hint(&pattern.span, message, hint);
             None
         }
@@ -116,7 +116,7 @@ fn load_step(profile: &Folder, name: &str) -> Result<Vec<u8>> {
         && name.as_bytes()[2] == b'-';
     let clean = name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'));
     if !has_number || !clean {
-        return Err(Error::input(format!("`{name}` is no name of a first-boot step"))
+        return Err(Error::input(format!("`{name}` is not a valid name of a first-boot step"))
             .hint("steps are named with their number: `10-identity`"));
     }
     let path = format!("firstboot/{name}");

@@ -1,6 +1,6 @@
 //! `[[rule]]`: what makes no cluster of this profile.
 
-use super::owned;
+use super::fields::owned;
 use crate::config::condition;
 use crate::config::profile_types::{Profile, Rule};
 use crate::config::reader::Table;

@@ -5,24 +5,37 @@ use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
+use crate::config::origin::{ClusterSource, Origin};
 use crate::util::error::Source;
+
+/// A text that is to be read, alone or over others.
+pub(in crate::config) struct LayerText {
+    /// What kind of text it is.
+    pub(in crate::config) origin: Origin,
+    /// Its name and the text itself.
+    pub(in crate::config) source: Source,
+    /// What relative paths in it start from.
+    pub(in crate::config) directory: PathBuf,
+}
 
 /// A file among those that are read together.
 pub(super) struct Layer {
     /// Where it begins in the text of all.
     pub(super) start: usize,
     /// The file itself.
-    pub(super) source: Arc<Source>,
+    pub(super) text: ClusterSource,
     /// What relative paths in it start from.
     pub(super) directory: PathBuf,
     /// Its text behind as many blanks as make places in it places in the text of all.
-    pub(super) text: String,
+    pub(super) padded: String,
 }
 
 impl Layer {
-    pub(super) fn new(start: usize, source: Source, directory: PathBuf) -> Self {
-        let text = format!("{}{}", " ".repeat(start), source.text);
-        Self { start, source: Arc::new(source), directory, text }
+    pub(super) fn new(start: usize, given: LayerText) -> Self {
+        let LayerText { origin, source, directory } = given;
+        let padded = format!("{}{}", " ".repeat(start), source.text);
+        let text = ClusterSource { origin, source: Arc::new(source) };
+        Self { start, text, directory, padded }
     }
 }
 

@@ -78,6 +78,12 @@ impl<'a> Renderer<'a> {
         Self { environment, cluster, scope, used, common, nodes }
     }
 
+    /// Lets templates know one more text.
+    pub(super) fn with(mut self, name: &'static str, text: &str) -> Self {
+        self.environment.add_global(name, text.to_owned());
+        self
+    }
+
     /// The content a template renders to, marked with the secrets it asked for.
     pub(super) fn render(&self, name: &str, text: &str) -> Result<Content> {
         self.used.clear();
@@ -128,7 +134,7 @@ impl<'a> Renderer<'a> {
                 return Error::input(problem.hint(values::arch_hint(&self.cluster.base)));
             }
             let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
-            wrong(format!("the condition `{text}` cannot be understood: {detail}"))
+            wrong(format!("cannot read the condition `{text}`: {detail}"))
         };
         self.used.clear();
         let expression =
@@ -226,7 +232,9 @@ impl<'a> Renderer<'a> {
             // The only values that cannot be written.
             ErrorKind::WriteFailure if self.whole_secret(expression).is_some() => {
                 let parts = self.whole_secret(expression).unwrap_or_default();
-                format!("`{expression}` in the template `{name}` is not one text: it has {parts}")
+                format!(
+                    "`{expression}` in the template `{name}` is not a single text: it has {parts}"
+                )
             }
             ErrorKind::OutOfFuel => format!("the template `{name}` takes too long"),
             kind => {
@@ -271,7 +279,7 @@ impl<'a> Renderer<'a> {
     fn whole_secret(&self, expression: &str) -> Option<&'static str> {
         let name = expression.strip_prefix("secrets.")?.split('.').next()?;
         let spec = self.cluster.profile.secrets.iter().find(|spec| spec.name == name)?;
-        Some(secret::parts_of(&spec.kind)).filter(|parts| !parts.is_empty())
+        Some(secret::parts_of(spec.recipe.kind())).filter(|parts| !parts.is_empty())
     }
 
     fn hint(&self, expression: &str) -> String {
@@ -282,8 +290,7 @@ impl<'a> Renderer<'a> {
                 .into();
         }
         if root == "node" && matches!(self.scope, Scope::People(_)) {
-            return "a handout is for people: it sees cluster, nodes, settings, secrets and base"
-                .into();
+            return "a side file sees cluster, nodes, settings, secrets and base".into();
         }
         if let Some(parts) = self.whole_secret(expression) {
             let whole = expression.split('.').take(2).collect::<Vec<_>>().join(".");
@@ -301,7 +308,7 @@ impl<'a> Renderer<'a> {
             _ => return "templates see cluster, node, nodes, settings, secrets and base".into(),
         };
         if names.is_empty() {
-            return format!("`{root}` has nothing in it");
+            return format!("`{root}` is empty");
         }
         format!("`{root}` has {names}")
     }

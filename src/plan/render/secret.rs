@@ -31,7 +31,7 @@ fn one(spec: &SecretSpec, secret: &Arc<Secret>, reach: &Reach<'_>, used: &Used) 
     let whole = match secret.as_ref() {
         Secret::Text(text) => Some(Ok(Value::from(text))),
         Secret::Missing(why) => Some(Err(why.clone())),
-        _ => None,
+        Secret::Ca(_) | Secret::KeyPair(_) | Secret::NodeKeys(_) | Secret::WireGuard(_) => None,
     };
     if let Some(value) = whole {
         return Guarded { value: refusal.map_or(value, Err), is_secret: true };
@@ -51,9 +51,9 @@ fn one(spec: &SecretSpec, secret: &Arc<Secret>, reach: &Reach<'_>, used: &Used) 
 }
 
 /// What a template may write after `secrets.NAME.`; nothing when it is a text as a whole.
-pub(super) fn parts_of(kind: &SecretKind) -> &'static str {
+pub(super) fn parts_of(kind: SecretKind) -> &'static str {
     match kind {
-        SecretKind::Ca { .. } => "cert, key, hash, file_hash",
+        SecretKind::Ca => "cert, key, hash, file_hash",
         SecretKind::KeyPair => "private, public",
         SecretKind::NodeKey => "own, of(name)",
         SecretKind::WireGuard => {
@@ -63,7 +63,7 @@ pub(super) fn parts_of(kind: &SecretKind) -> &'static str {
         | SecretKind::Hex
         | SecretKind::Password
         | SecretKind::SshHostKey
-        | SecretKind::File { .. } => "",
+        | SecretKind::File => "",
     }
 }
 
@@ -97,7 +97,7 @@ impl Parts {
     fn own(&self) -> Result<&str, Error> {
         self.own.as_deref().ok_or_else(|| {
             refused(format!(
-                "a handout is no node: say whose key, as in `secrets.{}.{}(\"server1\")`",
+                "a side file is not a node: say whose key, as in `secrets.{}.{}(\"server1\")`",
                 self.name,
                 if matches!(*self.secret, Secret::NodeKeys(_)) { "of" } else { "public_of" }
             ))
@@ -112,7 +112,7 @@ impl Parts {
     ) -> Result<Value, Error> {
         match (method, names) {
             ("of", [name]) if self.own.is_some() => {
-                Err(refused(format!("the key of `{name}` is for handouts only")))
+                Err(refused(format!("the key of `{name}` is for side files only")))
             }
             ("of", [name]) if keys.is_node(name) => self.private(|| keys.of(name)),
             ("of", [name]) => Err(refused(format!("there is no node `{}`", name.escape_debug()))),
@@ -136,7 +136,10 @@ impl Parts {
         names: &[&str],
     ) -> Result<Value, Error> {
         if let Some(bad) = names.iter().find(|name| !is_machine(name)) {
-            return Err(refused(format!("`{}` is no name of a machine", bad.escape_debug())));
+            return Err(refused(format!(
+                "`{}` is not a valid name of a machine",
+                bad.escape_debug()
+            )));
         }
         match (method, names) {
             ("public_of", [name]) => Ok(Value::from(keys.public(name))),
@@ -153,10 +156,10 @@ impl Parts {
             }
             ("private_of", [name]) => {
                 if self.own.is_some() {
-                    return Err(refused(format!("the key of `{name}` is for handouts only")));
+                    return Err(refused(format!("the key of `{name}` is for side files only")));
                 }
                 if keys.is_node(name) {
-                    let message = format!("`{name}` is a node, and keeps its key to itself");
+                    let message = format!("`{name}` is a node, and keeps its key");
                     return Err(refused(message));
                 }
                 self.private(|| keys.private(name))
@@ -185,18 +188,26 @@ impl Object for Parts {
     }
 
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
-        let result = match (self.secret.as_ref(), key.as_str()?) {
-            (Secret::Ca(ca), "cert") => Ok(Value::from(&ca.cert)),
-            (Secret::Ca(ca), "hash") => Ok(Value::from(ca.hash.to_string())),
-            (Secret::Ca(ca), "file_hash") => Ok(Value::from(ca.file_hash.to_string())),
-            (Secret::Ca(ca), "key") => self.private(|| ca.key.clone()),
-            (Secret::KeyPair(pair), "public") => Ok(Value::from(&pair.public)),
-            (Secret::KeyPair(pair), "private") => self.private(|| pair.private.clone()),
-            (Secret::NodeKeys(keys), "own") => {
-                self.own().and_then(|own| self.private(|| keys.of(own)))
-            }
-            (Secret::WireGuard(keys), part) => self.wireguard(keys, part)?,
-            _ => return None,
+        let part = key.as_str()?;
+        let result = match self.secret.as_ref() {
+            Secret::Ca(ca) => match part {
+                "cert" => Ok(Value::from(&ca.cert)),
+                "hash" => Ok(Value::from(ca.hash.to_string())),
+                "file_hash" => Ok(Value::from(ca.file_hash.to_string())),
+                "key" => self.private(|| ca.key.clone()),
+                _ => return None,
+            },
+            Secret::KeyPair(pair) => match part {
+                "public" => Ok(Value::from(&pair.public)),
+                "private" => self.private(|| pair.private.clone()),
+                _ => return None,
+            },
+            Secret::NodeKeys(keys) => match part {
+                "own" => self.own().and_then(|own| self.private(|| keys.of(own))),
+                _ => return None,
+            },
+            Secret::WireGuard(keys) => self.wireguard(keys, part)?,
+            Secret::Text(_) | Secret::Missing(_) => return None,
         };
         Some(result.unwrap_or_else(Value::from))
     }
@@ -213,7 +224,9 @@ impl Object for Parts {
         match self.secret.as_ref() {
             Secret::NodeKeys(keys) => self.call_node_keys(keys, method, &names),
             Secret::WireGuard(keys) => self.call_wireguard(keys, method, &names),
-            _ => Err(Error::from(ErrorKind::UnknownMethod)),
+            Secret::Text(_) | Secret::Missing(_) | Secret::Ca(_) | Secret::KeyPair(_) => {
+                Err(Error::from(ErrorKind::UnknownMethod))
+            }
         }
     }
 

@@ -1,0 +1,146 @@
+//! Checked types of settings.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use super::words::words;
+
+/// A setting's value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Setting {
+    /// Text.
+    String(String),
+    /// A switch.
+    Bool(bool),
+    /// A whole number.
+    Int(i64),
+    /// A network.
+    Cidr(IpNet),
+    /// An address.
+    Ip(IpAddr),
+    /// A range of addresses, both ends included.
+    IpPool(IpAddr, IpAddr),
+    /// A DNS name or an address.
+    Host(String),
+    /// A file or folder on the building machine.
+    Path(PathBuf),
+    /// One of the profile's choices.
+    Enum(String),
+    /// A value that no log and no world-readable file may hold.
+    Secret(SecretText),
+    /// An optional setting that the cluster file does not give: `none` in templates.
+    Absent,
+}
+
+/// Text that never reaches a log through a `{:?}`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretText(pub String);
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretText(…)")
+    }
+}
+
+words! {
+    /// A type of setting, as a profile names it.
+    pub enum SettingKind {
+        /// Text.
+        String = "string",
+        /// A switch.
+        Bool = "bool",
+        /// A whole number.
+        Int = "int",
+        /// A network.
+        Cidr = "cidr",
+        /// An address.
+        Ip = "ip",
+        /// A range of addresses.
+        IpPool = "ip-pool",
+        /// A DNS name or an address.
+        Host = "host",
+        /// A file or folder on the building machine.
+        Path = "path",
+        /// A value that no log and no world-readable file may hold.
+        Secret = "secret",
+        /// One of the profile's choices.
+        Enum = "enum",
+    }
+}
+
+/// A type of setting, with the choices of an `enum`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SettingType {
+    /// `string`
+    String,
+    /// `bool`
+    Bool,
+    /// `int`
+    Int,
+    /// `cidr`
+    Cidr,
+    /// `ip`
+    Ip,
+    /// `ip-pool`
+    IpPool,
+    /// `host`
+    Host,
+    /// `path`
+    Path,
+    /// `secret`
+    Secret,
+    /// `enum`, with the values it may have
+    Enum(Vec<String>),
+}
+
+impl SettingType {
+    /// What a profile calls it.
+    pub fn kind(&self) -> SettingKind {
+        match self {
+            Self::String => SettingKind::String,
+            Self::Bool => SettingKind::Bool,
+            Self::Int => SettingKind::Int,
+            Self::Cidr => SettingKind::Cidr,
+            Self::Ip => SettingKind::Ip,
+            Self::IpPool => SettingKind::IpPool,
+            Self::Host => SettingKind::Host,
+            Self::Path => SettingKind::Path,
+            Self::Secret => SettingKind::Secret,
+            Self::Enum(_) => SettingKind::Enum,
+        }
+    }
+}
+
+/// `string`, or an enum's choices: `bgp|l2`.
+impl fmt::Display for SettingType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Enum(choices) => f.write_str(&choices.join("|")),
+            Self::String
+            | Self::Bool
+            | Self::Int
+            | Self::Cidr
+            | Self::Ip
+            | Self::IpPool
+            | Self::Host
+            | Self::Path
+            | Self::Secret => f.write_str(self.kind().name()),
+        }
+    }
+}
+
+/// A setting as its profile declares it.
+#[derive(Clone, Debug)]
+pub struct SettingSpec {
+    /// What its values are.
+    pub kind: SettingType,
+    /// Its value where the cluster file gives none; without one the cluster file must.
+    pub default: Option<Setting>,
+    /// One line.
+    pub description: String,
+    /// Whether a network may share addresses with the nodes and other settings' networks.
+    pub may_overlap: bool,
+}
