@@ -32,7 +32,7 @@ fn a_malformed_cluster_file_is_shown() {
     fs::write(folder.path().join("cluster.toml"), "[cluster\nname = 1\n").expect("written");
     Run::new(["check"]).folder(folder.path()).exits(2).stdout("").stderr(
         "error: unclosed table, expected `]`\n\
-         \x20\x20--> cluster.toml:1:9\n\
+         \x20--> cluster.toml:1:9\n\
          \x20\x20|\n\
          1 | [cluster\n\
          \x20\x20|         ^\n",
@@ -45,7 +45,7 @@ fn an_unknown_key_is_guessed() {
     cluster(folder.path(), "[disk]\nsise = \"3G\"\n\n[[node]]\nhostname = \"server1\"\n");
     Run::new(["check"]).folder(folder.path()).exits(2).stdout("").stderr(
         "error: unknown key `sise` in [disk]\n\
-         \x20\x20--> cluster.toml:8:1\n\
+         \x20--> cluster.toml:8:1\n\
          \x20\x20|\n\
          8 | sise = \"3G\"\n\
          \x20\x20| ^^^^\n\

@@ -56,14 +56,14 @@ fn a_mistake_is_shown_in_its_own_layer() {
         .stdout("")
         .stderr(
             "error: unknown key `sise` in [disk]\n\
-             \x20\x20--> home/home.toml:2:1\n\
+             \x20--> home/home.toml:2:1\n\
              \x20\x20|\n\
              2 | sise = \"4G\"\n\
              \x20\x20| ^^^^\n\
              hint: did you mean `size`?\n\
              \n\
              error: `no_name` is not a valid DNS name: `_` is not one of a-z, 0-9 and -\n\
-             \x20\x20--> --set:1:21\n\
+             \x20--> --set:1:21\n\
              \x20\x20|\n\
              1 | settings.api_name = \"no_name\"\n\
              \x20\x20|                     ^^^^^^^^^\n",

@@ -4,11 +4,13 @@
 
 mod support;
 
+mod architecture;
 mod artifacts;
 mod boots;
 mod bootstrap;
 mod cli;
 mod conventions;
+mod dependencies;
 mod edge;
 mod fetch;
 mod firstboot;

@@ -11,7 +11,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 
 use crate::change::Change;
 use crate::util::error::{Error, Result};
-use crate::util::hash;
+use crate::util::hex;
 use crate::util::sha256::Sha256;
 
 /// What a digest is told apart by from those of other layouts: it changes with the order or the
@@ -50,7 +50,7 @@ impl DiskInputs {
         for part in parts {
             mac.part(part.as_bytes());
         }
-        hash::hex(&mac.finish())
+        hex::hex(&mac.finish())
     }
 }
 

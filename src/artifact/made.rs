@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::manifest::ArtifactRecord;
+use crate::disk::sha256_of_file;
 use crate::util::error::Result;
-use crate::util::hash::sha256_of_file;
 use crate::util::sha256::Sha256;
 
 /// One artifact, made but not yet published.

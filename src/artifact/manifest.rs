@@ -9,8 +9,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::Package;
+use crate::disk;
 use crate::util::error::{Context, Result};
-use crate::util::hash;
 use crate::util::sha256::Sha256;
 
 /// Everything that a build says of itself.
@@ -154,7 +154,7 @@ impl Manifest {
             let path = output.join(&artifact.path);
             let found = ArtifactRecord {
                 size: fs::metadata(&path)?.len(),
-                sha256: hash::sha256_of_file(&path)?,
+                sha256: disk::sha256_of_file(&path)?,
                 ..artifact.clone()
             };
             if found != *artifact {

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::catalogue::MAX_SIZE;
 use crate::download::{Unpacked, unpack};
 use crate::util::error::{Context as _, Error, Result};
-use crate::util::hash::Hashing;
+use crate::util::sha256::Hashing;
 use crate::util::sha256::Sha256;
 
 /// Whether a file of the user's is a tar archive.

@@ -15,11 +15,11 @@ use crate::base::{import, remote};
 use crate::bootstrap;
 use crate::cache::{self, About, BASES, Cache, CachedImage, EPOCH, Made, PARTS};
 use crate::config::{Arch, Base};
+use crate::disk::sha256_of_disk;
 use crate::disk::{self, Disk, Format, Raw};
 use crate::download::{Client, Hashes, Wanted, container, download};
 use crate::image::{Architecture, Image, edit};
 use crate::util::error::{Error, Result};
-use crate::util::hash::sha256_of_disk;
 use crate::util::progress::Progress;
 use crate::util::sha256::Sha256;
 

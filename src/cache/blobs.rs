@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use super::deb;
+use crate::disk::sha256_of_file;
 use crate::download::with_fingerprint;
-use crate::util::hash::sha256_of_file;
 
 /// Where files are in the cache, under their SHA-256.
 pub(crate) const FILES: &str = "files";

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use super::blobs::FILES;
 use super::store::{Cache, NEW, lock, touch};
+use crate::disk::sha256_of_file;
 use crate::util::error::{Context as _, Result};
 use crate::util::file_lock::FileLock;
-use crate::util::hash::sha256_of_file;
 use crate::util::progress::Progress;
 use crate::util::sha256::Sha256;
 

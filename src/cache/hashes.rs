@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::store::Cache;
 use crate::disk::Raw;
+use crate::disk::sha256_of_disk;
 use crate::util::error::{Context as _, Result};
-use crate::util::hash::sha256_of_disk;
 use crate::util::sha256::Sha256;
 
 /// A file written since may have been written again within its clock's resolution.

@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use super::about::{About, Package};
 use super::leftovers::{is_free, remove, sweep};
 use super::store::{ABOUT, Cache, CachedImage, DISK, lock, threads};
+use crate::disk::sha256_of_disk;
 use crate::disk::{Raw, Windows};
 use crate::util::error::{Context, Error, Result};
 use crate::util::file_lock::FileLock;
-use crate::util::hash::sha256_of_disk;
 use crate::util::progress::Progress;
 use crate::util::sha256::Sha256;
 

@@ -13,9 +13,9 @@ use std::thread::available_parallelism;
 use super::about::About;
 use super::limit;
 use crate::disk::Raw;
+use crate::disk::sha256_of_disk;
 use crate::util::error::{Context, Error, Result};
 use crate::util::file_lock::FileLock;
-use crate::util::hash::sha256_of_disk;
 use crate::util::interrupt;
 use crate::util::progress::Progress;
 

@@ -1,13 +1,15 @@
 //! Tables on stdout: aligned columns without rules, as `ls -l` and kubectl print them.
 
+use unicode_width::UnicodeWidthStr as _;
+
 use super::output::print;
 use crate::util::error::Result;
 
 /// A table under a row of headings in capitals. Columns are two blanks apart.
 pub(super) fn table(headings: &[&str], right_aligned: &[usize], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
-        cells.chain([headings[column].chars().count()]).max().unwrap_or_default()
+        let cells = rows.iter().map(|row| row[column].width());
+        cells.chain([headings[column].width()]).max().unwrap_or_default()
     };
     let widths: Vec<usize> = (0..headings.len()).map(width).collect();
     let mut text = String::new();
@@ -17,11 +19,11 @@ pub(super) fn table(headings: &[&str], right_aligned: &[usize], rows: &[Vec<Stri
             .iter()
             .enumerate()
             .map(|(column, cell)| {
-                let width = widths[column];
+                let padding = " ".repeat(widths[column] - cell.width());
                 if right_aligned.contains(&column) {
-                    format!("{cell:>width$}")
+                    padding + cell
                 } else {
-                    format!("{cell:width$}")
+                    cell.clone() + &padding
                 }
             })
             .collect();
@@ -46,5 +48,8 @@ mod tests {
     fn columns_line_up() {
         let rows = [vec!["a".into(), "1".into()], vec!["longer".into(), "234".into()]];
         assert_eq!(table(&["NAME", "N"], &[1], &rows), "NAME      N\na         1\nlonger  234\n");
+        // A terminal draws these characters two columns wide.
+        let rows = [vec!["日本".into(), "x".into()], vec!["abc".into(), "y".into()]];
+        assert_eq!(table(&["A", "B"], &[], &rows), "A     B\n日本  x\nabc   y\n");
     }
 }

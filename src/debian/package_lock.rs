@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::apt::ARCHIVES;
 use crate::cache::Package;
+use crate::disk::sha256_of_file;
 use crate::util::error::{Error, Result};
-use crate::util::hash::sha256_of_file;
 
 /// Where the packages' .deb files will be in the root, when all of them are in `archives` and are
 /// what they were.

@@ -7,6 +7,7 @@ mod copy;
 mod cursor;
 mod format;
 mod forward;
+mod hash;
 mod layered;
 #[cfg(test)]
 mod mutation;
@@ -33,6 +34,7 @@ pub use copy::{copy_file, copy_sparse};
 pub use cursor::Cursor;
 pub(crate) use format::probe_bytes;
 pub use format::{Format, probe};
+pub use hash::{sha256_of_disk, sha256_of_file};
 pub use open::{check_sectors, files, open, open_bytes, open_forward, open_with, open_writable};
 pub use overlay::{CLUSTER, Delta, Overlay};
 pub use raw::Raw;

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Disk, is_zero};
 use crate::util::error::Result;
-use crate::util::hash::hex;
+use crate::util::hex::hex;
 use crate::util::parallel::parallel;
 
 /// Bytes of a window.

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use sha2::{Digest as _, Sha512};
 
 use crate::util::error::{Error, Result};
-use crate::util::hash::hex;
+use crate::util::hex::hex;
 use crate::util::sha256::Sha256;
 
 /// What a file must hash to; SHA-512 in lower-case hexadecimal digits.

@@ -5,9 +5,9 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use super::unpack::Trouble;
+use crate::disk::sha256_of_disk;
 use crate::disk::{self, Disk, Raw, copy_sparse};
 use crate::util::error::{Context as _, Error, Result};
-use crate::util::hash::sha256_of_disk;
 use crate::util::sha256::Sha256;
 
 /// Where a qcow2 header says at which offset a backing file's name is (docs/interop/qcow2.txt of

@@ -17,7 +17,7 @@ use pgp::ser::Serialize as _;
 use pgp::types::{Fingerprint, KeyDetails, PublicParams, Tag};
 
 use crate::util::error::{Error, Result};
-use crate::util::hash::hex;
+use crate::util::hex::hex;
 
 /// As much of a key or signature as is ever read, in bytes.
 pub(crate) const LIMIT: u64 = 1 << 20;

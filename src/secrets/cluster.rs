@@ -13,7 +13,7 @@ use super::stored::{NamedSecret, SecretRecord, Stored, StoredKind, StoredSecrets
 use crate::config::{Cluster, HostKeys, SecretKind, SecretRecipe, SecretSpec, file, suggest};
 use crate::secrets::{generate, store};
 use crate::util::error::{Context as _, Error, Result};
-use crate::util::{calendar, hash};
+use crate::util::{calendar, hex};
 
 /// What the names of host keys begin with.
 const HOST_KEY: &str = "ssh_host_key/";
@@ -169,7 +169,7 @@ impl Secrets {
             return self.stored.host_keys.get(host).map(|it| it.value.private.clone());
         }
         if name == SEED {
-            return Some(hash::hex(&self.stored.seed));
+            return Some(hex::hex(&self.stored.seed));
         }
         let (name, part) = name.split_once('.').unwrap_or((name, ""));
         let NamedSecret { kind, made } = &self.stored.named.get(name)?.value;

@@ -6,7 +6,7 @@ use ssh_key::private::{Ed25519Keypair, PrivateKey};
 
 use super::made::SshHostKey;
 use crate::util::error::{Error, Result};
-use crate::util::hash::hex;
+use crate::util::hex::hex;
 
 /// Random bytes.
 pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {

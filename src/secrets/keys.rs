@@ -2,18 +2,18 @@
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyPair as Key,
-    KeyUsagePurpose, PublicKeyData as _, date_time_ymd,
+    KeyUsagePurpose, PublicKeyData as _,
 };
+use time::{Duration, OffsetDateTime, Time};
 use x509_cert::Certificate;
 use x509_cert::der::DecodePem as _;
 
 use super::made::Made;
-use crate::util::calendar;
 use crate::util::error::{Error, Result};
 use crate::util::sha256::Sha256;
 
-/// How long a certificate authority lasts, in days: ten years and their leap days.
-const LIFETIME: i64 = 3652;
+/// How long a certificate authority lasts: ten years and their leap days.
+const LIFETIME: Duration = Duration::days(3652);
 
 /// A certificate authority.
 #[derive(Clone, PartialEq, Eq)]
@@ -69,14 +69,10 @@ pub(crate) fn make_ca(common_name: &str) -> Result<Made> {
         KeyUsagePurpose::KeyCertSign,
         KeyUsagePurpose::CrlSign,
     ];
-    let today = i64::try_from(calendar::days_since_1970()).expect("not that far away");
-    let day = |number| {
-        let (year, month, day) = calendar::civil(number);
-        date_time_ymd(i32::try_from(year).expect("not that far away"), month, day)
-    };
+    let today = OffsetDateTime::now_utc().replace_time(Time::MIDNIGHT);
     // A Raspberry Pi that has no battery for its clock may think it is still yesterday.
-    params.not_before = day(today - 1);
-    params.not_after = day(today + LIFETIME);
+    params.not_before = today - Duration::DAY;
+    params.not_after = today + LIFETIME;
     let cert = params.self_signed(&key).map_err(|error| failed(&error))?;
     Ok(Made { value: key.serialize_pem(), public: Some(cert.pem()) })
 }

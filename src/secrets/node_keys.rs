@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::secrets::generate;
-use crate::util::hash;
+use crate::util::hex;
 
 /// The keys of a cluster's nodes: 32 bytes each.
 #[derive(Clone, PartialEq, Eq)]
@@ -25,6 +25,6 @@ impl NodeKeys {
 
     /// A node's key as 64 hexadecimal digits.
     pub fn of(&self, name: &str) -> String {
-        hash::hex(&generate::derive(&self.seed, &["node-key", name]))
+        hex::hex(&generate::derive(&self.seed, &["node-key", name]))
     }
 }

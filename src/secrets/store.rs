@@ -16,7 +16,7 @@ use crate::config::{SecretKind, file};
 use crate::secrets::{generate, sealed};
 use crate::util::error::{Context as _, Error, Kind, Result};
 use crate::util::file_lock::FileLock;
-use crate::util::hash;
+use crate::util::hex;
 
 /// The store's layout; other numbers are of other nodeforges.
 const VERSION: u32 = 1;
@@ -238,7 +238,7 @@ fn text(secrets: &StoredSecrets) -> String {
     line(format_args!("version = {VERSION}"));
     line(format_args!("cluster = {}", quoted(&secrets.cluster)));
     line(format_args!("\n[seed]"));
-    line(format_args!("value = {}", quoted(&hash::hex(&secrets.seed))));
+    line(format_args!("value = {}", quoted(&hex::hex(&secrets.seed))));
     line(format_args!("created = {}", quoted(&secrets.seed_created)));
     for (name, stored) in &secrets.named {
         line(format_args!("\n[secrets.{}]", quoted(name)));

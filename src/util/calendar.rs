@@ -1,45 +1,30 @@
 //! Days and their dates, in UTC.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use time::macros::format_description;
+use time::{Date, Duration, OffsetDateTime};
 
 /// Today in UTC.
 pub(crate) fn today() -> String {
-    date(days_since_1970())
+    OffsetDateTime::now_utc().date().to_string()
 }
 
 /// Today's number in UTC: 1970-01-01 is 0.
 pub(crate) fn days_since_1970() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / 86_400
+    let days = OffsetDateTime::now_utc() - OffsetDateTime::UNIX_EPOCH;
+    days.whole_days().try_into().unwrap_or_default()
 }
 
-/// `2026-11-21` of a day's number.
+/// `2026-11-21` of a day's number; of one after the year 9999, that year's last day.
 pub(crate) fn date(days: u64) -> String {
-    let days = i64::try_from(days).expect("not that far away");
-    let (year, month, day) = civil(days);
-    format!("{year:04}-{month:02}-{day:02}")
+    let days = i64::try_from(days).unwrap_or(i64::MAX).min(Duration::MAX.whole_days());
+    let date = OffsetDateTime::UNIX_EPOCH.date().checked_add(Duration::days(days));
+    date.unwrap_or(Date::MAX).to_string()
 }
 
-/// How many days ago a date was; `None` when it is none, or to come.
+/// How many days ago a date was; `None` when it is not a date, or lies in the future.
 pub(crate) fn days_since(text: &str) -> Option<u64> {
-    let today = days_since_1970();
-    // A century is more than any store's age.
-    (0..36_525).find(|ago| today.checked_sub(*ago).is_some_and(|day| date(day) == text))
-}
-
-/// Year, month and day of days since 1970, in the Gregorian calendar carried on both ways. Years
-/// are counted from March, so that a leap day ends one: Howard Hinnant, "chrono-Compatible Low-Level
-/// Date Algorithms", `civil_from_days`.
-pub(crate) fn civil(days: i64) -> (i64, u8, u8) {
-    const ERA: i64 = 146_097;
-    let days = days + 719_468;
-    let (era, of_era) = (days.div_euclid(ERA), days.rem_euclid(ERA));
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    let small = |number: i64| u8::try_from(number).expect("months and days are small");
-    (year_of_era + era * 400 + i64::from(month <= 2), small(month), small(day))
+    let date = Date::parse(text, format_description!("[year]-[month]-[day]")).ok()?;
+    (OffsetDateTime::now_utc().date() - date).whole_days().try_into().ok()
 }
 
 #[cfg(test)]
@@ -51,5 +36,16 @@ mod tests {
         assert_eq!(date(0), "1970-01-01");
         assert_eq!(date(11_016), "2000-02-29");
         assert_eq!(date(20_778), "2026-11-21");
+        assert_eq!(date(u64::MAX), "9999-12-31");
+    }
+
+    #[test]
+    fn age_of_a_date() {
+        assert_eq!(days_since(&today()), Some(0));
+        assert_eq!(days_since("1970-01-01"), Some(days_since_1970()));
+        assert_eq!(days_since(&date(days_since_1970() + 2)), None);
+        for bad in ["", "1970-02-30", "1970-1-1", "yesterday"] {
+            assert_eq!(days_since(bad), None, "{bad}");
+        }
     }
 }

@@ -4,7 +4,7 @@ pub mod calendar;
 pub mod clock;
 pub mod error;
 pub mod file_lock;
-pub mod hash;
+pub mod hex;
 pub mod in_order;
 pub mod interrupt;
 pub mod parallel;

@@ -1,20 +1,28 @@
-//! Dates for people and programs, in UTC: an image has no place on earth.
+//! Points in time for people and programs, in UTC: an image is not tied to a time zone.
 
-use crate::util::calendar::civil;
+use time::format_description::BorrowedFormatItem;
+use time::format_description::well_known::Rfc3339;
+use time::macros::format_description;
+use time::{OffsetDateTime, PrimitiveDateTime};
 
 /// `2026-01-31T23:59:59Z` of seconds since 1970.
 pub(crate) fn rfc3339(seconds: i64) -> String {
-    let (year, month, day) = civil(seconds.div_euclid(86_400));
-    let second = seconds.rem_euclid(86_400);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    utc(seconds).format(&Rfc3339).expect("years of four digits")
 }
 
 /// `2026-01-31 23:59`.
 pub(crate) fn minutes(seconds: i64) -> String {
-    let full = rfc3339(seconds);
-    let minutes = full.rfind(':').map_or(&*full, |at| &full[..at]);
-    minutes.replace('T', " ")
+    const FORMAT: &[BorrowedFormatItem<'_>] =
+        format_description!("[year]-[month]-[day] [hour]:[minute]");
+    utc(seconds).format(FORMAT).expect("it has a date and a time")
+}
+
+/// A damaged file system may hold any number: one beyond the years 0 to 9999, which is all that RFC
+/// 3339 knows, becomes the nearest in them.
+fn utc(seconds: i64) -> OffsetDateTime {
+    const YEAR_0: i64 = -62_167_219_200;
+    let last = PrimitiveDateTime::MAX.assume_utc().truncate_to_second();
+    OffsetDateTime::from_unix_timestamp(seconds.max(YEAR_0)).unwrap_or(last)
 }
 
 #[cfg(test)]
@@ -30,6 +38,8 @@ mod tests {
         assert_eq!(rfc3339(-1), "1969-12-31T23:59:59Z");
         assert_eq!(rfc3339(4_102_444_800), "2100-01-01T00:00:00Z");
         assert_eq!(minutes(951_868_799), "2000-02-29 23:59");
+        assert_eq!(rfc3339(i64::MAX), "9999-12-31T23:59:59Z");
+        assert_eq!(rfc3339(i64::MIN), "0000-01-01T00:00:00Z");
         assert!(rfc3339(i64::MAX).ends_with('Z') && rfc3339(i64::MIN).ends_with('Z'));
     }
 }

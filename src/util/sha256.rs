@@ -1,13 +1,14 @@
 //! A SHA-256 hash as a value: in texts and files it is 64 hexadecimal digits.
 
 use std::fmt;
+use std::io::{self, Read};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Digest as _;
 
 use super::error::Problem;
-use super::hash::hex;
+use super::hex::hex;
 
 /// Bytes of a hash.
 const LENGTH: usize = 32;
@@ -74,6 +75,31 @@ impl<'de> Deserialize<'de> for Sha256 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse().map_err(|problem: Problem| serde::de::Error::custom(problem.message))
+    }
+}
+
+/// Hashes what is read through it.
+pub(crate) struct Hashing<R> {
+    inner: R,
+    hash: sha2::Sha256,
+}
+
+impl<R: Read> Hashing<R> {
+    pub(crate) fn new(inner: R) -> Self {
+        Self { inner, hash: sha2::Sha256::new() }
+    }
+
+    /// SHA-256 of all that was read.
+    pub(crate) fn finish(self) -> Sha256 {
+        Sha256::finish(self.hash)
+    }
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.inner.read(buffer)?;
+        self.hash.update(&buffer[..length]);
+        Ok(length)
     }
 }
 

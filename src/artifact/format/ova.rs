@@ -13,9 +13,8 @@ use super::definition::{ArtifactFormat, Reading, SharedArtifact};
 use super::vmdk;
 use crate::apply;
 use crate::artifact::batch::Batch;
-use crate::disk::{Disk as _, Raw};
+use crate::disk::{self, Disk as _, Raw};
 use crate::util::error::{Error, Result};
-use crate::util::hash;
 use crate::util::sha256::Sha256;
 use crate::vmware::Ovf;
 
@@ -67,7 +66,7 @@ fn write(path: &Path, batch: &Batch<'_>) -> Result<()> {
     let manifest = format!(
         "SHA256({ovf_name})= {}\nSHA256({disk_name})= {}\n",
         Sha256::of(&ovf),
-        hash::sha256_of_disk(&Raw::from_file(disk.try_clone()?, false)?)?,
+        disk::sha256_of_disk(&Raw::from_file(disk.try_clone()?, false)?)?,
     );
 
     let mut archive = Archive {

@@ -7,9 +7,9 @@ use std::thread;
 use super::definition::{ArtifactFormat, NodeArtifact, NodeWriter, Reading, WholeImage};
 use crate::artifact::batch::{Batch, NodeDisk};
 use crate::artifact::prepared::PreparedBase;
+use crate::disk::sha256_of_disk;
 use crate::disk::{self, CLUSTER, Delta, Disk, Raw, copy_sparse};
 use crate::util::error::{Context as _, Result};
-use crate::util::hash::sha256_of_disk;
 use crate::util::sha256::Sha256;
 
 pub(super) static FORMAT: ArtifactFormat = ArtifactFormat {

@@ -10,10 +10,10 @@ use super::definition::{ArtifactFormat, NodeArtifact, NodeWriter, Reading, Whole
 use crate::artifact::batch::{Batch, NodeDisk};
 use crate::artifact::prepared::PreparedBase;
 use crate::config::Vm;
+use crate::disk::sha256_of_disk;
 use crate::disk::vmdk::{self, ContentId, Image, Parent};
 use crate::disk::{Clusters, Delta, Disk, Occupied};
 use crate::util::error::Result;
-use crate::util::hash::sha256_of_disk;
 use crate::util::sha256::Sha256;
 
 pub(super) static FORMAT: ArtifactFormat = ArtifactFormat {

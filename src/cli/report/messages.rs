@@ -2,7 +2,7 @@
 //!
 //! A case there is `=== TITLE`, the wrong file, `---`, and what is printed. Tables that a cluster
 //! file needs and a case does not have are appended to it; a case that begins with `# whole` stays
-//! as it is. `NODEFORGE_BLESS=1 cargo test messages` writes anew what is printed.
+//! as it is. `NODEFORGE_BLESS=1 cargo test messages` overwrites the expected text.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -84,7 +84,7 @@ fn check(name: &str, write: fn(&Path, &str) -> std::io::Result<()>) -> Result<()
     Ok(())
 }
 
-/// What the user sees who stands in `folder`.
+/// What a user sees in `folder`.
 fn print(folder: &Path) -> String {
     let cluster = config::load(&folder.join("cluster.toml"), crate::artifact::format_rules());
     match cluster.and_then(|cluster| rehearse(&cluster)) {

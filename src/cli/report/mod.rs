@@ -1,19 +1,17 @@
 //! Errors on stderr: what, where with the line itself, why, and what to do.
 
 mod excerpt;
+mod style;
 
 use std::fmt::Write as _;
 
-use anstyle::{AnsiColor, Style};
+use anstyle::Style;
+
+use style::{BOLD, ERROR, HINT, printable};
 
 use crate::util::error::{Error, Problem};
 
-const ERROR: Style = AnsiColor::Red.on_default().bold();
-const FRAME: Style = AnsiColor::Blue.on_default().bold();
-const HINT: Style = AnsiColor::Cyan.on_default().bold();
-const BOLD: Style = Style::new().bold();
-
-/// The most problems that are shown; whoever has more mends these first.
+/// The most problems that are shown: with more, these have to be mended first anyway.
 const MOST: usize = 100;
 
 /// Prints an error to stderr, in the colours asked for.
@@ -54,27 +52,6 @@ fn render_problem(text: &mut String, problem: &Problem) {
 fn labelled(text: &mut String, indent: &str, style: Style, label: &str, message: &str) {
     let message = printable(message);
     writeln!(text, "{indent}{style}{label}{style:#}: {message}").expect("writing to a string");
-}
-
-/// Text without what would move the cursor or forge further lines: messages quote input.
-/// Lines after the first, such as another program's words, are set apart by indentation.
-fn printable(message: &str) -> String {
-    let mut text = String::with_capacity(message.len());
-    for c in message.trim_end().chars() {
-        match c {
-            '\n' => text.push_str("\n    "),
-            '\t' => text.push(' '),
-            c if is_invisible(c) => text.extend(c.escape_default()),
-            c => text.push(c),
-        }
-    }
-    text
-}
-
-/// Control characters, and those that turn the direction of writing around.
-fn is_invisible(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Files that nobody wrote on purpose: no input may panic, whatever it says.
+//! Randomly changed files: no input may cause a panic.
 
 use std::fmt::Write as _;
 use std::fs;

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use super::style::is_invisible;
 use super::*;
 use crate::util::error::Source;
 
@@ -33,7 +34,7 @@ fn the_line_is_shown_and_underlined() {
         pointing("a = 1\nb = \"8X\" # size\n", "\"8X\""),
         "\
 error: it is wrong
-  --> cluster.toml:2:5
+ --> cluster.toml:2:5
   |
 2 | b = \"8X\" # size
   |     ^^^^
@@ -47,7 +48,7 @@ fn tabs_wide_characters_and_crlf_keep_the_underline_in_place() {
         pointing("\tname = \"日本\" x\r\nnext\r\n", "x"),
         "\
 error: it is wrong
-  --> cluster.toml:1:14
+ --> cluster.toml:1:14
   |
 1 |     name = \"日本\" x
   |                   ^
@@ -57,7 +58,7 @@ error: it is wrong
         pointing("name = \"日本\"\r\n", "日本"),
         "\
 error: it is wrong
-  --> cluster.toml:1:9
+ --> cluster.toml:1:9
   |
 1 | name = \"日本\"
   |         ^^^^
@@ -78,11 +79,12 @@ fn several_places_are_shown_with_their_notes() {
         plain(&Error::input(problem)),
         "\
 error: two nodes are called `a`
-   --> cluster.toml:10:12
+  --> cluster.toml:10:12
    |
 10 | hostname = \"a\"
    |            ^^^
-   --> cluster.toml:9:12
+   |
+  ::: cluster.toml:9:12
    |
  9 | hostname = \"a\"
    |            --- the first is here
@@ -95,8 +97,8 @@ fn of_long_lines_and_many_lines_only_what_matters_is_shown() {
     let text = format!("{}CULPRIT{}", "a".repeat(500), "b".repeat(500));
     let shown = pointing(&text, "CULPRIT");
     let line = shown.lines().nth(3).unwrap_or_default();
-    assert_eq!(line, format!("1 | …{}CULPRIT{}…", "a".repeat(30), "b".repeat(82)));
-    assert_eq!(shown.lines().nth(4), Some(&*format!("  | {}^^^^^^^", " ".repeat(31))));
+    assert_eq!(line, format!("1 | ...{}CULPRIT{}...", "a".repeat(51), "b".repeat(52)));
+    assert_eq!(shown.lines().nth(4), Some(&*format!("  | {}^^^^^^^", " ".repeat(54))));
     // A span of several lines is underlined to the end of its first.
     let shown = pointing("a = [\n1,\n]\n", "[\n1,\n]");
     assert_eq!(shown.lines().nth(4), Some("  |     ^"));
@@ -106,9 +108,9 @@ fn of_long_lines_and_many_lines_only_what_matters_is_shown() {
 fn the_end_of_a_file_is_a_place() {
     let source = Arc::new(Source { name: "f".into(), text: "ab\n".into() });
     for (span, expected) in [
-        (3..3, "error: m\n  --> f:2:1\n  |\n2 | \n  | ^\n"),
-        (2..3, "error: m\n  --> f:1:3\n  |\n1 | ab\n  |   ^\n"),
-        (99..200, "error: m\n  --> f:2:1\n  |\n2 | \n  | ^\n"),
+        (3..3, "error: m\n --> f:2:1\n  |\n2 |\n  | ^\n"),
+        (2..3, "error: m\n --> f:1:3\n  |\n1 | ab\n  |   ^\n"),
+        (99..200, "error: m\n --> f:2:1\n  |\n2 |\n  | ^\n"),
     ] {
         let problem = Problem::new("m").at(&source, span);
         assert_eq!(plain(&Error::input(problem)), expected);
@@ -120,6 +122,16 @@ fn input_cannot_forge_lines_or_move_the_cursor() {
     let error = Error::input("`a\nerror: b` \u{1b}[2J\u{202e}");
     assert_eq!(plain(&error), "error: `a\n    error: b` \\u{1b}[2J\\u{202e}\n");
     assert!(pointing("x = \"\u{1b}[2J\"", "x").contains("1 | x = \"\u{fffd}[2J\""));
+    let hostile: String = ('\0'..='\u{ffff}').filter(|c| is_invisible(*c) && *c != '\n').collect();
+    let text = format!("{hostile}x{hostile}");
+    let source = Arc::new(Source { name: format!("f{hostile}\n"), text: text.clone() });
+    for span in [0..text.len(), hostile.len()..hostile.len() + 1] {
+        let problem =
+            Problem::new(&*hostile).at(&source, span.clone()).also_at(&source, span, &*hostile);
+        let shown = plain(&Error::check(vec![problem]).expect_err("one problem"));
+        let lines: String = shown.split('\n').collect();
+        assert!(!lines.contains(is_invisible), "{lines:?}");
+    }
 }
 
 #[test]

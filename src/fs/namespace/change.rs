@@ -11,7 +11,7 @@ use crate::fs::volume::{Node, Planned, Volume};
 use crate::fs::written::Expected;
 use crate::fs::{Attributes, FileType, Tree, acl};
 use crate::util::error::{Error, Result};
-use crate::util::hash::Hashing;
+use crate::util::sha256::Hashing;
 
 /// Who owns a new file when nobody says.
 const NEW_FILE: Attributes = Attributes { mode: 0o644, uid: 0, gid: 0 };

@@ -1,52 +1,16 @@
-//! SHA-256 of texts, files and whole disks.
+//! SHA-256 of whole disks and files; holes are hashed without being read.
 
-use std::fmt::Write as _;
-use std::io::{self, Read};
 use std::path::Path;
 
 use sha2::Digest as _;
 
-use super::error::{Context, Result};
-use super::sha256::Sha256;
-use crate::disk::{Disk, Raw};
+use super::{Disk, Raw};
+use crate::util::error::{Context, Result};
 use crate::util::interrupt;
+use crate::util::sha256::Sha256;
 
 /// How much is hashed between two looks at the interrupt flag, in bytes.
 const CHUNK: u64 = 4 << 20;
-
-/// 64 hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        write!(text, "{byte:02x}").expect("writing to a string");
-    }
-    text
-}
-
-/// Hashes what is read through it.
-pub(crate) struct Hashing<R> {
-    inner: R,
-    hash: sha2::Sha256,
-}
-
-impl<R: Read> Hashing<R> {
-    pub(crate) fn new(inner: R) -> Self {
-        Self { inner, hash: sha2::Sha256::new() }
-    }
-
-    /// SHA-256 of all that was read.
-    pub(crate) fn finish(self) -> Sha256 {
-        Sha256::finish(self.hash)
-    }
-}
-
-impl<R: Read> Read for Hashing<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = self.inner.read(buffer)?;
-        self.hash.update(&buffer[..length]);
-        Ok(length)
-    }
-}
 
 /// SHA-256 of all of a disk's bytes. Holes are hashed without being read.
 pub fn sha256_of_disk(disk: &dyn Disk) -> Result<Sha256> {
