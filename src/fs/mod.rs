@@ -30,7 +30,6 @@ pub use fat::Fat;
 pub(crate) use image_partition::ImagePartition;
 #[cfg(target_os = "linux")]
 pub(crate) use live::LiveTree;
-#[cfg(target_os = "linux")]
 pub use namespace::{Mount, Namespace};
 pub use probe::{Kind, probe};
 #[cfg(test)]
