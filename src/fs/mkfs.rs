@@ -2,27 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::image_partition::ImagePartition;
 use super::volume::Volume as _;
 use crate::disk::{Raw, Slice};
 use crate::fs;
 use crate::util::error::{Context as _, Error, Result};
 use crate::util::process::Tool;
-
-/// A partition of a disk image, for an ext4.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct ImagePartition {
-    /// The disk image.
-    pub disk: PathBuf,
-    /// First byte of the partition.
-    pub offset: u64,
-    /// Bytes of the partition.
-    pub size: u64,
-}
 
 /// Set while a journal waits to be replayed or orphans to be freed: a state, not a choice.
 const STATES: [&str; 2] = ["needs_recovery", "orphan_present"];

@@ -6,6 +6,7 @@
 mod acl;
 pub mod ext4;
 pub mod fat;
+mod image_partition;
 #[cfg(target_os = "linux")]
 mod live;
 #[cfg(target_os = "linux")]
@@ -26,9 +27,9 @@ mod written;
 
 pub use ext4::Ext4;
 pub use fat::Fat;
+pub(crate) use image_partition::ImagePartition;
 #[cfg(target_os = "linux")]
 pub(crate) use live::LiveTree;
-#[cfg(target_os = "linux")]
 pub use namespace::{Mount, Namespace};
 pub use probe::{Kind, probe};
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::cache::Package;
 use crate::change::{Action, Change, Checksum, PackageState};
 use crate::config::Arch;
 use crate::debian::{self, ARCHIVES, Apt, HostApt, LISTS, Log, PackageSource, link_archives};
-use crate::fs::mkfs::ImagePartition;
+use crate::fs::ImagePartition;
 use crate::fs::{LiveTree, Tree};
 use crate::guest::vendor_setup::{self, FirstUser};
 use crate::guest::{first_boot, generalise};

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::ResolvedBase;
 use crate::disk::{self, Disk, Raw, Slice};
+use crate::fs::ImagePartition;
 use crate::fs::Kind;
-use crate::fs::mkfs::ImagePartition;
 use crate::image::Image;
 use crate::sandbox::Sandbox;
 use crate::table;

@@ -10,7 +10,8 @@ use rustix::mount::UnmountFlags;
 
 use crate::disk::{Disk, Raw, Slice};
 use crate::fs as trees;
-use crate::fs::mkfs::{ImagePartition, NewExt4};
+use crate::fs::ImagePartition;
+use crate::fs::mkfs::NewExt4;
 use crate::fs::{Attributes, Namespace, Tree};
 use crate::image::{DeviceNode, Image, extract};
 use crate::sandbox::Sandbox;
