@@ -44,6 +44,10 @@ impl OpenTarget {
         let file = options.open(&path).map_err(|error| {
             let kind = error.kind();
             let error = Error::from(error).context(format!("opening `{}`", path.display()));
+            #[expect(
+                clippy::wildcard_enum_match_arm,
+                reason = "other errors need no remedy of ours"
+            )]
             match kind {
                 io::ErrorKind::PermissionDenied => {
                     error.hint("writing to a device takes root: try again with `sudo`")

@@ -74,6 +74,10 @@ impl Fat {
 
 fn explain(error: FatError) -> Error {
     let message = error.message();
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the library adds errors; its own words do for the others"
+    )]
     match error.kind() {
         ErrorKind::NotFound => Error::failure("no such file or directory"),
         ErrorKind::NotADirectory => Error::input("not a directory"),

@@ -94,7 +94,9 @@ fn plain(path: &Path) -> PathBuf {
                 plain.pop();
             }
             Component::CurDir => {}
-            component => plain.push(component),
+            Component::Prefix(_) | Component::RootDir | Component::Normal(_) => {
+                plain.push(component);
+            }
         }
     }
     plain

@@ -6,6 +6,10 @@ use crate::util::error::Error;
 
 /// Says it as a user would understand it; damage comes with the command that mends it.
 pub(super) fn explain(error: Ext4Error) -> Error {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the library adds errors; all others mean damage"
+    )]
     match error {
         Ext4Error::Io(error) => error.into(),
         Ext4Error::NotFound => Error::failure("no such file or directory"),
