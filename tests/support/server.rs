@@ -353,7 +353,11 @@ fn choose(request: &Request, state: &mut State) -> Answer {
                 return plain(*status, headers.into_iter().collect(), "<html>sorry</html>");
             }
             Fault::Redirect(to) => return plain(302, vec![format!("Location: {to}")], ""),
-            _ => {}
+            Fault::CutAfter(_)
+            | Fault::Shorter(_)
+            | Fault::Unannounced
+            | Fault::Whole
+            | Fault::Anonymous => {}
         }
     }
     let etag = format!("\"v{}\"", file.version);
@@ -387,7 +391,7 @@ fn choose(request: &Request, state: &mut State) -> Answer {
                 announced = Some(range.len());
             }
             Fault::Unannounced => announced = None,
-            _ => {}
+            Fault::Status(..) | Fault::Redirect(_) | Fault::Whole | Fault::Anonymous => {}
         }
     }
     Answer { status, headers, body: Arc::clone(&file.body), range, announced, pause: file.pause }
