@@ -26,8 +26,8 @@ pub(super) fn render(text: &mut String, places: &[Place]) {
 /// The line in which the place begins, with what of the place is in it.
 fn snippet(place: &Place, kind: AnnotationKind) -> Snippet<'_, annotate_snippets::Annotation<'_>> {
     let text = place.source.text.as_str();
-    let start = text.floor_char_boundary(place.span.start);
-    let end = text.floor_char_boundary(place.span.end).max(start);
+    let start = boundary(text, place.span.start);
+    let end = boundary(text, place.span.end).max(start);
     let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
     let line_end = text[start..].find('\n').map_or(text.len(), |newline| start + newline);
     let line_end = line_start + text[line_start..line_end].trim_end_matches('\r').len();
@@ -49,4 +49,10 @@ fn snippet(place: &Place, kind: AnnotationKind) -> Snippet<'_, annotate_snippets
 fn visible(text: &str) -> String {
     let shown = |c| if c != '\t' && is_invisible(c) { '\u{fffd}' } else { c };
     text.chars().map(shown).collect()
+}
+
+/// The nearest boundary of characters at or before `at`.
+fn boundary(text: &str, at: usize) -> usize {
+    let at = at.min(text.len());
+    (0..=at).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
 }
