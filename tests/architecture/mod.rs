@@ -107,9 +107,9 @@ struct Shape {
 
 /// Reads a crate whose files have paths such as `src/lib.rs`.
 fn shape(sources: &BTreeMap<String, String>) -> Shape {
-    let mut modules = names::read(sources, "src/lib.rs", Vec::new());
+    let mut modules = names::read(sources, "src/lib.rs", &Vec::new());
     if sources.contains_key("src/main.rs") {
-        modules.append(&mut names::read(sources, "src/main.rs", vec![BINARY.to_owned()]));
+        modules.append(&mut names::read(sources, "src/main.rs", &vec![BINARY.to_owned()]));
     }
     let (arrows, unresolved) = arrows::arrows(&modules);
     Shape { modules, arrows, unresolved }

@@ -52,9 +52,9 @@ pub(super) type Modules = BTreeMap<Path, Module>;
 
 /// Reads the modules from `root`, such as `src/lib.rs`, down. `sources` are texts by their paths.
 /// What only tests compile is left out.
-pub(super) fn read(sources: &BTreeMap<String, String>, root: &str, path: Path) -> Modules {
+pub(super) fn read(sources: &BTreeMap<String, String>, root: &str, path: &Path) -> Modules {
     let mut reader = Reader { sources, modules: Modules::new() };
-    reader.file(root, &path);
+    reader.file(root, path);
     reader.modules
 }
 
