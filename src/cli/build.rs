@@ -6,12 +6,12 @@ use std::thread::available_parallelism;
 
 use clap::Args;
 
+use super::arguments::{file_and_nodes, select};
 use super::cluster::{ClusterArgs, note_oddities};
 use super::output::print_json;
 use super::source::{PrepareArgs, SourceArgs};
 use super::table::table;
 use super::ui::{Ui, bytes, seconds};
-use super::{file_and_nodes, select};
 use crate::artifact::{Artifact, ArtifactFormat, chosen, format_named, format_names};
 use crate::build::{BuildRequest, Built, Project, build};
 use crate::image::FsckPolicy;

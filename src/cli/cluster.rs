@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::CLUSTER_FILE;
+use super::arguments::CLUSTER_FILE;
 use super::ui::Ui;
 use crate::artifact;
 use crate::config::{Cluster, Inputs, RoleKind};

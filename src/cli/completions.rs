@@ -1,9 +1,8 @@
 use std::io;
 
-use clap::{Args, CommandFactory as _};
+use clap::Args;
 use clap_complete::Shell;
 
-use super::Cli;
 use crate::util::error::Result;
 
 /// Print a shell's completion script
@@ -14,9 +13,9 @@ pub(super) struct CompletionsCommand {
 }
 
 impl CompletionsCommand {
-    pub(super) fn run(&self) -> Result<()> {
+    pub(super) fn run(&self, mut command: clap::Command) -> Result<()> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::command(), "nodeforge", &mut script);
+        clap_complete::generate(self.shell, &mut command, "nodeforge", &mut script);
         io::Write::write_all(&mut io::stdout(), &script)?;
         Ok(())
     }

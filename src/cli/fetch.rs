@@ -2,8 +2,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::arguments::looks_like_file;
 use super::cluster::ClusterArgs;
-use super::looks_like_file;
 use super::output::{print, print_json};
 use super::source::SourceArgs;
 use super::table::{pairs, table};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::CLUSTER_FILE;
+use super::arguments::CLUSTER_FILE;
 use super::ui::Ui;
 use crate::config;
 use crate::util::error::{Context, Error, Result};

@@ -1,9 +1,8 @@
 use std::fs;
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory as _};
+use clap::Args;
 
-use super::Cli;
 use crate::util::error::{Context, Result};
 
 /// Write the manual pages into a folder
@@ -14,10 +13,10 @@ pub(super) struct ManCommand {
 }
 
 impl ManCommand {
-    pub(super) fn run(&self) -> Result<()> {
+    pub(super) fn run(&self, command: clap::Command) -> Result<()> {
         let directory = &self.directory;
         fs::create_dir_all(directory)
-            .and_then(|()| clap_mangen::generate_to(Cli::command(), directory))
+            .and_then(|()| clap_mangen::generate_to(command, directory))
             .context(|| format!("writing manual pages to `{}`", directory.display()))
     }
 }

@@ -1,5 +1,6 @@
 //! The command line: one file a command, whose doc comment is its help text.
 
+mod arguments;
 mod boot;
 mod build;
 mod cache;
@@ -128,39 +129,9 @@ impl Cli {
             Command::Rm(command) => command.run(&ui),
             Command::Diff(command) => return command.run(),
             Command::Vm(command) => command.run(&ui),
-            Command::Completions(command) => command.run(),
-            Command::Man(command) => command.run(),
+            Command::Completions(command) => command.run(Self::command()),
+            Command::Man(command) => command.run(Self::command()),
         }
         .map(|()| ExitCode::SUCCESS)
     }
-}
-
-/// What commands read when no file is named.
-const CLUSTER_FILE: &str = "cluster.toml";
-
-/// Sorts positional arguments `[FILE] [NODE…]` into the cluster file and the nodes: the first is a
-/// file when it looks like one.
-fn file_and_nodes(arguments: &[String]) -> (Option<PathBuf>, &[String]) {
-    match arguments {
-        [first, nodes @ ..] if looks_like_file(first) => (Some(PathBuf::from(first)), nodes),
-        nodes => (None, nodes),
-    }
-}
-
-/// A host name has neither dots nor slashes.
-fn looks_like_file(argument: &str) -> bool {
-    argument.contains(['.', '/']) || Path::new(argument).is_file()
-}
-
-/// The nodes named, or all, in the order of the cluster file.
-fn select<'a>(cluster: &'a Cluster, names: &[String]) -> Result<Vec<&'a Node>> {
-    for name in names {
-        if !cluster.nodes.iter().any(|node| node.hostname == *name) {
-            let known: Vec<_> = cluster.nodes.iter().map(|it| it.hostname.as_str()).collect();
-            return Err(Error::input(format!("the cluster has no node `{name}`"))
-                .hint(format!("its nodes are {}", known.join(", "))));
-        }
-    }
-    let wanted = |node: &&Node| names.is_empty() || names.contains(&node.hostname);
-    Ok(cluster.nodes.iter().filter(wanted).collect())
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::arguments::{file_and_nodes, select};
 use super::cluster::ClusterArgs;
 use super::content_diff::content_diff;
 use super::output::print_json;
 use super::source::{SandboxArgs, SourceArgs};
 use super::ui::Ui;
-use super::{file_and_nodes, select};
 use crate::build::Project;
 use crate::change::Change;
 use crate::config::{Arch, Cluster};

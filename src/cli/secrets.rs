@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::arguments::looks_like_file;
 use super::cluster::ClusterArgs;
-use super::looks_like_file;
 use super::output::{print, print_json};
 use super::table::table;
 use super::ui::Ui;

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::Disk;
-use super::overlay::{CLUSTER, Delta, read_cluster};
+use super::cluster::{CLUSTER, Delta, cluster_buffer, read_cluster};
 
 /// The clusters of an image. A writer first lays out its tables from the indexes, then asks for
 /// the bytes in the same order: nothing needs to be in memory but one cluster.
@@ -82,11 +82,6 @@ impl Clusters for Occupied<'_> {
     fn read(&self, index: u64, buffer: &mut [u8]) -> io::Result<()> {
         read_cluster(self.disk, index, buffer)
     }
-}
-
-/// One cluster of zeros.
-pub(crate) fn cluster_buffer() -> Vec<u8> {
-    vec![0; usize::try_from(CLUSTER).expect("64 KiB fit in memory")]
 }
 
 /// Whether all bytes are zero.

@@ -9,9 +9,9 @@ use flate2::bufread::MultiGzDecoder;
 use liblzma::bufread::XzDecoder;
 use liblzma::stream::MtStreamBuilder;
 
-use super::clusters::{cluster_buffer, is_zero};
+use super::cluster::{CLUSTER, cluster_buffer};
+use super::clusters::is_zero;
 use super::format::Format;
-use super::overlay::CLUSTER;
 use super::raw::Raw;
 use super::scratch::Scratch;
 use crate::util::error::{Context, Error, Result};

@@ -4,8 +4,8 @@ use std::io;
 use std::ops::Range;
 
 use super::Disk;
-use super::clusters::{cluster_buffer, is_zero};
-use super::overlay::CLUSTER;
+use super::cluster::{CLUSTER, cluster_buffer};
+use super::clusters::is_zero;
 use super::raw::Raw;
 
 /// Bytes read and written at once.

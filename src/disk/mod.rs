@@ -1,6 +1,7 @@
 //! Disks: things with a size whose bytes can be read, and sometimes written, at any offset.
 
 mod chain;
+mod cluster;
 mod clusters;
 mod compressed;
 mod copy;
@@ -27,6 +28,7 @@ pub mod vmdk;
 pub mod windows;
 
 pub(crate) use chain::open_regular;
+pub use cluster::{CLUSTER, Delta};
 pub(crate) use clusters::is_zero;
 pub use clusters::{Clusters, Occupied};
 pub(crate) use compressed::decoder;
@@ -36,7 +38,7 @@ pub(crate) use format::probe_bytes;
 pub use format::{Format, probe};
 pub use hash::{sha256_of_disk, sha256_of_file};
 pub use open::{check_sectors, files, open, open_bytes, open_forward, open_with, open_writable};
-pub use overlay::{CLUSTER, Delta, Overlay};
+pub use overlay::Overlay;
 pub use raw::Raw;
 pub use scratch::Scratch;
 pub use shadow::Shadow;

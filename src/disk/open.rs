@@ -26,7 +26,7 @@ pub fn open_with(path: &Path, scratch: &Scratch) -> Result<Arc<dyn Disk>> {
     match format {
         Format::Raw => Ok(Arc::new(open_raw(path)?)),
         Format::Device => Ok(Arc::new(Raw::open(path)?)),
-        Format::Qcow2 => qcow2::open_chain(path, &mut Chain::default()),
+        Format::Qcow2 => qcow2::open_chain(path, &mut Chain::default(), open_backing),
         Format::Vmdk => vmdk::open_chain(path, &mut Chain::default()),
         Format::Xz | Format::Zstd | Format::Gzip => {
             let file = chain::open_regular(path)?;
@@ -43,7 +43,7 @@ pub fn open_with(path: &Path, scratch: &Scratch) -> Result<Arc<dyn Disk>> {
 pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
     let mut chain = Chain::default();
     match probe(path)? {
-        Format::Qcow2 => drop(qcow2::open_chain(path, &mut chain)?),
+        Format::Qcow2 => drop(qcow2::open_chain(path, &mut chain, open_backing)?),
         Format::Vmdk => drop(vmdk::open_chain(path, &mut chain)?),
         Format::Raw | Format::Device | Format::Xz | Format::Zstd | Format::Gzip => {
             chain.enter(path)?;
@@ -134,11 +134,7 @@ fn refuse_containers(path: &Path, held: Result<Format>) -> Result<()> {
 }
 
 /// Opens the file that the qcow2 image at `image` names as its backing.
-pub(super) fn open_backing(
-    image: &Path,
-    backing: &BackingName,
-    chain: &mut Chain,
-) -> Result<Arc<dyn Disk>> {
+fn open_backing(image: &Path, backing: &BackingName, chain: &mut Chain) -> Result<Arc<dyn Disk>> {
     let name = backing.name.strip_prefix("file:").unwrap_or(&backing.name);
     let inside = chain::inside_folder(image, name);
     let absolute = Path::new(name).is_absolute().then(|| PathBuf::from(name));
@@ -160,7 +156,7 @@ pub(super) fn open_backing(
             chain.enter(&path)?;
             Ok(Arc::new(open_raw(&path)?))
         }
-        (Some("qcow2") | None, Format::Qcow2) => qcow2::open_chain(&path, chain),
+        (Some("qcow2") | None, Format::Qcow2) => qcow2::open_chain(&path, chain, open_backing),
         (Some("vmdk") | None, Format::Vmdk) => vmdk::open_chain(&path, chain),
         (wanted, found) => Err(Error::input(format!(
             "the backing file of `{}`, `{}`, should be {} and is {}",

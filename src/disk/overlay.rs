@@ -7,16 +7,8 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 
-use super::clusters::cluster_buffer;
+use super::cluster::{CLUSTER, Delta, cluster_buffer, read_cluster};
 use super::{Disk, check_bounds};
-
-/// The unit of copying, in bytes: VMDK's grain and qcow2's default cluster, so a delta
-/// becomes either format without being cut anew.
-pub const CLUSTER: u64 = 64 * 1024;
-
-/// The clusters in which a node's disk differs from its prepared base: cluster index → bytes.
-/// Every cluster is `CLUSTER` bytes; past the end of the disk it is padded with zeros.
-pub type Delta = BTreeMap<u64, Box<[u8]>>;
 
 /// A writable disk over a base that is never written.
 pub struct Overlay {
@@ -54,15 +46,6 @@ impl Overlay {
         });
         failure.map_or(Ok(delta), Err)
     }
-}
-
-/// Reads one cluster; what lies past the end of the disk reads as zeros.
-pub(super) fn read_cluster(disk: &dyn Disk, index: u64, buffer: &mut [u8]) -> io::Result<()> {
-    let start = index * CLUSTER;
-    let inside = usize::try_from(disk.size().saturating_sub(start).min(CLUSTER))
-        .expect("at most one cluster");
-    buffer[inside..].fill(0);
-    disk.read_at(&mut buffer[..inside], start)
 }
 
 /// The part of `range` in each cluster it touches: index, offset in the cluster, length.

@@ -8,8 +8,8 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 
-use super::clusters::cluster_buffer;
-use super::overlay::{CLUSTER, clusters, read_cluster};
+use super::cluster::{CLUSTER, cluster_buffer, read_cluster};
+use super::overlay::clusters;
 use super::{Disk, check_bounds};
 
 /// A writable disk over a base that is never written. Changed clusters lie in a sparse file, where

@@ -10,7 +10,7 @@ use super::http::{Client, Method, Plain, Response, broken};
 use super::part::{Part, Validator};
 use super::retry::Fault;
 use super::sinks::{Gone, Sinks};
-use super::{CHUNK, Wanted};
+use super::wanted::{CHUNK, Wanted};
 use crate::util::error::{Error, Result};
 use crate::util::interrupt;
 use crate::util::progress::Progress;

@@ -14,6 +14,7 @@ mod proxy;
 mod retry;
 mod sinks;
 pub(crate) mod unpack;
+mod wanted;
 
 pub(crate) use checksums::{FoundHashes, Hashes};
 pub(crate) use http::{Client, Plain, text};
@@ -34,25 +35,12 @@ use connection::{Interruption, receive};
 use part::Part;
 use retry::Retry;
 use sinks::{Sinks, Verdicts};
+use wanted::CHUNK;
+
+pub(crate) use wanted::Wanted;
 
 /// How often a download begins from the start before we give up.
 const BEGINNINGS: u32 = 3;
-/// Bytes read and passed on at once.
-const CHUNK: usize = 256 << 10;
-
-/// A file to be downloaded, and what it must be.
-pub(crate) struct Wanted<'a> {
-    pub(crate) url: &'a str,
-    pub(crate) hashes: Hashes,
-    pub(crate) verifier: Option<&'a Verifier>,
-    /// Whether a disk image is to be unpacked from it; else it is kept as it comes.
-    pub(crate) is_image: bool,
-    /// The most bytes the raw image, or the file, may have.
-    pub(crate) limit: u64,
-    /// The name of its part.
-    pub(crate) key: &'a str,
-}
-
 /// A download that is all it had to be.
 pub(crate) struct Delivered {
     /// Of the file as it came.

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Scope, ScopedJoinHandle};
 
-use super::Wanted;
 use super::checksums::{FoundHashes, Hasher};
 use super::unpack::{Trouble, Unpacked};
+use super::wanted::Wanted;
 use crate::download::unpack;
 use crate::util::error::{Error, Result};
 

@@ -14,6 +14,7 @@ mod hostile_tests;
 #[cfg(test)]
 mod model_tests;
 mod mount;
+mod part;
 mod read_only;
 #[cfg(test)]
 mod testing;
@@ -27,6 +28,7 @@ pub use architecture::Architecture;
 pub use extract::{DeviceNode, Extracted, extract};
 pub use fsck::FsckPolicy;
 pub use mount::Skipped;
+pub use part::Part;
 pub use read_only::ReadOnly;
 
 use std::ops::Range;
@@ -36,40 +38,6 @@ use crate::disk::{Disk, Slice};
 use crate::fs::{Kind, Mount, Namespace, probe};
 use crate::table::{self, Partition, PartitionTable};
 use crate::util::error::{Context, Error, Result};
-
-/// A part of the disk that can hold a file system: a partition, or all of a disk without a table.
-#[derive(Clone, Debug)]
-pub struct Part {
-    /// The partition; `None` for a disk without a table.
-    pub partition: Option<Partition>,
-    /// Bytes of the disk.
-    pub range: Range<u64>,
-    /// What fills it.
-    pub kind: Kind,
-    /// Where it is mounted, if it is.
-    pub mount_point: Option<std::path::PathBuf>,
-}
-
-impl Part {
-    /// Its number; `None` for a disk without a table.
-    pub fn number(&self) -> Option<u32> {
-        self.partition.as_ref().map(|partition| partition.number)
-    }
-
-    /// As messages call it.
-    fn name(&self) -> String {
-        match self.number() {
-            Some(number) => format!("partition {number}"),
-            None => "the disk".to_owned(),
-        }
-    }
-
-    /// The bytes as a disk of their own.
-    pub fn disk(&self, disk: &Arc<dyn Disk>) -> Result<Arc<dyn Disk>> {
-        let slice = Slice::new(Arc::clone(disk), self.range.clone());
-        Ok(Arc::new(slice.context(|| self.name())?))
-    }
-}
 
 /// An opened image. As a [`crate::fs::Tree`] its paths cross mounts: `/boot/firmware/cmdline.txt`
 /// is on FAT, `/etc/fstab` on ext4.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::Part;
+use super::part::Part;
 use super::read_only::ReadOnly;
 use crate::disk::Disk;
 use crate::fs::{self, FileType, Kind, Namespace, Tree, Volume};

@@ -110,6 +110,19 @@ fn doubled_types_are_found() {
 }
 
 #[test]
+fn macros_and_what_they_define_are_found() {
+    let shape = crate_of(&[
+        ("lib.rs", "mod words; mod kind; mod user;"),
+        ("words.rs", "macro_rules! words { ($a:item) => { $a } } pub(crate) use words;"),
+        ("kind.rs", "use super::words::words; words! { pub enum Kind { Hex } }"),
+        ("user.rs", "use crate::kind::Kind; fn f() -> Kind { Kind::Hex }"),
+    ]);
+    assert_eq!(shape.unresolved, [""; 0]);
+    let from: Vec<&String> = shape.arrows.keys().collect();
+    assert_eq!(from, ["src/kind.rs", "src/user.rs"]);
+}
+
+#[test]
 fn paths_that_lead_to_nothing_are_named() {
     let shape = crate_of(&[("lib.rs", "mod a;"), ("a.rs", "\nuse crate::b::C;")]);
     assert_eq!(shape.unresolved, ["src/a.rs:2: crate::b::C"]);

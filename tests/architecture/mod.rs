@@ -13,10 +13,11 @@ use std::path::Path;
 use arrows::{Arrows, circles, room};
 use names::Modules;
 
-/// The rooms from the top down: each takes names from those below it only. The picture in
-/// `docs/architecture.md` shows the same.
-const ROOMS: [&str; 27] = [
+/// The rooms from the top down: each takes names from those below it only. So does the list in
+/// `docs/architecture.md`.
+const ROOMS: [&str; 28] = [
     "main",
+    "worker",
     "cli",
     "build",
     "boot",
@@ -27,9 +28,9 @@ const ROOMS: [&str; 27] = [
     "prepare",
     "base",
     "bootstrap",
+    "debian",
     "cache",
     "download",
-    "debian",
     "sandbox",
     "apply",
     "plan",
@@ -59,6 +60,17 @@ fn files_and_rooms_have_no_circles() {
 fn arrows_point_down() {
     let found = shape(&sources("src")).upward();
     assert!(found.is_empty(), "imports from a room that is not below:\n{found}");
+}
+
+#[test]
+fn the_page_lists_the_rooms_in_the_same_order() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/architecture.md");
+    let page = fs::read_to_string(page).expect("the page");
+    let paths = page.lines().filter(|line| line.starts_with("src/"));
+    let paths = paths.map(|line| line.split_whitespace().next().expect("the line's path"));
+    let listed: Vec<&str> = paths.map(room).collect();
+    // The crate's root only declares the rooms.
+    assert_eq!(listed, ROOMS[..ROOMS.len() - 1]);
 }
 
 #[test]
@@ -96,9 +108,9 @@ struct Shape {
 
 /// Reads a crate whose files have paths such as `src/lib.rs`.
 fn shape(sources: &BTreeMap<String, String>) -> Shape {
-    let mut modules = names::read(sources, "src/lib.rs", Vec::new());
+    let mut modules = names::read(sources, "src/lib.rs", &Vec::new());
     if sources.contains_key("src/main.rs") {
-        modules.append(&mut names::read(sources, "src/main.rs", vec![BINARY.to_owned()]));
+        modules.append(&mut names::read(sources, "src/main.rs", &vec![BINARY.to_owned()]));
     }
     let (arrows, unresolved) = arrows::arrows(&modules);
     Shape { modules, arrows, unresolved }

@@ -52,9 +52,9 @@ pub(super) type Modules = BTreeMap<Path, Module>;
 
 /// Reads the modules from `root`, such as `src/lib.rs`, down. `sources` are texts by their paths.
 /// What only tests compile is left out.
-pub(super) fn read(sources: &BTreeMap<String, String>, root: &str, path: Path) -> Modules {
+pub(super) fn read(sources: &BTreeMap<String, String>, root: &str, path: &Path) -> Modules {
     let mut reader = Reader { sources, modules: Modules::new() };
-    reader.file(root, &path);
+    reader.file(root, path);
     reader.modules
 }
 
@@ -106,7 +106,9 @@ impl Reader<'_> {
                     word => at = self.word(word, &tokens, at, path, items),
                 },
                 TokenTree::Group(group) => {
-                    self.tokens(group.stream(), path, false);
+                    // What a macro is given where items stand may be items: `words! { enum Kind { … } }`.
+                    let is_macro = at > 0 && is_punct(tokens.get(at - 1), '!');
+                    self.tokens(group.stream(), path, items && is_macro);
                     at += 1;
                 }
                 TokenTree::Punct(_) | TokenTree::Literal(_) => at += 1,
@@ -140,6 +142,12 @@ impl Reader<'_> {
                 return at + 1;
             }
             return at;
+        }
+        if word == "macro_rules"
+            && let Some(TokenTree::Ident(name)) = tokens.get(at + 2)
+        {
+            module.names.entry(name.to_string()).or_default().push(Binding::Item);
+            return at + 3;
         }
         let (segments, end) = segments(tokens, at);
         let before = |back: usize| at.checked_sub(back).and_then(|at| tokens.get(at));

@@ -25,7 +25,9 @@ fn repositories(stand: &Stand, gpg: &Gpg) -> String {
         let (key_url, pin) = match style {
             // Trusted at first use, and so only over https.
             Style::Docker => ("SECURE/docker.asc".to_owned(), String::new()),
-            Style::Flat | Style::Debian => (format!("PLAIN/{name}.asc"), format!("fingerprint = \"{}\"\n", key.fingerprint)),
+            Style::Flat | Style::Debian => {
+                (format!("PLAIN/{name}.asc"), format!("fingerprint = \"{}\"\n", key.fingerprint))
+            }
         };
         stand.plain.put(&format!("/{name}.asc"), public.clone());
         stand.secure.put(&format!("/{name}.asc"), public);

@@ -9,11 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use imago::qcow2::Qcow2;
 use imago::{FormatAccess, Mapping};
 
-use super::header::Header;
+use super::header::{BackingName, Header};
+use crate::disk::Disk;
 use crate::disk::chain::{self, Chain};
 use crate::disk::layered::{Layered, LayeredDisk, Source, damaged};
-use crate::disk::{Disk, open};
 use crate::util::error::{Context, Result};
+
+/// Opens the file that an image names as its backing, which may be of any format.
+pub(in crate::disk) type OpenBacking = fn(&Path, &BackingName, &mut Chain) -> Result<Arc<dyn Disk>>;
 
 /// A qcow2 image open for reading.
 struct Image {
@@ -33,13 +36,17 @@ type Unpacked = Option<(u64, Arc<Vec<u8>>)>;
 /// A name may stay in the image's own folder; an absolute one may lead anywhere, but only to
 /// an image: qcow2, VMDK, or a raw one with a boot sector. A stranger's image can so
 /// not show its user's other files as a disk.
-pub(in crate::disk) fn open_chain(path: &Path, chain: &mut Chain) -> Result<Arc<dyn Disk>> {
+pub(in crate::disk) fn open_chain(
+    path: &Path,
+    chain: &mut Chain,
+    open_backing: OpenBacking,
+) -> Result<Arc<dyn Disk>> {
     chain.enter(path)?;
     let file = chain::open_regular(path)?;
     let context = || format!("`{}` cannot be read as qcow2", path.display());
     let header = Header::read(&file).context(context)?;
     let backing = match &header.backing {
-        Some(backing) => Some(open::open_backing(path, backing, chain)?),
+        Some(backing) => Some(open_backing(path, backing, chain)?),
         None => None,
     };
     let access = access(&file).context(context)?;

@@ -4,8 +4,8 @@ use std::io::{self, Seek, SeekFrom, Write};
 use proptest::prelude::*;
 
 use super::write::Backing;
-use crate::disk::clusters::{Clusters, Occupied, cluster_buffer};
-use crate::disk::overlay::{CLUSTER, Delta};
+use crate::disk::cluster::{CLUSTER, Delta, cluster_buffer};
+use crate::disk::clusters::{Clusters, Occupied};
 use crate::disk::qcow2::write;
 use crate::disk::testing::{Memory, tool, try_tool};
 

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 use std::iter::Peekable;
 
 use super::BACKING_FORMAT;
-use crate::disk::clusters::{Clusters, cluster_buffer, count};
-use crate::disk::overlay::CLUSTER;
+use crate::disk::cluster::{CLUSTER, cluster_buffer};
+use crate::disk::clusters::{Clusters, count};
 
 /// "Exactly one reference": QEMU may write to the cluster in place.
 const COPIED: u64 = 1 << 63;

@@ -1,6 +1,6 @@
 //! What a VMDK is made of, besides its content.
 
-use super::descriptor::ContentId;
+use super::content_id::ContentId;
 
 /// A disk to be written.
 #[derive(Clone, Copy, Debug)]

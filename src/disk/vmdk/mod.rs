@@ -3,6 +3,7 @@
 //! Format: VMware's *Virtual Disk Format 5.0*. Numbers in it are little-endian, and offsets count
 //! 512-byte sectors.
 
+mod content_id;
 mod descriptor;
 mod image;
 mod read;
@@ -13,7 +14,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-pub use descriptor::ContentId;
+pub use content_id::ContentId;
 pub use image::{Image, Parent};
 pub(super) use read::{is_vmdk, open_chain};
 pub use stream::write_stream;

@@ -6,9 +6,8 @@ use proptest::prelude::*;
 use super::descriptor::ContentId;
 use super::image::{Image, Parent};
 use super::stream::write_stream;
-use crate::disk::clusters::cluster_buffer;
+use crate::disk::cluster::{CLUSTER, Delta, cluster_buffer};
 use crate::disk::open;
-use crate::disk::overlay::{CLUSTER, Delta};
 use crate::disk::testing::{contents, tool, try_tool};
 use crate::disk::vmdk::write;
 

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use super::image::Image;
 use super::{DESCRIPTOR, GRAIN, SECTOR, TABLE_ENTRIES, TABLE_SECTORS};
-use crate::disk::clusters::{Clusters, cluster_buffer, count};
-use crate::disk::overlay::CLUSTER;
+use crate::disk::cluster::{CLUSTER, cluster_buffer};
+use crate::disk::clusters::{Clusters, count};
 use crate::disk::vmdk::descriptor;
 
 /// The sector of the redundant grain directory.

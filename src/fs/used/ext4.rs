@@ -3,7 +3,7 @@
 use std::io;
 use std::ops::Range;
 
-use super::number;
+use super::ranges::number;
 use crate::disk::Disk;
 
 const SUPERBLOCK: u64 = 1024;

@@ -3,7 +3,7 @@
 use std::io;
 use std::ops::Range;
 
-use super::number;
+use super::ranges::number;
 use crate::disk::Disk;
 
 /// Below so many clusters it is FAT12, whose entries are no whole bytes; such disks are small.

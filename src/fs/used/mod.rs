@@ -3,12 +3,14 @@
 
 mod ext4;
 mod fat;
+mod ranges;
 
 use std::io;
 use std::ops::Range;
 
 use crate::disk::Disk;
 use crate::fs::probe::Kind;
+pub(crate) use ranges::join;
 
 /// The bytes in use by a file system, in ascending ranges. All of them where the kind, or one of
 /// its features, is not known.
@@ -41,25 +43,6 @@ pub fn in_use(disk: &dyn Disk, kind: Kind) -> io::Result<Vec<Range<u64>>> {
     let Some(ranges) = found else { return Ok(vec![whole]) };
     let inside = ranges.into_iter().map(|it| it.start.min(whole.end)..it.end.min(whole.end));
     Ok(join(inside.collect()))
-}
-
-/// Ranges in ascending order, with those in one that touch.
-pub(crate) fn join(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
-    ranges.retain(|it| !it.is_empty());
-    ranges.sort_by_key(|it| it.start);
-    let mut joined: Vec<Range<u64>> = Vec::new();
-    for range in ranges {
-        match joined.last_mut() {
-            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
-            _ => joined.push(range),
-        }
-    }
-    joined
-}
-
-/// A little-endian number of `size` bytes.
-fn number(bytes: &[u8], at: usize, size: usize) -> u64 {
-    bytes[at..at + size].iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 #[cfg(test)]

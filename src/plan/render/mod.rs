@@ -1,5 +1,6 @@
 //! Templates: minijinja, where whatever is undefined is an error.
 
+mod scope;
 mod secret;
 #[cfg(test)]
 mod tests;
@@ -18,28 +19,14 @@ use crate::change::Content;
 use crate::config::{Base, Cluster, Condition, Node};
 use crate::secrets::Secrets;
 use crate::util::error::{Error, Problem, Result, Source};
+use scope::Reach;
+pub(super) use scope::Scope;
 use values::Used;
 
 /// What bounds a template's run time, in minijinja's instructions: about a second.
 const FUEL: u64 = 20_000_000;
 /// The most a template may render to, in bytes.
 const MOST_OUTPUT: usize = 16 << 20;
-
-/// For whom a template is rendered.
-pub(super) enum Scope<'a> {
-    /// For all nodes alike: the prepared base, or a template of machines.
-    Shared,
-    /// For one node.
-    Node(&'a Node, &'a Secrets),
-    /// For the people who run the cluster.
-    People(&'a Secrets),
-}
-
-/// Who asks for a secret.
-enum Reach<'a> {
-    Node(&'a Node),
-    People,
-}
 
 /// Renders templates of one cluster for one node, or for all alike.
 pub(super) struct Renderer<'a> {
@@ -347,15 +334,5 @@ impl Write for Limited {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// What kind of base it is, in a word.
-fn base_kind(base: &Base) -> &'static str {
-    match base {
-        Base::Catalogue(_) => "image",
-        Base::Path { .. } => "path",
-        Base::Url { .. } => "url",
-        Base::Bootstrap(_) => "bootstrap",
     }
 }

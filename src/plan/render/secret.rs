@@ -8,8 +8,8 @@ use std::sync::Arc;
 use minijinja::value::{Enumerator, Object, ObjectRepr};
 use minijinja::{Error, ErrorKind, State, Value};
 
+use super::scope::Reach;
 use super::values::{Guarded, Used, Watched};
-use super::{Reach, Scope};
 use crate::config::{Profile, SecretKind, SecretSpec};
 use crate::secrets::{NodeKeys, Secret, Secrets, WireGuard};
 
@@ -232,32 +232,6 @@ impl Object for Parts {
 
     fn render(self: &Arc<Self>, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Err(fmt::Error)
-    }
-}
-
-impl Reach<'_> {
-    /// Why the private part of a secret may not be had.
-    fn refusal(&self, spec: &SecretSpec) -> Option<String> {
-        let Self::Node(node) = self else { return None };
-        if spec.roles.is_empty() || spec.roles.contains(&node.role) {
-            return None;
-        }
-        let roles = spec.roles.join(", ");
-        Some(format!(
-            "the secret `{}` is for {roles}, and this is a node of {}",
-            spec.name, node.role
-        ))
-    }
-}
-
-impl<'a> Scope<'a> {
-    /// The secrets that a template may see, and as whom.
-    pub(super) fn secrets(&self) -> Option<(&'a Secrets, Reach<'a>)> {
-        match *self {
-            Self::Shared => None,
-            Self::Node(node, secrets) => Some((secrets, Reach::Node(node))),
-            Self::People(secrets) => Some((secrets, Reach::People)),
-        }
     }
 }
 

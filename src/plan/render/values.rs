@@ -9,7 +9,6 @@ use ipnet::IpNet;
 use minijinja::value::{Enumerator, Object};
 use minijinja::{Error, ErrorKind, State, Value};
 
-use super::base_kind;
 use crate::config::{Base, Cluster, Node, Setting};
 
 pub(super) const NODE_KEYS: [&str; 6] =
@@ -293,5 +292,15 @@ impl Object for Pool {
 
     fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.0, self.1)
+    }
+}
+
+/// What kind of base it is, in a word.
+fn base_kind(base: &Base) -> &'static str {
+    match base {
+        Base::Catalogue(_) => "image",
+        Base::Path { .. } => "path",
+        Base::Url { .. } => "url",
+        Base::Bootstrap(_) => "bootstrap",
     }
 }

@@ -14,7 +14,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
 
-use super::{HostTree, is_withheld};
+use super::folder::{HostTree, is_withheld};
 use crate::fs::Attributes;
 use crate::util::error::Result;
 

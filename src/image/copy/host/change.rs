@@ -9,7 +9,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Mode, OFlags, linkat, mkdirat, openat, renameat, symlinkat, unlinkat};
 use rustix::io::Errno;
 
-use super::HostTree;
+use super::folder::HostTree;
 use crate::fs::{Attributes, FileType, Tree};
 use crate::image::copy::host::attributes;
 use crate::util::error::{Error, Result};
