@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::made::Artifact;
 use super::manifest::{ArtifactRecord, write_synced};
 use super::staging::Staging;
-use crate::plan::Handout;
+use crate::plan::SideFile;
 use crate::util::error::{Context as _, Result};
 use crate::util::sha256::Sha256;
 
@@ -15,7 +15,7 @@ use crate::util::sha256::Sha256;
 ///
 /// Those that hold secrets are for their owner's eyes only, and neither they nor their hashes are
 /// in checksums or manifest.
-pub fn write_side_files(handouts: &[Handout], staging: &Staging) -> Result<Vec<Artifact>> {
+pub fn write_side_files(handouts: &[SideFile], staging: &Staging) -> Result<Vec<Artifact>> {
     let mut artifacts: Vec<Artifact> = Vec::new();
     for handout in handouts {
         let started = Instant::now();

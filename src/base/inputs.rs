@@ -27,12 +27,12 @@ pub struct PrepareInputs {
     /// The changes: every download with its hash, every key as a file, none for another processor.
     pub changes: Vec<Change>,
     /// What came from elsewhere.
-    pub all: Vec<Download>,
+    pub all: Vec<FetchedFile>,
 }
 
 /// A file from elsewhere, verified.
 #[derive(Clone, Debug)]
-pub struct Download {
+pub struct FetchedFile {
     /// Where it came from.
     pub url: String,
     /// Where it is in the cache.
@@ -128,7 +128,7 @@ impl Resolver<'_> {
         url: &str,
         fingerprint: Option<&str>,
         known: Option<&LockedKey>,
-    ) -> Result<(LockedKey, Download, String)> {
+    ) -> Result<(LockedKey, FetchedFile, String)> {
         let known = known
             .filter(|it| fingerprint.is_none_or(|wanted| wanted == it.fingerprint))
             .filter(|_| !self.options.update);
@@ -170,7 +170,7 @@ impl Resolver<'_> {
             None => format!("fingerprint {fingerprint}, trusted over https at first use"),
         };
         let (url, sha256) = (url.to_owned(), key.sha256);
-        let download = Download { url, path, sha256, verified, _in_use: None };
+        let download = FetchedFile { url, path, sha256, verified, _in_use: None };
         Ok((key, download, armored))
     }
 
@@ -199,7 +199,7 @@ impl Resolver<'_> {
         url: &str,
         checksum: &Checksum,
         known: Option<&LockedArtifact>,
-    ) -> Result<(LockedArtifact, Download)> {
+    ) -> Result<(LockedArtifact, FetchedFile)> {
         let (sha256, verified) = match checksum {
             Checksum::Sha256(hash) => (*hash, "SHA-256 pinned in the profile".to_owned()),
             Checksum::Sha256Url(list) => match known.filter(|_| !self.options.update) {
@@ -227,7 +227,7 @@ impl Resolver<'_> {
         })?;
         let locked = LockedArtifact { url: url.to_owned(), sha256, verified: verified.clone() };
         let url = url.to_owned();
-        Ok((locked, Download { url, path, sha256, verified, _in_use: Some(in_use) }))
+        Ok((locked, FetchedFile { url, path, sha256, verified, _in_use: Some(in_use) }))
     }
 
     /// What a publisher's list says a file must be.

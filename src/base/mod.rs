@@ -9,6 +9,6 @@ mod remote;
 mod resolve;
 
 pub use catalogue::{Catalogue, CatalogueEntry};
-pub use inputs::{Download, PrepareInputs};
+pub use inputs::{FetchedFile, PrepareInputs};
 pub use lock_file::LockFile;
-pub use resolve::{Options, ResolvedBase, Resolver, arch_of, request};
+pub use resolve::{ResolveOptions, ResolvedBase, Resolver, arch_of, request};

@@ -25,7 +25,7 @@ use crate::util::sha256::Sha256;
 
 /// How the network and the lock file may be used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Options {
+pub struct ResolveOptions {
     /// Nothing is fetched: the cache has it, or it fails.
     pub offline: bool,
     /// The lock file must be there and stay as it is.
@@ -44,7 +44,7 @@ pub struct Resolver<'a> {
     /// What relative paths start from: the cluster file's folder.
     pub directory: &'a Path,
     /// How the network and the lock file may be used.
-    pub options: Options,
+    pub options: ResolveOptions,
     /// Shows what is going on.
     pub progress: &'a dyn Progress,
 }

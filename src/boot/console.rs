@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use regex::Regex;
 
-use super::qemu::Prepared;
+use super::qemu::ReadyMachine;
 use crate::util::error::{Context, Error, Result};
 use crate::util::interrupt;
 
@@ -37,7 +37,7 @@ pub enum Ending {
 /// A line longer than this is judged as if it ended here.
 const LONGEST_LINE: usize = 16 << 10;
 
-impl Prepared {
+impl ReadyMachine {
     /// Boots the machine and copies its console to stdout until it says what is expected; then
     /// the machine is gone.
     pub fn watch(mut self, expectation: &Expectation) -> Result<Ending> {

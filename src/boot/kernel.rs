@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use crate::fs::{FileType, Tree};
-use crate::image::copy::Content;
+use crate::image::copy::FileContent;
 use crate::util::error::{Context, Error, Result};
 
 /// Where a Raspberry Pi's firmware finds the kernel's arguments.
@@ -38,7 +38,7 @@ impl Kernel {
             let inside = PathBuf::from(format!("/boot/{name}-{version}"));
             let outside = folder.join(name);
             let copied = fs::File::create(&outside)
-                .and_then(|mut file| io::copy(&mut Content::new(tree, &inside), &mut file));
+                .and_then(|mut file| io::copy(&mut FileContent::new(tree, &inside), &mut file));
             copied.context(|| format!("copying `{}` out of the image", inside.display()))?;
             Ok(outside)
         };

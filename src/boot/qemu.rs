@@ -49,7 +49,7 @@ pub struct Machine {
 }
 
 /// A command ready to run, and what must outlive the machine.
-pub struct Prepared {
+pub struct ReadyMachine {
     /// QEMU with its arguments.
     pub command: Command,
     _folder: TempDir,
@@ -57,7 +57,7 @@ pub struct Prepared {
 
 impl Machine {
     /// QEMU with everything but where its console goes.
-    pub fn prepare(&self) -> Result<Prepared> {
+    pub fn prepare(&self) -> Result<ReadyMachine> {
         let program = match self.arch {
             Arch::Amd64 => "qemu-system-x86_64",
             Arch::Arm64 => "qemu-system-aarch64",
@@ -94,7 +94,7 @@ impl Machine {
             }
             None => add_firmware(&mut command, firmware::find(self.arch)?),
         }
-        Ok(Prepared { command, _folder: folder })
+        Ok(ReadyMachine { command, _folder: folder })
     }
 
     /// Machines on one network reach each other by multicast that does not leave this host: any

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::guards::{refuse_another, refuse_started};
 use super::known_hosts::{KNOWN_HOSTS, known_hosts};
-use super::prepared::{Preparation, Prepared};
+use super::prepared::{Preparation, PreparedCluster};
 use super::project::Project;
 use super::records::{self, SBOM};
 use super::stale::shared_inputs;
@@ -18,7 +18,7 @@ use crate::change::Change;
 use crate::config::{HostKeys, Node};
 use crate::disk::Delta;
 use crate::image::FsckPolicy;
-use crate::plan::{self, Handout};
+use crate::plan::{self, SideFile};
 use crate::secrets::Secrets;
 use crate::util::error::{Context, Error, Result};
 use crate::util::parallel::parallel;
@@ -53,7 +53,7 @@ pub struct Built<'a> {
     /// The artifacts of nodes, and those that nodes share.
     pub artifacts: Vec<Artifact>,
     /// What they were made from.
-    pub prepared: Prepared,
+    pub prepared: PreparedCluster,
 }
 
 /// Everything that is decided before any work: a template that does not render costs no evening.
@@ -61,7 +61,7 @@ struct Plans<'a> {
     secrets: Secrets,
     nodes: Vec<(&'a Node, Vec<Change>)>,
     template: Vec<Change>,
-    side_files: Vec<Handout>,
+    side_files: Vec<SideFile>,
 }
 
 /// Builds nodes' artifacts and publishes them, whole or not at all.
@@ -111,7 +111,7 @@ fn make<'a>(
     project: &Project<'_>,
     request: &BuildRequest<'a>,
     plans: &Plans<'a>,
-    prepared: &Prepared,
+    prepared: &PreparedCluster,
     staging: &Staging,
 ) -> Result<(Vec<StampedNode<'a>>, Vec<Artifact>)> {
     let (base, jobs, progress) = (&prepared.base, request.jobs, project.progress);
@@ -156,7 +156,7 @@ fn publish(
     project: &Project<'_>,
     request: &BuildRequest<'_>,
     plans: &Plans<'_>,
-    prepared: &Prepared,
+    prepared: &PreparedCluster,
     (stamped, artifacts): &(Vec<StampedNode<'_>>, Vec<Artifact>),
     staging: &Staging,
 ) -> Result<Manifest> {

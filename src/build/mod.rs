@@ -18,7 +18,7 @@ mod stamp;
 pub use artifacts::{BuildRequest, Built, build};
 pub use find::OutputFolder;
 pub use node_image::NodeImage;
-pub use prepared::{Preparation, Prepared, Status};
+pub use prepared::{Preparation, PreparedCluster, Status};
 pub use project::{Options, Project};
 pub use rehearsal::rehearse;
 pub use stamp::{StampedNode, stamp};

@@ -26,7 +26,7 @@ pub struct Preparation {
 }
 
 /// A prepared base, and what went into it.
-pub struct Prepared {
+pub struct PreparedCluster {
     /// As artifacts are made from it.
     pub base: PreparedBase,
     /// The hash of everything that went in: 64 hexadecimal digits.
@@ -58,7 +58,7 @@ impl Preparation {
 
 impl Project<'_> {
     /// The cluster's prepared base, from the cache or made now.
-    pub fn prepare(&mut self, how: Preparation) -> Result<Prepared> {
+    pub fn prepare(&mut self, how: Preparation) -> Result<PreparedCluster> {
         if how.shell_on_failure {
             how.require_terminal()?;
         }
@@ -91,7 +91,7 @@ impl Project<'_> {
         if sandbox != Sandbox::None {
             self.pin_packages(purpose, &prepared.image.about.packages)?;
         }
-        Ok(Prepared {
+        Ok(PreparedCluster {
             base: PreparedBase::new(prepared.image, arch),
             key: prepared.key,
             downloads: downloads(&inputs.changes),

@@ -31,7 +31,7 @@ pub struct Project<'a> {
     pub lock: LockFile,
     pub(super) cache: Cache,
     catalogue: Catalogue,
-    pub(super) options: base::Options,
+    pub(super) options: base::ResolveOptions,
     pub(super) progress: &'a dyn Progress,
 }
 
@@ -47,7 +47,7 @@ impl<'a> Project<'a> {
             lock: LockFile::open(&cluster.directory)?,
             cache: Cache::open()?,
             catalogue: Catalogue::load(options.catalogue.as_deref())?,
-            options: base::Options {
+            options: base::ResolveOptions {
                 offline: options.offline,
                 locked: options.locked,
                 update: options.update,
@@ -64,7 +64,7 @@ impl<'a> Project<'a> {
             lock: LockFile::open(&cluster.directory)?,
             cache: Cache::look()?,
             catalogue: Catalogue::load(None)?,
-            options: base::Options { offline: true, locked: true, update: false },
+            options: base::ResolveOptions { offline: true, locked: true, update: false },
             progress: &Silent,
         })
     }

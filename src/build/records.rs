@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::prepared::Prepared;
+use super::prepared::PreparedCluster;
 use super::stamp::StampedNode;
 use crate::apply;
 use crate::artifact::{ArtifactRecord, InputRecord, Manifest, NodeRecord};
@@ -18,7 +18,7 @@ use crate::util::sha256::Sha256;
 pub(super) const SBOM: &str = "sbom.spdx.json";
 
 /// The SBOM of what all nodes share: a stamp brings no software.
-pub(super) fn sbom(cluster: &Cluster, prepared: &Prepared) -> Result<String> {
+pub(super) fn sbom(cluster: &Cluster, prepared: &PreparedCluster) -> Result<String> {
     let image = Image::open(Arc::clone(&prepared.base.disk), 0)?;
     let subject = Subject {
         name: &cluster.name,
@@ -33,7 +33,7 @@ pub(super) fn sbom(cluster: &Cluster, prepared: &Prepared) -> Result<String> {
 /// The manifest of a build, and of what earlier builds left in `output`.
 pub(super) fn manifest(
     cluster: &Cluster,
-    prepared: &Prepared,
+    prepared: &PreparedCluster,
     stamped: &[StampedNode<'_>],
     artifacts: Vec<ArtifactRecord>,
     output: &Path,

@@ -6,7 +6,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use super::output::write;
 use super::place::{Location, missing, open};
 use crate::fs::{FileType, Tree};
-use crate::image::copy::Content;
+use crate::image::copy::FileContent;
 use crate::util::error::{Context, Error, Result};
 
 /// Print files of images
@@ -37,7 +37,7 @@ impl CatCommand {
             if tree.metadata(&found)?.is_none_or(|it| it.file_type != FileType::File) {
                 return Err(Error::input(format!("`{}` is not a file", path.display())));
             }
-            let mut content = Content::new(&tree, &found);
+            let mut content = FileContent::new(&tree, &found);
             let mut buffer = vec![0; CHUNK];
             loop {
                 let read = content.read(&mut buffer).context(|| format!("`{}`", path.display()))?;

@@ -11,7 +11,7 @@ use super::ui::{Ui, bytes};
 use crate::fs::{FileType, Tree};
 use crate::guest::accounts::AccountNames;
 use crate::image::Image;
-use crate::image::copy::{self, Copied, HostTree, Target, Withheld, ends_in_slash};
+use crate::image::copy::{self, Copied, CopyTarget, HostTree, Withheld, ends_in_slash};
 use crate::util::error::{Context, Error, Result};
 
 /// Copy files between this machine and images, or between images
@@ -164,7 +164,7 @@ impl CpCommand {
 impl CopySource {
     fn copy(
         &self,
-        to: &mut dyn Target,
+        to: &mut dyn CopyTarget,
         target: &Path,
         owner: Option<(u32, u32)>,
     ) -> Result<Copied> {

@@ -8,14 +8,14 @@ use super::output::{print, print_json};
 use super::source::SourceArgs;
 use super::table::{pairs, table};
 use super::ui::Ui;
-use crate::base::{Download, Options, ResolvedBase, Resolver};
+use crate::base::{FetchedFile, ResolveOptions, ResolvedBase, Resolver};
 use crate::build::Project;
 use crate::cache::Cache;
 use crate::config::Base;
 use crate::util::error::{Error, Result};
 use crate::util::progress::Progress as _;
 
-/// Download and verify a cluster's base, or an image of the catalogue
+/// FetchedFile and verify a cluster's base, or an image of the catalogue
 #[derive(Debug, Args)]
 pub(super) struct FetchCommand {
     /// The cluster file, or an image of the catalogue: NAME or NAME@RELEASE [default: cluster.toml]
@@ -50,7 +50,7 @@ impl FetchCommand {
         }
     }
 
-    fn fetch(&self, what: Option<&str>, ui: &Ui) -> Result<(ResolvedBase, Vec<Download>)> {
+    fn fetch(&self, what: Option<&str>, ui: &Ui) -> Result<(ResolvedBase, Vec<FetchedFile>)> {
         match what {
             Some(name) if !looks_like_file(name) => {
                 if self.source.locked {
@@ -61,7 +61,10 @@ impl FetchCommand {
                     cache: &Cache::open()?,
                     catalogue: &self.source.catalogue()?,
                     directory: Path::new("."),
-                    options: Options { offline: self.source.offline, ..Options::default() },
+                    options: ResolveOptions {
+                        offline: self.source.offline,
+                        ..ResolveOptions::default()
+                    },
                     progress: ui,
                 };
                 Ok((resolver.resolve(&Base::Catalogue(name.to_owned()), None)?, Vec::new()))
@@ -76,7 +79,7 @@ impl FetchCommand {
         }
     }
 
-    fn print(&self, base: &ResolvedBase, downloads: &[Download]) -> Result<()> {
+    fn print(&self, base: &ResolvedBase, downloads: &[FetchedFile]) -> Result<()> {
         if self.json {
             return print_json(&serde_json::json!({
                 "path": base.path.display().to_string(),

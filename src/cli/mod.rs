@@ -34,13 +34,11 @@ mod table;
 mod ui;
 mod vm;
 
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{ColorChoice, Parser, Subcommand};
 
-use crate::config::{Cluster, Node};
-use crate::util::error::{Error, Result};
+use crate::util::error::Result;
 use ui::Ui;
 
 pub use report::report;
@@ -129,8 +127,8 @@ impl Cli {
             Command::Rm(command) => command.run(&ui),
             Command::Diff(command) => return command.run(),
             Command::Vm(command) => command.run(&ui),
-            Command::Completions(command) => command.run(Self::command()),
-            Command::Man(command) => command.run(Self::command()),
+            Command::Completions(command) => command.run(<Self as clap::CommandFactory>::command()),
+            Command::Man(command) => command.run(<Self as clap::CommandFactory>::command()),
         }
         .map(|()| ExitCode::SUCCESS)
     }

@@ -15,7 +15,7 @@ use crate::change::Change;
 use crate::config::{Arch, Cluster};
 use crate::guest::vendor_setup::is_networkds;
 use crate::image::{Image, ReadOnly};
-use crate::plan::{self, Handout};
+use crate::plan::{self, SideFile};
 use crate::prepare::CacheStatus;
 use crate::sandbox::Sandbox;
 use crate::secrets::Secrets;
@@ -165,7 +165,7 @@ fn section(
 }
 
 /// A handout with what is in it, unless that is secret.
-fn show_handout(text: &mut String, handout: &Handout) {
+fn show_handout(text: &mut String, handout: &SideFile) {
     writeln!(text, "  {}", plan::describe_handout(handout)).expect("writing to a string");
     if !handout.content.secrets.is_empty() {
         return;
@@ -191,7 +191,7 @@ fn as_json(
     prepare: &[Change],
     sandbox: Sandbox,
     plans: &[(&str, Vec<Change>)],
-    handouts: &[Handout],
+    handouts: &[SideFile],
 ) -> Value {
     let list = |changes: &[Change]| changes.iter().map(plan::to_json).collect::<Vec<_>>();
     let nodes: Vec<_> = plans

@@ -72,7 +72,7 @@ fn read(root: Table<'_>, path: &Path, formats: &'static [FormatRule]) -> Option<
     let mut nodes = node::read_all(&root);
     root.finish();
 
-    let Header { name, domain, profile, profile_span } = header?;
+    let ClusterHeader { name, domain, profile, profile_span } = header?;
     let profile = profile?;
     let (settings, setting_places) =
         setting::merge(&profile.settings, settings, reader, &profile.name, &profile_span);
@@ -126,14 +126,14 @@ fn read(root: Table<'_>, path: &Path, formats: &'static [FormatRule]) -> Option<
     })
 }
 
-struct Header {
+struct ClusterHeader {
     name: Option<String>,
     domain: Option<String>,
     profile: Option<Profile>,
     profile_span: Span,
 }
 
-fn read_header(table: Table<'_>) -> Header {
+fn read_header(table: Table<'_>) -> ClusterHeader {
     let reader = table.reader;
     let name = table.require("name", "name = \"home\"").and_then(|value| {
         let name = value.string()?;
@@ -159,7 +159,7 @@ fn read_header(table: Table<'_>) -> Header {
     let profile =
         profile_name.and_then(|name| reader.accept(&name.span, profile::load(reader, &name)));
     table.finish();
-    Header { name, domain, profile, profile_span }
+    ClusterHeader { name, domain, profile, profile_span }
 }
 
 fn read_disk(table: Table<'_>) -> Option<u64> {

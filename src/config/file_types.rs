@@ -36,7 +36,7 @@ pub struct Condition {
 
 /// A file for people, left in the output folder by a build.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Handout {
+pub struct SideFileSpec {
     /// Where it goes, from the output folder; may be a template.
     pub path: String,
     /// Its bytes; of a template, UTF-8.

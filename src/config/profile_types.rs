@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use regex::Regex;
 
-use super::file_types::{Condition, ExtraFile, Handout};
+use super::file_types::{Condition, ExtraFile, SideFileSpec};
 use super::secret_spec::SecretSpec;
 use super::setting_types::SettingSpec;
 use super::types::{Arch, Base};
@@ -39,7 +39,7 @@ pub struct Profile {
     /// Secrets that are made once for each cluster.
     pub secrets: Vec<SecretSpec>,
     /// Files for people.
-    pub handouts: Vec<Handout>,
+    pub handouts: Vec<SideFileSpec>,
     /// Roles in the order in which hostnames are tried against them.
     pub roles: Vec<Role>,
     /// First-boot steps by name, of all roles; scripts.

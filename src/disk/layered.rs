@@ -9,7 +9,7 @@ use super::{Disk, check_bounds};
 
 /// Where bytes of a layered image come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Source {
+pub(super) enum ByteSource {
     /// The image itself, by whatever the image calls the place.
     Here(u64),
     /// Nowhere: zeros that hide what is below.
@@ -25,7 +25,7 @@ pub(super) trait Layered: Send + Sync {
 
     /// Where the bytes from `offset` come from, and for how many, more than none, that holds.
     /// Looks no further than `wanted` bytes; they are inside the disk, and at least one.
-    fn source(&self, offset: u64, wanted: u64) -> io::Result<(Source, u64)>;
+    fn source(&self, offset: u64, wanted: u64) -> io::Result<(ByteSource, u64)>;
 
     /// Fills `buffer` from the image's own `place`, the one `source` gave for `offset`.
     fn read_here(&self, buffer: &mut [u8], place: u64, offset: u64) -> io::Result<()>;
@@ -50,9 +50,9 @@ impl<L: Layered> Disk for LayeredDisk<L> {
             let length = usize::try_from(length).unwrap_or(usize::MAX).min(rest.len());
             let (part, remainder) = rest.split_at_mut(length);
             match source {
-                Source::Here(place) => self.0.read_here(part, place, offset)?,
-                Source::Zeros => part.fill(0),
-                Source::Below => read_below(self.0.below(), part, offset)?,
+                ByteSource::Here(place) => self.0.read_here(part, place, offset)?,
+                ByteSource::Zeros => part.fill(0),
+                ByteSource::Below => read_below(self.0.below(), part, offset)?,
             }
             (rest, offset) = (remainder, offset + length as u64);
         }
@@ -65,9 +65,9 @@ impl<L: Layered> Disk for LayeredDisk<L> {
             let (source, length) = self.0.source(start, self.size() - start)?;
             let end = start.saturating_add(length).min(self.size());
             match source {
-                Source::Here(_) => return self.run(start, end).map(Some),
-                Source::Zeros => {}
-                Source::Below => {
+                ByteSource::Here(_) => return self.run(start, end).map(Some),
+                ByteSource::Zeros => {}
+                ByteSource::Below => {
                     let below = self.0.below().map(|disk| disk.next_data(start)).transpose()?;
                     if let Some(run) = below.flatten()
                         && run.start < end
@@ -86,7 +86,9 @@ impl<L: Layered> LayeredDisk<L> {
     /// Joins what follows `start..end` and is held here, too: callers like long runs.
     fn run(&self, start: u64, mut end: u64) -> io::Result<Range<u64>> {
         while end < self.size() {
-            let (Source::Here(_), length) = self.0.source(end, self.size() - end)? else { break };
+            let (ByteSource::Here(_), length) = self.0.source(end, self.size() - end)? else {
+                break;
+            };
             end = end.saturating_add(length).min(self.size());
         }
         Ok(start..end)

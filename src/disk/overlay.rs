@@ -1,6 +1,5 @@
 //! Copy-on-write: a base that is only read, and the clusters that differ from it.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::io;
 use std::ops::Range;

@@ -136,7 +136,7 @@ fn what_is_no_image_is_said_so() {
         fs::write(folder.join(name), bytes).unwrap();
         let error = open(&folder.join(name)).err().unwrap();
         assert!(error.to_string().contains(message), "{error}");
-        assert_eq!(error.kind(), crate::util::error::Kind::Input);
+        assert_eq!(error.kind(), crate::util::error::ErrorKind::Input);
     }
     tool(folder, "sh", &["-c", "qemu-img create -q -f qcow2 inner 1M; gzip inner; mkfifo pipe"]);
     let error = open(&folder.join("inner.gz")).err().unwrap();

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use ureq::http::{StatusCode, header};
 
 use super::http::{Client, Method, Plain, Response, broken};
-use super::part::{Part, Validator};
+use super::part::{PartialFile, Validator};
 use super::retry::Fault;
 use super::sinks::{Gone, Sinks};
 use super::wanted::{CHUNK, Wanted};
@@ -42,7 +42,7 @@ impl From<Gone> for Interruption {
 pub(crate) fn receive(
     client: &Client,
     wanted: &Wanted<'_>,
-    part: &mut Part,
+    part: &mut PartialFile,
     sinks: &Sinks<'_>,
     progress: &dyn Progress,
 ) -> Result<(), Interruption> {
@@ -110,7 +110,7 @@ pub(crate) fn receive(
 /// The headers that ask for the rest of a part, if the server still has the same file.
 fn range(
     wanted: &Wanted<'_>,
-    part: &Part,
+    part: &PartialFile,
 ) -> Result<Vec<(header::HeaderName, String)>, Interruption> {
     if part.length() == 0 {
         return Ok(Vec::new());

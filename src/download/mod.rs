@@ -32,7 +32,7 @@ use crate::util::interrupt;
 use crate::util::progress::Progress;
 use crate::util::sha256::Sha256;
 use connection::{Interruption, receive};
-use part::Part;
+use part::PartialFile;
 use retry::Retry;
 use sinks::{Sinks, Verdicts};
 use wanted::CHUNK;
@@ -71,7 +71,7 @@ pub(crate) fn download(
     disk: &Path,
     progress: &dyn Progress,
 ) -> Result<Delivered> {
-    let mut part = Part::open(parts, wanted.key, wanted.url)?;
+    let mut part = PartialFile::open(parts, wanted.key, wanted.url)?;
     let mut retry = Retry::new();
     let mut can_resume = true;
     let mut beginnings = 0;
@@ -123,7 +123,7 @@ pub(crate) fn download(
 fn pass(
     client: &Client,
     wanted: &Wanted<'_>,
-    part: &mut Part,
+    part: &mut PartialFile,
     disk: &Path,
     retry: &mut Retry,
     progress: &dyn Progress,
@@ -186,7 +186,7 @@ fn failure(wanted: &Wanted<'_>, trouble: Trouble) -> DownloadFailure {
 fn feed(
     client: &Client,
     wanted: &Wanted<'_>,
-    part: &mut Part,
+    part: &mut PartialFile,
     sinks: &Sinks<'_>,
     retry: &mut Retry,
     progress: &dyn Progress,
@@ -205,7 +205,11 @@ fn feed(
     Ok(())
 }
 
-fn replay(part: &mut Part, sinks: &Sinks<'_>, progress: &dyn Progress) -> Result<(), Interruption> {
+fn replay(
+    part: &mut PartialFile,
+    sinks: &Sinks<'_>,
+    progress: &dyn Progress,
+) -> Result<(), Interruption> {
     if part.length() == 0 {
         return Ok(());
     }

@@ -41,14 +41,14 @@ struct PartOrigin {
 }
 
 /// A part, kept for the next try. Only the holder of the key's lock may open it.
-pub(crate) struct Part {
+pub(crate) struct PartialFile {
     file: File,
     path: PathBuf,
     about: PartOrigin,
     length: u64,
 }
 
-impl Part {
+impl PartialFile {
     /// What an earlier run left of this download, or nothing.
     pub(crate) fn open(folder: &Path, key: &str, url: &str) -> Result<Self> {
         let path = folder.join(format!("{key}.part"));
@@ -117,7 +117,7 @@ impl Part {
     }
 
     /// The file, to be read from its beginning. Reading moves what is appended next: only
-    /// [`Part::append`] after all of it was read.
+    /// [`PartialFile::append`] after all of it was read.
     pub(crate) fn reader(&mut self) -> Result<&File> {
         io::Seek::rewind(&mut self.file)?;
         Ok(&self.file)
@@ -165,17 +165,17 @@ mod tests {
     #[test]
     fn a_part_is_found_again_with_what_tells_it_apart() {
         let folder = tempfile::tempdir().unwrap();
-        let mut part = Part::open(folder.path(), "k", "https://one").unwrap();
+        let mut part = PartialFile::open(folder.path(), "k", "https://one").unwrap();
         part.begin(validator("\"a\""), Some(10)).unwrap();
         part.append(b"hello").unwrap();
         drop(part);
 
-        let part = Part::open(folder.path(), "k", "https://one").unwrap();
+        let part = PartialFile::open(folder.path(), "k", "https://one").unwrap();
         assert_eq!((part.length(), part.total()), (5, Some(10)));
         assert_eq!(part.validator().if_range(), Some("\"a\""));
         drop(part);
 
-        let part = Part::open(folder.path(), "k", "https://two").unwrap();
+        let part = PartialFile::open(folder.path(), "k", "https://two").unwrap();
         assert_eq!((part.length(), part.total()), (0, None));
         part.remove().unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
@@ -185,11 +185,11 @@ mod tests {
     fn what_nobody_can_tell_apart_is_not_resumed() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("k.part"), "orphan").unwrap();
-        let mut part = Part::open(folder.path(), "k", "https://one").unwrap();
+        let mut part = PartialFile::open(folder.path(), "k", "https://one").unwrap();
         assert_eq!(part.length(), 0);
         part.begin(validator("\"a\""), Some(3)).unwrap();
         part.append(b"more than three").unwrap();
         drop(part);
-        assert_eq!(Part::open(folder.path(), "k", "https://one").unwrap().length(), 0);
+        assert_eq!(PartialFile::open(folder.path(), "k", "https://one").unwrap().length(), 0);
     }
 }

@@ -18,12 +18,12 @@ pub struct Contents {
     /// The label of a file system without a partition table.
     pub label: Option<String>,
     /// In the order of their numbers.
-    pub partitions: Vec<Content>,
+    pub partitions: Vec<PartContent>,
 }
 
 /// What is in a partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Content {
+pub struct PartContent {
     /// Counted from 1.
     pub number: u32,
     /// Bytes.
@@ -66,7 +66,7 @@ impl Contents {
             let slice = Slice::new(Arc::clone(disk), partition.range.clone());
             let found = slice.map_err(Into::into).and_then(|slice| describe(Arc::new(slice)));
             let (kind, label) = found.unwrap_or_else(|_| (partition.kind.to_string(), None));
-            Content {
+            PartContent {
                 number: partition.number,
                 size: partition.range.end - partition.range.start,
                 kind,

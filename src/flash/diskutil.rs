@@ -4,20 +4,20 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::contents::{Content, Contents};
+use super::contents::{Contents, PartContent};
 use super::device::{Device, Purpose, Transport, Use};
 
 /// `diskutil list -plist`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct List {
-    all_disks_and_partitions: Vec<Entry>,
+pub(super) struct DiskList {
+    all_disks_and_partitions: Vec<DiskEntry>,
 }
 
 /// A disk, a partition, or a volume of an APFS container.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Entry {
+struct DiskEntry {
     device_identifier: String,
     #[serde(default)]
     size: u64,
@@ -27,19 +27,19 @@ struct Entry {
     volume_name: String,
     mount_point: Option<PathBuf>,
     #[serde(default)]
-    partitions: Vec<Entry>,
+    partitions: Vec<DiskEntry>,
     /// Only containers have them: the disk is made up, these are what it is on.
     #[serde(default, rename = "APFSPhysicalStores")]
-    physical_stores: Vec<Store>,
+    physical_stores: Vec<PhysicalStore>,
     #[serde(default, rename = "APFSVolumes")]
-    volumes: Vec<Entry>,
+    volumes: Vec<DiskEntry>,
     #[serde(default)]
     mounted_snapshots: Vec<Snapshot>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Store {
+struct PhysicalStore {
     device_identifier: String,
 }
 
@@ -61,7 +61,7 @@ pub(super) struct Info {
     writable_media: Option<bool>,
 }
 
-impl List {
+impl DiskList {
     /// The identifiers of disks that are not made of others: `disk4`.
     pub(super) fn whole_disks(&self) -> impl Iterator<Item = &str> {
         let disks = self.all_disks_and_partitions.iter();
@@ -70,7 +70,7 @@ impl List {
 
     /// The disk with an identifier, or on which the partition with it is.
     pub(super) fn disk_of(&self, identifier: &str) -> Option<&str> {
-        let holds = |disk: &&Entry| {
+        let holds = |disk: &&DiskEntry| {
             let parts = disk.partitions.iter().chain(&disk.volumes);
             disk.device_identifier == identifier
                 || parts.into_iter().any(|it| it.device_identifier == identifier)
@@ -98,10 +98,10 @@ impl List {
     }
 
     /// What is mounted from a disk, and from containers on it.
-    fn uses(&self, disk: &Entry) -> Vec<Use> {
+    fn uses(&self, disk: &DiskEntry) -> Vec<Use> {
         let mut uses = Vec::new();
         for part in std::iter::once(disk).chain(&disk.partitions) {
-            let is_on = |store: &Store| store.device_identifier == part.device_identifier;
+            let is_on = |store: &PhysicalStore| store.device_identifier == part.device_identifier;
             let containers = self
                 .all_disks_and_partitions
                 .iter()
@@ -131,7 +131,7 @@ impl List {
             other => other,
         };
         let named = |it: &str| (!it.is_empty()).then(|| it.to_owned());
-        let partitions = disk.partitions.iter().zip(1..).map(|(part, number)| Content {
+        let partitions = disk.partitions.iter().zip(1..).map(|(part, number)| PartContent {
             number,
             size: part.size,
             kind: named(&part.content).unwrap_or_else(|| "unknown data".to_owned()),
@@ -144,7 +144,7 @@ impl List {
         }
     }
 
-    fn entry(&self, identifier: &str) -> Option<&Entry> {
+    fn entry(&self, identifier: &str) -> Option<&DiskEntry> {
         self.all_disks_and_partitions.iter().find(|it| it.device_identifier == identifier)
     }
 }
@@ -183,11 +183,11 @@ mod tests {
         "AllDisks": ["disk0", "disk0s1", "disk0s2", "disk3", "disk3s1", "disk3s5", "disk4", "disk4s1"],
         "AllDisksAndPartitions": [
             {
-                "Content": "GUID_partition_scheme", "DeviceIdentifier": "disk0",
+                "PartContent": "GUID_partition_scheme", "DeviceIdentifier": "disk0",
                 "OSInternal": false, "Size": 500277792768,
                 "Partitions": [
-                    {"Content": "Apple_APFS_ISC", "DeviceIdentifier": "disk0s1", "Size": 524288000},
-                    {"Content": "Apple_APFS", "DeviceIdentifier": "disk0s2", "Size": 494384795648}
+                    {"PartContent": "Apple_APFS_ISC", "DeviceIdentifier": "disk0s1", "Size": 524288000},
+                    {"PartContent": "Apple_APFS", "DeviceIdentifier": "disk0s2", "Size": 494384795648}
                 ]
             },
             {
@@ -199,16 +199,16 @@ mod tests {
                     },
                     {"DeviceIdentifier": "disk3s5", "MountPoint": "/System/Volumes/Data", "VolumeName": "Data"}
                 ],
-                "Content": "EF57347C-0000-11AA-AA11-00306543ECAC", "DeviceIdentifier": "disk3",
+                "PartContent": "EF57347C-0000-11AA-AA11-00306543ECAC", "DeviceIdentifier": "disk3",
                 "OSInternal": false, "Partitions": [], "Size": 494384795648
             },
             {
-                "Content": "FDisk_partition_scheme", "DeviceIdentifier": "disk4",
+                "PartContent": "FDisk_partition_scheme", "DeviceIdentifier": "disk4",
                 "OSInternal": false, "Size": 31914983424,
                 "Partitions": [
-                    {"Content": "Windows_FAT_32", "DeviceIdentifier": "disk4s1", "Size": 536870912,
+                    {"PartContent": "Windows_FAT_32", "DeviceIdentifier": "disk4s1", "Size": 536870912,
                      "MountPoint": "/Volumes/bootfs", "VolumeName": "bootfs"},
-                    {"Content": "Linux", "DeviceIdentifier": "disk4s2", "Size": 31373918208}
+                    {"PartContent": "Linux", "DeviceIdentifier": "disk4s2", "Size": 31373918208}
                 ]
             }
         ],
@@ -222,7 +222,7 @@ mod tests {
         "RemovableMedia": true, "Size": 31914983424, "WholeDisk": true, "WritableMedia": true
     }"#;
 
-    fn list() -> List {
+    fn list() -> DiskList {
         serde_json::from_str(LIST).unwrap()
     }
 

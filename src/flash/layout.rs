@@ -8,7 +8,7 @@ pub(super) const END: u64 = 1 << 20;
 
 /// The parts of an image on a device of at least its size.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Layout {
+pub(super) struct FlashLayout {
     /// What is written last of all.
     pub(super) head: Range<u64>,
     /// What is written first.
@@ -20,7 +20,7 @@ pub(super) struct Layout {
     pub(super) rest: Range<u64>,
 }
 
-impl Layout {
+impl FlashLayout {
     /// For an image and a device of these sizes in bytes. The image ends with its last sector.
     pub(super) fn new(image: u64, device: u64, sector_size: u32) -> Self {
         let image = image.next_multiple_of(sector_size.into());
@@ -54,7 +54,7 @@ mod tests {
         for image in [512, 4096, mib - 512, mib, mib + 512, 2 * mib, 2 * mib + 512, 9 * mib + 4096]
         {
             for device in [image, image + 512, image + mib, 100 * mib] {
-                let layout = Layout::new(image, device, 512);
+                let layout = FlashLayout::new(image, device, 512);
                 assert_eq!(layout.head.start, 0);
                 assert_eq!(layout.head.end, layout.body.start, "{layout:?}");
                 assert_eq!(layout.body.end, layout.tail.start, "{layout:?}");
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_last_sector_is_filled_up() {
-        let layout = Layout::new((5 << 20) + 512, 10 << 20, 4096);
+        let layout = FlashLayout::new((5 << 20) + 512, 10 << 20, 4096);
         assert_eq!(layout.tail.end, (5 << 20) + 4096);
     }
 }

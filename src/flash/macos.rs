@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::contents::Contents;
 use super::device::Device;
-use super::diskutil::{Info, List, identifier};
+use super::diskutil::{DiskList, Info, identifier};
 use super::node::DeviceNode;
 use crate::flash::diskutil;
 use crate::util::error::{Context, Error, Result};
@@ -48,12 +48,12 @@ pub fn contents(device: &Device) -> Contents {
     }
 }
 
-fn device(list: &List, name: &str) -> Result<Option<Device>> {
+fn device(list: &DiskList, name: &str) -> Result<Option<Device>> {
     let info: Info = diskutil(&["info", "-plist", name])?;
     Ok(list.device(name, info))
 }
 
-fn disks() -> Result<List> {
+fn disks() -> Result<DiskList> {
     diskutil(&["list", "-plist"])
 }
 

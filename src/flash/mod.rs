@@ -30,7 +30,7 @@ mod transfer;
 mod verify;
 mod write;
 
-pub use contents::{Content, Contents};
+pub use contents::{Contents, PartContent};
 pub use device::{Device, Purpose, Transport, Use};
 pub use guards::{FlashRequest, Permitted, check};
 pub use image::table_sector_size;

@@ -7,7 +7,7 @@ use super::testing::{Faults, Faulty, SECTOR};
 use super::write::Summary;
 use crate::disk::testing::Memory;
 use crate::flash::write;
-use crate::util::error::{Error, Kind};
+use crate::util::error::{Error, ErrorKind};
 use crate::util::progress::Silent;
 
 const MIB: usize = 1 << 20;
@@ -68,7 +68,7 @@ fn a_bad_sector_is_named() {
     let faults = Faults { bad: [bad].into(), ..Faults::default() };
     let mut device = Faulty::new(old(SIZE), faults);
     let error = flash(&image, &mut device).unwrap_err();
-    assert_eq!(error.kind(), Kind::Failure);
+    assert_eq!(error.kind(), ErrorKind::Failure);
     assert_eq!(
         message(&error),
         format!(

@@ -14,7 +14,7 @@ use std::ops::Range;
 use super::buffer::Buffer;
 use super::fingerprint::Fingerprints;
 use super::image::read;
-use super::layout::Layout;
+use super::layout::FlashLayout;
 use super::pipeline::length;
 use super::target::Target;
 use super::transfer::{BLOCK, put, sync, zero};
@@ -47,7 +47,7 @@ pub fn write(
     verify: bool,
     progress: &dyn Progress,
 ) -> Result<Summary> {
-    let layout = Layout::new(source.size(), target.size(), target.sector_size());
+    let layout = FlashLayout::new(source.size(), target.size(), target.sector_size());
     if layout.tail.end > target.size() {
         return Err(Error::input("the device is smaller than the image"));
     }
@@ -61,7 +61,7 @@ pub fn write(
 fn replace(
     source: &dyn Disk,
     target: &mut dyn Target,
-    layout: &Layout,
+    layout: &FlashLayout,
     head: &Buffer,
     verify: bool,
     progress: &dyn Progress,
@@ -100,7 +100,7 @@ fn replace(
 }
 
 /// What the other thread found out about a chunk.
-struct Chunk {
+struct ReadChunk {
     /// Blocks that hold anything but zeros, joined, from the start of the chunk.
     data: Vec<Range<usize>>,
     /// Bytes that the source says may be data: what progress is counted in.
@@ -110,7 +110,7 @@ struct Chunk {
 fn write_body(
     source: &dyn Disk,
     target: &mut dyn Target,
-    layout: &Layout,
+    layout: &FlashLayout,
     progress: &dyn Progress,
 ) -> Result<(Summary, Fingerprints)> {
     let total = image::allocated(source, &layout.body).context(|| "reading the image")?;
@@ -123,7 +123,7 @@ fn write_body(
     let fill = |range: Range<u64>, buffer: &mut [u8]| {
         let allocated = image::fill(source, range, buffer)?;
         fingerprints.push(buffer);
-        Ok(Chunk { data: data_runs(buffer), allocated })
+        Ok(ReadChunk { data: data_runs(buffer), allocated })
     };
     pipeline::run(layout.body.clone(), fill, |range, bytes, chunk| {
         for run in chunk.data {

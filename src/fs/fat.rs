@@ -13,7 +13,7 @@ use hadris_fs::{DateTime, DirCursor, ErrorKind, MountOptions, Name, NodeId, SetA
 use hadris_storage::sync::BlockDevice;
 use hadris_storage::{BlockIndex, BlockSize};
 
-use super::volume::{Node, Planned, Space, Volume};
+use super::volume::{Planned, Space, Volume, VolumeNode};
 use super::{Attributes, Entry, FileType, Metadata};
 use crate::disk::Disk;
 use crate::fs::repair;
@@ -30,7 +30,7 @@ type FatError = hadris_fs::Error<io::Error>;
 /// A FAT file system. Names keep their case and are found in any.
 pub struct Fat {
     // Even reading moves the crate's one buffer.
-    fs: Mutex<FatFs<Device>>,
+    fs: Mutex<FatFs<FatDevice>>,
     kind: FatKind,
     clock: DateTime,
     writable: bool,
@@ -45,7 +45,7 @@ impl Fat {
         let command = repair::fsck_fat(&*disk);
         let options = MountOptions::new();
         let options = if writable { options } else { options.read_only() };
-        let fs = FatFs::mount(Device(disk), options)
+        let fs = FatFs::mount(FatDevice(disk), options)
             .map_err(|error| explain(error.into_error()))
             .context(|| "opening the FAT file system")?
             .with_cache(CacheOptions::new());
@@ -59,11 +59,11 @@ impl Fat {
         Ok(Self { fs: Mutex::new(fs), kind, clock, writable })
     }
 
-    fn fs(&self) -> MutexGuard<'_, FatFs<Device>> {
+    fn fs(&self) -> MutexGuard<'_, FatFs<FatDevice>> {
         self.fs.lock().expect("no reader panicked")
     }
 
-    fn changing(&mut self) -> &mut FatFs<Device> {
+    fn changing(&mut self) -> &mut FatFs<FatDevice> {
         self.fs.get_mut().expect("no reader panicked")
     }
 
@@ -97,7 +97,7 @@ fn explain(error: FatError) -> Error {
     }
 }
 
-fn id(node: Node) -> Result<NodeId> {
+fn id(node: VolumeNode) -> Result<NodeId> {
     NodeId::new(node).ok_or_else(|| Error::failure("the FAT file system has no node 0"))
 }
 
@@ -148,11 +148,11 @@ impl Volume for Fat {
         })
     }
 
-    fn root(&self) -> Node {
+    fn root(&self) -> VolumeNode {
         self.fs().root().get()
     }
 
-    fn lookup(&self, directory: Node, name: &OsStr) -> Result<Option<Node>> {
+    fn lookup(&self, directory: VolumeNode, name: &OsStr) -> Result<Option<VolumeNode>> {
         let mut fs = self.fs();
         match fs.lookup(id(directory)?, Name::from_bytes(name.as_bytes())) {
             Ok(node) => {
@@ -165,7 +165,7 @@ impl Volume for Fat {
         }
     }
 
-    fn metadata(&self, node: Node) -> Result<Metadata> {
+    fn metadata(&self, node: VolumeNode) -> Result<Metadata> {
         let found = self.fs().stat(id(node)?).map_err(explain)?;
         let modified = found.modified().map_or((0, 0), |time| (time.unix_seconds(), 0));
         Ok(Metadata {
@@ -181,11 +181,11 @@ impl Volume for Fat {
         })
     }
 
-    fn allocated(&self, node: Node) -> Result<u64> {
+    fn allocated(&self, node: VolumeNode) -> Result<u64> {
         Ok(self.fs().stat(id(node)?).map_err(explain)?.allocated())
     }
 
-    fn read_dir(&self, directory: Node) -> Result<Vec<(Entry, Node)>> {
+    fn read_dir(&self, directory: VolumeNode) -> Result<Vec<(Entry, VolumeNode)>> {
         let mut fs = self.fs();
         let mut entries = Vec::new();
         let mut cursor = DirCursor::START;
@@ -198,7 +198,7 @@ impl Volume for Fat {
         Ok(entries)
     }
 
-    fn read_at(&self, node: Node, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+    fn read_at(&self, node: VolumeNode, offset: u64, buffer: &mut [u8]) -> Result<usize> {
         let mut fs = self.fs();
         let mut done = 0;
         while done < buffer.len() {
@@ -211,16 +211,16 @@ impl Volume for Fat {
         Ok(done)
     }
 
-    fn data_runs(&self, node: Node) -> Result<Vec<Range<u64>>> {
+    fn data_runs(&self, node: VolumeNode) -> Result<Vec<Range<u64>>> {
         let run = Some(0..self.metadata(node)?.size).filter(|run| !run.is_empty());
         Ok(run.into_iter().collect())
     }
 
-    fn read_link(&self, _node: Node) -> Result<OsString> {
+    fn read_link(&self, _node: VolumeNode) -> Result<OsString> {
         refused("symlinks")
     }
 
-    fn xattrs(&self, _node: Node) -> Result<Vec<(OsString, Vec<u8>)>> {
+    fn xattrs(&self, _node: VolumeNode) -> Result<Vec<(OsString, Vec<u8>)>> {
         Ok(Vec::new())
     }
 
@@ -238,10 +238,10 @@ impl Volume for Fat {
 
     fn create_file(
         &mut self,
-        directory: Node,
+        directory: VolumeNode,
         name: &OsStr,
         _attributes: Attributes,
-    ) -> Result<Node> {
+    ) -> Result<VolumeNode> {
         let times = self.times();
         let fs = self.changing();
         let node = fs
@@ -253,10 +253,10 @@ impl Volume for Fat {
 
     fn create_dir(
         &mut self,
-        directory: Node,
+        directory: VolumeNode,
         name: &OsStr,
         _attributes: Attributes,
-    ) -> Result<Node> {
+    ) -> Result<VolumeNode> {
         let times = self.times();
         let fs = self.changing();
         let node =
@@ -265,36 +265,46 @@ impl Volume for Fat {
         Ok(node.get())
     }
 
-    fn create_symlink(&mut self, _directory: Node, _name: &OsStr, _target: &OsStr) -> Result<Node> {
+    fn create_symlink(
+        &mut self,
+        _directory: VolumeNode,
+        _name: &OsStr,
+        _target: &OsStr,
+    ) -> Result<VolumeNode> {
         refused("symlinks")
     }
 
     fn create_special(
         &mut self,
-        _directory: Node,
+        _directory: VolumeNode,
         _name: &OsStr,
         _file_type: FileType,
         _device: (u32, u32),
         _attributes: Attributes,
-    ) -> Result<Node> {
+    ) -> Result<VolumeNode> {
         refused("devices, pipes or sockets")
     }
 
-    fn link(&mut self, _node: Node, _directory: Node, _name: &OsStr) -> Result<()> {
+    fn link(&mut self, _node: VolumeNode, _directory: VolumeNode, _name: &OsStr) -> Result<()> {
         refused("hard links")
     }
 
-    fn unlink(&mut self, directory: Node, name: &OsStr) -> Result<()> {
+    fn unlink(&mut self, directory: VolumeNode, name: &OsStr) -> Result<()> {
         let directory = id(directory)?;
         self.changing().unlink(directory, Name::from_bytes(name.as_bytes())).map_err(explain)
     }
 
-    fn remove_dir(&mut self, directory: Node, name: &OsStr) -> Result<()> {
+    fn remove_dir(&mut self, directory: VolumeNode, name: &OsStr) -> Result<()> {
         let directory = id(directory)?;
         self.changing().rmdir(directory, Name::from_bytes(name.as_bytes())).map_err(explain)
     }
 
-    fn replace_content(&mut self, node: Node, content: &mut dyn Read, size: u64) -> Result<()> {
+    fn replace_content(
+        &mut self,
+        node: VolumeNode,
+        content: &mut dyn Read,
+        size: u64,
+    ) -> Result<()> {
         let node = id(node)?;
         let modified = SetAttr::new().with_modified(self.clock);
         let fs = self.changing();
@@ -311,11 +321,11 @@ impl Volume for Fat {
         fs.setattr(node, &modified).map_err(explain)
     }
 
-    fn set_attributes(&mut self, _node: Node, _attributes: Attributes) -> Result<()> {
+    fn set_attributes(&mut self, _node: VolumeNode, _attributes: Attributes) -> Result<()> {
         Ok(())
     }
 
-    fn set_modified(&mut self, node: Node, (seconds, _): (i64, u32)) -> Result<()> {
+    fn set_modified(&mut self, node: VolumeNode, (seconds, _): (i64, u32)) -> Result<()> {
         let time = DateTime::from_unix_seconds(seconds)
             .map_err(|_| Error::input("the time is out of range"))?;
         let node = id(node)?;
@@ -332,13 +342,13 @@ impl Volume for Fat {
 }
 
 /// Our disks as the FAT crate wants them. It never flushes, as ours do nothing until the end.
-struct Device(Arc<dyn Disk>);
+struct FatDevice(Arc<dyn Disk>);
 
-impl hadris_io::ErrorType for Device {
+impl hadris_io::ErrorType for FatDevice {
     type Error = io::Error;
 }
 
-impl BlockDevice for Device {
+impl BlockDevice for FatDevice {
     fn block_size(&self) -> BlockSize {
         BlockSize::new(BLOCK).expect("512 is not zero")
     }

@@ -45,5 +45,5 @@ pub(crate) use testing::{
 pub use tree::{Attributes, Entry, FileType, Metadata, Tree};
 pub use used::in_use;
 pub(crate) use used::join;
-pub use volume::{Node, Planned, Space, Volume};
+pub use volume::{Planned, Space, Volume, VolumeNode};
 pub use written::Expected;

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use super::FileType;
-use super::volume::{Node, Volume};
+use super::volume::{Volume, VolumeNode};
 use crate::util::error::{Error, Result};
 
 /// As many symlinks as Linux follows in one path (`MAXSYMLINKS`).
@@ -14,11 +14,11 @@ const MAX_LINKS: u32 = 40;
 
 /// A node and the volume it is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Location {
+pub(super) struct FoundPath {
     /// Index of the volume in the namespace.
     pub(super) volume: usize,
     /// The node on it.
-    pub(super) node: Node,
+    pub(super) node: VolumeNode,
 }
 
 /// A directory or file on the way from the root, and the name that led to it.
@@ -27,12 +27,12 @@ pub(super) struct Step {
     /// Empty for the root.
     pub(super) name: OsString,
     /// Where it led; on top of whatever is mounted there.
-    pub(super) at: Location,
+    pub(super) at: FoundPath,
 }
 
 /// Where a path leads.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct MountedPlace {
     /// Everything that exists on the way, from the root; never empty. No symlink among them but
     /// perhaps the last.
     pub(super) trail: Vec<Step>,
@@ -40,9 +40,9 @@ pub(super) struct Place {
     pub(super) missing: Vec<OsString>,
 }
 
-impl Place {
+impl MountedPlace {
     /// What the path leads to, if it exists.
-    pub(super) fn existing(&self) -> Option<Location> {
+    pub(super) fn existing(&self) -> Option<FoundPath> {
         if self.missing.is_empty() { self.trail.last().map(|step| step.at) } else { None }
     }
 
@@ -58,27 +58,27 @@ impl Place {
 /// The volumes and which of them covers which directory.
 pub(super) struct Mounts<'a> {
     pub(super) volumes: &'a [Box<dyn Volume>],
-    pub(super) covers: &'a HashMap<Location, usize>,
+    pub(super) covers: &'a HashMap<FoundPath, usize>,
 }
 
 impl<'a> Mounts<'a> {
-    pub(super) fn volume(&self, at: Location) -> &'a dyn Volume {
+    pub(super) fn volume(&self, at: FoundPath) -> &'a dyn Volume {
         &*self.volumes[at.volume]
     }
 
     pub(super) fn root(&self) -> Step {
-        self.enter(OsString::new(), Location { volume: 0, node: self.volumes[0].root() })
+        self.enter(OsString::new(), FoundPath { volume: 0, node: self.volumes[0].root() })
     }
 
     /// A step to `at`, or to the root of what is mounted there.
-    pub(super) fn enter(&self, name: OsString, mut at: Location) -> Step {
+    pub(super) fn enter(&self, name: OsString, mut at: FoundPath) -> Step {
         while let Some(&volume) = self.covers.get(&at) {
-            at = Location { volume, node: self.volumes[volume].root() };
+            at = FoundPath { volume, node: self.volumes[volume].root() };
         }
         Step { name, at }
     }
 
-    fn file_type(&self, at: Location) -> Result<FileType> {
+    fn file_type(&self, at: FoundPath) -> Result<FileType> {
         Ok(self.volume(at).metadata(at.node)?.file_type)
     }
 
@@ -89,7 +89,7 @@ impl<'a> Mounts<'a> {
         mut trail: Vec<Step>,
         mut ahead: Vec<OsString>,
         follow_last: bool,
-    ) -> Result<Place> {
+    ) -> Result<MountedPlace> {
         let mut links = 0;
         while let Some(name) = ahead.pop() {
             let here = trail.last().expect("the root is never popped").at;
@@ -107,9 +107,9 @@ impl<'a> Mounts<'a> {
             }
             let Some(node) = self.volume(here).lookup(here.node, &name)? else {
                 let missing = std::iter::once(name).chain(ahead.into_iter().rev()).collect();
-                return Ok(Place { trail, missing });
+                return Ok(MountedPlace { trail, missing });
             };
-            let step = self.enter(name, Location { volume: here.volume, node });
+            let step = self.enter(name, FoundPath { volume: here.volume, node });
             let is_last = ahead.is_empty();
             if (is_last && !follow_last) || self.file_type(step.at)? != FileType::Symlink {
                 trail.push(step);
@@ -125,7 +125,7 @@ impl<'a> Mounts<'a> {
             }
             ahead.extend(split(&target).map(OsStr::to_owned).rev());
         }
-        Ok(Place { trail, missing: Vec::new() })
+        Ok(MountedPlace { trail, missing: Vec::new() })
     }
 }
 
@@ -160,6 +160,6 @@ fn split(target: &OsStr) -> impl DoubleEndedIterator<Item = &OsStr> {
 }
 
 fn not_a_directory(trail: &[Step]) -> Error {
-    let place = Place { trail: trail.to_vec(), missing: Vec::new() };
+    let place = MountedPlace { trail: trail.to_vec(), missing: Vec::new() };
     Error::input(format!("`{}` is not a directory", place.path().display()))
 }

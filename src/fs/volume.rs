@@ -9,7 +9,7 @@ use super::{Attributes, Entry, FileType, Metadata};
 use crate::util::error::Result;
 
 /// A file or directory of one volume: its inode number, or what stands for it on FAT.
-pub type Node = u64;
+pub type VolumeNode = u64;
 
 /// What a file system has left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,32 +62,32 @@ pub trait Volume: Send {
     fn space(&self) -> Result<Space>;
 
     /// The root directory.
-    fn root(&self) -> Node;
+    fn root(&self) -> VolumeNode;
 
     /// The node a name leads to; `None` when there is no such name.
-    fn lookup(&self, directory: Node, name: &OsStr) -> Result<Option<Node>>;
+    fn lookup(&self, directory: VolumeNode, name: &OsStr) -> Result<Option<VolumeNode>>;
 
     /// What is known of a node.
-    fn metadata(&self, node: Node) -> Result<Metadata>;
+    fn metadata(&self, node: VolumeNode) -> Result<Metadata>;
 
     /// Bytes of the blocks a file's content takes up.
-    fn allocated(&self, node: Node) -> Result<u64>;
+    fn allocated(&self, node: VolumeNode) -> Result<u64>;
 
     /// Everything in a directory but `.` and `..`, in any order.
-    fn read_dir(&self, directory: Node) -> Result<Vec<(Entry, Node)>>;
+    fn read_dir(&self, directory: VolumeNode) -> Result<Vec<(Entry, VolumeNode)>>;
 
     /// A regular file's bytes from `offset`; 0 at its end.
-    fn read_at(&self, node: Node, offset: u64, buffer: &mut [u8]) -> Result<usize>;
+    fn read_at(&self, node: VolumeNode, offset: u64, buffer: &mut [u8]) -> Result<usize>;
 
     /// Where a regular file may hold anything but zeros: runs of bytes, ascending, that end
     /// within it.
-    fn data_runs(&self, node: Node) -> Result<Vec<Range<u64>>>;
+    fn data_runs(&self, node: VolumeNode) -> Result<Vec<Range<u64>>>;
 
     /// A symlink's target.
-    fn read_link(&self, node: Node) -> Result<OsString>;
+    fn read_link(&self, node: VolumeNode) -> Result<OsString>;
 
     /// Extended attributes by full name, in any order.
-    fn xattrs(&self, node: Node) -> Result<Vec<(OsString, Vec<u8>)>>;
+    fn xattrs(&self, node: VolumeNode) -> Result<Vec<(OsString, Vec<u8>)>>;
 
     /// Refuses what it cannot store, whatever space there is: asked before anything is changed.
     fn check(&self, planned: Planned<'_>) -> Result<()>;
@@ -95,46 +95,60 @@ pub trait Volume: Send {
     /// Makes an empty regular file under a name that is free.
     fn create_file(
         &mut self,
-        directory: Node,
+        directory: VolumeNode,
         name: &OsStr,
         attributes: Attributes,
-    ) -> Result<Node>;
+    ) -> Result<VolumeNode>;
 
     /// Makes an empty directory under a name that is free.
-    fn create_dir(&mut self, directory: Node, name: &OsStr, attributes: Attributes)
-    -> Result<Node>;
+    fn create_dir(
+        &mut self,
+        directory: VolumeNode,
+        name: &OsStr,
+        attributes: Attributes,
+    ) -> Result<VolumeNode>;
 
     /// Makes a symlink, owned by root, under a name that is free.
-    fn create_symlink(&mut self, directory: Node, name: &OsStr, target: &OsStr) -> Result<Node>;
+    fn create_symlink(
+        &mut self,
+        directory: VolumeNode,
+        name: &OsStr,
+        target: &OsStr,
+    ) -> Result<VolumeNode>;
 
     /// Makes a device, pipe or socket under a name that is free.
     fn create_special(
         &mut self,
-        directory: Node,
+        directory: VolumeNode,
         name: &OsStr,
         file_type: FileType,
         device: (u32, u32),
         attributes: Attributes,
-    ) -> Result<Node>;
+    ) -> Result<VolumeNode>;
 
     /// Gives a file a further name.
-    fn link(&mut self, node: Node, directory: Node, name: &OsStr) -> Result<()>;
+    fn link(&mut self, node: VolumeNode, directory: VolumeNode, name: &OsStr) -> Result<()>;
 
     /// Removes a name that is no directory's; the file goes with its last name.
-    fn unlink(&mut self, directory: Node, name: &OsStr) -> Result<()>;
+    fn unlink(&mut self, directory: VolumeNode, name: &OsStr) -> Result<()>;
 
     /// Removes an empty directory.
-    fn remove_dir(&mut self, directory: Node, name: &OsStr) -> Result<()>;
+    fn remove_dir(&mut self, directory: VolumeNode, name: &OsStr) -> Result<()>;
 
     /// Replaces a regular file's content with the next `size` bytes of `content`.
     /// Whether there is space for them was checked before.
-    fn replace_content(&mut self, node: Node, content: &mut dyn Read, size: u64) -> Result<()>;
+    fn replace_content(
+        &mut self,
+        node: VolumeNode,
+        content: &mut dyn Read,
+        size: u64,
+    ) -> Result<()>;
 
     /// Sets owner and mode.
-    fn set_attributes(&mut self, node: Node, attributes: Attributes) -> Result<()>;
+    fn set_attributes(&mut self, node: VolumeNode, attributes: Attributes) -> Result<()>;
 
     /// Sets the time of last change.
-    fn set_modified(&mut self, node: Node, time: (i64, u32)) -> Result<()>;
+    fn set_modified(&mut self, node: VolumeNode, time: (i64, u32)) -> Result<()>;
 
     /// Sets one extended attribute or removes it. `path` leads from the volume's root to the
     /// node, without symlinks.

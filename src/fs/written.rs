@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use super::resolve::Location;
+use super::resolve::FoundPath;
 use super::{Attributes, FileType};
 use crate::util::sha256::Sha256;
 
@@ -31,13 +31,13 @@ impl Expected {
 /// Every path that was changed. Names and files are kept apart, as a file can have several names.
 #[derive(Debug, Default)]
 pub(super) struct Written {
-    names: BTreeMap<PathBuf, Option<Location>>,
-    files: HashMap<Location, Expected>,
+    names: BTreeMap<PathBuf, Option<FoundPath>>,
+    files: HashMap<FoundPath, Expected>,
 }
 
 impl Written {
     /// `path` (without symlinks) is now a new file, and this is expected of it.
-    pub(super) fn created(&mut self, path: PathBuf, at: Location, expected: Expected) {
+    pub(super) fn created(&mut self, path: PathBuf, at: FoundPath, expected: Expected) {
         self.names.insert(path, Some(at));
         self.files.insert(at, expected);
     }
@@ -46,7 +46,7 @@ impl Written {
     pub(super) fn changed(
         &mut self,
         path: PathBuf,
-        at: Location,
+        at: FoundPath,
         file_type: FileType,
     ) -> &mut Expected {
         self.names.insert(path, Some(at));

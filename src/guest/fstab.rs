@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 /// One line of an fstab, as far as it matters here.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Line {
+pub(crate) struct FstabLine {
     /// What is mounted: `PARTUUID=…`, `/dev/sda1`.
     pub(crate) source: String,
     /// Where; absolute.
@@ -12,14 +12,14 @@ pub(crate) struct Line {
 }
 
 /// The lines that mount something on a directory other than the root, parents first.
-pub(crate) fn parse(text: &str) -> Vec<Line> {
-    let mut lines: Vec<Line> = text.lines().filter_map(parse_line).collect();
+pub(crate) fn parse(text: &str) -> Vec<FstabLine> {
+    let mut lines: Vec<FstabLine> = text.lines().filter_map(parse_line).collect();
     // The sort is stable: of two for one directory the later covers the former, as mount(8) does it.
     lines.sort_by_key(|line| line.point.components().count());
     lines
 }
 
-fn parse_line(line: &str) -> Option<Line> {
+fn parse_line(line: &str) -> Option<FstabLine> {
     let line = line.trim();
     if line.starts_with('#') {
         return None;
@@ -32,7 +32,7 @@ fn parse_line(line: &str) -> Option<Line> {
         None => source,
     };
     let point = PathBuf::from(unescape(point));
-    (point.is_absolute() && point.parent().is_some()).then_some(Line { source, point })
+    (point.is_absolute() && point.parent().is_some()).then_some(FstabLine { source, point })
 }
 
 /// Blanks in a field are written as `\040` (fstab(5)).

@@ -25,11 +25,11 @@ const HEADER: &str = "# PATTERN ROLE STEP…: the first pattern that matches the
 /// The table, with its comments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoleTable {
-    lines: Vec<Line>,
+    lines: Vec<TableLine>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Line {
+enum TableLine {
     Role(RoleLine),
     /// A comment, an empty line, or one without a role.
     Other(String),
@@ -45,7 +45,7 @@ pub(crate) struct RoleLine {
 
 impl Default for RoleTable {
     fn default() -> Self {
-        Self { lines: vec![Line::Other(HEADER.into())] }
+        Self { lines: vec![TableLine::Other(HEADER.into())] }
     }
 }
 
@@ -58,15 +58,15 @@ impl RoleTable {
 
     pub(crate) fn parse(text: &str) -> Self {
         let line = |line: &str| match RoleLine::parse(line) {
-            Some(role) => Line::Role(role),
-            None => Line::Other(line.to_owned()),
+            Some(role) => TableLine::Role(role),
+            None => TableLine::Other(line.to_owned()),
         };
         Self { lines: text.lines().map(line).collect() }
     }
 
     /// Adds a line at the end.
     pub(crate) fn push(&mut self, line: RoleLine) {
-        self.lines.push(Line::Role(line));
+        self.lines.push(TableLine::Role(line));
     }
 
     /// Gives one host name a role of the table, before all patterns.
@@ -79,7 +79,7 @@ impl RoleTable {
                 .hint(format!("its roles are {}", names.join(", "))));
         };
         let line = RoleLine { pattern: hostname.to_owned(), ..line.clone() };
-        self.lines.insert(0, Line::Role(line));
+        self.lines.insert(0, TableLine::Role(line));
         Ok(())
     }
 
@@ -90,8 +90,8 @@ impl RoleTable {
 
     fn roles(&self) -> impl Iterator<Item = &RoleLine> {
         self.lines.iter().filter_map(|line| match line {
-            Line::Role(role) => Some(role),
-            Line::Other(_) => None,
+            TableLine::Role(role) => Some(role),
+            TableLine::Other(_) => None,
         })
     }
 }
@@ -116,12 +116,12 @@ impl fmt::Display for RoleTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for line in &self.lines {
             match line {
-                Line::Role(RoleLine { pattern, role, steps }) => {
+                TableLine::Role(RoleLine { pattern, role, steps }) => {
                     write!(f, "{pattern} {role}")?;
                     steps.iter().try_for_each(|step| write!(f, " {step}"))?;
                     writeln!(f)?;
                 }
-                Line::Other(text) => writeln!(f, "{text}")?,
+                TableLine::Other(text) => writeln!(f, "{text}")?,
             }
         }
         Ok(())

@@ -31,7 +31,7 @@ const MAX_ENTRIES: u64 = 10_000_000;
 
 /// A device that could not be made here, to be made in the finished image instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeviceNode {
+pub struct SkippedNode {
     /// Where, from the tree's root.
     pub path: PathBuf,
     /// Character or block device.
@@ -56,7 +56,7 @@ pub struct Extracted {
     /// Bytes written.
     pub bytes: u64,
     /// Devices that a user namespace does not let be made.
-    pub devices: Vec<DeviceNode>,
+    pub devices: Vec<SkippedNode>,
 }
 
 /// Unpacks `tree` into the empty folder `into`: owners, modes, times to the nanosecond, extended
@@ -229,7 +229,7 @@ impl Extraction<'_> {
         match rustix::fs::mknodat(folder, name, host_type, Mode::from(0o600), device) {
             Ok(()) => self.finish_name(folder, name, path, metadata),
             Err(rustix::io::Errno::PERM) if is_device => {
-                self.done.devices.push(DeviceNode {
+                self.done.devices.push(SkippedNode {
                     path: path.to_owned(),
                     file_type: metadata.file_type,
                     major,

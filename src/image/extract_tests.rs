@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::extract::{DeviceNode, extract};
+use super::extract::{SkippedNode, extract};
 use crate::disk::Disk;
 use crate::disk::testing::{tool, try_tool};
 use crate::fs::{Attributes, FileType, ROOT_FILE, Tree, ext4_image, overlay, tree, writable};
@@ -76,7 +76,7 @@ fn everything_is_unpacked() {
     if extracted.devices.is_empty() {
         assert_eq!(metadata("dev/null").rdev(), rustix::fs::makedev(1, 3));
     } else {
-        let null = DeviceNode {
+        let null = SkippedNode {
             path: "/dev/null".into(),
             file_type: FileType::CharacterDevice,
             major: 1,
@@ -128,7 +128,7 @@ fn others_see_the_same_tree() {
 
 /// What find(1) and sha256sum(1) tell of everything below a folder, without devices that could not
 /// be made.
-fn listing(at: &Path, facts: &[&[&str]], devices: &[DeviceNode]) -> Vec<String> {
+fn listing(at: &Path, facts: &[&[&str]], devices: &[SkippedNode]) -> Vec<String> {
     let mut lines = Vec::new();
     for arguments in facts {
         let found = tool(at, "find", &[&["."], *arguments].concat());

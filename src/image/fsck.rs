@@ -61,7 +61,7 @@ pub fn check_ext4(disk: Arc<dyn Disk>, e2fsck: &Path) -> Result<()> {
     let content = Ext4::open(Arc::clone(&view) as _, 0)?.file_content()?;
     let wanted = data_without(&*view, content).context(|| "finding what e2fsck reads")?;
     let length = wanted.iter().map(|run| run.end - run.start).sum();
-    let scratch = Scratch::new(length).context(|| "making a temporary file")?;
+    let scratch = FsckCopy::new(length).context(|| "making a temporary file")?;
     copy(&*view, &wanted, scratch.file()).context(|| "copying what e2fsck reads")?;
     let output = Command::new(e2fsck)
         .args(["-f", "-n"])
@@ -132,7 +132,7 @@ fn copy(disk: &dyn Disk, runs: &[Range<u64>], file: &File) -> io::Result<()> {
 }
 
 /// A sparse file for another program to read, which goes away by itself.
-enum Scratch {
+enum FsckCopy {
     /// In memory.
     #[cfg(target_os = "linux")]
     Memory(File),
@@ -140,7 +140,7 @@ enum Scratch {
     Named(tempfile::NamedTempFile),
 }
 
-impl Scratch {
+impl FsckCopy {
     /// As much as is kept in memory, in bytes: some file systems take seconds to give back the
     /// blocks of a file made of many pieces.
     #[cfg(target_os = "linux")]

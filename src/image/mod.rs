@@ -25,18 +25,17 @@ mod verify;
 
 pub use architecture::Architecture;
 #[cfg(target_os = "linux")]
-pub use extract::{DeviceNode, Extracted, extract};
+pub use extract::{Extracted, SkippedNode, extract};
 pub use fsck::FsckPolicy;
 pub use mount::Skipped;
 pub use part::Part;
 pub use read_only::ReadOnly;
 
-use std::ops::Range;
 use std::sync::Arc;
 
-use crate::disk::{Disk, Slice};
+use crate::disk::Disk;
 use crate::fs::{Kind, Mount, Namespace, probe};
-use crate::table::{self, Partition, PartitionTable};
+use crate::table::{self, PartitionTable};
 use crate::util::error::{Context, Error, Result};
 
 /// An opened image. As a [`crate::fs::Tree`] its paths cross mounts: `/boot/firmware/cmdline.txt`

@@ -14,7 +14,7 @@ use crate::disk::{CLUSTER, Delta, Disk, Overlay, Raw};
 use crate::fs::{Attributes, CLOCK, FileType, ROOT_DIRECTORY, ROOT_FILE, Tree};
 use crate::guest::{identity, os_release};
 use crate::table::{DiskId, PartitionTable};
-use crate::util::error::Kind;
+use crate::util::error::ErrorKind;
 
 fn folder() -> TempDir {
     tempfile::tempdir().expect("a folder")
@@ -232,7 +232,7 @@ fn roots_that_cannot_be_edited_are_refused_by_name() {
         overlay.write_at(&vec![0; 0x2_0000], ROOT_AT).expect("it is written");
         overlay.write_at(magic, ROOT_AT + at).expect("it is written");
         let error = Image::open(overlay, CLOCK).err().expect("it is refused");
-        assert_eq!(error.kind(), Kind::Input);
+        assert_eq!(error.kind(), ErrorKind::Input);
         let message = format!(
             "opening the file system of partition 1 (at byte {ROOT_AT}): {name} is not supported"
         );

@@ -13,7 +13,7 @@ mod system;
 pub use build::BuildFacts;
 pub use map::{Segment, draw};
 pub use node::NodeFacts;
-pub use packages::{Packages, packages};
+pub use packages::{PackageList, packages};
 pub use partitions::{PartitionFacts, TableFacts};
 pub use printable::printable;
 pub use system::System;

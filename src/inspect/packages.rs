@@ -7,10 +7,10 @@ use crate::guest::dpkg::DpkgStatus;
 use crate::util::error::Result;
 
 /// Name and version. A package of another architecture than the system's is called `name:arch`.
-pub type Packages = BTreeMap<String, String>;
+pub type PackageList = BTreeMap<String, String>;
 
 /// What is installed; `None` when the image has no dpkg.
-pub fn packages(tree: &dyn Tree) -> Result<Option<Packages>> {
+pub fn packages(tree: &dyn Tree) -> Result<Option<PackageList>> {
     let status = DpkgStatus::read(tree)?;
     Ok(status.map(|status| {
         let installed = status.installed();

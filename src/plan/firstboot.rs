@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::list::List;
+use super::list::ChangeList;
 use crate::change::{Requester, UnitState};
 use crate::config::{self, Cluster, Node, Role};
 use crate::guest::first_boot::STEPS;
@@ -19,7 +19,7 @@ const FILES: [(&str, &str, u32); 5] = [
 
 /// The units, the runner, the steps of a node's role (of all roles without a node), and the table
 /// of roles.
-pub(super) fn add(list: &mut List, cluster: &Cluster, node: Option<&Node>) {
+pub(super) fn add(list: &mut ChangeList, cluster: &Cluster, node: Option<&Node>) {
     let profile = &cluster.profile;
     for (name, path, mode) in FILES {
         let bytes = config::firstboot(name).expect("compiled in");

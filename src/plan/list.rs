@@ -9,9 +9,9 @@ use crate::util::error::{Error, Place, Problem, Result};
 
 /// Changes in the order in which they are applied.
 #[derive(Default)]
-pub(super) struct List(Vec<Change>);
+pub(super) struct ChangeList(Vec<Change>);
 
-impl List {
+impl ChangeList {
     pub(super) fn push(&mut self, origin: &Requester, action: Action) {
         self.0.push(Change { action, origin: origin.clone() });
     }

@@ -19,7 +19,7 @@ pub use prepare::prepare;
 pub use rotation::{RotationCommands, after_rotation};
 pub use schema::schema;
 pub use show::{describe, describe_handout, handout_to_json, to_json};
-pub use side_file::{Handout, handouts};
+pub use side_file::{SideFile, handouts};
 pub use single::{Found, Single, single};
 
 #[cfg(test)]

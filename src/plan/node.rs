@@ -1,6 +1,6 @@
 //! Stage 2: what turns the prepared base into one node, or into a template of machines.
 
-use super::list::List;
+use super::list::ChangeList;
 use super::render::{Renderer, Scope};
 use crate::change::{Action, Change, Content, Owner, Requester, User};
 use crate::config::{Cluster, ExtraFile, HostKeys, Locale, Node};
@@ -18,7 +18,7 @@ pub fn node(cluster: &Cluster, node: &Node, secrets: &Secrets) -> Result<Vec<Cha
         .role(&node.role)
         .ok_or_else(|| Error::input(format!("the profile has no role `{}`", node.role)))?;
     let renderer = Renderer::new(cluster, Scope::Node(node, secrets));
-    let mut list = List::default();
+    let mut list = ChangeList::default();
 
     let hostname = Action::Hostname {
         name: node.hostname.clone(),
@@ -61,7 +61,7 @@ pub fn node(cluster: &Cluster, node: &Node, secrets: &Secrets) -> Result<Vec<Cha
 /// role when they first boot. What differs from node to node is left out.
 pub fn template(cluster: &Cluster) -> Result<Vec<Change>> {
     let renderer = Renderer::new(cluster, Scope::Shared);
-    let mut list = List::default();
+    let mut list = ChangeList::default();
     list.push(&Requester::Nodeforge, Action::MachineId { id: UNINITIALIZED.into() });
     common(&mut list, cluster, None);
     let is_shared = |file: &&ExtraFile| {
@@ -76,7 +76,7 @@ pub fn template(cluster: &Cluster) -> Result<Vec<Change>> {
 }
 
 /// User, time zone, language and first boot.
-fn common(list: &mut List, cluster: &Cluster, node: Option<&Node>) {
+fn common(list: &mut ChangeList, cluster: &Cluster, node: Option<&Node>) {
     let access = &cluster.access;
     let user = User {
         name: access.user.clone(),
@@ -89,7 +89,7 @@ fn common(list: &mut List, cluster: &Cluster, node: Option<&Node>) {
     firstboot::add(list, cluster, node);
 }
 
-fn locale(list: &mut List, locale: &Locale) {
+fn locale(list: &mut ChangeList, locale: &Locale) {
     let origin = Requester::ClusterFile;
     if let Some(name) = &locale.timezone {
         list.push(&origin, Action::Timezone { name: name.clone() });
@@ -130,7 +130,7 @@ fn hosts(
     Ok(pairs)
 }
 
-fn host_key(list: &mut List, node: &Node, secrets: &Secrets) -> Result<()> {
+fn host_key(list: &mut ChangeList, node: &Node, secrets: &Secrets) -> Result<()> {
     const PATH: &str = "/etc/ssh/ssh_host_ed25519_key";
     let key = secrets.ssh_host_key(&node.hostname)?;
     let name = format!("ssh_host_key/{}", node.hostname);

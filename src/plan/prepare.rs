@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::list::List;
+use super::list::ChangeList;
 use super::render::{Renderer, Scope};
 use crate::change::{Action, Change, Checksum, PackageState, Requester};
 use crate::config::{AptSource, ArtifactSpec, Base, ChecksumSpec, Cluster, PackageSpec};
@@ -15,7 +15,7 @@ pub fn prepare(cluster: &Cluster) -> Result<Vec<Change>> {
     let profile = &cluster.profile;
     let origin = Requester::Profile(profile.name.clone());
     let renderer = Renderer::new(cluster, Scope::Shared);
-    let mut list = List::default();
+    let mut list = ChangeList::default();
 
     if let Some(size) = cluster.disk_size {
         list.push(&Requester::ClusterFile, Action::Grow { size });

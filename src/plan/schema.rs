@@ -71,9 +71,9 @@ pub fn schema() -> Value {
     schema
 }
 
-type Key<'a> = (&'a str, &'a Value);
+type SchemaKey<'a> = (&'a str, &'a Value);
 
-fn action(name: &str, keys: &[Key<'_>]) -> Value {
+fn action(name: &str, keys: &[SchemaKey<'_>]) -> Value {
     let origin = json!({
         "type": "object",
         "additionalProperties": false,
@@ -86,12 +86,12 @@ fn action(name: &str, keys: &[Key<'_>]) -> Value {
     object(&join(keys, &[("action", &json!({ "const": name })), ("origin", &origin)]))
 }
 
-fn join<'a>(one: &[Key<'a>], other: &[Key<'a>]) -> Vec<Key<'a>> {
+fn join<'a>(one: &[SchemaKey<'a>], other: &[SchemaKey<'a>]) -> Vec<SchemaKey<'a>> {
     one.iter().chain(other).copied().collect()
 }
 
 /// An object with these keys and no others; those that end in `?` may be missing.
-fn object(keys: &[Key<'_>]) -> Value {
+fn object(keys: &[SchemaKey<'_>]) -> Value {
     let required: Vec<&str> =
         keys.iter().map(|(key, _)| *key).filter(|key| !key.ends_with('?')).collect();
     let properties: Map<String, Value> = keys

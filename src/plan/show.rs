@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::side_file::Handout;
+use super::side_file::SideFile;
 use crate::change::{Action, Change, Checksum, Content, Owner, PackageState, Requester, UnitState};
 
 /// One line, with who asked for it: `enable ssh.service (profile quickstart)`.
@@ -56,14 +56,14 @@ pub fn describe(change: &Change) -> String {
 }
 
 /// One line for a handout: `write router.conf, mode 0644, 527 bytes`.
-pub fn describe_handout(handout: &Handout) -> String {
-    let Handout { path, content } = handout;
+pub fn describe_handout(handout: &SideFile) -> String {
+    let SideFile { path, content } = handout;
     format!("write {path}, mode {:04o}, {}", handout.mode(), weigh(content))
 }
 
 /// A handout for programs.
-pub fn handout_to_json(handout: &Handout) -> Value {
-    let Handout { path, content } = handout;
+pub fn handout_to_json(handout: &SideFile) -> Value {
+    let SideFile { path, content } = handout;
     let mut object =
         json!({ "path": path, "mode": octal(handout.mode()), "secrets": content.secrets });
     add_content(&mut object, content);

@@ -9,14 +9,14 @@ use crate::util::error::{Error, Problem, Result};
 
 /// A file for the people who run the cluster: a router's settings, a laptop's tunnel.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Handout {
+pub struct SideFile {
     /// From the output folder, without `..`.
     pub path: String,
     /// What is in it.
     pub content: Content,
 }
 
-impl Handout {
+impl SideFile {
     /// Permission bits: for its owner's eyes only when it holds a secret.
     pub fn mode(&self) -> u32 {
         if self.content.secrets.is_empty() { 0o644 } else { 0o600 }
@@ -24,9 +24,9 @@ impl Handout {
 }
 
 /// All of the profile's handouts that are wanted, in its order.
-pub fn handouts(cluster: &Cluster, secrets: &Secrets) -> Result<Vec<Handout>> {
+pub fn handouts(cluster: &Cluster, secrets: &Secrets) -> Result<Vec<SideFile>> {
     let renderer = Renderer::new(cluster, Scope::People(secrets));
-    let mut handouts: Vec<Handout> = Vec::new();
+    let mut handouts: Vec<SideFile> = Vec::new();
     for wanted in &cluster.profile.handouts {
         if !renderer.holds(wanted.when.as_ref())? {
             continue;
@@ -35,11 +35,11 @@ pub fn handouts(cluster: &Cluster, secrets: &Secrets) -> Result<Vec<Handout>> {
         let fault = if handouts.iter().any(|other| other.path == path) {
             Some("is the path of two handouts")
         } else {
-            config::Handout::path_fault(&path).or_else(|| {
+            config::SideFileSpec::path_fault(&path).or_else(|| {
                 let top = path.split('/').next().unwrap_or_default();
                 let mut endings = cluster.output.known.iter().flat_map(|it| &it.endings);
                 let is_taken = endings.any(|ending| top.ends_with(ending));
-                is_taken.then_some(config::Handout::TAKEN)
+                is_taken.then_some(config::SideFileSpec::TAKEN)
             })
         };
         if let Some(fault) = fault {
@@ -47,7 +47,7 @@ pub fn handouts(cluster: &Cluster, secrets: &Secrets) -> Result<Vec<Handout>> {
             return Err(Error::input(problem.at_places([wanted.place.clone()])));
         }
         let content = content(&wanted.bytes, wanted.is_template, &wanted.template_name, &renderer)?;
-        handouts.push(Handout { path, content });
+        handouts.push(SideFile { path, content });
     }
     Ok(handouts)
 }

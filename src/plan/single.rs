@@ -1,6 +1,6 @@
 //! One node without a cluster: what `nodeforge stamp` does to an image.
 
-use super::list::List;
+use super::list::ChangeList;
 use crate::change::{Action, Change, Content, Owner, Requester, UnitState, User};
 use crate::config;
 use crate::guest::first_boot;
@@ -37,7 +37,7 @@ pub struct Found {
 pub fn single(node: &Single, found: &Found) -> Result<Vec<Change>> {
     let origin = Requester::CommandLine;
     let own = Requester::Nodeforge;
-    let mut list = List::default();
+    let mut list = ChangeList::default();
     let (name, domain, hosts) = (node.hostname.clone(), None, Vec::new());
     list.push(&origin, Action::Hostname { name, domain, hosts });
     list.push(&own, Action::MachineId { id: UNINITIALIZED.into() });

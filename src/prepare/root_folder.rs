@@ -13,7 +13,7 @@ use crate::fs as trees;
 use crate::fs::ImagePartition;
 use crate::fs::mkfs::NewExt4;
 use crate::fs::{Attributes, Namespace, Tree};
-use crate::image::{DeviceNode, Image, extract};
+use crate::image::{Image, SkippedNode, extract};
 use crate::sandbox::Sandbox;
 use crate::util::clock;
 use crate::util::error::{Context, Error, Result};
@@ -27,14 +27,14 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub(crate) struct RootFolder<'a> {
     folder: PathBuf,
     partition: &'a ImagePartition,
-    access: Access,
+    access: RootAccess,
 }
 
-enum Access {
+enum RootAccess {
     /// The image itself is mounted.
     Mounted,
     /// Unpacked, to be packed again into a file system like the one it came from.
-    Unpacked { ext4: NewExt4, devices: Vec<DeviceNode> },
+    Unpacked { ext4: NewExt4, devices: Vec<SkippedNode> },
 }
 
 impl<'a> RootFolder<'a> {
@@ -50,7 +50,7 @@ impl<'a> RootFolder<'a> {
         let access = match sandbox {
             Sandbox::Loop => {
                 mount(partition, &folder)?;
-                Access::Mounted
+                RootAccess::Mounted
             }
             Sandbox::None => return Err(Error::failure("in the sandbox `none` nothing runs")),
             Sandbox::Userns => {
@@ -58,7 +58,7 @@ impl<'a> RootFolder<'a> {
                 let devices = unpack(base, partition.offset, &folder).context(|| {
                     format!("unpacking the root file system of `{}`", base.display())
                 })?;
-                Access::Unpacked { ext4, devices }
+                RootAccess::Unpacked { ext4, devices }
             }
         };
         Ok(Self { folder, partition, access })
@@ -72,8 +72,8 @@ impl<'a> RootFolder<'a> {
     /// Puts everything into the image.
     pub(crate) fn close(self) -> Result<()> {
         match self.access {
-            Access::Mounted => unmount(self.partition, &self.folder),
-            Access::Unpacked { ext4, devices } => {
+            RootAccess::Mounted => unmount(self.partition, &self.folder),
+            RootAccess::Unpacked { ext4, devices } => {
                 ext4.make(self.partition, &self.folder, clock::now()?)?;
                 make_devices(self.partition, &devices)
             }
@@ -82,7 +82,7 @@ impl<'a> RootFolder<'a> {
 }
 
 /// Unpacks the ext4 of the partition that begins at `offset`; returns what cannot be unpacked.
-fn unpack(base: &Path, offset: u64, folder: &Path) -> Result<Vec<DeviceNode>> {
+fn unpack(base: &Path, offset: u64, folder: &Path) -> Result<Vec<SkippedNode>> {
     let disk: Arc<dyn Disk> = Arc::new(Raw::open(base)?);
     let image = Image::open(Arc::clone(&disk), 0)?;
     let range = image.root().range.clone();
@@ -157,7 +157,7 @@ fn unmount_folder(folder: &Path) -> Result<()> {
 }
 
 /// A user namespace cannot make devices; in the image they are two numbers like any others.
-fn make_devices(partition: &ImagePartition, devices: &[DeviceNode]) -> Result<()> {
+fn make_devices(partition: &ImagePartition, devices: &[SkippedNode]) -> Result<()> {
     if devices.is_empty() {
         return Ok(());
     }

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::emulator::Emulator;
 use super::job::json_error;
-use crate::util::error::{Context as _, Error, Kind, Problem, Result};
+use crate::util::error::{Context as _, Error, ErrorKind, Problem, Result};
 use crate::util::interrupt;
 use crate::util::progress::Progress;
 
@@ -77,7 +77,7 @@ pub(super) struct Failure {
 
 impl From<&Error> for Failure {
     fn from(error: &Error) -> Self {
-        let input = error.kind() == Kind::Input;
+        let input = error.kind() == ErrorKind::Input;
         let first = error.problems().first().cloned().unwrap_or_else(|| Problem::new("it failed"));
         Self { input, message: first.message, causes: first.causes, hints: first.hints }
     }

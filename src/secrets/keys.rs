@@ -8,7 +8,7 @@ use time::{Duration, OffsetDateTime, Time};
 use x509_cert::Certificate;
 use x509_cert::der::DecodePem as _;
 
-use super::made::Made;
+use super::made::MadeSecret;
 use crate::util::error::{Error, Result};
 use crate::util::sha256::Sha256;
 
@@ -58,7 +58,7 @@ impl Ca {
 
 /// A certificate authority that signs itself, and nothing but what nodes and people use: no
 /// further authority (`pathlen:0`).
-pub(crate) fn make_ca(common_name: &str) -> Result<Made> {
+pub(crate) fn make_ca(common_name: &str) -> Result<MadeSecret> {
     let key = Key::generate().map_err(|error| failed(&error))?;
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
@@ -74,12 +74,12 @@ pub(crate) fn make_ca(common_name: &str) -> Result<Made> {
     params.not_before = today - Duration::DAY;
     params.not_after = today + LIFETIME;
     let cert = params.self_signed(&key).map_err(|error| failed(&error))?;
-    Ok(Made { value: key.serialize_pem(), public: Some(cert.pem()) })
+    Ok(MadeSecret { value: key.serialize_pem(), public: Some(cert.pem()) })
 }
 
-pub(crate) fn make_key_pair() -> Result<Made> {
+pub(crate) fn make_key_pair() -> Result<MadeSecret> {
     let key = Key::generate().map_err(|error| failed(&error))?;
-    Ok(Made { value: key.serialize_pem(), public: Some(key.public_key_pem()) })
+    Ok(MadeSecret { value: key.serialize_pem(), public: Some(key.public_key_pem()) })
 }
 
 fn failed(error: &rcgen::Error) -> Error {

@@ -2,14 +2,14 @@
 
 /// A secret as it is made and stored.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Made {
+pub(crate) struct MadeSecret {
     /// The secret itself, or the private half.
     pub(crate) value: String,
     /// The half that anybody may see.
     pub(crate) public: Option<String>,
 }
 
-impl Made {
+impl MadeSecret {
     pub(crate) fn text(value: String) -> Self {
         Self { value, public: None }
     }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::keys::{Ca, KeyPair};
-use super::made::Made;
+use super::made::MadeSecret;
 use super::node_keys::NodeKeys;
 use super::wireguard::WireGuard;
 use crate::config::{SecretKind, SecretRecipe};
@@ -32,7 +32,7 @@ impl Secret {
     /// What was made of this kind, in the form that templates use.
     pub(crate) fn from_made(
         kind: SecretKind,
-        made: &Made,
+        made: &MadeSecret,
         hostnames: &Arc<HashSet<String>>,
     ) -> Result<Self> {
         let public = || made.public.clone().ok_or_else(|| Error::input("its `public` is missing"));
@@ -58,19 +58,22 @@ impl Secret {
     }
 
     /// Makes a new one.
-    pub(crate) fn make(recipe: &SecretRecipe) -> Result<Made> {
+    pub(crate) fn make(recipe: &SecretRecipe) -> Result<MadeSecret> {
         match recipe {
             SecretRecipe::Ca { common_name } => keys::make_ca(common_name),
             SecretRecipe::KeyPair => keys::make_key_pair(),
-            SecretRecipe::KubeadmToken => generate::kubeadm_token().map(Made::text),
+            SecretRecipe::KubeadmToken => generate::kubeadm_token().map(MadeSecret::text),
             // Of the last two, the seed of all keys.
             SecretRecipe::Hex | SecretRecipe::NodeKey | SecretRecipe::WireGuard => {
-                generate::seed().map(Made::text)
+                generate::seed().map(MadeSecret::text)
             }
-            SecretRecipe::Password => generate::password().map(Made::text),
+            SecretRecipe::Password => generate::password().map(MadeSecret::text),
             SecretRecipe::SshHostKey => {
                 let key = generate::ssh_host_key("")?;
-                Ok(Made { value: key.private, public: Some(key.public.trim_end().to_owned()) })
+                Ok(MadeSecret {
+                    value: key.private,
+                    public: Some(key.public.trim_end().to_owned()),
+                })
             }
             SecretRecipe::File { path } => {
                 Err(Error::input(format!("`{}` is yours to write", path.display())))

@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use serde::Deserialize;
 
-use super::made::{Made, SshHostKey};
+use super::made::{MadeSecret, SshHostKey};
 use super::stored::{NamedSecret, Stored, StoredSecrets};
 use crate::config::{SecretKind, file};
 use crate::secrets::{generate, sealed};
-use crate::util::error::{Context as _, Error, Kind, Result};
+use crate::util::error::{Context as _, Error, ErrorKind, Result};
 use crate::util::file_lock::FileLock;
 use crate::util::hex;
 
@@ -189,7 +189,7 @@ fn parse(text: &str) -> Result<StoredSecrets> {
         .ok_or_else(|| Error::input("its seed is not 64 hexadecimal digits"))?;
     let named = text.secrets.into_iter();
     let named = named.map(|(name, it)| {
-        let made = Made { value: it.value, public: it.public };
+        let made = MadeSecret { value: it.value, public: it.public };
         (name, Stored { value: NamedSecret { kind: it.kind, made }, created: it.created })
     });
     let host_keys = text.ssh_host_keys.into_iter().map(|(host, it)| {
@@ -220,14 +220,14 @@ fn write(path: &Path, text: &str, is_new: bool) -> Result<()> {
         File::open(folder)?.sync_all()
     };
     write().map_err(Error::from).map_err(|error| {
-        debug_assert_eq!(error.kind(), Kind::Failure);
+        debug_assert_eq!(error.kind(), ErrorKind::Failure);
         error.context(format!("cannot write `{shown}`"))
     })
 }
 
 fn text(secrets: &StoredSecrets) -> String {
     let mut text = String::from(
-        "# Made by nodeforge; whoever has this file can pose as any node of the cluster. Nodes\n\
+        "# MadeSecret by nodeforge; whoever has this file can pose as any node of the cluster. Nodes\n\
          # that run depend on it: keep a backup.\n",
     );
     let quoted = |value: &str| toml::Value::from(value).to_string();

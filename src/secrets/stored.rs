@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::made::{Made, SshHostKey};
+use super::made::{MadeSecret, SshHostKey};
 use crate::config::SecretKind;
 
 /// A generated secret and the day it was made.
@@ -18,7 +18,7 @@ pub(super) struct Stored<T> {
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct NamedSecret {
     pub(super) kind: SecretKind,
-    pub(super) made: Made,
+    pub(super) made: MadeSecret,
 }
 
 /// Everything in a store. It has no `Debug`: nothing of it is ever printed.

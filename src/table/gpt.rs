@@ -22,7 +22,7 @@ pub(super) struct Gpt {
 
 /// What stands where a copy should be.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(super) enum FoundTable {
     /// Nothing that looks like one.
     Nothing,
     /// One that cannot be used, and why.
@@ -31,7 +31,7 @@ pub(super) enum Found {
     Sound(Box<Gpt>),
 }
 
-impl Found {
+impl FoundTable {
     pub(super) fn sound(self) -> Option<Gpt> {
         match self {
             Self::Sound(gpt) => Some(*gpt),
@@ -41,27 +41,27 @@ impl Found {
 }
 
 /// Reads the copy whose header is in sector `lba`.
-pub(super) fn read_copy(disk: &dyn Disk, sector_size: u32, lba: u64) -> io::Result<Found> {
+pub(super) fn read_copy(disk: &dyn Disk, sector_size: u32, lba: u64) -> io::Result<FoundTable> {
     let sectors = disk.size() / u64::from(sector_size);
     if lba >= sectors {
-        return Ok(Found::Nothing);
+        return Ok(FoundTable::Nothing);
     }
     let mut sector = vec![0; 512];
     disk.read_at(&mut sector, lba * u64::from(sector_size))?;
     if !sector.starts_with(b"EFI PART") {
-        return Ok(Found::Nothing);
+        return Ok(FoundTable::Nothing);
     }
     let header = match GPTHeader::read_from(&mut io::Cursor::new(&sector)) {
         Ok(header) => header,
-        Err(error) => return Ok(Found::Damaged(error.to_string())),
+        Err(error) => return Ok(FoundTable::Damaged(error.to_string())),
     };
     match check_header(&header, lba, sectors, sector_size) {
         Ok(()) => {}
-        Err(reason) => return Ok(Found::Damaged(reason)),
+        Err(reason) => return Ok(FoundTable::Damaged(reason)),
     }
     Ok(match read_entries(disk, &header, sector_size)? {
-        Ok(entries) => Found::Sound(Box::new(Gpt { sector_size, header, entries })),
-        Err(reason) => Found::Damaged(reason),
+        Ok(entries) => FoundTable::Sound(Box::new(Gpt { sector_size, header, entries })),
+        Err(reason) => FoundTable::Damaged(reason),
     })
 }
 

@@ -14,7 +14,7 @@ const FIRST_LOGICAL: u32 = 5;
 const LAST_LOGICAL: u32 = 255;
 
 /// A partition; start and size in sectors of the disk.
-pub(super) struct Entry {
+pub(super) struct MbrEntry {
     pub(super) number: u32,
     pub(super) kind: u8,
     pub(super) bootable: bool,
@@ -22,7 +22,7 @@ pub(super) struct Entry {
     pub(super) sectors: u64,
 }
 
-impl Entry {
+impl MbrEntry {
     /// An entry of a table in sector `base`, from which it counts.
     fn new(number: u32, base: u64, entry: &MBRPartitionEntry) -> Self {
         Self {
@@ -71,7 +71,11 @@ fn is_volume(sector: &[u8]) -> bool {
 }
 
 /// Everything but extended partitions: those of the first sector, then the logical ones.
-pub(super) fn entries(disk: &dyn Disk, sector_size: u32, header: &MBRHeader) -> Result<Vec<Entry>> {
+pub(super) fn entries(
+    disk: &dyn Disk,
+    sector_size: u32,
+    header: &MBRHeader,
+) -> Result<Vec<MbrEntry>> {
     let mut entries = Vec::new();
     let mut extended = None;
     for (number, (_, entry)) in (1..).zip(header.iter()) {
@@ -79,7 +83,7 @@ pub(super) fn entries(disk: &dyn Disk, sector_size: u32, header: &MBRHeader) -> 
             // Nobody follows a second one.
             extended = extended.or(Some(entry));
         } else if entry.is_used() {
-            entries.push(Entry::new(number, 0, entry));
+            entries.push(MbrEntry::new(number, 0, entry));
         }
     }
     if let Some(extended) = extended {
@@ -93,7 +97,7 @@ fn read_logical(
     disk: &dyn Disk,
     sector_size: u32,
     extended: &MBRPartitionEntry,
-    entries: &mut Vec<Entry>,
+    entries: &mut Vec<MbrEntry>,
 ) -> Result<()> {
     let sectors = disk.size() / u64::from(sector_size);
     let first = u64::from(extended.starting_lba);
@@ -108,7 +112,7 @@ fn read_logical(
         // An extended partition without a record is an empty one.
         let Some(table) = parse(&sector) else { return Ok(()) };
         if table.partition_1.is_used() && table.partition_1.sectors > 0 {
-            entries.push(Entry::new(number, record, &table.partition_1));
+            entries.push(MbrEntry::new(number, record, &table.partition_1));
         }
         let next = &table.partition_2;
         if next.starting_lba == 0 || next.sectors == 0 {

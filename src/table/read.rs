@@ -5,7 +5,7 @@ use std::ops::Range;
 use mbrman::MBRHeader;
 use uuid::Uuid;
 
-use super::gpt::{Found, Gpt};
+use super::gpt::{FoundTable, Gpt};
 use super::kinds::PartitionType;
 use super::{Copies, Partition, PartitionTable, Scheme};
 use crate::disk::Disk;
@@ -48,20 +48,20 @@ pub(super) fn copies(disk: &dyn Disk) -> Result<(Gpt, Copies)> {
         let read =
             |lba| gpt::read_copy(disk, sector_size, lba).context(|| "reading the partition table");
         match read(1)? {
-            Found::Sound(primary) => {
+            FoundTable::Sound(primary) => {
                 let backup = read(primary.header.backup_lba)?.sound();
                 let sound = primary.header.backup_lba == last
                     && backup.is_some_and(|backup| primary.agrees_with(&backup));
                 let copies = if sound { Copies::Sound } else { Copies::PrimaryOnly };
                 return Ok((*primary, copies));
             }
-            Found::Damaged(reason) => damage = damage.or(Some(reason)),
-            Found::Nothing => {}
+            FoundTable::Damaged(reason) => damage = damage.or(Some(reason)),
+            FoundTable::Nothing => {}
         }
         match read(last)? {
-            Found::Sound(backup) => return Ok((*backup, Copies::BackupOnly)),
-            Found::Damaged(reason) => damage = damage.or(Some(reason)),
-            Found::Nothing => {}
+            FoundTable::Sound(backup) => return Ok((*backup, Copies::BackupOnly)),
+            FoundTable::Damaged(reason) => damage = damage.or(Some(reason)),
+            FoundTable::Nothing => {}
         }
     }
     let reason = damage.unwrap_or_else(|| "neither of its two copies is there".to_owned());

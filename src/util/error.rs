@@ -9,7 +9,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Whose move it is: decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ErrorKind {
     /// The input is wrong; the user can mend it. Exit code 2.
     Input,
     /// The input was right, and still it failed: a full disk, an unreachable mirror. Exit code 1.
@@ -54,7 +54,7 @@ pub struct Problem {
 /// Everything that stopped a command. Never empty.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Error {
-    kind: Kind,
+    kind: ErrorKind,
     problems: Vec<Problem>,
 }
 
@@ -108,17 +108,17 @@ impl<T: Into<String>> From<T> for Problem {
 impl Error {
     /// The input is wrong: a message, or a problem with its place and hints.
     pub fn input(problem: impl Into<Problem>) -> Self {
-        Self { kind: Kind::Input, problems: vec![problem.into()] }
+        Self { kind: ErrorKind::Input, problems: vec![problem.into()] }
     }
 
     /// It failed, though the input was right.
     pub fn failure(problem: impl Into<Problem>) -> Self {
-        Self { kind: Kind::Failure, problems: vec![problem.into()] }
+        Self { kind: ErrorKind::Failure, problems: vec![problem.into()] }
     }
 
     /// The user asked to stop.
     pub fn interrupted() -> Self {
-        Self { kind: Kind::Interrupted, problems: vec![Problem::new("interrupted")] }
+        Self { kind: ErrorKind::Interrupted, problems: vec![Problem::new("interrupted")] }
     }
 
     /// Everything that is wrong with an input at once; `Ok` when nothing is.
@@ -126,11 +126,11 @@ impl Error {
         if problems.is_empty() {
             return Ok(());
         }
-        Err(Self { kind: Kind::Input, problems })
+        Err(Self { kind: ErrorKind::Input, problems })
     }
 
     /// Whose move it is.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
@@ -153,7 +153,7 @@ impl Error {
     pub fn context(mut self, message: impl Into<String>) -> Self {
         // Of several problems each already says all there is to say.
         if let [problem] = self.problems.as_mut_slice()
-            && self.kind != Kind::Interrupted
+            && self.kind != ErrorKind::Interrupted
         {
             let cause = std::mem::replace(&mut problem.message, message.into());
             problem.causes.insert(0, cause);
@@ -164,9 +164,9 @@ impl Error {
     /// The process's exit code.
     pub fn exit_code(&self) -> u8 {
         match self.kind {
-            Kind::Input => 2,
-            Kind::Failure => 1,
-            Kind::Interrupted => 130,
+            ErrorKind::Input => 2,
+            ErrorKind::Failure => 1,
+            ErrorKind::Interrupted => 130,
         }
     }
 }

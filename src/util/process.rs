@@ -59,7 +59,7 @@ impl Tool {
     }
 
     /// As [`Tool::run`], for programs whose exit codes are answers; `None` when a signal ended it.
-    pub fn run_for_code(mut self) -> Result<(Output, Option<i32>)> {
+    pub fn run_for_code(mut self) -> Result<(ProgramOutput, Option<i32>)> {
         let mut child = self
             .command
             .stdout(Stdio::piped())
@@ -71,7 +71,7 @@ impl Tool {
         let text = |reader: std::thread::JoinHandle<Vec<u8>>| {
             String::from_utf8_lossy(&reader.join().unwrap_or_default()).into_owned()
         };
-        let output = Output { name: self.name, stdout: text(read.0), stderr: text(read.1) };
+        let output = ProgramOutput { name: self.name, stdout: text(read.0), stderr: text(read.1) };
         Ok((output, status.code()))
     }
 
@@ -83,7 +83,7 @@ impl Tool {
 }
 
 /// What a program wrote.
-pub struct Output {
+pub struct ProgramOutput {
     name: String,
     /// Standard output.
     pub stdout: String,
@@ -91,7 +91,7 @@ pub struct Output {
     pub stderr: String,
 }
 
-impl Output {
+impl ProgramOutput {
     /// The error that says this program failed, with what it last wrote.
     pub fn failure(&self) -> Error {
         let last =

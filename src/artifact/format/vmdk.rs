@@ -11,7 +11,7 @@ use crate::artifact::batch::{Batch, NodeDisk};
 use crate::artifact::prepared::PreparedBase;
 use crate::config::Vm;
 use crate::disk::sha256_of_disk;
-use crate::disk::vmdk::{self, ContentId, Image, Parent};
+use crate::disk::vmdk::{self, ContentId, Parent, VmdkSpec};
 use crate::disk::{Clusters, Delta, Disk, Occupied};
 use crate::util::error::Result;
 use crate::util::sha256::Sha256;
@@ -39,7 +39,7 @@ fn write_node(path: &Path, batch: &Batch<'_>, node: &NodeDisk<'_>) -> Result<Opt
 /// Any disk, which needs no cluster.
 fn write_whole(file: &File, name: &str, disk: &dyn Disk) -> Result<()> {
     let hash = sha256_of_disk(disk)?;
-    let image = Image {
+    let image = VmdkSpec {
         size: disk.size(),
         content_id: content_id(hash.bytes()),
         parent: None,
@@ -72,7 +72,7 @@ pub(super) fn write_child(path: &Path, batch: &Batch<'_>, hint: &str, delta: &De
 pub(super) fn write_packed(file: &File, name: &str, batch: &Batch<'_>) -> Result<()> {
     let prepared = batch.prepared;
     let disk = prepared.with(batch.template.delta);
-    let image = Image {
+    let image = VmdkSpec {
         size: prepared.disk.size(),
         content_id: child_id(base_id(prepared), batch.template.delta),
         parent: None,
@@ -105,7 +105,7 @@ fn write_disk(
     clusters: &impl Clusters,
 ) -> Result<()> {
     let file_name = path.file_name().unwrap_or_default().to_string_lossy();
-    let image = Image {
+    let image = VmdkSpec {
         size: batch.prepared.disk.size(),
         content_id,
         parent,

@@ -19,7 +19,7 @@ const MOST_FILES: usize = 10_000;
 const MOST_BYTES: u64 = 64 << 20;
 
 /// A file's path within its folder, with `/` between its parts, and its bytes.
-pub(super) type Entry = (String, Vec<u8>);
+pub(super) type ProfileFile = (String, Vec<u8>);
 
 /// A folder in the binary or on disk.
 #[derive(Clone)]
@@ -126,7 +126,7 @@ impl Folder {
     }
 
     /// All files below `path`, sorted; `None` when there is no such folder.
-    pub(super) fn walk(&self, path: &str) -> Result<Option<Vec<Entry>>> {
+    pub(super) fn walk(&self, path: &str) -> Result<Option<Vec<ProfileFile>>> {
         let mut entries = Vec::new();
         match self {
             Self::Shipped(dir) => {
@@ -147,7 +147,7 @@ impl Folder {
     }
 }
 
-fn walk_shipped(dir: &Dir<'_>, root: &Path, entries: &mut Vec<Entry>) {
+fn walk_shipped(dir: &Dir<'_>, root: &Path, entries: &mut Vec<ProfileFile>) {
     for file in dir.files() {
         if let Some(path) = file.path().strip_prefix(root).ok().and_then(Path::to_str) {
             entries.push((path.to_owned(), file.contents().to_vec()));
@@ -158,7 +158,12 @@ fn walk_shipped(dir: &Dir<'_>, root: &Path, entries: &mut Vec<Entry>) {
     }
 }
 
-fn walk_disk(folder: &Path, prefix: &str, entries: &mut Vec<Entry>, left: &mut u64) -> Result<()> {
+fn walk_disk(
+    folder: &Path,
+    prefix: &str,
+    entries: &mut Vec<ProfileFile>,
+    left: &mut u64,
+) -> Result<()> {
     let shown = folder.display();
     for entry in fs::read_dir(folder).context(|| format!("cannot list `{shown}`"))? {
         let entry = entry.context(|| format!("cannot list `{shown}`"))?;

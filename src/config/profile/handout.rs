@@ -1,7 +1,7 @@
 //! `[[handout]]`: files for people.
 
 use super::folder::Folder;
-use crate::config::file_types::Handout;
+use crate::config::file_types::SideFileSpec;
 use crate::config::profile_types::Profile;
 use crate::config::reader::{Spanned, Table};
 use crate::config::{condition, files};
@@ -14,7 +14,7 @@ pub(super) fn read_all(root: &Table<'_>, folder: &Folder, profile: &mut Profile)
     }
 }
 
-fn read(table: Table<'_>, folder: &Folder) -> Option<Handout> {
+fn read(table: Table<'_>, folder: &Folder) -> Option<SideFileSpec> {
     let reader = table.reader;
     let path = table.require("path", "path = \"wireguard/laptop.conf\"");
     let path = path.and_then(|value| value.string());
@@ -22,7 +22,7 @@ fn read(table: Table<'_>, folder: &Folder) -> Option<Handout> {
     let load = |source: &Spanned<&str>| folder.load_source(reader, source);
     let body = files::read_body(&table, path.as_ref().map(|path| path.value), &load);
     if let Some(path) = &path
-        && let Some(fault) = Handout::path_fault(path.value)
+        && let Some(fault) = SideFileSpec::path_fault(path.value)
     {
         let hint = "it goes to the output folder: for example `wireguard/laptop.conf`";
         reader.wrong_hint(&path.span, format!("`{}` {fault}", path.value), hint);
@@ -32,10 +32,10 @@ fn read(table: Table<'_>, folder: &Folder) -> Option<Handout> {
     let path = path?;
     let place = reader.place(&path.span);
     let path = path.value.to_owned();
-    Some(Handout { path, bytes, is_template, template_name, when, place })
+    Some(SideFileSpec { path, bytes, is_template, template_name, when, place })
 }
 
-impl Handout {
+impl SideFileSpec {
     /// What is wrong with the path of an artifact.
     pub(crate) const TAKEN: &str = "is where a build puts an artifact";
 

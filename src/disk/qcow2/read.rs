@@ -12,24 +12,24 @@ use imago::{FormatAccess, Mapping};
 use super::header::{BackingName, Header};
 use crate::disk::Disk;
 use crate::disk::chain::{self, Chain};
-use crate::disk::layered::{Layered, LayeredDisk, Source, damaged};
+use crate::disk::layered::{ByteSource, Layered, LayeredDisk, damaged};
 use crate::util::error::{Context, Result};
 
 /// Opens the file that an image names as its backing, which may be of any format.
 pub(in crate::disk) type OpenBacking = fn(&Path, &BackingName, &mut Chain) -> Result<Arc<dyn Disk>>;
 
 /// A qcow2 image open for reading.
-struct Image {
+struct Qcow2Image {
     file: File,
     length: u64,
     header: Header,
     access: FormatAccess<imago::file::File>,
     /// The compressed cluster read last, with its index: file systems read it block by block.
-    unpacked: Mutex<Unpacked>,
+    unpacked: Mutex<UnpackedCluster>,
     backing: Option<Arc<dyn Disk>>,
 }
 
-type Unpacked = Option<(u64, Arc<Vec<u8>>)>;
+type UnpackedCluster = Option<(u64, Arc<Vec<u8>>)>;
 
 /// Opens an image and, through its backing file names, all that it lies on.
 ///
@@ -52,7 +52,7 @@ pub(in crate::disk) fn open_chain(
     let access = access(&file).context(context)?;
     let length = file.metadata()?.len();
     let unpacked = Mutex::new(None);
-    Ok(Arc::new(LayeredDisk(Image { file, length, header, access, unpacked, backing })))
+    Ok(Arc::new(LayeredDisk(Qcow2Image { file, length, header, access, unpacked, backing })))
 }
 
 /// imago's view of one image alone, with nothing below.
@@ -64,7 +64,7 @@ fn access(file: &File) -> io::Result<FormatAccess<imago::file::File>> {
     Ok(FormatAccess::new(image))
 }
 
-impl Image {
+impl Qcow2Image {
     /// Unpacks the compressed cluster in which `offset` lies, and copies from it.
     fn read_packed(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let cluster_size = self.header.cluster_size();
@@ -87,7 +87,7 @@ impl Image {
     }
 
     /// A thread that panicked while it held the lock left a whole cluster or none.
-    fn unpacked(&self) -> MutexGuard<'_, Unpacked> {
+    fn unpacked(&self) -> MutexGuard<'_, UnpackedCluster> {
         self.unpacked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -108,12 +108,12 @@ impl Image {
 /// The place of compressed clusters, which have no offset of their own.
 const PACKED: u64 = u64::MAX;
 
-impl Layered for Image {
+impl Layered for Qcow2Image {
     fn size(&self) -> u64 {
         self.header.size
     }
 
-    fn source(&self, offset: u64, wanted: u64) -> io::Result<(Source, u64)> {
+    fn source(&self, offset: u64, wanted: u64) -> io::Result<(ByteSource, u64)> {
         let in_cluster = self.header.cluster_size() - offset % self.header.cluster_size();
         let (mapping, length) = self.access.get_mapping(offset, wanted)?;
         if length == 0 {
@@ -124,10 +124,10 @@ impl Layered for Image {
             reason = "the library adds kinds of clusters; none is read unseen"
         )]
         let read = match mapping {
-            Mapping::Raw { offset, .. } => (Source::Here(offset), length),
-            Mapping::Zero { explicit: true, .. } => (Source::Zeros, length),
-            Mapping::Zero { .. } => (Source::Below, length),
-            Mapping::Special { .. } => (Source::Here(PACKED), length.min(in_cluster)),
+            Mapping::Raw { offset, .. } => (ByteSource::Here(offset), length),
+            Mapping::Zero { explicit: true, .. } => (ByteSource::Zeros, length),
+            Mapping::Zero { .. } => (ByteSource::Below, length),
+            Mapping::Special { .. } => (ByteSource::Here(PACKED), length.min(in_cluster)),
             _ => return Err(damaged("a cluster of unknown kind")),
         };
         Ok(read)

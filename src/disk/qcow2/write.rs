@@ -28,7 +28,7 @@ pub struct Backing<'a> {
 }
 
 /// Where everything goes, in clusters of the file.
-struct Layout {
+struct Qcow2Layout {
     /// Clusters of the table of reference count blocks; it starts at cluster 1.
     refcount_table: u64,
     /// Reference count blocks, one cluster each, after their table.
@@ -43,7 +43,7 @@ struct Layout {
     data: u64,
 }
 
-impl Layout {
+impl Qcow2Layout {
     fn new(size: u64, clusters: &dyn Clusters) -> io::Result<Self> {
         let data = count(clusters, size)?;
         let l1_entries = size.div_ceil(CLUSTER * TABLE_ENTRIES);
@@ -99,7 +99,7 @@ pub fn write(
             format!("a disk of {size} bytes is not made of 512-byte sectors"),
         ));
     }
-    let layout = Layout::new(size, clusters)?;
+    let layout = Qcow2Layout::new(size, clusters)?;
     out.write_all(&header(size, &layout, backing)?)?;
     write_table(out, (0..layout.refcount_blocks).map(|n| (layout.blocks_start() + n) * CLUSTER))?;
     write_refcounts(out, &layout)?;
@@ -115,7 +115,7 @@ pub fn write(
 }
 
 /// The first cluster: header, extensions, the backing's name.
-fn header(size: u64, layout: &Layout, backing: Option<Backing<'_>>) -> io::Result<Vec<u8>> {
+fn header(size: u64, layout: &Qcow2Layout, backing: Option<Backing<'_>>) -> io::Result<Vec<u8>> {
     let mut extensions = Vec::new();
     let mut name = "";
     if let Some(backing) = backing {
@@ -179,7 +179,7 @@ fn write_table(out: &mut impl Write, entries: impl Iterator<Item = u64>) -> io::
 }
 
 /// Every cluster of the file is in use exactly once.
-fn write_refcounts(out: &mut impl Write, layout: &Layout) -> io::Result<()> {
+fn write_refcounts(out: &mut impl Write, layout: &Qcow2Layout) -> io::Result<()> {
     let one = 1u16.to_be_bytes();
     for block in 0..layout.refcount_blocks {
         let used = (layout.end() - block * BLOCK_ENTRIES).min(BLOCK_ENTRIES);
@@ -190,7 +190,7 @@ fn write_refcounts(out: &mut impl Write, layout: &Layout) -> io::Result<()> {
     Ok(())
 }
 
-fn write_l1(out: &mut impl Write, layout: &Layout, clusters: &dyn Clusters) -> io::Result<()> {
+fn write_l1(out: &mut impl Write, layout: &Qcow2Layout, clusters: &dyn Clusters) -> io::Result<()> {
     let mut tables = groups(clusters, TABLE_ENTRIES).peekable();
     let mut next = layout.l2_start();
     write_table(
@@ -205,7 +205,7 @@ fn write_l1(out: &mut impl Write, layout: &Layout, clusters: &dyn Clusters) -> i
     )
 }
 
-fn write_l2(out: &mut impl Write, layout: &Layout, clusters: &dyn Clusters) -> io::Result<()> {
+fn write_l2(out: &mut impl Write, layout: &Qcow2Layout, clusters: &dyn Clusters) -> io::Result<()> {
     let mut indexes = clusters.indexes().peekable();
     let mut next = layout.data_start();
     for group in groups(clusters, TABLE_ENTRIES) {

@@ -4,7 +4,7 @@
 /// by which a child recognises its parent. Take it from a hash of the content, so that the same
 /// content always has the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ContentId([u8; 16]);
+pub struct ContentId(pub(super) [u8; 16]);
 
 impl ContentId {
     /// The first 16 bytes of a hash of the content.

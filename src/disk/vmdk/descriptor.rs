@@ -3,12 +3,12 @@
 use std::fmt::Write;
 use std::io;
 
-use super::image::Image;
+use super::image::VmdkSpec;
 use super::{DESCRIPTOR, NO_PARENT, SECTOR};
 use crate::util::error::{Error, Result};
 
 /// The descriptor of `image`, padded to its sectors. `kind` is its `createType`.
-pub(super) fn render(image: &Image<'_>, kind: &str) -> io::Result<Vec<u8>> {
+pub(super) fn render(image: &VmdkSpec<'_>, kind: &str) -> io::Result<Vec<u8>> {
     let sectors = image.size / SECTOR;
     let cid = image.content_id.short();
     let parent_cid = image.parent.map_or(NO_PARENT, |parent| parent.cid);

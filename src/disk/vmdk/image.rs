@@ -4,7 +4,7 @@ use super::content_id::ContentId;
 
 /// A disk to be written.
 #[derive(Clone, Copy, Debug)]
-pub struct Image<'a> {
+pub struct VmdkSpec<'a> {
     /// Virtual size in bytes: whole grains of 64 KiB, less than 2 TiB; a child's is its parent's.
     pub size: u64,
     /// Who the content is.

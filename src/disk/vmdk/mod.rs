@@ -15,7 +15,7 @@ mod write;
 mod tests;
 
 pub use content_id::ContentId;
-pub use image::{Image, Parent};
+pub use image::{Parent, VmdkSpec};
 pub(super) use read::{is_vmdk, open_chain};
 pub use stream::write_stream;
 pub use write::write;

@@ -11,7 +11,7 @@ use super::descriptor::Descriptor;
 use super::sparse::Sparse;
 use crate::disk::Disk;
 use crate::disk::chain::{self, Chain};
-use crate::disk::layered::{Layered, LayeredDisk, Source, damaged};
+use crate::disk::layered::{ByteSource, Layered, LayeredDisk, damaged};
 use crate::disk::vmdk::descriptor;
 use crate::util::error::{Context, Error, Result};
 
@@ -21,21 +21,21 @@ const LONGEST_DESCRIPTOR: u64 = 1 << 20;
 const FIRST_LINE: &[u8] = b"# disk descriptorfile";
 
 /// A VMDK open for reading.
-struct Image {
+struct VmdkImage {
     size: u64,
     /// In the order of the disk, without gaps.
-    extents: Vec<Part>,
+    extents: Vec<ExtentPart>,
     parent: Option<Arc<dyn Disk>>,
 }
 
 /// An extent and where on the disk it starts and ends, in bytes.
-struct Part {
+struct ExtentPart {
     start: u64,
     end: u64,
-    content: Content,
+    content: ExtentContent,
 }
 
-enum Content {
+enum ExtentContent {
     Sparse(Sparse),
     /// Bytes of a file, from an offset.
     Flat(File, u64),
@@ -70,10 +70,10 @@ fn open_image(path: &Path, chain: &mut Chain) -> Result<(Descriptor, Arc<dyn Dis
         }
     }
     let parent = open_parent(path, &descriptor, chain)?;
-    Ok((descriptor, Arc::new(LayeredDisk(Image { size, extents, parent }))))
+    Ok((descriptor, Arc::new(LayeredDisk(VmdkImage { size, extents, parent }))))
 }
 
-fn open_extents(path: &Path) -> Result<(Descriptor, Vec<Part>)> {
+fn open_extents(path: &Path) -> Result<(Descriptor, Vec<ExtentPart>)> {
     let file = chain::open_regular(path)?;
     let length = file.metadata()?.len();
     let mut head = vec![0; FIRST_LINE.len().min(usize::try_from(length).unwrap_or(usize::MAX))];
@@ -86,7 +86,10 @@ fn open_extents(path: &Path) -> Result<(Descriptor, Vec<Part>)> {
         })?;
         let descriptor = Descriptor::parse(&text)?;
         let end = sparse.capacity() * SECTOR;
-        return Ok((descriptor, vec![Part { start: 0, end, content: Content::Sparse(sparse) }]));
+        return Ok((
+            descriptor,
+            vec![ExtentPart { start: 0, end, content: ExtentContent::Sparse(sparse) }],
+        ));
     }
 
     if length > LONGEST_DESCRIPTOR {
@@ -102,15 +105,15 @@ fn open_extents(path: &Path) -> Result<(Descriptor, Vec<Part>)> {
         let end = end.filter(|end| i64::try_from(*end).is_ok());
         let end = end.ok_or_else(|| Error::input("its extents are larger than any disk"))?;
         let content = open_extent(path, extent, end - start)?;
-        extents.push(Part { start, end, content });
+        extents.push(ExtentPart { start, end, content });
         start = end;
     }
     Ok((descriptor, extents))
 }
 
-fn open_extent(path: &Path, extent: &descriptor::Extent, length: u64) -> Result<Content> {
+fn open_extent(path: &Path, extent: &descriptor::Extent, length: u64) -> Result<ExtentContent> {
     if extent.kind == "ZERO" {
-        return Ok(Content::Zeros);
+        return Ok(ExtentContent::Zeros);
     }
     let name = &extent.file_name;
     let open = || {
@@ -124,7 +127,7 @@ fn open_extent(path: &Path, extent: &descriptor::Extent, length: u64) -> Result<
             if sparse.capacity() * SECTOR < length {
                 return Err(Error::input(format!("its extent `{name}` is too small")));
             }
-            Ok(Content::Sparse(sparse))
+            Ok(ExtentContent::Sparse(sparse))
         }
         "FLAT" => {
             let file = open()?;
@@ -132,7 +135,7 @@ fn open_extent(path: &Path, extent: &descriptor::Extent, length: u64) -> Result<
             let end = start.and_then(|start| start.checked_add(length));
             match (start, end) {
                 (Some(start), Some(end)) if end <= file.metadata()?.len() => {
-                    Ok(Content::Flat(file, start))
+                    Ok(ExtentContent::Flat(file, start))
                 }
                 _ => Err(Error::input(format!("its extent `{name}` is cut short"))),
             }
@@ -179,24 +182,26 @@ fn begins_as_vmdk(path: &Path) -> Result<bool> {
     Ok(is_vmdk(&head))
 }
 
-impl Image {
-    fn part(&self, offset: u64) -> io::Result<&Part> {
+impl VmdkImage {
+    fn part(&self, offset: u64) -> io::Result<&ExtentPart> {
         let index = self.extents.partition_point(|part| part.end <= offset);
         self.extents.get(index).ok_or_else(|| damaged("access past the end of the disk"))
     }
 }
 
-impl Layered for Image {
+impl Layered for VmdkImage {
     fn size(&self) -> u64 {
         self.size
     }
 
-    fn source(&self, offset: u64, _wanted: u64) -> io::Result<(Source, u64)> {
+    fn source(&self, offset: u64, _wanted: u64) -> io::Result<(ByteSource, u64)> {
         let part = self.part(offset)?;
         let (source, length) = match &part.content {
-            Content::Sparse(sparse) => sparse.source(offset - part.start)?,
-            Content::Flat(_, start) => (Source::Here(start + offset - part.start), u64::MAX),
-            Content::Zeros => (Source::Zeros, u64::MAX),
+            ExtentContent::Sparse(sparse) => sparse.source(offset - part.start)?,
+            ExtentContent::Flat(_, start) => {
+                (ByteSource::Here(start + offset - part.start), u64::MAX)
+            }
+            ExtentContent::Zeros => (ByteSource::Zeros, u64::MAX),
         };
         Ok((source, length.min(part.end - offset)))
     }
@@ -204,9 +209,9 @@ impl Layered for Image {
     fn read_here(&self, buffer: &mut [u8], place: u64, offset: u64) -> io::Result<()> {
         let part = self.part(offset)?;
         match &part.content {
-            Content::Sparse(sparse) => sparse.read(buffer, place, offset - part.start),
-            Content::Flat(file, _) => file.read_exact_at(buffer, place),
-            Content::Zeros => Err(damaged("an extent of zeros has no bytes")),
+            ExtentContent::Sparse(sparse) => sparse.read(buffer, place, offset - part.start),
+            ExtentContent::Flat(file, _) => file.read_exact_at(buffer, place),
+            ExtentContent::Zeros => Err(damaged("an extent of zeros has no bytes")),
         }
     }
 

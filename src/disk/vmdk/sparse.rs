@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use flate2::bufread::ZlibDecoder;
 
 use super::{SECTOR, TABLE_ENTRIES};
-use crate::disk::layered::{Source, damaged};
+use crate::disk::layered::{ByteSource, damaged};
 
 /// Flags of the header.
 const ZERO_GRAINS: u32 = 1 << 2;
@@ -31,7 +31,7 @@ pub(super) struct Sparse {
     file: File,
     /// Bytes of the file.
     length: u64,
-    header: Header,
+    header: SparseHeader,
     /// First sectors of the grain tables; 0 for one that is not there.
     directory: Vec<u32>,
     tables: RwLock<BTreeMap<u64, Arc<[u32]>>>,
@@ -41,7 +41,7 @@ pub(super) struct Sparse {
 
 /// What is used of `SparseExtentHeader`; offsets and sizes in sectors.
 #[derive(Clone, Copy, Debug)]
-struct Header {
+struct SparseHeader {
     flags: u32,
     capacity: u64,
     grain: u64,
@@ -50,7 +50,7 @@ struct Header {
     directory_offset: u64,
 }
 
-impl Header {
+impl SparseHeader {
     fn read(file: &File, offset: u64) -> io::Result<Self> {
         let mut bytes = [0; 512];
         file.read_exact_at(&mut bytes, offset)?;
@@ -103,11 +103,11 @@ impl Sparse {
     /// Reads header and directory.
     pub(super) fn open(file: File) -> io::Result<Self> {
         let length = file.metadata()?.len();
-        let mut header = Header::read(&file, 0)?;
+        let mut header = SparseHeader::read(&file, 0)?;
         if header.directory_offset == AT_END {
             // The footer, and after it the end-of-stream marker.
             let footer = length.checked_sub(2 * SECTOR).ok_or_else(cut_short)?;
-            let footer = Header::read(&file, footer).map_err(|_| cut_short())?;
+            let footer = SparseHeader::read(&file, footer).map_err(|_| cut_short())?;
             header.directory_offset = footer.directory_offset;
         }
         let count = usize::try_from(header.tables()).map_err(io::Error::other)?;
@@ -138,20 +138,20 @@ impl Sparse {
 
     /// Where the bytes from `offset` of the extent are, and how many of them.
     /// What is here is named by the first sector of its grain.
-    pub(super) fn source(&self, offset: u64) -> io::Result<(Source, u64)> {
+    pub(super) fn source(&self, offset: u64) -> io::Result<(ByteSource, u64)> {
         let grain_bytes = self.header.grain * SECTOR;
         let grain = offset / grain_bytes;
         let (table, entry) = (grain / u64::from(TABLE_ENTRIES), grain % u64::from(TABLE_ENTRIES));
         let Some(entries) = self.table(table)? else {
             let end = (table + 1) * u64::from(TABLE_ENTRIES) * grain_bytes;
-            return Ok((Source::Below, end - offset));
+            return Ok((ByteSource::Below, end - offset));
         };
         let left = grain_bytes - offset % grain_bytes;
         let entry = usize::try_from(entry).ok().and_then(|entry| entries.get(entry));
         Ok(match *entry.ok_or_else(|| damaged("a grain table is too short"))? {
-            0 => (Source::Below, left),
-            ZERO_GRAIN if self.header.flags & ZERO_GRAINS != 0 => (Source::Zeros, left),
-            sector => (Source::Here(sector.into()), left),
+            0 => (ByteSource::Below, left),
+            ZERO_GRAIN if self.header.flags & ZERO_GRAINS != 0 => (ByteSource::Zeros, left),
+            sector => (ByteSource::Here(sector.into()), left),
         })
     }
 

@@ -8,8 +8,10 @@ use std::io::{self, Seek, SeekFrom, Write};
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 
-use super::image::Image;
-use super::write::{Header, Layout, NEWLINE_TEST, check_size, invalid, too_large, write_entries};
+use super::image::VmdkSpec;
+use super::write::{
+    NEWLINE_TEST, VmdkLayout, WrittenHeader, check_size, invalid, too_large, write_entries,
+};
 use super::{DESCRIPTOR, GRAIN, SECTOR, TABLE_ENTRIES, TABLE_SECTORS};
 use crate::disk::cluster::cluster_buffer;
 use crate::disk::clusters::{Clusters, count, is_zero};
@@ -33,7 +35,7 @@ const SECTOR_BYTES: usize = 512;
 /// a disk with a parent: this format has none.
 pub fn write_stream(
     out: &mut (impl Write + Seek),
-    image: &Image<'_>,
+    image: &VmdkSpec<'_>,
     clusters: &(impl Clusters + Sync),
 ) -> Result<()> {
     check_size(image)?;
@@ -41,7 +43,7 @@ pub fn write_stream(
     if image.parent.is_some() {
         return Err(invalid("a streamOptimized VMDK has no parent".to_owned()).into());
     }
-    let layout = Layout::new(image.size);
+    let layout = VmdkLayout::new(image.size);
     let directory = DESCRIPTOR.end;
     let overhead = directory + layout.copy();
 
@@ -69,7 +71,7 @@ pub fn write_stream(
     // A marker that says nothing: the end of the stream.
     out.write_all(&[0; SECTOR_BYTES])?;
 
-    let header = Header {
+    let header = WrittenHeader {
         version: 3,
         flags: NEWLINE_TEST | COMPRESSED | MARKERS,
         size: image.size,

@@ -3,8 +3,8 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
-use super::descriptor::ContentId;
-use super::image::{Image, Parent};
+use super::content_id::ContentId;
+use super::image::{Parent, VmdkSpec};
 use super::stream::write_stream;
 use crate::disk::cluster::{CLUSTER, Delta, cluster_buffer};
 use crate::disk::open;
@@ -18,12 +18,12 @@ fn delta(clusters: impl IntoIterator<Item = (u64, u8)>) -> Delta {
     clusters.into_iter().map(|(index, byte)| (index, fill(byte))).collect()
 }
 
-fn image(size: u64, parent: Option<Parent<'_>>) -> Image<'_> {
+fn image(size: u64, parent: Option<Parent<'_>>) -> VmdkSpec<'_> {
     let content_id = if parent.is_some() { ContentId::from_hash([9; 16]) } else { BASE };
-    Image { size, content_id, parent, file_name: "disk.vmdk", hardware_version: 20 }
+    VmdkSpec { size, content_id, parent, file_name: "disk.vmdk", hardware_version: 20 }
 }
 
-fn bytes(image: &Image<'_>, delta: &Delta) -> Vec<u8> {
+fn bytes(image: &VmdkSpec<'_>, delta: &Delta) -> Vec<u8> {
     let mut bytes = Vec::new();
     write(&mut bytes, image, delta).expect("writing to memory");
     bytes
@@ -56,7 +56,7 @@ fn the_header_is_qemus() {
 fn the_descriptor_is_the_documented_one() {
     let parent = Parent { cid: 0x1234_abcd, hint: "../my template.vmwarevm/disk.vmdk" };
     let image =
-        Image { content_id: ContentId::from_hash([0xab; 16]), ..image(3 << 30, Some(parent)) };
+        VmdkSpec { content_id: ContentId::from_hash([0xab; 16]), ..image(3 << 30, Some(parent)) };
     let bytes = bytes(&image, &Delta::new());
     let text = &bytes[512..21 * 512];
     let end = text.iter().position(|byte| *byte == 0).unwrap();

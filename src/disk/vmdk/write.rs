@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::image::Image;
+use super::image::VmdkSpec;
 use super::{DESCRIPTOR, GRAIN, SECTOR, TABLE_ENTRIES, TABLE_SECTORS};
 use crate::disk::cluster::{CLUSTER, cluster_buffer};
 use crate::disk::clusters::{Clusters, count};
@@ -12,14 +12,14 @@ use crate::disk::vmdk::descriptor;
 const REDUNDANT: u64 = DESCRIPTOR.end;
 
 /// Where the rest goes, in sectors of the file.
-pub(super) struct Layout {
+pub(super) struct VmdkLayout {
     /// Grain tables, all of which are there, used or not.
     pub(super) tables: u64,
     /// Sectors of a grain directory: 4 bytes a table.
     pub(super) directory: u64,
 }
 
-impl Layout {
+impl VmdkLayout {
     pub(super) fn new(size: u64) -> Self {
         let tables = (size / CLUSTER).div_ceil(TABLE_ENTRIES.into());
         Self { tables, directory: (tables * 4).div_ceil(SECTOR) }
@@ -46,15 +46,19 @@ impl Layout {
 /// A cluster of zeros is written as a grain of zeros: that is how a child hides its parent's
 /// data. The same input gives the same bytes. `InvalidInput` for a size VMDK cannot have, for
 /// clusters outside it, and for names it cannot quote.
-pub fn write(out: &mut impl Write, image: &Image<'_>, clusters: &impl Clusters) -> io::Result<()> {
+pub fn write(
+    out: &mut impl Write,
+    image: &VmdkSpec<'_>,
+    clusters: &impl Clusters,
+) -> io::Result<()> {
     check_size(image)?;
-    let layout = Layout::new(image.size);
+    let layout = VmdkLayout::new(image.size);
     let grains = count(clusters, image.size)?;
     if layout.grains() + grains * GRAIN > u64::from(u32::MAX) {
         return Err(too_large());
     }
 
-    let header = Header {
+    let header = WrittenHeader {
         version: 1,
         flags: NEWLINE_TEST | REDUNDANT_DIRECTORY,
         size: image.size,
@@ -79,7 +83,7 @@ pub fn write(out: &mut impl Write, image: &Image<'_>, clusters: &impl Clusters) 
 }
 
 /// What every writer relies on.
-pub(super) fn check_size(image: &Image<'_>) -> io::Result<()> {
+pub(super) fn check_size(image: &VmdkSpec<'_>) -> io::Result<()> {
     let size = image.size;
     if size == 0 || !size.is_multiple_of(CLUSTER) {
         return Err(invalid(format!("a VMDK of {size} bytes is not made of whole 64 KiB grains")));
@@ -88,12 +92,12 @@ pub(super) fn check_size(image: &Image<'_>) -> io::Result<()> {
     if size / SECTOR > u64::from(u32::MAX) { Err(too_large()) } else { Ok(()) }
 }
 
-/// Bits of [`Header::flags`].
+/// Bits of [`WrittenHeader::flags`].
 pub(super) const NEWLINE_TEST: u32 = 1;
 const REDUNDANT_DIRECTORY: u32 = 1 << 1;
 
 /// `SparseExtentHeader`, as far as disks of ours differ in it.
-pub(super) struct Header {
+pub(super) struct WrittenHeader {
     pub(super) version: u32,
     pub(super) flags: u32,
     /// Of the disk, in bytes.
@@ -106,7 +110,7 @@ pub(super) struct Header {
     pub(super) compression: u16,
 }
 
-impl Header {
+impl WrittenHeader {
     /// One sector.
     pub(super) fn bytes(&self) -> Vec<u8> {
         let mut header = Vec::new();
@@ -132,7 +136,7 @@ impl Header {
 /// A grain directory at sector `start`, and its grain tables after it.
 fn write_directory(
     out: &mut impl Write,
-    layout: &Layout,
+    layout: &VmdkLayout,
     start: u64,
     clusters: &dyn Clusters,
 ) -> io::Result<()> {

@@ -11,9 +11,9 @@ use crate::disk::Disk;
 
 /// A disk without its flushes: an overlay has nothing to flush, and whoever writes an image in
 /// place syncs it once at the end instead of at every commit.
-pub(super) struct Device(pub(super) Arc<dyn Disk>);
+pub(super) struct Ext4Device(pub(super) Arc<dyn Disk>);
 
-impl BlockDevice for Device {
+impl BlockDevice for Ext4Device {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
         Ok(self.0.read_at(buffer, offset)?)
     }

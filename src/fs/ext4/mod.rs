@@ -22,14 +22,14 @@ use fs_ext4::inode::{self, Inode};
 use fs_ext4::{Superblock, file_io, xattr};
 
 use crate::disk::Disk;
-use crate::fs::volume::{Node, Planned, Space, Volume};
+use crate::fs::volume::{Planned, Space, Volume, VolumeNode};
 use crate::fs::{Attributes, Entry, FileType, Metadata, acl};
 use crate::util::error::{Context, Error, Result};
-use device::{Device, FixedRuntime};
+use device::{Ext4Device, FixedRuntime};
 use error::{damaged, explain};
 
 /// The root directory's inode, the same on every ext4.
-const ROOT: Node = 2;
+const ROOT: VolumeNode = 2;
 
 /// How much of a file is copied at once, in bytes.
 const CHUNK: usize = 1 << 20;
@@ -81,7 +81,7 @@ impl Ext4 {
         self.fs()
     }
 
-    fn load(&self, node: Node) -> Result<Arc<LoadedInode>> {
+    fn load(&self, node: VolumeNode) -> Result<Arc<LoadedInode>> {
         let number = inode_number(node)?;
         let mut recent = self.recent.lock().expect("no reader panicked");
         if let Some(loaded) = recent.get(&number) {
@@ -96,16 +96,16 @@ impl Ext4 {
         Ok(loaded)
     }
 
-    fn claim(&self, number: u32, attributes: Attributes) -> Result<Node> {
+    fn claim(&self, number: u32, attributes: Attributes) -> Result<VolumeNode> {
         let fs = self.fs()?;
         if (attributes.uid, attributes.gid) != (0, 0) {
             fs.apply_chown_ino(number, attributes.uid, attributes.gid).map_err(explain)?;
         }
-        Ok(Node::from(number))
+        Ok(VolumeNode::from(number))
     }
 
     /// Refuses a file whose tree of extents is damaged, before its blocks are freed.
-    fn check_extents(&self, node: Node) -> Result<()> {
+    fn check_extents(&self, node: VolumeNode) -> Result<()> {
         let LoadedInode { inode, .. } = &*self.load(node)?;
         if inode.has_extents() && !inode.has_inline_data() {
             extents::collect(self.fs()?, inode)?;
@@ -158,7 +158,7 @@ impl Ext4 {
 }
 
 fn mount(disk: &Arc<dyn Disk>, runtime: &Arc<FixedRuntime>) -> Result<Filesystem> {
-    let device = Arc::new(Device(Arc::clone(disk)));
+    let device = Arc::new(Ext4Device(Arc::clone(disk)));
     let mut fs = Filesystem::mount_with_runtime(device, Arc::clone(runtime) as _)
         .map_err(explain)
         .context(|| "opening the ext4 file system")?;
@@ -166,7 +166,7 @@ fn mount(disk: &Arc<dyn Disk>, runtime: &Arc<FixedRuntime>) -> Result<Filesystem
     Ok(fs)
 }
 
-fn inode_number(node: Node) -> Result<u32> {
+fn inode_number(node: VolumeNode) -> Result<u32> {
     u32::try_from(node).map_err(|_| damaged("an inode number is out of range"))
 }
 
@@ -235,19 +235,19 @@ impl Volume for Ext4 {
         })
     }
 
-    fn root(&self) -> Node {
+    fn root(&self) -> VolumeNode {
         ROOT
     }
 
-    fn lookup(&self, directory: Node, name: &OsStr) -> Result<Option<Node>> {
+    fn lookup(&self, directory: VolumeNode, name: &OsStr) -> Result<Option<VolumeNode>> {
         match self.fs()?.lookup_at(inode_number(directory)?, name.as_bytes()) {
-            Ok(number) => Ok(Some(Node::from(number))),
+            Ok(number) => Ok(Some(VolumeNode::from(number))),
             Err(fs_ext4::Error::NotFound) => Ok(None),
             Err(error) => Err(explain(error)),
         }
     }
 
-    fn metadata(&self, node: Node) -> Result<Metadata> {
+    fn metadata(&self, node: VolumeNode) -> Result<Metadata> {
         let LoadedInode { inode, .. } = &*self.load(node)?;
         let file_type = file_type(inode)?;
         Ok(Metadata {
@@ -270,11 +270,11 @@ impl Volume for Ext4 {
         })
     }
 
-    fn allocated(&self, node: Node) -> Result<u64> {
+    fn allocated(&self, node: VolumeNode) -> Result<u64> {
         Ok(self.load(node)?.inode.blocks.saturating_mul(512))
     }
 
-    fn read_dir(&self, directory: Node) -> Result<Vec<(Entry, Node)>> {
+    fn read_dir(&self, directory: VolumeNode) -> Result<Vec<(Entry, VolumeNode)>> {
         let found = self.fs()?.read_dir_ino(inode_number(directory)?).map_err(explain)?;
         let mut entries = Vec::with_capacity(found.len());
         for entry in found {
@@ -284,7 +284,7 @@ impl Volume for Ext4 {
             if entry.name.is_empty() || entry.name.iter().any(|&byte| byte == b'/' || byte == 0) {
                 return Err(damaged("a directory holds a name that is none"));
             }
-            let node = Node::from(entry.inode);
+            let node = VolumeNode::from(entry.inode);
             let file_type = match entry.file_type {
                 DirEntryType::RegFile => FileType::File,
                 DirEntryType::Directory => FileType::Directory,
@@ -300,7 +300,7 @@ impl Volume for Ext4 {
         Ok(entries)
     }
 
-    fn read_at(&self, node: Node, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+    fn read_at(&self, node: VolumeNode, offset: u64, buffer: &mut [u8]) -> Result<usize> {
         let number = inode_number(node)?;
         let LoadedInode { inode, raw } = &*self.load(node)?;
         if !inode.is_file() {
@@ -330,7 +330,7 @@ impl Volume for Ext4 {
         Ok(length)
     }
 
-    fn data_runs(&self, node: Node) -> Result<Vec<Range<u64>>> {
+    fn data_runs(&self, node: VolumeNode) -> Result<Vec<Range<u64>>> {
         let LoadedInode { inode, .. } = &*self.load(node)?;
         if !inode.is_file() {
             return Err(Error::input("not a regular file"));
@@ -348,7 +348,7 @@ impl Volume for Ext4 {
         Ok(runs)
     }
 
-    fn read_link(&self, node: Node) -> Result<OsString> {
+    fn read_link(&self, node: VolumeNode) -> Result<OsString> {
         let LoadedInode { inode, raw } = &*self.load(node)?;
         let fs = self.fs()?;
         let target = if inode.is_symlink() && inode.has_inline_data() {
@@ -359,7 +359,7 @@ impl Volume for Ext4 {
         Ok(OsString::from_vec(target.map_err(explain)?))
     }
 
-    fn xattrs(&self, node: Node) -> Result<Vec<(OsString, Vec<u8>)>> {
+    fn xattrs(&self, node: VolumeNode) -> Result<Vec<(OsString, Vec<u8>)>> {
         let LoadedInode { inode, raw } = &*self.load(node)?;
         let entries = xattr::read_all_resolved(self.fs()?, inode, raw).map_err(explain)?;
         let mut attributes = Vec::with_capacity(entries.len());
@@ -404,10 +404,10 @@ impl Volume for Ext4 {
 
     fn create_file(
         &mut self,
-        directory: Node,
+        directory: VolumeNode,
         name: &OsStr,
         attributes: Attributes,
-    ) -> Result<Node> {
+    ) -> Result<VolumeNode> {
         let number = self
             .changing()?
             .apply_create_at(inode_number(directory)?, name.as_bytes(), mode_bits(attributes))
@@ -417,10 +417,10 @@ impl Volume for Ext4 {
 
     fn create_dir(
         &mut self,
-        directory: Node,
+        directory: VolumeNode,
         name: &OsStr,
         attributes: Attributes,
-    ) -> Result<Node> {
+    ) -> Result<VolumeNode> {
         let number = self
             .changing()?
             .apply_mkdir_at(inode_number(directory)?, name.as_bytes(), mode_bits(attributes))
@@ -428,21 +428,26 @@ impl Volume for Ext4 {
         self.claim(number, attributes)
     }
 
-    fn create_symlink(&mut self, directory: Node, name: &OsStr, target: &OsStr) -> Result<Node> {
+    fn create_symlink(
+        &mut self,
+        directory: VolumeNode,
+        name: &OsStr,
+        target: &OsStr,
+    ) -> Result<VolumeNode> {
         self.changing()?
             .apply_symlink_at(inode_number(directory)?, name.as_bytes(), target.as_bytes())
-            .map(Node::from)
+            .map(VolumeNode::from)
             .map_err(explain)
     }
 
     fn create_special(
         &mut self,
-        directory: Node,
+        directory: VolumeNode,
         name: &OsStr,
         file_type: FileType,
         (major, minor): (u32, u32),
         attributes: Attributes,
-    ) -> Result<Node> {
+    ) -> Result<VolumeNode> {
         let type_bits = match file_type {
             FileType::CharacterDevice => inode::S_IFCHR,
             FileType::BlockDevice => inode::S_IFBLK,
@@ -465,24 +470,29 @@ impl Volume for Ext4 {
         self.claim(number, attributes)
     }
 
-    fn link(&mut self, node: Node, directory: Node, name: &OsStr) -> Result<()> {
+    fn link(&mut self, node: VolumeNode, directory: VolumeNode, name: &OsStr) -> Result<()> {
         self.changing()?
             .apply_link_at(inode_number(node)?, inode_number(directory)?, name.as_bytes())
             .map_err(explain)
     }
 
-    fn unlink(&mut self, directory: Node, name: &OsStr) -> Result<()> {
+    fn unlink(&mut self, directory: VolumeNode, name: &OsStr) -> Result<()> {
         if let Some(node) = self.lookup(directory, name)? {
             self.check_extents(node)?;
         }
         self.changing()?.apply_unlink_at(inode_number(directory)?, name.as_bytes()).map_err(explain)
     }
 
-    fn remove_dir(&mut self, directory: Node, name: &OsStr) -> Result<()> {
+    fn remove_dir(&mut self, directory: VolumeNode, name: &OsStr) -> Result<()> {
         self.changing()?.apply_rmdir_at(inode_number(directory)?, name.as_bytes()).map_err(explain)
     }
 
-    fn replace_content(&mut self, node: Node, content: &mut dyn Read, size: u64) -> Result<()> {
+    fn replace_content(
+        &mut self,
+        node: VolumeNode,
+        content: &mut dyn Read,
+        size: u64,
+    ) -> Result<()> {
         let number = inode_number(node)?;
         self.check_extents(node)?;
         let loaded = self.load(node)?;
@@ -504,7 +514,7 @@ impl Volume for Ext4 {
         Ok(())
     }
 
-    fn set_attributes(&mut self, node: Node, attributes: Attributes) -> Result<()> {
+    fn set_attributes(&mut self, node: VolumeNode, attributes: Attributes) -> Result<()> {
         let number = inode_number(node)?;
         let is_symlink = self.load(node)?.inode.is_symlink();
         let fs = self.changing()?;
@@ -515,7 +525,7 @@ impl Volume for Ext4 {
         Ok(())
     }
 
-    fn set_modified(&mut self, node: Node, (seconds, nanoseconds): (i64, u32)) -> Result<()> {
+    fn set_modified(&mut self, node: VolumeNode, (seconds, nanoseconds): (i64, u32)) -> Result<()> {
         let number = inode_number(node)?;
         self.changing()?
             .apply_utimens_ino(number, 0, UTIME_OMIT, seconds, nanoseconds)

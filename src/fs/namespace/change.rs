@@ -6,8 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::{Namespace, Slot};
-use crate::fs::resolve::Location;
-use crate::fs::volume::{Node, Planned, Volume};
+use crate::fs::resolve::FoundPath;
+use crate::fs::volume::{Planned, Volume, VolumeNode};
 use crate::fs::written::Expected;
 use crate::fs::{Attributes, FileType, Tree, acl};
 use crate::util::error::{Error, Result};
@@ -65,12 +65,12 @@ impl Namespace {
     }
 
     /// Notes what was made at `slot`.
-    fn record(&mut self, slot: &Slot, node: Node, mut expected: Expected) {
+    fn record(&mut self, slot: &Slot, node: VolumeNode, mut expected: Expected) {
         let volume = slot.directory.volume;
         if !self.volumes[volume].has_owners() {
             expected.attributes = None;
         }
-        self.written.created(slot.place.path(), Location { volume, node }, expected);
+        self.written.created(slot.place.path(), FoundPath { volume, node }, expected);
     }
 
     pub(super) fn write_file(
@@ -104,7 +104,7 @@ impl Namespace {
                 && new != old
             {
                 self.volumes[volume].set_attributes(node, new)?;
-                self.follow_mode(Location { volume, node }, &slot.place.path(), new.mode)?;
+                self.follow_mode(FoundPath { volume, node }, &slot.place.path(), new.mode)?;
             }
             (node, attributes.unwrap_or(old))
         } else {
@@ -119,7 +119,7 @@ impl Namespace {
         if kept.is_some() {
             // Attributes set earlier in this session are still to be found.
             let has_owners = self.volumes[volume].has_owners();
-            let at = Location { volume, node };
+            let at = FoundPath { volume, node };
             let expected = self.written.changed(slot.place.path(), at, FileType::File);
             expected.content = Some(hash);
             expected.attributes = has_owners.then_some(attributes);
@@ -243,7 +243,7 @@ impl Namespace {
     }
 
     /// The volume of something that exists, to be changed in place, and a note of it.
-    pub(super) fn amend(&mut self, path: &Path) -> Result<(Location, PathBuf, FileType)> {
+    pub(super) fn amend(&mut self, path: &Path) -> Result<(FoundPath, PathBuf, FileType)> {
         let place = self.place(path, false)?;
         let at = place.existing().ok_or_else(|| Error::input("no such file or directory"))?;
         let volume = self.mounts().volume(at);
@@ -254,7 +254,7 @@ impl Namespace {
     }
 
     /// Gives a file's ACL, where it has one, the mode that the file just got.
-    pub(super) fn follow_mode(&mut self, at: Location, path: &Path, mode: u32) -> Result<()> {
+    pub(super) fn follow_mode(&mut self, at: FoundPath, path: &Path, mode: u32) -> Result<()> {
         let within = self.path_within(at, path);
         let volume = &mut self.volumes[at.volume];
         let acl = volume.xattrs(at.node)?.into_iter().find(|(name, _)| name == acl::ACCESS);
@@ -269,7 +269,7 @@ impl Namespace {
     }
 
     /// The part of a path without symlinks that is within the volume it ends on.
-    pub(super) fn path_within(&self, here: Location, path: &Path) -> PathBuf {
+    pub(super) fn path_within(&self, here: FoundPath, path: &Path) -> PathBuf {
         let point = &self.mounts[here.volume].point;
         let rest = path.strip_prefix(point).unwrap_or(path);
         Path::new("/").join(rest)
@@ -279,8 +279,8 @@ impl Namespace {
 /// Removes everything in a directory. `seen` catches directories that contain themselves.
 fn empty(
     volume: &mut dyn Volume,
-    directory: Node,
-    seen: &mut HashSet<Node>,
+    directory: VolumeNode,
+    seen: &mut HashSet<VolumeNode>,
     depth: usize,
 ) -> Result<()> {
     if depth > MAX_DEPTH || !seen.insert(directory) {

@@ -8,8 +8,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use crate::fs::resolve::{Location, Mounts, Place, Step, components};
-use crate::fs::volume::{Node, Volume};
+use crate::fs::resolve::{FoundPath, MountedPlace, Mounts, Step, components};
+use crate::fs::volume::{Volume, VolumeNode};
 use crate::fs::written::{Expected, Written};
 use crate::fs::{FileType, Metadata};
 use crate::util::error::{Context, Error, Result};
@@ -28,7 +28,7 @@ pub struct Namespace {
     volumes: Vec<Box<dyn Volume>>,
     /// In the order of `volumes`.
     mounts: Vec<Mount>,
-    covers: HashMap<Location, usize>,
+    covers: HashMap<FoundPath, usize>,
     written: Written,
     /// The directory used last: calls come in runs that name one directory.
     recent: Mutex<Option<Recent>>,
@@ -39,15 +39,15 @@ struct Recent {
     path: PathBuf,
     trail: Vec<Step>,
     /// What a listing showed to be in it.
-    names: HashMap<OsString, Node>,
+    names: HashMap<OsString, VolumeNode>,
 }
 
 /// A name in a directory, and what is there.
 struct Slot {
-    place: Place,
-    directory: Location,
+    place: MountedPlace,
+    directory: FoundPath,
     name: OsString,
-    existing: Option<(Location, Metadata)>,
+    existing: Option<(FoundPath, Metadata)>,
 }
 
 impl Namespace {
@@ -65,7 +65,7 @@ impl Namespace {
 
     /// Covers the directory `point`, which must exist, with the root of another volume.
     pub fn mount(&mut self, point: &Path, volume: Box<dyn Volume>) -> Result<()> {
-        let mount = || -> Result<Location> {
+        let mount = || -> Result<FoundPath> {
             let place = self.place(point, true)?;
             let at = place.existing().ok_or_else(|| Error::input("no such directory"))?;
             let metadata = self.mounts().volume(at).metadata(at.node)?;
@@ -107,7 +107,7 @@ impl Namespace {
     }
 
     /// Walks `path`.
-    fn place(&self, path: &Path, follow_last: bool) -> Result<Place> {
+    fn place(&self, path: &Path, follow_last: bool) -> Result<MountedPlace> {
         let mounts = self.mounts();
         let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
             return mounts.walk(vec![mounts.root()], components(path)?, follow_last);
@@ -120,8 +120,8 @@ impl Namespace {
             {
                 let volume = known.trail.last().expect("a trail has a root").at.volume;
                 let mut trail = known.trail.clone();
-                trail.push(mounts.enter(name.to_owned(), Location { volume, node }));
-                return Ok(Place { trail, missing: Vec::new() });
+                trail.push(mounts.enter(name.to_owned(), FoundPath { volume, node }));
+                return Ok(MountedPlace { trail, missing: Vec::new() });
             }
             known.trail.clone()
         } else {
@@ -140,7 +140,7 @@ impl Namespace {
         mounts.walk(trail, vec![name.to_owned()], follow_last)
     }
 
-    fn existing(&self, path: &Path) -> Result<Location> {
+    fn existing(&self, path: &Path) -> Result<FoundPath> {
         self.place(path, false)?.existing().ok_or_else(|| Error::input("no such file or directory"))
     }
 

@@ -4,30 +4,24 @@ mod attributes;
 mod change;
 mod folder;
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
-use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::ffi::OsString;
 use std::io::{self, Read};
 use std::ops::Range;
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::FileExt;
-use std::path::{Component, Path, PathBuf};
-use std::rc::Rc;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, Stat, openat, readlinkat, statat};
-use rustix::io::Errno;
+use rustix::fs::{AtFlags, Dir, readlinkat, statat};
 
-use super::Target;
+use super::CopyTarget;
 use folder::{at, file_type};
 
 pub use folder::{HostTree, Withheld};
 
 use crate::fs::{Attributes, Entry, FileType, Metadata, Tree};
-use crate::util::error::{Context, Error, Result};
+use crate::util::error::{Error, Result};
 
-impl Target for HostTree {
+impl CopyTarget for HostTree {
     fn keeps_attributes(&self, _path: &Path) -> bool {
         true
     }

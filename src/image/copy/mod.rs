@@ -4,7 +4,7 @@ mod content;
 mod host;
 mod walk;
 
-pub use content::Content;
+pub use content::FileContent;
 pub use host::{HostTree, Withheld};
 pub use walk::{Copied, copy};
 
@@ -15,13 +15,13 @@ use crate::image::Image;
 use crate::util::error::{Error, Result};
 
 /// A tree that files are copied to.
-pub trait Target: Tree {
+pub trait CopyTarget: Tree {
     /// Whether it keeps more than content and times at `path`, which holds no symlinks: owners,
     /// modes, extended attributes and links.
     fn keeps_attributes(&self, path: &Path) -> bool;
 }
 
-impl Target for Image {
+impl CopyTarget for Image {
     fn keeps_attributes(&self, path: &Path) -> bool {
         let covering = self.mounts().iter().filter(|mount| path.starts_with(&mount.point));
         let deepest = covering.max_by_key(|mount| mount.point.components().count());

@@ -5,8 +5,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::Target;
-use super::content::Content;
+use super::CopyTarget;
+use super::content::FileContent;
 use crate::fs::{Attributes, FileType, Metadata, Tree};
 use crate::util::error::{Context, Error, Result};
 use crate::util::interrupt;
@@ -31,7 +31,7 @@ pub struct Copied {
 pub fn copy(
     from: &dyn Tree,
     source: &Path,
-    to: &mut dyn Target,
+    to: &mut dyn CopyTarget,
     target: &Path,
     owner: Option<(u32, u32)>,
 ) -> Result<Copied> {
@@ -42,7 +42,7 @@ pub fn copy(
 
 struct Copy<'a> {
     from: &'a dyn Tree,
-    to: &'a mut dyn Target,
+    to: &'a mut dyn CopyTarget,
     owner: Option<(u32, u32)>,
     /// The first copy of each file that has several names.
     linked: HashMap<u64, PathBuf>,
@@ -72,7 +72,7 @@ impl Copy<'_> {
         let attributes = self.attributes(&metadata);
         match metadata.file_type {
             FileType::File => {
-                let mut content = Content::new(self.from, source);
+                let mut content = FileContent::new(self.from, source);
                 self.to.write_from(target, &mut content, metadata.size, Some(attributes))?;
                 self.copied.bytes += metadata.size;
             }

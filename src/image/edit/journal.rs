@@ -222,7 +222,7 @@ fn read_cluster(disk: &dyn Disk, index: u64, buffer: &mut [u8]) -> io::Result<()
 }
 
 /// A journal found beside an image, with a whole seal.
-struct Found {
+struct FoundJournal {
     path: PathBuf,
     file: File,
     order: Order,
@@ -231,7 +231,7 @@ struct Found {
 }
 
 /// The journal of an edit that happened; `None` when there is none, or none that did.
-fn find(image: &Path, size: u64) -> Result<Option<Found>> {
+fn find(image: &Path, size: u64) -> Result<Option<FoundJournal>> {
     let path = path_of(image);
     match path.symlink_metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -240,7 +240,7 @@ fn find(image: &Path, size: u64) -> Result<Option<Found>> {
     let file = open_regular(&path)?;
     let read = read_seal(&file, size);
     let seal = read.context(|| format!("reading the journal `{}`", path.display()))?;
-    Ok(seal.map(|(order, prints)| Found { path, file, order, prints }))
+    Ok(seal.map(|(order, prints)| FoundJournal { path, file, order, prints }))
 }
 
 fn read_seal(file: &File, size: u64) -> io::Result<Option<(Order, Vec<Vec<u8>>)>> {
@@ -281,7 +281,7 @@ fn read_seal(file: &File, size: u64) -> io::Result<Option<(Order, Vec<Vec<u8>>)>
     Ok(Some((Order { indexes, late }, prints)))
 }
 
-impl Found {
+impl FoundJournal {
     /// Refuses an image with a sector that is neither as it was nor as it will be: somebody else
     /// has changed it since, or put another in its place.
     fn check(&self, image: &Path, disk: &dyn Disk) -> Result<()> {

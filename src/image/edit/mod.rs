@@ -31,11 +31,11 @@ use journal::Journal;
 pub struct Edit {
     image: Image,
     shadow: Arc<Shadow>,
-    target: Target,
+    target: EditTarget,
 }
 
 /// What the changes will be carried over into.
-struct Target {
+struct EditTarget {
     path: PathBuf,
     /// `None` for a block device. Removed before the lock goes with `raw`: the next edit's journal has
     /// the same name.
@@ -95,7 +95,7 @@ impl Edit {
             let (journal, file) = Journal::create(&path)?;
             (Some(journal), file)
         };
-        let target = Target { path, journal, raw, _claim: claim };
+        let target = EditTarget { path, journal, raw, _claim: claim };
         let base = Arc::new(ReadOnly(Arc::clone(&target.raw) as Arc<dyn Disk>));
         let shadow = Arc::new(Shadow::new(base, file)?);
         let image = Image::open(Arc::clone(&shadow) as Arc<dyn Disk>, clock)?;
@@ -120,7 +120,7 @@ impl Edit {
         // From here on there is no way back, only forward.
         interrupt::check()?;
         let order = journal::Order::new(&changed, self.image.parts());
-        let Target { path, journal, raw, _claim } = self.target;
+        let EditTarget { path, journal, raw, _claim } = self.target;
         journal::make_room(raw.file(), &changed, raw.size())
             .context(|| format!("making room in `{}`", path.display()))?;
         let Some(journal) = journal else {

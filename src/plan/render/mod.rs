@@ -16,10 +16,8 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value};
 
 use crate::change::Content;
-use crate::config::{Base, Cluster, Condition, Node};
-use crate::secrets::Secrets;
+use crate::config::{Cluster, Condition};
 use crate::util::error::{Error, Problem, Result, Source};
-use scope::Reach;
 pub(super) use scope::Scope;
 use values::Used;
 

@@ -36,7 +36,7 @@ impl Reach<'_> {
 
 impl<'a> Scope<'a> {
     /// The secrets that a template may see, and as whom.
-    pub(in crate::plan) fn secrets(&self) -> Option<(&'a Secrets, Reach<'a>)> {
+    pub(super) fn secrets(&self) -> Option<(&'a Secrets, Reach<'a>)> {
         match *self {
             Self::Shared => None,
             Self::Node(node, secrets) => Some((secrets, Reach::Node(node))),

@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::tests::quickstart_in;
 use crate::config::{SecretText, Setting};
+use crate::secrets::Secrets;
 
 fn render(text: &str) -> Result<Content> {
     let folder = tempfile::tempdir()?;

@@ -23,7 +23,7 @@ use crate::util::error::{Context, Error, Result};
 pub struct HostTree {
     root: Rc<OwnedFd>,
     /// The folder used last.
-    recent: RefCell<Option<(PathBuf, Rc<OwnedFd>)>>,
+    pub(super) recent: RefCell<Option<(PathBuf, Rc<OwnedFd>)>>,
     /// The file read last.
     pub(super) reading: RefCell<Option<(PathBuf, File)>>,
     /// Numbers of files with several names, by device and inode.
