@@ -1,36 +1,57 @@
 # `make demo` and `make test` do everything on a fresh Debian 12 or 13; Rust is the one prerequisite.
+#
+# Tests come in two tiers that have no test in common. `make test`, which CI runs, has one case of every
+# kind. `make test-long` has the tables: every moment of a kill, every step of a power cut, emulated
+# processors, every user. scripts/run-tests says how a test is given its tier.
 
-CARGO := $(shell command -v cargo)
-ifeq ($(CARGO),)
-$(error nodeforge needs Rust 1.88 or newer: https://rustup.rs shows how to install it)
-endif
+.DEFAULT_GOAL := help
 
 NODEFORGE := target/release/nodeforge
 
-.PHONY: demo test bench build packages test-packages clean
+.PHONY: help demo build test test-fast test-long test-one lint bench packages test-packages rust clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: packages build ## build the quickstart cluster into out/
 	$(NODEFORGE) build examples/quickstart/cluster.toml -o out
 	@echo
 	@echo 'Boot one of them: $(NODEFORGE) boot agent1 --until "nodeforge-firstboot: role=agent" --timeout 300'
 
-build:
+build: rust ## compile a release into target/release/
 	cargo build --release --locked
+
+test: rust test-packages ## one case of every kind, on real images: half an hour, and what CI runs
+	@scripts/run-tests short
+
+test-fast: rust ## unit tests, and what needs no images: two minutes once it is compiled
+	@scripts/run-tests fast
+
+test-long: rust test-packages ## the tests that `make test` leaves out: up to an hour
+	@scripts/run-tests long
+
+test-one: rust ## the tests whose names contain T, of any tier: make test-one T=fetch::resume
+	@scripts/run-tests one '$(T)'
+
+lint: rust ## formatting, clippy, and shellcheck for every script
+	cargo fmt --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	@scripts/check-scripts
+
+bench: build ## measure what docs/performance.md says
+	@scripts/install-packages bench
+	benches/run
+
+clean: rust ## remove target/ and out/
+	cargo clean
+	rm -rf out
 
 packages:
 	@scripts/install-packages demo
 
-test: test-packages ## everything that CI runs, on real images
-	cargo test --locked -- --skip boots::
-	cargo test --locked --test main boots:: -- --test-threads=1
-
 test-packages:
 	@scripts/install-packages test
 
-bench: build ## what README's numbers come from
-	@scripts/install-packages bench
-	benches/run
-
-clean:
-	cargo clean
-	rm -rf out
+rust:
+	@command -v cargo >/dev/null || { \
+		echo 'nodeforge needs Rust 1.88 or newer: https://rustup.rs shows how to install it' >&2; exit 1; }

@@ -101,6 +101,15 @@ pub struct User {
 }
 
 impl Change {
+    /// The package that it is about, with what becomes of it.
+    pub(crate) fn package(&self) -> Option<(String, PackageState)> {
+        if let Action::Package { name, state } = &self.action {
+            Some((name.clone(), *state))
+        } else {
+            None
+        }
+    }
+
     /// Whether it takes packages from repositories.
     pub fn installs(&self) -> bool {
         matches!(

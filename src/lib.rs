@@ -29,3 +29,5 @@ pub mod secrets;
 pub mod table;
 pub mod util;
 pub mod vmware;
+#[cfg(target_os = "linux")]
+pub mod worker;

@@ -7,12 +7,12 @@ use nodeforge::cli::{self, Cli};
 use nodeforge::util::interrupt;
 
 #[cfg(target_os = "linux")]
-use nodeforge::sandbox;
+use nodeforge::{sandbox, worker};
 
 fn main() -> ExitCode {
     #[cfg(target_os = "linux")]
     if let Some(role) = sandbox::requested() {
-        return sandbox::main(&role);
+        return sandbox::main(&role, worker::JOBS);
     }
     let cli = Cli::parse();
     cli.apply_color();

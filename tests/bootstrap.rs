@@ -1,4 +1,4 @@
-//! Bases made from Debian's packages: the same bits whoever makes them.
+//! Bases made from Debian's packages: the same bits for every user.
 
 use std::fs;
 use std::path::{Path, PathBuf};

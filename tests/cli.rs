@@ -94,7 +94,7 @@ fn check_and_plan_change_nothing() {
     for command in ["check", "plan"] {
         Run::new([command]).folder(folder.path()).succeeds();
     }
-    // The file to begin with has no keys: better said now than by a node that answers nobody.
+    // The file to begin with has no keys: better said now than by a node that admits no login.
     let closed = "note: no user can log in: [access] has neither SSH keys nor a password\n";
     let _ = Run::new(["check"]).folder(folder.path()).succeeds().stderr(closed);
     let _ = Run::new(["check", "-q"]).folder(folder.path()).succeeds().stderr("");

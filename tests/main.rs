@@ -1,4 +1,4 @@
-//! The built binary on real images, checked by tools that others wrote.
+//! The built binary on real images, checked by independent tools.
 //!
 //! One crate, so that everything links once.
 
@@ -9,6 +9,7 @@ mod artifacts;
 mod boots;
 mod bootstrap;
 mod cli;
+mod conventions;
 mod dependencies;
 mod edge;
 mod fetch;

@@ -235,7 +235,7 @@ fn a_store_is_encrypted_for_its_recipients() {
     fs::copy(&keys, usual.join("keys.txt")).expect("copied");
     show().env("XDG_CONFIG_HOME", folder.path().join("config")).succeeds().stdout(&token);
 
-    // Without the key nothing is made anew, and nothing is changed.
+    // Without the key nothing is generated, and nothing is changed.
     let said = show().exits(2).stderr_text();
     assert!(said.contains("cause: no age key to decrypt it with was found"), "{said}");
     tool("age-keygen", ["-o".as_ref(), folder.path().join("other.txt").as_os_str()]);
@@ -249,7 +249,7 @@ fn a_store_is_encrypted_for_its_recipients() {
         assert!(said.contains("it is encrypted for other keys"), "{said}");
     }
     assert_eq!(fs::read_to_string(&sealed).expect("there"), armored);
-    // Nobody named any more: it is not laid open by itself.
+    // Without recipients it is not decrypted by itself.
     fs::write(&cluster, &text).expect("written");
     let said = Run::new(["secrets", "rotate", "seed"])
         .folder(folder.path())

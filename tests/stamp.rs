@@ -13,7 +13,7 @@ fn every_format_holds_the_same_node() {
     let fixture = Fixture::new();
     let before = fs::read(fixture.path("node.img")).expect("the image");
     fixture.write("motd", "hello\n");
-    for name in ["a.img", "a.img.xz", "a.img.zst", "a.qcow2", "a.vmdk"] {
+    for name in ["a.img", "a.img.xz", "a.img.zst", "a.img.gz", "a.qcow2", "a.vmdk"] {
         let arguments = ["stamp", "node.img", "--hostname", "server7", "--role", "agent"];
         let more =
             ["--ssh-key", KEY, "--passwordless-sudo", "--file", "motd:/etc/motd", "-o", name];
@@ -73,7 +73,7 @@ fn mistakes_are_reported_and_leave_nothing() {
         (
             &["--hostname", "db", "-o", "a.iso"],
             "error: cannot infer the format of `a.iso`\n\
-             hint: let it end in .img, .img.xz, .img.zst, .qcow2 or .vmdk\n",
+             hint: let it end in .img, .img.xz, .img.zst, .img.gz, .qcow2 or .vmdk\n",
         ),
         (
             &["--hostname", "db", "-o", "node.img"],

@@ -132,7 +132,7 @@ fn make() -> (tempfile::TempDir, PathBuf) {
     partition(&image);
     let root = folder.path().join("root");
     File::create(&root).expect("a file").set_len(ROOT.1 * MIB).expect("space");
-    // As Debian's mke2fs.conf would have it, and the same whoever makes it, and when.
+    // As Debian's mke2fs.conf would have it, and the same for every user and at every time.
     let made = Command::new("/usr/sbin/mke2fs")
         .args(["-q", "-t", "ext4", "-L", "root", "-U", "6c1a5c3e-9a86-4a4c-8f0a-3a9c3b0f8f51"])
         .args(["-E", "root_owner=0:0,hash_seed=6c1a5c3e-9a86-4a4c-8f0a-3a9c3b0f8f51"])
@@ -178,7 +178,7 @@ fn partition(image: &Path) {
     assert!(status.success());
 }
 
-/// mke2fs takes the owners, modes and times of whoever runs the tests.
+/// mke2fs takes the owners, modes and times of the user who runs the tests.
 fn own_by_root(tree: &Path, root: &Path, folder: &Path) {
     fn visit(tree: &Path, folder: &Path, script: &mut String) {
         let entries = fs::read_dir(folder).expect("a folder");

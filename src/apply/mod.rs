@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::change::{Action, Change};
+use crate::change::{Action, Change, UnitState};
 use crate::fs::Tree;
 use crate::guest::{
     accounts, command_line, config_txt, files, identity, login_user, time_zone, units,
@@ -12,7 +12,7 @@ use crate::table::{DiskId, Scheme};
 use crate::util::clock;
 use crate::util::error::{Context, Error, Result};
 
-/// What every stamped file's times are when nobody says otherwise: 2026-01-01.
+/// What every stamped file's times are when `SOURCE_DATE_EPOCH` is not set: 2026-01-01.
 const DEFAULT_CLOCK: i64 = 1_767_225_600;
 
 /// The time that stamped files get, in seconds since 1970: `SOURCE_DATE_EPOCH`, else a constant, so
@@ -94,26 +94,36 @@ fn apply_one(tree: &mut dyn Tree, action: &Action) -> Result<()> {
     }
 }
 
-/// What is being done, for errors.
+/// What failed, for errors.
 fn title(action: &Action) -> String {
     match action {
-        Action::Grow { .. } => "growing the disk".into(),
-        Action::AptSource { name, .. } => format!("adding the apt source `{name}`"),
-        Action::Package { name, .. } => format!("package `{name}`"),
-        Action::Download { path, .. } => format!("downloading `{path}`"),
-        Action::ConfigTxt { line } => format!("config.txt line `{line}`"),
-        Action::File { path, .. } => format!("writing `{path}`"),
-        Action::Directory { path, .. } => format!("making the directory `{path}`"),
-        Action::Symlink { path, .. } => format!("linking `{path}`"),
-        Action::Remove { path } => format!("removing `{path}`"),
-        Action::Unit { name, .. } => format!("unit `{name}`"),
-        Action::User(user) => format!("user `{}`", user.name),
-        Action::KernelArgument { argument } | Action::KernelArgumentRemoved { argument } => {
-            format!("kernel argument `{argument}`")
+        Action::Grow { .. } => "cannot grow the disk".into(),
+        Action::AptSource { name, .. } => format!("cannot add the apt source `{name}`"),
+        Action::Package { name, .. } => format!("cannot bring the package `{name}` into its state"),
+        Action::Download { path, .. } => format!("cannot download `{path}`"),
+        Action::ConfigTxt { line } => format!("cannot add `{line}` to config.txt"),
+        Action::File { path, .. } => format!("cannot write `{path}`"),
+        Action::Directory { path, .. } => format!("cannot create the directory `{path}`"),
+        Action::Symlink { path, .. } => format!("cannot link `{path}`"),
+        Action::Remove { path } => format!("cannot remove `{path}`"),
+        Action::Unit { name, state } => {
+            let verb = match state {
+                UnitState::Enabled => "enable",
+                UnitState::Disabled => "disable",
+                UnitState::Masked => "mask",
+            };
+            format!("cannot {verb} the unit `{name}`")
         }
-        Action::Hostname { name, .. } => format!("host name `{name}`"),
-        Action::MachineId { .. } => "machine id".into(),
-        Action::DiskId { .. } => "disk id".into(),
-        Action::Timezone { name } => format!("time zone `{name}`"),
+        Action::User(user) => format!("cannot set up the user `{}`", user.name),
+        Action::KernelArgument { argument } => {
+            format!("cannot add the kernel argument `{argument}`")
+        }
+        Action::KernelArgumentRemoved { argument } => {
+            format!("cannot remove the kernel argument `{argument}`")
+        }
+        Action::Hostname { name, .. } => format!("cannot set the host name `{name}`"),
+        Action::MachineId { .. } => "cannot set the machine id".into(),
+        Action::DiskId { .. } => "cannot set the disk id".into(),
+        Action::Timezone { name } => format!("cannot set the time zone `{name}`"),
     }
 }

@@ -34,4 +34,6 @@ pub(super) struct Sizes {
     /// Without the padding that xz has at its end.
     pub(super) packed: u64,
     pub(super) unpacked: u64,
+    /// CRC-32 of the unpacked bytes, where the end has one of all; else 0.
+    pub(super) crc32: u32,
 }

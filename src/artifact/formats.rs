@@ -74,7 +74,7 @@ mod tests {
         assert_eq!(names(bootable()), ["n.img", "n.qcow2", "n.vmdk", "n.vmwarevm"]);
         assert_eq!(
             names(flashable()),
-            ["n.img", "n.qcow2", "n.vmdk", "n.vmwarevm", "n.img.zst", "n.img.xz"]
+            ["n.img", "n.qcow2", "n.vmdk", "n.vmwarevm", "n.img.zst", "n.img.gz", "n.img.xz"]
         );
         let reserved: Vec<_> = format_rules().iter().filter_map(|it| it.reserved).collect();
         assert_eq!(reserved, ["-base", "-template"]);

@@ -1,4 +1,4 @@
-//! Machines that were started from their artifacts: what is on their disks by now is nowhere else.
+//! Artifacts in use: machines run from them, and what is on their disks by now exists only there.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -9,14 +9,14 @@ use tempfile::TempDir;
 
 use crate::util::error::{Context, Error, Result};
 use crate::util::file_lock::FileLock;
-use crate::vmware::Shield;
+use crate::vmware::TemplateBackup;
 
 /// What the hidden folders' names begin with.
 const PREFIX: &str = ".nodeforge-";
 
-/// Where the files of a template are kept while a clone of it is deleted. Not in a folder that is gone
+/// Where the files of a template are backed up while a clone of it is deleted. Not in a folder that is gone
 /// when dropped: they may be the only ones.
-const SHIELD: &str = ".nodeforge-template";
+const BACKUP: &str = ".nodeforge-template";
 
 /// A folder inside the output folder in which artifacts are made. Gone when dropped, with
 /// everything that was not published.
@@ -32,10 +32,11 @@ impl Staging {
     /// build left behind.
     pub fn new(output: &Path) -> Result<Self> {
         fs::create_dir_all(output)
-            .context(|| format!("making the output folder `{}`", output.display()))?;
-        let folder = File::open(output).context(|| format!("opening `{}`", output.display()))?;
+            .context(|| format!("cannot make the output folder `{}`", output.display()))?;
+        let folder =
+            File::open(output).context(|| format!("cannot open `{}`", output.display()))?;
         let lock = FileLock::try_exclusive(folder);
-        let Some(lock) = lock.context(|| format!("locking `{}`", output.display()))? else {
+        let Some(lock) = lock.context(|| format!("cannot lock `{}`", output.display()))? else {
             return Err(Error::failure(format!(
                 "another nodeforge is writing to `{}`",
                 output.display()
@@ -45,18 +46,18 @@ impl Staging {
         for entry in fs::read_dir(output)? {
             let entry = entry?;
             if entry.file_name().to_string_lossy().starts_with(PREFIX) {
-                if let Some(shield) = Shield::left_in(&entry.path()) {
-                    shield.lift()?;
+                if let Some(backup) = TemplateBackup::left_in(&entry.path()) {
+                    backup.restore()?;
                     continue;
                 }
                 fs::remove_dir_all(entry.path())
-                    .context(|| format!("removing `{}`", entry.path().display()))?;
+                    .context(|| format!("cannot remove `{}`", entry.path().display()))?;
             }
         }
         let temporary = tempfile::Builder::new()
             .prefix(PREFIX)
             .tempdir_in(output)
-            .context(|| format!("making a folder in `{}`", output.display()))?;
+            .context(|| format!("cannot make a folder in `{}`", output.display()))?;
         Ok(Self { temporary, output: output.to_owned(), _lock: lock })
     }
 
@@ -65,10 +66,10 @@ impl Staging {
         self.temporary.path().join(name)
     }
 
-    /// Keeps the files of a bundle in the output folder for as long as what is done to another may take
-    /// them away; should this be killed, until the next who writes to the output folder.
-    pub fn shield(&self, bundle: &Path) -> Result<Shield> {
-        Shield::over(bundle, &self.output.join(SHIELD))
+    /// Backs up the files of a bundle while what is done to another may take them away. If this process
+    /// is killed, the next one that writes to the output folder restores them.
+    pub fn back_up(&self, bundle: &Path) -> Result<TemplateBackup> {
+        TemplateBackup::make(bundle, &self.output.join(BACKUP))
     }
 
     /// The folder in which artifacts end up.
@@ -80,13 +81,14 @@ impl Staging {
     /// then goes with the staging folder.
     pub fn withdraw<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<()> {
         let aside = self.path("withdrawn");
-        fs::create_dir_all(&aside).context(|| format!("making `{}`", aside.display()))?;
+        fs::create_dir_all(&aside).context(|| format!("cannot make `{}`", aside.display()))?;
         for name in names {
             match fs::rename(self.output.join(name), aside.join(name)) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
-                    return Err(Error::from(error)).context(|| format!("moving `{name}` away"));
+                    return Err(Error::from(error))
+                        .context(|| format!("cannot move `{name}` away"));
                 }
-                _ => {}
+                Ok(()) | Err(_) => {}
             }
         }
         self.sync()
@@ -96,7 +98,7 @@ impl Staging {
     pub fn publish<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<()> {
         for name in names {
             let (from, to) = (self.path(name), self.output.join(name));
-            replace(&from, &to).context(|| format!("moving `{name}` into place"))?;
+            replace(&from, &to).context(|| format!("cannot move `{name}` into place"))?;
         }
         self.sync()
     }

@@ -117,7 +117,7 @@ impl Task<'_> {
             }
             Ok(sum)
         };
-        let sum = make().context(|| format!("making `{name}`"))?;
+        let sum = make().context(|| format!("cannot make `{name}`"))?;
 
         let mut artifact = Artifact::shared(&name);
         let inputs = match self {
@@ -167,7 +167,7 @@ impl PackedFormat {
             let (disk, blocks) = (&*batch.prepared.disk, &batch.prepared.blocks);
             compressed::write(self.codec, disk, &targets, blocks)
         };
-        make().context(|| format!("packing with {}", self.codec.name()))?;
+        make().context(|| format!("cannot pack with {}", self.codec.name()))?;
         let mut artifacts = parallel(jobs, batch.nodes, |node| {
             let name = name(node);
             let inputs = self.format.inputs(node.inputs, batch.cluster, Some(node.hostname));

@@ -3,7 +3,7 @@
 
 use uuid::{Builder, Uuid};
 
-use crate::config::{Arch, Bootstrap, Layout as Kind};
+use crate::config::{Arch, Bootstrap, Layout};
 use crate::disk::Disk;
 use crate::table::{NewGptPartition, NewMbrPartition, create_gpt, create_mbr, guid};
 use crate::util::error::{Error, Result};
@@ -18,15 +18,15 @@ const TAIL: u64 = 2048;
 
 /// A partition, in sectors.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Extent {
+pub(super) struct SectorRange {
     pub start: u64,
     pub sectors: u64,
 }
 
 /// Partitions and ids of a bootstrapped disk. The same base has the same ids everywhere.
-pub(super) struct Layout {
+pub(super) struct BootstrapLayout {
     pub arch: Arch,
-    pub kind: Kind,
+    pub kind: Layout,
     pub firmware_volume: u32,
     pub root_uuid: Uuid,
     pub hash_seed: Uuid,
@@ -36,11 +36,11 @@ pub(super) struct Layout {
     bios_id: Uuid,
 }
 
-impl Layout {
+impl BootstrapLayout {
     pub(super) fn new(base: &Bootstrap) -> Self {
         let layout = match base.layout {
-            Kind::Uefi => "",
-            Kind::RaspberryPi => " raspberry-pi",
+            Layout::Uefi => "",
+            Layout::RaspberryPi => " raspberry-pi",
         };
         let id =
             |purpose: &str| derive(&format!("{} {:?}{layout} {purpose}", base.suite, base.arch));
@@ -59,44 +59,44 @@ impl Layout {
     }
 
     /// The partition that firmware reads: the EFI system partition, or `bootfs`.
-    pub(super) fn firmware(&self) -> Extent {
+    pub(super) fn firmware(&self) -> SectorRange {
         match (self.kind, self.arch) {
-            (Kind::Uefi, Arch::Amd64) => Extent { start: 8192, sectors: 253_952 },
-            (Kind::Uefi, Arch::Arm64) => Extent { start: 2048, sectors: 260_096 },
-            (Kind::RaspberryPi, _) => Extent { start: 16_384, sectors: 1_048_576 },
+            (Layout::Uefi, Arch::Amd64) => SectorRange { start: 8192, sectors: 253_952 },
+            (Layout::Uefi, Arch::Arm64) => SectorRange { start: 2048, sectors: 260_096 },
+            (Layout::RaspberryPi, _) => SectorRange { start: 16_384, sectors: 1_048_576 },
         }
     }
 
     /// The root partition of a disk of `size` bytes.
-    pub(super) fn root(&self, size: u64) -> Extent {
+    pub(super) fn root(&self, size: u64) -> SectorRange {
         let (start, tail) = match self.kind {
-            Kind::Uefi => (262_144, TAIL),
-            Kind::RaspberryPi => (1_064_960, 0),
+            Layout::Uefi => (262_144, TAIL),
+            Layout::RaspberryPi => (1_064_960, 0),
         };
-        Extent { start, sectors: (size / SECTOR).saturating_sub(tail + start) }
+        SectorRange { start, sectors: (size / SECTOR).saturating_sub(tail + start) }
     }
 
     /// `PARTUUID` of the partition that firmware reads.
     pub(super) fn firmware_id(&self) -> String {
         match self.kind {
-            Kind::Uefi => self.firmware_id.to_string(),
-            Kind::RaspberryPi => format!("{:08x}-01", self.signature()),
+            Layout::Uefi => self.firmware_id.to_string(),
+            Layout::RaspberryPi => format!("{:08x}-01", self.signature()),
         }
     }
 
     /// `PARTUUID` of the root partition.
     pub(super) fn root_id(&self) -> String {
         match self.kind {
-            Kind::Uefi => self.root_id.to_string(),
-            Kind::RaspberryPi => format!("{:08x}-02", self.signature()),
+            Layout::Uefi => self.root_id.to_string(),
+            Layout::RaspberryPi => format!("{:08x}-02", self.signature()),
         }
     }
 
     /// Writes the partition table.
     pub(super) fn write(&self, disk: &dyn Disk) -> Result<()> {
         match self.kind {
-            Kind::Uefi => self.write_gpt(disk),
-            Kind::RaspberryPi => self.write_mbr(disk),
+            Layout::Uefi => self.write_gpt(disk),
+            Layout::RaspberryPi => self.write_mbr(disk),
         }
     }
 
@@ -106,7 +106,7 @@ impl Layout {
     }
 
     fn write_gpt(&self, disk: &dyn Disk) -> Result<()> {
-        let new = |number, extent: Extent, kind, guid| NewGptPartition {
+        let new = |number, extent: SectorRange, kind, guid| NewGptPartition {
             number,
             start: extent.start,
             sectors: extent.sectors,
@@ -124,14 +124,14 @@ impl Layout {
             new(15, self.firmware(), guid::EFI_SYSTEM, self.firmware_id),
         ];
         if self.arch == Arch::Amd64 {
-            let extent = Extent { start: 2048, sectors: 6144 };
+            let extent = SectorRange { start: 2048, sectors: 6144 };
             partitions.push(new(14, extent, guid::BIOS_BOOT, self.bios_id));
         }
         create_gpt(disk, self.disk_id, &partitions)
     }
 
     fn write_mbr(&self, disk: &dyn Disk) -> Result<()> {
-        let new = |number, extent: Extent, kind| -> Result<NewMbrPartition> {
+        let new = |number, extent: SectorRange, kind| -> Result<NewMbrPartition> {
             let sectors = |count: u64| {
                 u32::try_from(count).map_err(|_| Error::input("the disk is too large for an MBR"))
             };

@@ -1,15 +1,15 @@
 //! GRUB for a bootstrapped disk: Debian's own image, and menus that find the root.
 
-use super::layout::Layout;
+use super::layout::BootstrapLayout;
 use crate::config::Arch;
 
 /// What differs between architectures.
-pub(super) struct Names {
+pub(super) struct LoaderNames {
     /// The package that brings GRUB's image.
     pub package: &'static str,
     /// That image, in the root. It looks for `/EFI/debian/grub.cfg` on the disk it came from.
     pub image: &'static str,
-    /// Where firmware looks when nobody told it anything (UEFI specification, 3.5.1.1).
+    /// Where firmware looks by itself (UEFI specification, 3.5.1.1).
     pub fallback: &'static str,
     /// The package of the kernel for all machines, virtual and real.
     pub kernel: &'static str,
@@ -17,16 +17,16 @@ pub(super) struct Names {
     consoles: &'static str,
 }
 
-pub(super) fn names(arch: Arch) -> Names {
+pub(super) fn names(arch: Arch) -> LoaderNames {
     match arch {
-        Arch::Amd64 => Names {
+        Arch::Amd64 => LoaderNames {
             package: "grub-efi-amd64-bin",
             image: "usr/lib/grub/x86_64-efi/monolithic/grubx64.efi",
             fallback: "BOOTX64.EFI",
             kernel: "linux-image-amd64",
             consoles: "console=tty0 console=ttyS0,115200",
         },
-        Arch::Arm64 => Names {
+        Arch::Arm64 => LoaderNames {
             package: "grub-efi-arm64-bin",
             image: "usr/lib/grub/arm64-efi/monolithic/grubaa64.efi",
             fallback: "BOOTAA64.EFI",
@@ -36,8 +36,8 @@ pub(super) fn names(arch: Arch) -> Names {
     }
 }
 
-/// On the ESP: hands over to the root's own menu.
-pub(super) fn esp_menu(layout: &Layout) -> String {
+/// On the ESP: goes on to the root's own menu.
+pub(super) fn esp_menu(layout: &BootstrapLayout) -> String {
     format!(
         "search --no-floppy --fs-uuid {} --set=root\n\
          set prefix=($root)/boot/grub\n\
@@ -48,7 +48,7 @@ pub(super) fn esp_menu(layout: &Layout) -> String {
 
 /// In the root, until `update-grub` runs on the node: boots whatever kernel was installed last,
 /// through the links that Debian keeps in `/`.
-pub(super) fn root_menu(layout: &Layout) -> String {
+pub(super) fn root_menu(layout: &BootstrapLayout) -> String {
     format!(
         "set timeout=0\n\
          menuentry 'Debian GNU/Linux' {{\n\
@@ -63,7 +63,7 @@ pub(super) fn root_menu(layout: &Layout) -> String {
 }
 
 /// What `update-grub` makes the same of.
-pub(super) fn defaults(layout: &Layout) -> String {
+pub(super) fn defaults(layout: &BootstrapLayout) -> String {
     format!(
         "GRUB_DEFAULT=0\n\
          GRUB_TIMEOUT=0\n\
@@ -78,7 +78,7 @@ pub(super) fn defaults(layout: &Layout) -> String {
 }
 
 /// The publisher's, to the letter.
-pub(super) fn fstab(layout: &Layout) -> String {
+pub(super) fn fstab(layout: &BootstrapLayout) -> String {
     format!(
         "PARTUUID={} / ext4 rw,discard,errors=remount-ro,x-systemd.growfs 0 1\n\
          PARTUUID={} /boot/efi vfat defaults,umask=077 0 2\n",

@@ -3,13 +3,13 @@
 //! The kernel is Debian's own and stays on the root: the Pi's firmware does not start it. Such a
 //! base is for tests.
 
-use super::layout::Layout;
+use super::layout::BootstrapLayout;
 
 /// The package of the kernel.
 pub(super) const KERNEL: &str = "linux-image-arm64";
 
 /// The publisher's, to the letter.
-pub(super) fn fstab(layout: &Layout) -> String {
+pub(super) fn fstab(layout: &BootstrapLayout) -> String {
     format!(
         "proc            /proc           proc    defaults          0       0\n\
          PARTUUID={}  /boot/firmware  vfat    defaults          0       2\n\
@@ -20,7 +20,7 @@ pub(super) fn fstab(layout: &Layout) -> String {
 }
 
 /// The publisher's, to the letter.
-pub(super) fn command_line(layout: &Layout) -> String {
+pub(super) fn command_line(layout: &BootstrapLayout) -> String {
     format!(
         "console=serial0,115200 console=tty1 root=PARTUUID={} rootfstype=ext4 fsck.repair=yes \
          rootwait resize\n",

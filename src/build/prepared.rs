@@ -7,12 +7,12 @@ use crate::cache::Package;
 use crate::change::{Action, Change, Checksum};
 use crate::config::Arch;
 use crate::inspect::sbom::Download;
-use crate::prepare::{self, Outlook};
+use crate::prepare::{self, CacheStatus};
 use crate::sandbox::Sandbox;
 use crate::util::error::{Error, Result};
 use crate::util::sha256::Sha256;
 
-pub use crate::prepare::Outlook as Status;
+pub use crate::prepare::CacheStatus as Status;
 
 /// How a base is prepared.
 #[derive(Clone, Copy, Debug, Default)]
@@ -83,7 +83,7 @@ impl Project<'_> {
             arch,
             sandbox,
             locked: pinned.as_deref().unwrap_or_default(),
-            anew: how.force || (self.lock.lock.newest_packages && sandbox != Sandbox::None),
+            force: how.force || (self.lock.lock.newest_packages && sandbox != Sandbox::None),
             offline: self.options.offline,
             shell_on_failure: how.shell_on_failure,
         };
@@ -100,7 +100,7 @@ impl Project<'_> {
     }
 
     /// What [`Self::prepare`] would do, as far as it can be told without fetching or writing anything.
-    pub fn status(&self, how: Preparation) -> Result<Outlook> {
+    pub fn status(&self, how: Preparation) -> Result<CacheStatus> {
         let mut look = Project::look(self.cluster)?;
         let base = look.base()?;
         let arch = base.arch_for(&self.cluster.base)?;
@@ -114,16 +114,16 @@ impl Project<'_> {
             arch,
             sandbox,
             locked: pinned(&look.lock, purpose).unwrap_or_default(),
-            anew: look.lock.lock.newest_packages && sandbox != Sandbox::None,
+            force: look.lock.lock.newest_packages && sandbox != Sandbox::None,
             offline: true,
             shell_on_failure: false,
         };
-        request.outlook(&look.cache)
+        request.status(&look.cache)
     }
 
     /// Whether the cache has what would be prepared.
     fn is_prepared(&self, how: Preparation) -> bool {
-        matches!(self.status(how), Ok(Outlook::Cached(_)))
+        matches!(self.status(how), Ok(CacheStatus::Cached(_)))
     }
 
     /// What `--locked` asks of packages: the lock file pins them, or says that nothing can.

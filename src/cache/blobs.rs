@@ -4,7 +4,7 @@ use std::fs::{self, FileTimes, Metadata};
 use std::path::Path;
 use std::time::SystemTime;
 
-use crate::debian::deb;
+use super::deb;
 use crate::disk::sha256_of_file;
 use crate::download::with_fingerprint;
 

@@ -2,6 +2,7 @@
 
 mod about;
 mod blobs;
+mod deb;
 mod files;
 mod hashes;
 mod images;

@@ -15,7 +15,7 @@ use crate::artifact::flashable;
 use crate::build::{NodeImage, OutputFolder};
 use crate::config::Cluster;
 use crate::disk::Disk;
-use crate::flash::{self, Contents, Device, OpenTarget, Permitted, Request, Summary};
+use crate::flash::{self, Contents, Device, FlashRequest, OpenTarget, Permitted, Summary};
 use crate::util::error::{Context, Error, Result};
 use crate::util::progress::Progress as _;
 
@@ -156,7 +156,7 @@ impl FlashCommand {
         let sector_size =
             image.map(|it| flash::table_sector_size(&*it.disk)).transpose()?.flatten();
         let size = image.map_or(0, |it| it.disk.size());
-        let request = Request { name: device, size, sector_size, needed: &needed };
+        let request = FlashRequest { name: device, size, sector_size, needed: &needed };
         flash::check(&request, flash::find(device)?, self.to_file)
     }
 

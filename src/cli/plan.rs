@@ -16,7 +16,7 @@ use crate::config::{Arch, Cluster};
 use crate::guest::vendor_setup::is_networkds;
 use crate::image::{Image, ReadOnly};
 use crate::plan::{self, Handout};
-use crate::prepare::Outlook;
+use crate::prepare::CacheStatus;
 use crate::sandbox::Sandbox;
 use crate::secrets::Secrets;
 use crate::util::error::{Error, Result};
@@ -86,7 +86,7 @@ impl PlanCommand {
         let base = base.as_ref();
         let mut text = String::new();
         section(&mut text, "prepared base", &prepare, base, &[])?;
-        self.tell_outlook(&cluster, &prepare, &mut text);
+        self.tell_status(&cluster, &prepare, &mut text);
         for (hostname, changes) in &plans {
             text.push('\n');
             section(&mut text, hostname, changes, base, &prepare)?;
@@ -113,7 +113,7 @@ impl PlanCommand {
         self.sandbox.preparation().kind(cluster.base.arch().unwrap_or(own))
     }
 
-    fn tell_outlook(&self, cluster: &Cluster, changes: &[Change], text: &mut String) {
+    fn tell_status(&self, cluster: &Cluster, changes: &[Change], text: &mut String) {
         let mut line = |line: &str| writeln!(text, "  {line}").expect("writing to a string");
         let sandbox = self.kind(cluster);
         line(sandbox.describe());
@@ -129,9 +129,9 @@ impl PlanCommand {
         let status =
             Project::look(cluster).and_then(|project| project.status(self.sandbox.preparation()));
         match status {
-            Ok(Outlook::Cached(key)) => line(&format!("in the cache as {}", &key[..12])),
-            Ok(Outlook::New) => line("to be made: nothing was prepared for this cluster yet"),
-            Ok(Outlook::Changed(reasons)) => {
+            Ok(CacheStatus::Cached(key)) => line(&format!("in the cache as {}", &key[..12])),
+            Ok(CacheStatus::New) => line("to be made: nothing was prepared for this cluster yet"),
+            Ok(CacheStatus::Changed(reasons)) => {
                 line(&format!("to be made again: {}", reasons.join(", ")));
             }
             Err(error) => {

@@ -6,7 +6,7 @@ use super::table::table;
 use crate::config::{self, Profile, RoleKind, SecretSpec, SettingSpec};
 use crate::util::error::Result;
 
-/// ProfileList the profiles in nodeforge, or show what one of them has
+/// List the profiles in nodeforge, or show what one of them has
 #[derive(Debug, Args)]
 pub(super) struct ProfileCommand {
     #[command(subcommand)]
@@ -19,7 +19,7 @@ enum ProfileAction {
     Show(ProfileShow),
 }
 
-/// ProfileList the profiles in nodeforge
+/// List the profiles in nodeforge
 #[derive(Debug, Args)]
 struct ProfileList {
     /// Print the list as JSON
@@ -27,7 +27,7 @@ struct ProfileList {
     json: bool,
 }
 
-/// ProfileShow a profile's settings, roles and secrets
+/// Show a profile's settings, roles and secrets
 #[derive(Debug, Args)]
 struct ProfileShow {
     /// A profile in nodeforge, or the path of a profile's folder

@@ -231,10 +231,10 @@ fn publish(
 
 fn delete_one(machine: &Bundle, vmrun: &Vmrun, staging: &Staging, ui: &Ui) -> Result<()> {
     let template = machine.template.as_ref().filter(|it| it.is_dir());
-    let shield = template.map(|it| staging.shield(it)).transpose()?;
+    let backup = template.map(|it| staging.back_up(it)).transpose()?;
     let deleted = vmrun.delete(&machine.vmx);
-    if let Some(shield) = shield
-        && shield.lift()? > 0
+    if let Some(backup) = backup
+        && backup.restore()? > 0
     {
         ui.note("`vmrun` took files of the template away as well; they were put back");
     }

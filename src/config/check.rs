@@ -176,13 +176,8 @@ impl Settings<'_> {
 /// Networks of the settings share addresses neither with each other nor with the nodes.
 pub(super) fn networks(settings: &Settings<'_>, nodes: &[PlacedNode]) {
     let reader = settings.reader;
-    let nets: Vec<_> = settings
-        .apart()
-        .filter_map(|(name, setting)| match setting {
-            Setting::Cidr(net) => Some((name, net)),
-            _ => None,
-        })
-        .collect();
+    let nets: Vec<_> =
+        settings.apart().filter_map(|(name, setting)| Some((name, setting.network()?))).collect();
     let hint = "each needs its own addresses; [settings] can change them";
     for (index, (name, net)) in nets.iter().enumerate() {
         for (other_name, other) in &nets[..index] {

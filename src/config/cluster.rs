@@ -44,8 +44,8 @@ pub(super) fn parse_layers(
 pub(crate) fn parse(path: &Path, text: String, directory: std::path::PathBuf) -> Result<Cluster> {
     let source = crate::util::error::Source { name: path.display().to_string(), text };
     let origin = super::origin::Origin::File;
-    let formats = super::formats::example_rules();
-    parse_layers(path, vec![LayerText { origin, source, directory }], formats)
+    let layer = LayerText { origin, source, directory };
+    parse_layers(path, vec![layer], super::formats::example_rules())
 }
 
 fn read(root: Table<'_>, path: &Path, formats: &'static [FormatRule]) -> Option<Cluster> {

@@ -56,7 +56,8 @@ impl Inputs {
     }
 }
 
-/// Reads a cluster file with its profile, and checks all of it. Every problem is reported.
+/// Reads a cluster file with its profile, and checks all of it; `formats` are the artifact formats
+/// there are. Every problem is reported.
 pub fn load(path: &Path, formats: &'static [FormatRule]) -> Result<Cluster> {
     Inputs { files: vec![path.to_owned()], sets: Vec::new() }.load(formats)
 }

@@ -42,8 +42,17 @@ fn walk(reader: &Reader, prefix: &str, table: &DeTable<'_>, values: &mut Vec<Val
                 let Some(first) = tables.iter().next() else { continue };
                 (first.span(), format!("{} of [[{key}]]", tables.len()))
             }
-            _ if name == "password_hash" => (value.span(), "…".to_owned()),
-            _ => (value.span(), shorten(reader.slice(&value.span()))),
+            DeValue::String(_)
+            | DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_)
+            | DeValue::Table(_) => {
+                let is_hash = name == "password_hash";
+                let shown = || shorten(reader.slice(&value.span()));
+                (value.span(), if is_hash { "…".to_owned() } else { shown() })
+            }
         };
         values.push(ValueOrigin { key, value: shown, giver: giver(reader, &span) });
     }

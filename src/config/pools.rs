@@ -21,11 +21,10 @@ pub(super) fn check(settings: &Settings<'_>, nodes: &[PlacedNode]) {
             reader.report(settings.point(problem, name).hint(hint));
         };
         // Addresses of one family stand in order, and apart from those of the other.
-        let shared = settings.apart().find_map(|(other, setting)| match setting {
-            Setting::Cidr(net) if net.network() <= *last && *first <= net.broadcast() => {
-                Some(format!("overlaps `{other}` {net}"))
-            }
-            _ => None,
+        let shared = settings.apart().find_map(|(other, setting)| {
+            let net = setting.network()?;
+            let is_shared = net.network() <= *last && *first <= net.broadcast();
+            is_shared.then(|| format!("overlaps `{other}` {net}"))
         });
         if let Some(message) = shared {
             refuse(&message, None, "services of the LAN need addresses of the LAN");

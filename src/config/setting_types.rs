@@ -35,6 +35,25 @@ pub enum Setting {
     Absent,
 }
 
+impl Setting {
+    /// The network that it is; `None` for all other types.
+    pub fn network(&self) -> Option<&IpNet> {
+        match self {
+            Self::Cidr(net) => Some(net),
+            Self::String(_)
+            | Self::Bool(_)
+            | Self::Int(_)
+            | Self::Ip(_)
+            | Self::IpPool(..)
+            | Self::Host(_)
+            | Self::Path(_)
+            | Self::Enum(_)
+            | Self::Secret(_)
+            | Self::Absent => None,
+        }
+    }
+}
+
 /// Text that never reaches a log through a `{:?}`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretText(pub String);

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::{fs, io};
 
 use super::apt_output::{Watcher, failure};
-use super::host_apt::Native;
+use super::host_apt::HostApt;
 use super::log::Log;
 use crate::cache::Package;
 use crate::change::PackageState;
@@ -14,7 +14,7 @@ use crate::util::error::{Context, Result};
 use crate::util::progress::Progress;
 
 /// What every call gets. The image is thrown away when it fails, so nothing is synced on the way;
-/// services are nobody's to ask about; the image is as small as its publisher's.
+/// questions cannot be answered; the image is as small as its publisher's.
 const OPTIONS: [&str; 14] = [
     "Dpkg::Use-Pty=0",
     "Dpkg::Options::=--force-unsafe-io",
@@ -32,14 +32,14 @@ const OPTIONS: [&str; 14] = [
     "Acquire::https::Timeout=30",
 ];
 
-/// Where apt keeps .deb files: only lent, so that they never reach the image.
+/// Where apt keeps .deb files: a bind mount, so that they never reach the image.
 pub(crate) const ARCHIVES: &str = "/var/cache/apt/archives";
-/// Where apt keeps its lists: likewise lent.
+/// Where apt keeps its lists: likewise.
 pub(crate) const LISTS: &str = "/var/lib/apt/lists";
 
 /// Where packages come from.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Source {
+pub(crate) enum PackageSource {
     /// The repositories, looked at afresh.
     Repositories,
     /// These .deb files, which are all that is needed.
@@ -50,8 +50,8 @@ pub(crate) enum Source {
 pub(crate) struct Apt<'a> {
     pub(crate) log: &'a mut Log,
     pub(crate) progress: &'a dyn Progress,
-    /// Whether it is this machine's, lent to a root of another processor.
-    pub(crate) is_lent: bool,
+    /// Whether it is the host's, for a root of another processor.
+    pub(crate) from_host: bool,
 }
 
 impl Apt<'_> {
@@ -61,7 +61,7 @@ impl Apt<'_> {
     pub(crate) fn apply(
         &mut self,
         wanted: &[(String, PackageState)],
-        source: &Source,
+        source: &PackageSource,
         locked: &[Package],
     ) -> Result<()> {
         let of = |state: PackageState| -> Vec<&str> {
@@ -71,7 +71,7 @@ impl Apt<'_> {
             (of(PackageState::Installed), of(PackageState::Removed), of(PackageState::Held));
         let upgrade = !of(PackageState::Upgraded).is_empty();
         let changes = upgrade || !install.is_empty();
-        if changes && *source == Source::Repositories {
+        if changes && *source == PackageSource::Repositories {
             self.progress.stage("reading package lists");
             self.get("update", &[])?;
         }
@@ -81,8 +81,8 @@ impl Apt<'_> {
         }
         if changes {
             let exact: Vec<String> = match source {
-                Source::Files(files) => files.clone(),
-                Source::Repositories => locked.iter().map(Package::exact).collect(),
+                PackageSource::Files(files) => files.clone(),
+                PackageSource::Repositories => locked.iter().map(Package::exact).collect(),
             };
             // What is locked has the upgraded ones among it.
             let all: Vec<&str> = if exact.is_empty() {
@@ -140,8 +140,8 @@ impl Apt<'_> {
 
     fn run(&mut self, mut command: Command, what: &str) -> Result<()> {
         command.env("DEBIAN_FRONTEND", "noninteractive").env("DEBCONF_NOWARNINGS", "yes");
-        if self.is_lent {
-            command.envs(Native::environment());
+        if self.from_host {
+            command.envs(HostApt::environment());
         }
         let mut watcher = Watcher::new(self.progress);
         let status = self.log.follow(command, |line| watcher.line(line))?;
@@ -152,10 +152,10 @@ impl Apt<'_> {
     }
 }
 
-/// The packages that somebody asked for, a line each.
+/// The packages that were asked for by name, a line each.
 fn manual() -> Result<String> {
     let output = Command::new("apt-mark").arg("showmanual").output();
-    let output = output.context(|| "running `apt-mark showmanual`")?;
+    let output = output.context(|| "cannot run `apt-mark showmanual`")?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
@@ -188,5 +188,5 @@ pub(crate) fn link_archives(from: &Path, to: &Path) -> Result<()> {
         }
         io::Result::Ok(())
     };
-    link().context(|| format!("linking packages into `{}`", to.display()))
+    link().context(|| format!("cannot link packages into `{}`", to.display()))
 }

@@ -26,15 +26,15 @@ const CALLED: [&str; 8] = ["apt-key", "bzip2", "dpkg-split", "gpgv", "gzip", "lz
 const METHODS: &str = "/usr/lib/apt/methods";
 
 /// This machine's apt, and what unpacks packages, for a root of another processor.
-pub(crate) struct Native {
+pub(crate) struct HostApt {
     /// Copies of programs and libraries: nothing in the root reaches this machine's own.
     folder: PathBuf,
     /// Links that the root needs for a while: where, and to what.
     links: Vec<(PathBuf, PathBuf)>,
 }
 
-impl Native {
-    /// Collects them in `folder`, for a root of `arch`. `None` when this machine is no Debian, or
+impl HostApt {
+    /// Collects them in `folder`, for a root of `arch`. `None` when this machine is not a Debian, or
     /// the root has something in their place.
     pub(crate) fn gather(arch: Arch, root: &Path, folder: &Path) -> Result<Option<Self>> {
         let Some(libraries) = libraries() else { return Ok(None) };
@@ -59,12 +59,12 @@ impl Native {
             copy(&needs, &folder.join("lib"))?;
             fs::write(folder.join("apt.conf"), configuration(arch, &foreign))
         };
-        gather().context(|| "collecting this machine's apt")?;
+        gather().context(|| "cannot copy this machine's apt")?;
         Ok(Some(Self { folder: folder.to_owned(), links }))
     }
 
     /// The folder, and where the root is to see it.
-    pub(crate) fn lent(&self) -> (&Path, &str) {
+    pub(crate) fn bind(&self) -> (&Path, &str) {
         (&self.folder, FOLDER)
     }
 
@@ -79,15 +79,15 @@ impl Native {
     /// Lets the root this process is in run them.
     pub(crate) fn install(&self) -> Result<()> {
         for (path, target) in &self.links {
-            symlink(target, path).context(|| format!("linking `{}`", path.display()))?;
+            symlink(target, path).context(|| format!("cannot link `{}`", path.display()))?;
         }
         Ok(())
     }
 
     /// Leaves that root as if they had never been there.
-    pub(crate) fn give_back(&self) -> Result<()> {
+    pub(crate) fn uninstall(&self) -> Result<()> {
         for (path, _) in &self.links {
-            fs::remove_file(path).context(|| format!("removing `{}`", path.display()))?;
+            fs::remove_file(path).context(|| format!("cannot remove `{}`", path.display()))?;
         }
         Ok(())
     }
@@ -100,7 +100,7 @@ const LOADER: &str = if cfg!(target_arch = "x86_64") {
     "/lib/ld-linux-aarch64.so.1"
 };
 
-/// The one folder of all libraries, as Debian and its kin have it, together with the loader.
+/// The one folder of all libraries, as Debian and its derivatives have it, together with the loader.
 fn libraries() -> Option<PathBuf> {
     let loader = fs::canonicalize(LOADER).ok()?;
     let folder = loader.parent()?;

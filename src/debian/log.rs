@@ -24,15 +24,15 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// Starts a log afresh.
+    /// Starts an empty log.
     pub(crate) fn create(path: &Path) -> Result<Self> {
         let file =
-            File::create(path).context(|| format!("creating the log `{}`", path.display()))?;
+            File::create(path).context(|| format!("cannot create the log `{}`", path.display()))?;
         Ok(Self { file, path: path.to_owned(), last: VecDeque::new() })
     }
 
     /// Runs a program to its end; everything it writes goes to the log, and by line to `watch`. In a
-    /// sandbox, whatever it has left running ends then too.
+    /// sandbox, what it has left running ends then too.
     pub(crate) fn follow(
         &mut self,
         mut command: Command,
@@ -44,8 +44,8 @@ impl Log {
         command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
         thread::scope(|scope| -> Result<ExitStatus> {
             let running = scope.spawn(move || {
-                sandbox::believe();
-                let child = command.spawn().context(|| format!("starting `{name}`"));
+                sandbox::suppress_sync();
+                let child = command.spawn().context(|| format!("cannot start `{name}`"));
                 // It holds this process's ends of the pipe, which would then never end.
                 drop(command);
                 let status = child?.wait()?;
@@ -54,7 +54,9 @@ impl Log {
                 Ok(status)
             });
             self.keep(reader, &mut watch)?;
-            running.join().map_err(|_| Error::failure("nobody waits any more"))?
+            running
+                .join()
+                .map_err(|_| Error::failure("the thread that waits for a program ended early"))?
         })
     }
 
@@ -63,7 +65,9 @@ impl Log {
         let mut reader = BufReader::new(reader);
         let mut bytes = Vec::new();
         while reader.read_until(b'\n', &mut bytes)? > 0 {
-            self.file.write_all(&bytes).context(|| format!("writing `{}`", self.path.display()))?;
+            self.file
+                .write_all(&bytes)
+                .context(|| format!("cannot write `{}`", self.path.display()))?;
             let line = String::from_utf8_lossy(&bytes);
             let line = line.trim_end();
             watch(line);

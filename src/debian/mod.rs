@@ -4,7 +4,6 @@
 mod apt;
 #[cfg(target_os = "linux")]
 mod apt_output;
-pub(crate) mod deb;
 #[cfg(target_os = "linux")]
 mod host_apt;
 mod installed;
@@ -14,11 +13,11 @@ mod log;
 pub(crate) mod package_lock;
 
 #[cfg(target_os = "linux")]
-pub(crate) use apt::{ARCHIVES, Apt, LISTS, Source, link_archives};
+pub(crate) use apt::{ARCHIVES, Apt, LISTS, PackageSource, link_archives};
 #[cfg(target_os = "linux")]
 pub(crate) use apt_output::{Watcher, failure};
 #[cfg(target_os = "linux")]
-pub(crate) use host_apt::Native;
+pub(crate) use host_apt::HostApt;
 pub(crate) use installed::installed;
 #[cfg(target_os = "linux")]
 pub(crate) use log::Log;

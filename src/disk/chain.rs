@@ -22,12 +22,12 @@ impl Chain {
         let real = path.canonicalize().context(|| format!("opening `{}`", path.display()))?;
         if self.paths.contains(&real) {
             return Err(Error::input(format!(
-                "`{}` lies, through its parents, on itself",
+                "the backing chain of `{}` contains a loop",
                 path.display()
             )));
         }
         if self.paths.len() == LONGEST {
-            return Err(Error::input(format!("more than {LONGEST} images lie on each other")));
+            return Err(Error::input(format!("the backing chain has more than {LONGEST} images")));
         }
         self.paths.push(real);
         Ok(())

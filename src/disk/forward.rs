@@ -40,12 +40,10 @@ impl Forward {
 }
 
 fn cut_short(error: io::Error) -> io::Error {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof => {
-            Error::input("it unpacks to less than it says").hint("get it again").into()
-        }
-        _ => error,
+    if error.kind() != io::ErrorKind::UnexpectedEof {
+        return error;
     }
+    Error::input("it unpacks to less than it says").hint("get it again").into()
 }
 
 impl Stream {

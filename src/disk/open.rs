@@ -39,13 +39,15 @@ pub fn open_with(path: &Path, scratch: &Scratch) -> Result<Arc<dyn Disk>> {
     }
 }
 
-/// The files that an image is made of, its own first: extents, and all that it lies on.
+/// The files that an image is made of, its own first: extents, and its backing chain.
 pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
     let mut chain = Chain::default();
     match probe(path)? {
         Format::Qcow2 => drop(qcow2::open_chain(path, &mut chain)?),
         Format::Vmdk => drop(vmdk::open_chain(path, &mut chain)?),
-        _ => chain.enter(path)?,
+        Format::Raw | Format::Device | Format::Xz | Format::Zstd | Format::Gzip => {
+            chain.enter(path)?;
+        }
     }
     Ok(chain.into_files())
 }
@@ -114,7 +116,7 @@ fn check_size(path: &Path, size: u64) -> Result<()> {
     }
     if !size.is_multiple_of(512) {
         return Err(Error::input(format!(
-            "`{path}` is no disk image: {size} bytes are not a number of whole sectors"
+            "`{path}` is not a disk image: {size} bytes are not a number of whole sectors"
         ))
         .hint("if it is one, it may be cut short: get it again"));
     }
@@ -142,12 +144,12 @@ pub(super) fn open_backing(
     let absolute = Path::new(name).is_absolute().then(|| PathBuf::from(name));
     let Some(path) = inside.clone().or(absolute) else {
         return Err(Error::input(format!(
-            "`{}` wants to lie on `{name}`, which is outside its folder",
+            "the backing file of `{}`, `{name}`, is outside its folder",
             image.display()
         ))
         .hint("set an absolute path: `qemu-img rebase -u -b /PATH/TO/BASE -F FORMAT IMAGE`"));
     };
-    let context = || format!("opening what `{}` lies on", image.display());
+    let context = || format!("opening the backing file of `{}`", image.display());
     let found = probe_file(&chain::open_regular(&path).context(context)?).context(context)?;
     match (backing.format.as_deref(), found) {
         // What the header calls raw is raw, whatever a guest has written into it.
@@ -161,7 +163,7 @@ pub(super) fn open_backing(
         (Some("qcow2") | None, Format::Qcow2) => qcow2::open_chain(&path, chain),
         (Some("vmdk") | None, Format::Vmdk) => vmdk::open_chain(&path, chain),
         (wanted, found) => Err(Error::input(format!(
-            "`{}` lies on `{}`, which should be {} and is {}",
+            "the backing file of `{}`, `{}`, should be {} and is {}",
             image.display(),
             path.display(),
             wanted.unwrap_or("an image"),
@@ -178,7 +180,7 @@ fn require_boot_sector(image: &Path, path: &Path) -> Result<()> {
         return Ok(());
     }
     Err(Error::input(format!(
-        "`{}` wants to lie on `{}`, which is no disk with a partition table",
+        "the backing file of `{}`, `{}`, is not a disk with a partition table",
         image.display(),
         path.display()
     ))

@@ -218,7 +218,7 @@ fn backing_files_lead_to_disks_and_nowhere_else() {
     let error = rebase("../outside.raw", "raw").unwrap_err();
     assert!(error.contains("outside its folder"), "{error}");
     let error = rebase(name, "raw").unwrap_err();
-    assert!(error.contains("no disk with a partition table"), "{error}");
+    assert!(error.contains("not a disk with a partition table"), "{error}");
     let error = rebase("/dev/zero", "raw").unwrap_err();
     assert!(error.contains("is not a file"), "{error}");
     let error = rebase("missing", "raw").unwrap_err();
@@ -226,7 +226,7 @@ fn backing_files_lead_to_disks_and_nowhere_else() {
     let error = rebase("nbd://host/disk", "raw").unwrap_err();
     assert!(error.contains("No such file"), "{error}");
     let error = rebase("./image", "qcow2").unwrap_err();
-    assert!(error.contains("lies, through its parents, on itself"), "{error}");
+    assert!(error.contains("contains a loop"), "{error}");
     let mut disk = vec![0; 1024];
     disk[510..512].copy_from_slice(b"\x55\xaa");
     fs::write(&outside, &disk).unwrap();
@@ -234,7 +234,7 @@ fn backing_files_lead_to_disks_and_nowhere_else() {
     fs::write(inside.join("local"), [b'x'; 512]).unwrap();
     rebase("local", "raw").unwrap();
     let error = rebase("local", "qcow2").unwrap_err();
-    assert!(error.contains("which should be qcow2 and is raw"), "{error}");
+    assert!(error.contains("should be qcow2 and is raw"), "{error}");
 }
 
 #[test]

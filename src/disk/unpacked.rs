@@ -18,7 +18,9 @@ pub(super) fn size(file: &File, format: Format) -> io::Result<Option<u64>> {
     let found = match format {
         Format::Xz => xz(file, length),
         Format::Zstd => zstd(file, length),
-        _ => return Ok(None),
+        Format::Raw | Format::Device | Format::Qcow2 | Format::Vmdk | Format::Gzip => {
+            return Ok(None);
+        }
     };
     match found {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),

@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn ranges_are_cut_at_windows() {
         let cut = |range| cut(&range).collect::<Vec<_>>();
-        assert_eq!(cut(5..9), [5..9]);
+        assert_eq!(cut(5..9), vec![5..9; 1]);
         assert_eq!(cut(WINDOW - 1..WINDOW + 1), [WINDOW - 1..WINDOW, WINDOW..WINDOW + 1]);
         assert_eq!(cut(0..0), []);
         assert_eq!(sum_of_zeros(5000), hex(&Sha256::digest(vec![0; 5000])));

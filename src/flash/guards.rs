@@ -4,11 +4,11 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::device::{Device, Purpose, Use};
-use super::node::Node;
+use super::node::DeviceNode;
 use crate::util::error::{Error, Result};
 
 /// What is to be written, as far as a device may be unfit for it.
-pub struct Request<'a> {
+pub struct FlashRequest<'a> {
     /// The device as the user named it.
     pub name: &'a Path,
     /// The image's size in bytes.
@@ -33,25 +33,29 @@ const SYSTEM: [&str; 8] =
     ["/", "/boot", "/usr", "/var", "/home", "/etc", "/nix/store", "/System/Volumes/Data"];
 
 /// Says whether `node` may be written over; otherwise why not, and what to do.
-pub fn check(request: &Request<'_>, node: Node, to_file: bool) -> Result<Permitted> {
+pub fn check(request: &FlashRequest<'_>, node: DeviceNode, to_file: bool) -> Result<Permitted> {
     let name = request.name.display();
     match node {
-        Node::File | Node::Missing if to_file => {
+        DeviceNode::File | DeviceNode::Missing if to_file => {
             check_file(request)?;
             Ok(Permitted::File)
         }
-        Node::File => Err(Error::input(format!("`{name}` is a regular file, not a device"))
+        DeviceNode::File => Err(Error::input(format!("`{name}` is a regular file, not a device"))
             .hint("`--to-file` replaces it")),
-        Node::Missing => Err(Error::input(format!("there is no device `{name}`")).hint(LIST)),
-        Node::Other => Err(Error::input(format!("`{name}` is not a block device")).hint(LIST)),
-        Node::Partition { disk } => {
+        DeviceNode::Missing => Err(Error::input(format!("there is no device `{name}`")).hint(LIST)),
+        DeviceNode::Other => {
+            Err(Error::input(format!("`{name}` is not a block device")).hint(LIST))
+        }
+        DeviceNode::Partition { disk } => {
             let disk = disk.display();
             Err(Error::input(format!("`{name}` is a partition, not a whole device"))
                 .hint(format!("it is on `{disk}`: an image is written to all of it")))
         }
-        Node::Whole(_) if to_file => Err(Error::input(format!("`{name}` is a device, not a file"))
-            .hint("leave `--to-file` out if the device is meant")),
-        Node::Whole(device) => {
+        DeviceNode::Whole(_) if to_file => {
+            Err(Error::input(format!("`{name}` is a device, not a file"))
+                .hint("leave `--to-file` out if the device is meant"))
+        }
+        DeviceNode::Whole(device) => {
             check_uses(request, &device)?;
             check_fitness(request, &device)?;
             Ok(Permitted::Device(device))
@@ -61,7 +65,7 @@ pub fn check(request: &Request<'_>, node: Node, to_file: bool) -> Result<Permitt
 
 const LIST: &str = "`nodeforge flash --list` shows the devices there are";
 
-fn check_file(request: &Request<'_>) -> Result<()> {
+fn check_file(request: &FlashRequest<'_>) -> Result<()> {
     let name = request.name.display();
     let same = |path: &Path| match (path.metadata(), request.name.metadata()) {
         (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
@@ -73,12 +77,12 @@ fn check_file(request: &Request<'_>) -> Result<()> {
     }
 }
 
-fn check_uses(request: &Request<'_>, device: &Device) -> Result<()> {
+fn check_uses(request: &FlashRequest<'_>, device: &Device) -> Result<()> {
     let name = device.path.display();
     let mounted = || {
         device.uses.iter().filter_map(|it| match &it.purpose {
             Purpose::Mounted(at) => Some((&it.node, at)),
-            _ => None,
+            Purpose::Swap | Purpose::Held(_) => None,
         })
     };
     if let Some(at) = mounted().map(|(_, at)| at).filter(|at| is_system(at)).min() {
@@ -124,9 +128,9 @@ fn is_system(at: &Path) -> bool {
 /// Whether a path is the device's own node, or that of one of its partitions.
 fn is_part(device: &Device, path: &Path) -> bool {
     match super::linux::find(path) {
-        Ok(Node::Whole(other)) => other.path == device.path,
-        Ok(Node::Partition { disk }) => disk == device.path,
-        _ => false,
+        Ok(DeviceNode::Whole(other)) => other.path == device.path,
+        Ok(DeviceNode::Partition { disk }) => disk == device.path,
+        Ok(DeviceNode::File | DeviceNode::Missing | DeviceNode::Other) | Err(_) => false,
     }
 }
 
@@ -148,7 +152,7 @@ fn mount_point(path: &Path) -> PathBuf {
     at
 }
 
-fn check_fitness(request: &Request<'_>, device: &Device) -> Result<()> {
+fn check_fitness(request: &FlashRequest<'_>, device: &Device) -> Result<()> {
     let name = device.path.display();
     if device.read_only {
         return Err(Error::input(format!("`{name}` is read-only"))
@@ -176,11 +180,11 @@ mod tests {
     use super::*;
     use crate::flash::device::Transport;
 
-    fn device(uses: &[(&str, Purpose)]) -> Node {
+    fn device(uses: &[(&str, Purpose)]) -> DeviceNode {
         let uses = uses
             .iter()
             .map(|(node, purpose)| Use { node: PathBuf::from(node), purpose: purpose.clone() });
-        Node::Whole(Device {
+        DeviceNode::Whole(Device {
             path: PathBuf::from("/dev/sdz"),
             vendor: None,
             model: None,
@@ -195,8 +199,12 @@ mod tests {
     }
 
     fn refusal(uses: &[(&str, Purpose)]) -> String {
-        let request =
-            Request { name: Path::new("/dev/sdz"), size: 1000, sector_size: None, needed: &[] };
+        let request = FlashRequest {
+            name: Path::new("/dev/sdz"),
+            size: 1000,
+            sector_size: None,
+            needed: &[],
+        };
         let error = check(&request, device(uses), false).expect_err("it is refused");
         assert_eq!(error.exit_code(), 2);
         format!("{error}\n{}", error.problems()[0].hints.join("\n"))
@@ -243,7 +251,7 @@ mod tests {
 
     #[test]
     fn an_unused_device_of_the_right_size_may_be_written() {
-        let request = Request {
+        let request = FlashRequest {
             name: Path::new("/dev/sdz"),
             size: 1000,
             sector_size: Some(512),

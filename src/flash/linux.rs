@@ -8,7 +8,7 @@ use std::{fs, io};
 use super::contents::Contents;
 use super::device::{Device, Purpose, Use};
 use super::mounts::MountEntry;
-use super::node::Node;
+use super::node::DeviceNode;
 use super::sysfs::Block;
 use crate::disk::Raw;
 use crate::flash::{mounts, sysfs};
@@ -29,17 +29,17 @@ pub fn list() -> Result<Vec<Device>> {
 }
 
 /// What a path names, symbolic links followed.
-pub fn find(path: &Path) -> Result<Node> {
+pub fn find(path: &Path) -> Result<DeviceNode> {
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Node::Missing),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(DeviceNode::Missing),
         Err(error) => return Err(error).context(|| format!("opening `{}`", path.display())),
     };
     if metadata.is_file() {
-        return Ok(Node::File);
+        return Ok(DeviceNode::File);
     }
     if !metadata.file_type().is_block_device() {
-        return Ok(Node::Other);
+        return Ok(DeviceNode::Other);
     }
     let inventory = Inventory::read(Path::new("/")).context(|| "listing block devices")?;
     let number = number(metadata.rdev());
@@ -48,8 +48,8 @@ pub fn find(path: &Path) -> Result<Node> {
             .hint("it may have been pulled; `nodeforge flash --list` shows what is there")
     })?;
     Ok(match &block.parent {
-        None => Node::Whole(inventory.device(block)),
-        Some(disk) => Node::Partition { disk: sysfs::node(disk) },
+        None => DeviceNode::Whole(inventory.device(block)),
+        Some(disk) => DeviceNode::Partition { disk: sysfs::node(disk) },
     })
 }
 

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use super::contents::Contents;
 use super::device::Device;
 use super::diskutil::{Info, List, identifier};
-use super::node::Node;
+use super::node::DeviceNode;
 use crate::flash::diskutil;
 use crate::util::error::{Context, Error, Result};
 use crate::util::process::Tool;
@@ -20,23 +20,23 @@ pub fn list() -> Result<Vec<Device>> {
 }
 
 /// What a path names, symbolic links followed.
-pub fn find(path: &Path) -> Result<Node> {
+pub fn find(path: &Path) -> Result<DeviceNode> {
     let path = match path.canonicalize() {
         Ok(path) => path,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Node::Missing),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(DeviceNode::Missing),
         Err(error) => return Err(error).context(|| format!("opening `{}`", path.display())),
     };
     if fs::metadata(&path)?.is_file() {
-        return Ok(Node::File);
+        return Ok(DeviceNode::File);
     }
-    let Some(name) = identifier(&path) else { return Ok(Node::Other) };
+    let Some(name) = identifier(&path) else { return Ok(DeviceNode::Other) };
     let list = disks()?;
     match list.disk_of(name) {
-        None => Ok(Node::Other),
-        Some(disk) if disk != name => Ok(Node::Partition { disk: diskutil::node(disk) }),
+        None => Ok(DeviceNode::Other),
+        Some(disk) if disk != name => Ok(DeviceNode::Partition { disk: diskutil::node(disk) }),
         // A container, whose disk is another.
-        Some(disk) if !list.whole_disks().any(|it| it == disk) => Ok(Node::Other),
-        Some(disk) => Ok(device(&list, disk)?.map_or(Node::Missing, Node::Whole)),
+        Some(disk) if !list.whole_disks().any(|it| it == disk) => Ok(DeviceNode::Other),
+        Some(disk) => Ok(device(&list, disk)?.map_or(DeviceNode::Missing, DeviceNode::Whole)),
     }
 }
 

@@ -32,13 +32,13 @@ mod write;
 
 pub use contents::{Content, Contents};
 pub use device::{Device, Purpose, Transport, Use};
-pub use guards::{Permitted, Request, check};
+pub use guards::{FlashRequest, Permitted, check};
 pub use image::table_sector_size;
 #[cfg(target_os = "linux")]
 pub use linux::{contents, find, list};
 #[cfg(target_os = "macos")]
 pub use macos::{contents, find, list};
-pub use node::Node;
+pub use node::DeviceNode;
 pub use open::OpenTarget;
 pub use target::Target;
 pub use write::{Summary, write};

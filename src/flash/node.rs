@@ -6,7 +6,7 @@ use super::device::Device;
 
 /// What a path names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Node {
+pub enum DeviceNode {
     /// A whole block device.
     Whole(Device),
     /// A partition.

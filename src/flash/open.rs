@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempPath;
 
 use super::device::Device;
-use super::node::Node;
+use super::node::DeviceNode;
 use super::target::Target;
 use crate::util::error::{Context, Error, Result};
 use crate::util::process::Tool;
@@ -44,6 +44,10 @@ impl OpenTarget {
         let file = options.open(&path).map_err(|error| {
             let kind = error.kind();
             let error = Error::from(error).context(format!("opening `{}`", path.display()));
+            #[expect(
+                clippy::wildcard_enum_match_arm,
+                reason = "other errors need no remedy of ours"
+            )]
             match kind {
                 io::ErrorKind::PermissionDenied => {
                     error.hint("writing to a device takes root: try again with `sudo`")
@@ -55,7 +59,7 @@ impl OpenTarget {
             }
         })?;
         // Cards are changed while people think about a question.
-        if !matches!(super::linux::find(&device.path)?, Node::Whole(now) if now.is(device)) {
+        if !matches!(super::linux::find(&device.path)?, DeviceNode::Whole(now) if now.is(device)) {
             let message = format!("`{}` is another device by now", device.path.display());
             return Err(Error::failure(message).hint("nothing was written; try again"));
         }

@@ -24,7 +24,7 @@ pub(super) fn is_acl(name: &OsStr) -> bool {
     name == ACCESS || name == "system.posix_acl_default"
 }
 
-/// An ACL as programs see it, from what is on disk; `None` when that is no ACL.
+/// An ACL as programs see it, from what is on disk; `None` when that is not an ACL.
 pub(super) fn from_disk(disk: &[u8]) -> Option<Vec<u8>> {
     let mut rest = disk.strip_prefix(&DISK_VERSION.to_le_bytes())?;
     let mut program = PROGRAM_VERSION.to_le_bytes().to_vec();
@@ -40,7 +40,7 @@ pub(super) fn from_disk(disk: &[u8]) -> Option<Vec<u8>> {
     Some(program)
 }
 
-/// An ACL as ext4 stores it, from what programs see; `None` when that is no ACL.
+/// An ACL as ext4 stores it, from what programs see; `None` when that is not an ACL.
 pub(super) fn to_disk(program: &[u8]) -> Option<Vec<u8>> {
     let rest = program.strip_prefix(&PROGRAM_VERSION.to_le_bytes())?;
     let (entries, []) = rest.as_chunks::<8>() else { return None };
@@ -54,7 +54,7 @@ pub(super) fn to_disk(program: &[u8]) -> Option<Vec<u8>> {
 
 /// The ACL, as programs see it, after chmod(2) to `mode`: its owner's, its group's and everybody
 /// else's entries are the mode's, but what the mode says of the group goes to the mask where there
-/// is one (kernel, `__posix_acl_chmod_masq`). `None` when it is no ACL.
+/// is one (kernel, `__posix_acl_chmod_masq`). `None` when it is not an ACL.
 pub(super) fn with_mode(program: &[u8], mode: u32) -> Option<Vec<u8>> {
     let rest = program.strip_prefix(&PROGRAM_VERSION.to_le_bytes())?;
     let (entries, []) = rest.as_chunks::<8>() else { return None };

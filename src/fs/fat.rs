@@ -74,11 +74,15 @@ impl Fat {
 
 fn explain(error: FatError) -> Error {
     let message = error.message();
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the library adds errors; its own words do for the others"
+    )]
     match error.kind() {
         ErrorKind::NotFound => Error::failure("no such file or directory"),
         ErrorKind::NotADirectory => Error::input("not a directory"),
         ErrorKind::IsADirectory => Error::input("is a directory"),
-        ErrorKind::AlreadyExists => Error::input("there is something already"),
+        ErrorKind::AlreadyExists => Error::input("something is there already"),
         ErrorKind::ReadOnly => Error::failure("the file system is open for reading only"),
         ErrorKind::NoSpace => Error::failure("no space left on the FAT file system"),
         ErrorKind::NameTooLong => Error::input("the name is too long for FAT"),

@@ -7,13 +7,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::image_partition::ImagePartition;
 use super::volume::Volume as _;
 use crate::disk::{Raw, Slice};
 use crate::fs;
 use crate::util::error::{Context as _, Error, Result};
 use crate::util::process::Tool;
-
-pub(crate) use crate::prepare::Place;
 
 /// Set while a journal waits to be replayed or orphans to be freed: a state, not a choice.
 const STATES: [&str; 2] = ["needs_recovery", "orphan_present"];
@@ -85,7 +84,7 @@ impl NewExt4 {
     /// Makes it in its place, filled with all that is in `root`, owners and links included.
     /// The place must read as zeros. Nothing in it is dated later than `clock`, in seconds since
     /// 1970: the same folder and clock give the same bits.
-    pub(crate) fn make(&self, place: &Place, root: &Path, clock: i64) -> Result<()> {
+    pub(crate) fn make(&self, place: &ImagePartition, root: &Path, clock: i64) -> Result<()> {
         // nodiscard: the image is sparse already, and its other partitions are none of mke2fs's.
         let mut extended = format!("offset={},nodiscard,root_owner=0:0", place.offset);
         extended.push_str(",lazy_itable_init=0,lazy_journal_init=0");
@@ -165,7 +164,7 @@ mod tests {
         let disk = folder.path().join("disk.img");
         let (offset, size) = (3 << 20, 64 << 20);
         let image = Raw::create(&disk, 70 << 20).unwrap();
-        wanted().make(&Place { disk: disk.clone(), offset, size }, &root, CLOCK).unwrap();
+        wanted().make(&ImagePartition { disk: disk.clone(), offset, size }, &root, CLOCK).unwrap();
 
         assert_eq!(NewExt4::read(&disk, offset).unwrap(), wanted());
         let target = format!("{}?offset={offset}", disk.display());
@@ -193,7 +192,7 @@ mod tests {
             let disk = folder.path().join(format!("{name}.img"));
             let size = 64 << 20;
             Raw::create(&disk, size).unwrap();
-            let place = Place { disk: disk.clone(), offset: 0, size };
+            let place = ImagePartition { disk: disk.clone(), offset: 0, size };
             wanted().make(&place, &root, CLOCK).unwrap();
             Tool::new("e2fsck", "e2fsprogs").arg("-fn").arg(&disk).run().unwrap();
             disk
@@ -225,7 +224,7 @@ mod tests {
         std::fs::write(root.join("big"), vec![1; 24 << 20]).unwrap();
         let disk = folder.path().join("disk.img");
         Raw::create(&disk, 16 << 20).unwrap();
-        let place = Place { disk, offset: 0, size: 16 << 20 };
+        let place = ImagePartition { disk, offset: 0, size: 16 << 20 };
         let error = wanted().make(&place, &root, CLOCK).unwrap_err().to_string();
         assert!(
             error.starts_with("the files do not fit into the root file system of 16 MiB"),

@@ -6,6 +6,7 @@
 mod acl;
 pub mod ext4;
 pub mod fat;
+mod image_partition;
 #[cfg(target_os = "linux")]
 mod live;
 #[cfg(target_os = "linux")]
@@ -26,9 +27,9 @@ mod written;
 
 pub use ext4::Ext4;
 pub use fat::Fat;
+pub(crate) use image_partition::ImagePartition;
 #[cfg(target_os = "linux")]
 pub(crate) use live::LiveTree;
-#[cfg(target_os = "linux")]
 pub use namespace::{Mount, Namespace};
 pub use probe::{Kind, probe};
 #[cfg(test)]
@@ -57,12 +58,28 @@ use crate::util::error::{Error, Result};
 /// `clock` (seconds since 1970) becomes the time of everything that is changed. File systems that
 /// are recognised but not supported are refused by name.
 pub fn open(disk: Arc<dyn Disk>, clock: i64) -> Result<Box<dyn Volume>> {
-    match probe(&*disk)? {
+    let kind = probe(&*disk)?;
+    match kind {
         Kind::Ext4 => Ok(Box::new(Ext4::open(disk, clock)?)),
         Kind::Fat => Ok(Box::new(Fat::open(disk, clock)?)),
         Kind::Empty => Err(Error::input("it holds no file system: its first blocks are zeros")),
         Kind::Unknown => Err(Error::input("it holds no file system that is known here")),
-        other => Err(Error::input(format!("{} is not supported", other.name()))
+        Kind::ExFat
+        | Kind::Ntfs
+        | Kind::Btrfs
+        | Kind::Xfs
+        | Kind::F2fs
+        | Kind::Lvm
+        | Kind::Luks
+        | Kind::BitLocker
+        | Kind::Raid
+        | Kind::Swap
+        | Kind::Squashfs
+        | Kind::Erofs
+        | Kind::Iso9660
+        | Kind::HfsPlus
+        | Kind::Apfs
+        | Kind::Bcachefs => Err(Error::input(format!("{} is not supported", kind.name()))
             .hint("nodeforge edits ext4 and FAT; use an image whose root file system is ext4")),
     }
 }

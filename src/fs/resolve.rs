@@ -136,7 +136,12 @@ pub(super) fn components(path: &Path) -> Result<Vec<OsString>> {
     for component in path.components() {
         match component {
             Component::RootDir => absolute = true,
-            other => names.push(other.as_os_str().to_owned()),
+            Component::Prefix(_)
+            | Component::CurDir
+            | Component::ParentDir
+            | Component::Normal(_) => {
+                names.push(component.as_os_str().to_owned());
+            }
         }
     }
     if !absolute {

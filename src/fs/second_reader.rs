@@ -83,7 +83,10 @@ fn ours(tree: &dyn Tree) -> crate::util::error::Result<BTreeMap<PathBuf, Facts>>
                     directories.push(path.clone());
                     Vec::new()
                 }
-                _ => Vec::new(),
+                FileType::CharacterDevice
+                | FileType::BlockDevice
+                | FileType::Fifo
+                | FileType::Socket => Vec::new(),
             };
             let (kind, time) = (metadata.file_type, metadata.modified.0);
             found.insert(path, (kind, metadata.mode, metadata.uid, metadata.gid, time, content));

@@ -77,7 +77,7 @@ impl Identity {
 }
 
 /// The partition's number in a device's name: `/dev/sda1`, `/dev/vda15`, `/dev/mmcblk0p2`,
-/// `/dev/nvme0n1p1`. Which disk it is on is anybody's guess: the image's own.
+/// `/dev/nvme0n1p1`. It is taken to be on the image's own disk.
 fn device_number(source: &str) -> Option<u32> {
     let name = source.strip_prefix("/dev/")?;
     let digits_at = name.rfind(|c: char| !c.is_ascii_digit())? + 1;

@@ -29,7 +29,7 @@ pub enum MachineId {
     Empty,
     /// `uninitialized`: the next boot is a first boot, and makes one.
     Uninitialized,
-    /// There is no such file.
+    /// The file is missing.
     Missing,
     /// An id.
     #[serde(untagged)]

@@ -47,7 +47,7 @@ fn find_user(tree: &dyn Tree, name: &str) -> Result<Option<(u32, u32, String)>> 
     let number = |index| field(&passwd, name, index).and_then(|id| id.parse().ok());
     Ok(match (number(2), number(3), field(&passwd, name, 5)) {
         (Some(uid), Some(gid), Some(home)) => Some((uid, gid, home.to_owned())),
-        _ => None,
+        (None, _, _) | (_, None, _) | (_, _, None) => None,
     })
 }
 

@@ -17,7 +17,7 @@ pub(crate) const ROLES: &str = "/etc/nodeforge/roles";
 /// More than any table has, in bytes.
 const LIMIT: u64 = 1 << 20;
 
-/// A pattern that takes more memory than this, in bytes, is not matched: the image may be anybody's.
+/// A pattern that takes more memory than this, in bytes, is not matched: the image may be hostile.
 const PATTERN_LIMIT: usize = 1 << 20;
 
 const HEADER: &str = "# PATTERN ROLE STEP…: the first pattern that matches the host name counts.";

@@ -122,7 +122,7 @@ fn state_of(
     }
     let link = match &first_found {
         Some(path) if is_link(tree, path)? => Some(tree.read_link(path)?),
-        _ => None,
+        Some(_) | None => None,
     };
     if link.as_ref().is_some_and(|target| target.file_name() != Some(unit.as_ref())) {
         return Ok(Some(UnitFileState::Alias));

@@ -142,7 +142,11 @@ impl Extraction<'_> {
                     .context(|| unpacking(path))?;
                 self.finish_name(folder, &entry.name, path, &metadata)
             }
-            _ => self.unpack_special(folder, &entry.name, path, &metadata),
+            FileType::Directory
+            | FileType::CharacterDevice
+            | FileType::BlockDevice
+            | FileType::Fifo
+            | FileType::Socket => self.unpack_special(folder, &entry.name, path, &metadata),
         }
     }
 
@@ -215,7 +219,10 @@ impl Extraction<'_> {
             FileType::CharacterDevice => HostType::CharacterDevice,
             FileType::BlockDevice => HostType::BlockDevice,
             FileType::Fifo => HostType::Fifo,
-            _ => HostType::Socket,
+            FileType::Socket => HostType::Socket,
+            FileType::File | FileType::Directory | FileType::Symlink => {
+                return Err(Error::failure("not a device, pipe or socket"));
+            }
         };
         let is_device = matches!(host_type, HostType::CharacterDevice | HostType::BlockDevice);
         let device = rustix::fs::makedev(major, minor);
@@ -291,7 +298,7 @@ fn make_directory(folder: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
 fn check_name(name: &OsStr) -> Result<()> {
     let bytes = name.as_bytes();
     if bytes.is_empty() || bytes == b"." || bytes == b".." || bytes.contains(&b'/') {
-        return Err(Error::failure(format!("`{}` is no file name", name.display())));
+        return Err(Error::failure(format!("`{}` is not a valid file name", name.display())));
     }
     Ok(())
 }

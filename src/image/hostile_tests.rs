@@ -72,7 +72,11 @@ fn use_up(disk: Arc<dyn Disk>) -> Result<()> {
                     let _ = tree.read_at(&path, 0, &mut buffer);
                     let _ = tree.data_runs(&path);
                 }
-                _ => {
+                FileType::Symlink
+                | FileType::CharacterDevice
+                | FileType::BlockDevice
+                | FileType::Fifo
+                | FileType::Socket => {
                     let _ = tree.read_link(&path);
                 }
             }

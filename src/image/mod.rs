@@ -29,9 +29,7 @@ pub use fsck::FsckPolicy;
 pub use mount::Skipped;
 pub use read_only::ReadOnly;
 
-#[cfg(target_os = "linux")]
 use std::ops::Range;
-
 use std::sync::Arc;
 
 use crate::disk::{Disk, Slice};

@@ -286,7 +286,9 @@ fn look(tree: &dyn Tree, path: &Path, is_fat: bool) -> Result<(u64, Inode)> {
             assert!(bytes.iter().all(|&other| other == byte), "{}", path.display());
             Content::File { size: bytes.len(), byte }
         }
-        _ => Content::Pipe,
+        FileType::CharacterDevice | FileType::BlockDevice | FileType::Fifo | FileType::Socket => {
+            Content::Pipe
+        }
     };
     let attributes = Attributes { mode: metadata.mode, uid: metadata.uid, gid: metadata.gid };
     let xattrs = tree.xattrs(path)?.into_iter();

@@ -36,7 +36,8 @@ pub fn node(cluster: &Cluster, node: &Node, secrets: &Secrets) -> Result<Vec<Cha
     if cluster.host_keys == HostKeys::Build {
         host_key(&mut list, node, secrets)?;
     }
-    // For first-boot steps: certificates are not valid yet on a machine whose clock has no battery.
+    // A machine whose clock has no battery must not think that it is before its certificates' time. A
+    // step of the profile may set the clock by it.
     if let Some(day) = secrets.newest() {
         list.file(&Requester::Nodeforge, NOT_BEFORE, 0o644, format!("{day}\n"));
     }

@@ -10,11 +10,9 @@ fn described(changes: &[Change]) -> Vec<String> {
 }
 
 fn text_of<'a>(changes: &'a [Change], wanted: &str) -> Option<&'a str> {
-    changes.iter().find_map(|change| match &change.action {
-        Action::File { path, content, .. } if path == wanted => {
-            std::str::from_utf8(&content.bytes).ok()
-        }
-        _ => None,
+    changes.iter().find_map(|change| {
+        let Action::File { path, content, .. } = &change.action else { return None };
+        (path == wanted).then(|| std::str::from_utf8(&content.bytes).ok())?
     })
 }
 

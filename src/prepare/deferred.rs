@@ -7,7 +7,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::steps::{put, source_file};
+use super::files::{put, source_file};
 use crate::apply;
 use crate::cache::Package;
 use crate::change::{Action, Change, Checksum, Content, Owner, PackageState, Requester, UnitState};
@@ -88,7 +88,22 @@ impl Deferred {
             Action::Unit { name, state: UnitState::Enabled } if !units::exists(image, name)? => {
                 self.enable.push(name.clone());
             }
-            _ => apply::apply(image, std::slice::from_ref(change))?,
+            Action::Download { .. }
+            | Action::File { .. }
+            | Action::Directory { .. }
+            | Action::Symlink { .. }
+            | Action::Remove { .. }
+            | Action::Unit { .. }
+            | Action::User(_)
+            | Action::KernelArgument { .. }
+            | Action::KernelArgumentRemoved { .. }
+            | Action::ConfigTxt { .. }
+            | Action::Hostname { .. }
+            | Action::MachineId { .. }
+            | Action::DiskId { .. }
+            | Action::Timezone { .. } => {
+                apply::apply(image, std::slice::from_ref(change))?;
+            }
         }
         Ok(())
     }
@@ -109,7 +124,7 @@ impl Deferred {
             ("UPGRADE", &self.upgrade),
         ] {
             if let Some(word) = words.iter().find(|word| !word.bytes().all(is_plain)) {
-                return Err(Error::input(format!("`{word}` is no name of a package or unit")));
+                return Err(Error::input(format!("`{word}` is not the name of a package or unit")));
             }
             writeln!(text, "{key}='{}'", words.join(" ")).expect("writing to a string");
         }

@@ -1,4 +1,4 @@
-//! What the image borrows while packages are installed, and gives back as it was.
+//! Files that are others while packages are installed, and put back as they were.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::{fs, io};
 
 use crate::util::error::{Context, Result};
 
-/// What a lent file's own one is called meanwhile.
+/// What ends the name of a diverted file meanwhile.
 const ASIDE: &str = "nodeforge-aside";
 
 /// Answers every question whether a service may start with "no" (invoke-rc.d's policy layer).
@@ -15,7 +15,7 @@ const POLICY: (&str, &str, u32) = ("/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// What only costs time while it exists: man-db indexes manual pages after every installation, and
-/// debconf looks into all packages beforehand for questions, which nobody is there to answer.
+/// debconf looks into all packages beforehand for questions, which cannot be answered here.
 const COSTLY: [&str; 3] = [
     "/var/lib/man-db/auto-update",
     "/usr/lib/apt/apt-extracttemplates",
@@ -23,38 +23,38 @@ const COSTLY: [&str; 3] = [
 ];
 
 /// Files of the root this process is in that are others for a while.
-pub(crate) struct Lent {
-    files: Vec<LentFile>,
+pub(crate) struct Diversions {
+    files: Vec<Diversion>,
 }
 
-pub(crate) struct LentFile {
+pub(crate) struct Diversion {
     path: PathBuf,
     /// What was put there; `None` when the file is only gone for a while.
     text: Option<String>,
 }
 
-impl Lent {
-    /// Lends the host's name servers and a policy that starts nothing, and takes away what only
-    /// costs time. On failure the whole root is thrown away: nothing is given back then.
+impl Diversions {
+    /// Puts in the host's name servers and a policy that starts nothing, and takes away what only
+    /// costs time. On failure the whole root is thrown away: nothing is put back then.
     pub(crate) fn install(resolv_conf: &str) -> Result<Self> {
         let (policy, script, mode) = POLICY;
         let mut files = vec![
-            LentFile::put(policy, script, mode)?,
-            LentFile::put(RESOLV_CONF, resolv_conf, 0o644)?,
+            Diversion::put(policy, script, mode)?,
+            Diversion::put(RESOLV_CONF, resolv_conf, 0o644)?,
         ];
         for path in COSTLY {
-            files.push(LentFile::take(path)?);
+            files.push(Diversion::take(path)?);
         }
         Ok(Self { files })
     }
 
-    /// Gives everything back, links as links. What a package put in a lent file's place stays.
-    pub(crate) fn give_back(self) -> Result<()> {
-        self.files.iter().try_for_each(LentFile::give_back)
+    /// Puts everything back, links as links. What a package put in a diverted file's place stays.
+    pub(crate) fn restore(self) -> Result<()> {
+        self.files.iter().try_for_each(Diversion::restore)
     }
 }
 
-impl LentFile {
+impl Diversion {
     pub(crate) fn take(path: &str) -> Result<Self> {
         let path = PathBuf::from(path);
         rename(&path, &aside(&path))?;
@@ -62,28 +62,28 @@ impl LentFile {
     }
 
     pub(crate) fn put(path: &str, text: &str, mode: u32) -> Result<Self> {
-        let mut lent = Self::take(path)?;
+        let mut diversion = Self::take(path)?;
         let write = || {
-            fs::write(&lent.path, text)?;
-            fs::set_permissions(&lent.path, fs::Permissions::from_mode(mode))
+            fs::write(&diversion.path, text)?;
+            fs::set_permissions(&diversion.path, fs::Permissions::from_mode(mode))
         };
-        write().context(|| format!("lending `{path}`"))?;
-        lent.text = Some(text.to_owned());
-        Ok(lent)
+        write().context(|| format!("cannot replace `{path}`"))?;
+        diversion.text = Some(text.to_owned());
+        Ok(diversion)
     }
 
-    pub(crate) fn give_back(&self) -> Result<()> {
+    pub(crate) fn restore(&self) -> Result<()> {
         let aside = aside(&self.path);
         if self.is_still_ours() {
             if self.text.is_some() {
                 fs::remove_file(&self.path)
-                    .context(|| format!("removing `{}`", self.path.display()))?;
+                    .context(|| format!("cannot remove `{}`", self.path.display()))?;
             }
             rename(&aside, &self.path)
         } else {
             match fs::remove_file(&aside) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
-                _ => Ok(()),
+                Ok(()) | Err(_) => Ok(()),
             }
         }
     }
@@ -111,9 +111,9 @@ pub(crate) fn aside(path: &Path) -> PathBuf {
 fn rename(from: &Path, to: &Path) -> Result<()> {
     match fs::rename(from, to) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).context(|| format!("renaming `{}`", from.display()))
+            Err(error).context(|| format!("cannot rename `{}`", from.display()))
         }
-        _ => Ok(()),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 
@@ -128,9 +128,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("resolv.conf");
         symlink("../run/dangling", &path).unwrap();
-        let lent = LentFile::put(path.to_str().unwrap(), "nameserver 192.0.2.1\n", 0o644).unwrap();
+        let diversion =
+            Diversion::put(path.to_str().unwrap(), "nameserver 192.0.2.1\n", 0o644).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "nameserver 192.0.2.1\n");
-        lent.give_back().unwrap();
+        diversion.restore().unwrap();
         assert_eq!(fs::read_link(&path).unwrap(), Path::new("../run/dangling"));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
@@ -139,8 +140,8 @@ mod tests {
     fn what_was_not_there_is_gone_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("policy-rc.d");
-        LentFile::put(path.to_str().unwrap(), "x", 0o755).unwrap().give_back().unwrap();
-        LentFile::take(path.to_str().unwrap()).unwrap().give_back().unwrap();
+        Diversion::put(path.to_str().unwrap(), "x", 0o755).unwrap().restore().unwrap();
+        Diversion::take(path.to_str().unwrap()).unwrap().restore().unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
@@ -149,10 +150,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("resolv.conf");
         fs::write(&path, "old").unwrap();
-        let lent = LentFile::put(path.to_str().unwrap(), "lent", 0o644).unwrap();
+        let diversion = Diversion::put(path.to_str().unwrap(), "diverted", 0o644).unwrap();
         fs::remove_file(&path).unwrap();
         symlink("stub-resolv.conf", &path).unwrap();
-        lent.give_back().unwrap();
+        diversion.restore().unwrap();
         assert_eq!(fs::read_link(&path).unwrap(), Path::new("stub-resolv.conf"));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }

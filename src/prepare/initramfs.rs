@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::{fs, io};
 
-use super::diversions::{LentFile, aside};
+use super::diversions::{Diversion, aside};
 use crate::debian::{Log, failure};
 use crate::util::error::{Context, Result};
 use crate::util::progress::Progress;
@@ -16,9 +16,9 @@ const NOTES: &str = "/run/nodeforge-initramfs";
 
 /// Updates that are put off. What makes one for a new kernel is not: hooks of that kernel's package
 /// look for it.
-pub(crate) struct Postponed(Option<LentFile>);
+pub(crate) struct PostponedInitramfs(Option<Diversion>);
 
-impl Postponed {
+impl PostponedInitramfs {
     /// Takes the place of `update-initramfs` in the root this process is in, where it has one.
     pub(crate) fn install() -> Result<Self> {
         if !Path::new(PROGRAM).is_file() {
@@ -29,16 +29,16 @@ impl Postponed {
             "#!/bin/sh\ncase $1 in\n-u*) echo \"$*\" >>{NOTES} ;;\n*) exec {} \"$@\" ;;\nesac\n",
             own.display()
         );
-        LentFile::put(PROGRAM, &script, 0o755).map(|file| Self(Some(file)))
+        Diversion::put(PROGRAM, &script, 0o755).map(|file| Self(Some(file)))
     }
 
     /// Does once what was asked for.
     pub(crate) fn make_up(self, log: &mut Log, progress: &dyn Progress) -> Result<()> {
         let Some(file) = self.0 else { return Ok(()) };
-        file.give_back()?;
+        file.restore()?;
         let notes = match fs::read_to_string(NOTES) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            notes => notes.context(|| format!("reading `{NOTES}`"))?,
+            notes => notes.context(|| format!("cannot read `{NOTES}`"))?,
         };
         progress.stage("making the initramfs");
         for arguments in notes.lines().collect::<BTreeSet<_>>() {

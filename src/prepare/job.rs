@@ -1,36 +1,204 @@
-//! What the sandbox can be asked to do.
+//! The job of the sandbox: a root file system is prepared.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::bootstrap;
-use crate::prepare::inside;
-use crate::util::error::{Error, Result};
+use super::diversions::Diversions;
+use super::fat_folders::FatFolders;
+use super::files::{put, source_file};
+use super::initramfs::PostponedInitramfs;
+use super::partitions::FatPartition;
+use super::root_folder::RootFolder;
+use crate::apply;
+use crate::cache::Package;
+use crate::change::{Action, Change, Checksum, PackageState};
+use crate::config::Arch;
+use crate::debian::{self, ARCHIVES, Apt, HostApt, LISTS, Log, PackageSource, link_archives};
+use crate::fs::ImagePartition;
+use crate::fs::{LiveTree, Tree};
+use crate::guest::vendor_setup::{self, FirstUser};
+use crate::guest::{first_boot, generalise};
+use crate::sandbox::{Chroot, Job, Sandbox, shell};
+use crate::util::error::{Context, Result};
 use crate::util::progress::Progress;
+use crate::util::sha256::Sha256;
 
-/// One thing for a sandbox to do. Its answer travels as JSON.
+/// A root file system to be prepared.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Job {
-    /// Nothing: the keeper removes the folders, which is all that is wanted.
-    Nothing,
-    /// Makes a base's root file system from packages.
-    Bootstrap(bootstrap::RootJob),
-    /// Prepares a base's root file system.
-    Prepare(inside::PrepareJob),
+pub(crate) struct PrepareJob {
+    /// How the root is made reachable.
+    pub sandbox: Sandbox,
+    /// The image that is only read; its root is what [`Sandbox::Userns`] unpacks.
+    pub base: PathBuf,
+    /// The image being made, grown already; its root partition.
+    pub partition: ImagePartition,
+    /// Its FAT file systems.
+    pub fat: Vec<FatPartition>,
+    /// What is to be done, in this order; packages and their sources come first.
+    pub changes: Vec<Change>,
+    /// Verified files from elsewhere, by their SHA-256.
+    pub files: BTreeMap<Sha256, PathBuf>,
+    /// The .deb files of earlier builds.
+    pub archives: PathBuf,
+    /// The packages to be installed, when an earlier build found them out already.
+    pub locked: Vec<Package>,
+    /// Whether all of them must come from `archives`.
+    pub offline: bool,
+    /// Whether a shell is opened in the root when packages cannot be installed.
+    pub shell_on_failure: bool,
+    /// What the image's programs run on, when this machine is another.
+    pub foreign: Option<Arch>,
+    /// Where apt's output goes.
+    pub log: PathBuf,
 }
 
-impl Job {
-    /// Does it, in `scratch`, which need not exist yet.
-    pub(crate) fn run(&self, scratch: &Path, progress: &dyn Progress) -> Result<serde_json::Value> {
-        match self {
-            Self::Nothing => Ok(serde_json::Value::Null),
-            Self::Bootstrap(job) => answer(job.run(scratch, progress)?),
-            Self::Prepare(job) => answer(job.run(scratch, progress)?),
-        }
+impl Job for PrepareJob {
+    const NAME: &'static str = "prepare";
+    type Output = Vec<Package>;
+
+    /// Returns what is installed then.
+    fn run(&self, scratch: &Path, progress: &dyn Progress) -> Result<Vec<Package>> {
+        fs::create_dir_all(scratch)?;
+        let mut log = Log::create(&self.log)?;
+        progress.stage("opening the root file system");
+        let root = RootFolder::open(self.sandbox, &self.base, &self.partition, scratch)?;
+        let fat = FatFolders::open(&self.partition.disk, &self.fat, scratch)?;
+        let installed = self.install(root.path(), &fat, scratch, &mut log, progress)?;
+        progress.stage("applying the profile");
+        let files = self.open_files()?;
+        let chroot = Chroot::enter(root.path(), &fat.binds())?;
+        finish(&self.changes, &files)?;
+        chroot.leave()?;
+        progress.stage("closing the root file system");
+        root.close()?;
+        fat.close(&self.partition.disk)?;
+        Ok(installed)
     }
 }
 
-fn answer(value: impl Serialize) -> Result<serde_json::Value> {
-    serde_json::to_value(value).map_err(|error| Error::failure(error.to_string()))
+impl PrepareJob {
+    /// The files from elsewhere, while they can still be reached.
+    fn open_files(&self) -> Result<BTreeMap<Sha256, File>> {
+        let open = |(sha256, path): (&Sha256, &PathBuf)| {
+            let file = File::open(path).context(|| format!("cannot open `{}`", path.display()))?;
+            Ok((*sha256, file))
+        };
+        self.files.iter().map(open).collect()
+    }
+
+    /// Brings sources and packages into the root; returns what is installed then.
+    fn install(
+        &self,
+        root: &Path,
+        fat: &FatFolders<'_>,
+        scratch: &Path,
+        log: &mut Log,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Package>> {
+        let (archives, lists) = (scratch.join("archives"), scratch.join("lists"));
+        fs::create_dir_all(archives.join("partial"))?;
+        fs::create_dir_all(lists.join("partial"))?;
+        link_archives(&self.archives, &archives)?;
+        let files = debian::files(&self.locked, &archives)?;
+        let source = match files {
+            Some(files) if !self.locked.is_empty() => PackageSource::Files(files),
+            _ if self.offline && self.changes.iter().any(Change::installs) => {
+                return Err(debian::not_cached(&self.locked));
+            }
+            Some(_) | None => PackageSource::Repositories,
+        };
+        // Without name servers apt will say so itself, and many builds need none.
+        let resolv_conf = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+
+        let host_apt = match self.foreign.filter(|_| self.changes.iter().any(is_of_package)) {
+            Some(arch) => HostApt::gather(arch, root, &scratch.join("host-apt"))?,
+            None => None,
+        };
+
+        let mut binds = fat.binds();
+        binds.extend(host_apt.as_ref().map(HostApt::bind));
+        binds.extend([(archives.as_path(), ARCHIVES), (lists.as_path(), LISTS)]);
+        let chroot = Chroot::enter_to_run(root, &binds)?;
+        let before = debian::installed(&LiveTree)?;
+        let done = self.install_inside(&source, host_apt.as_ref(), &resolv_conf, log, progress);
+        if done.is_err() && self.shell_on_failure {
+            shell::open(progress);
+        }
+        let after = done.and_then(|()| debian::installed(&LiveTree));
+        // However it went, the next run finds what was fetched.
+        let kept = chroot.leave().and_then(|()| link_archives(&archives, &self.archives));
+        let mut after = after?;
+        kept?;
+        debian::add_hashes(&mut after, &before, &archives)?;
+        debian::check(&after, &self.locked)?;
+        Ok(after)
+    }
+
+    /// Brings sources and packages into the root this process is in.
+    fn install_inside(
+        &self,
+        source: &PackageSource,
+        host_apt: Option<&HostApt>,
+        resolv_conf: &str,
+        log: &mut Log,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let wanted: Vec<(String, PackageState)> =
+            self.changes.iter().filter_map(Change::package).collect();
+        let sources: Vec<Change> = self.changes.iter().filter_map(source_file).collect();
+        // Packages' own presets must decide while they are installed.
+        LiveTree.remove(Path::new(first_boot::PRESET))?;
+        apply::apply(&mut LiveTree, &sources)?;
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let diversions = Diversions::install(resolv_conf)?;
+        host_apt.map_or(Ok(()), HostApt::install)?;
+        let postponed = PostponedInitramfs::install()?;
+        let from_host = host_apt.is_some();
+        Apt { log, progress, from_host }.apply(&wanted, source, &self.locked)?;
+        postponed.make_up(log, progress)?;
+        host_apt.map_or(Ok(()), HostApt::uninstall)?;
+        diversions.restore()
+    }
+}
+
+fn is_of_package(change: &Change) -> bool {
+    change.package().is_some()
+}
+
+/// Everything but packages, then what makes the root fit to be shared by many machines.
+fn finish(changes: &[Change], files: &BTreeMap<Sha256, File>) -> Result<()> {
+    let own = vendor_setup::switch_off(&LiveTree, changes, FirstUser::Made)?;
+    apply::apply(&mut LiveTree, &own)?;
+    for change in changes {
+        match &change.action {
+            Action::Package { .. } | Action::AptSource { .. } | Action::Grow { .. } => {}
+            Action::Download { checksum: Checksum::Sha256(sha256), path, mode, .. } => {
+                let file = files.get(sha256).map(File::try_clone).transpose()?;
+                put(&mut LiveTree, file, Path::new(path), *mode)?;
+            }
+            Action::Download { .. }
+            | Action::File { .. }
+            | Action::Directory { .. }
+            | Action::Symlink { .. }
+            | Action::Remove { .. }
+            | Action::Unit { .. }
+            | Action::User(_)
+            | Action::KernelArgument { .. }
+            | Action::KernelArgumentRemoved { .. }
+            | Action::ConfigTxt { .. }
+            | Action::Hostname { .. }
+            | Action::MachineId { .. }
+            | Action::DiskId { .. }
+            | Action::Timezone { .. } => {
+                apply::apply(&mut LiveTree, std::slice::from_ref(change))?;
+            }
+        }
+    }
+    apply::apply(&mut LiveTree, &first_boot::presets())?;
+    generalise(&mut LiveTree)
 }

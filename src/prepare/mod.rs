@@ -4,21 +4,18 @@ mod deferred;
 #[cfg(target_os = "linux")]
 mod diversions;
 #[cfg(target_os = "linux")]
-mod firmware;
+mod fat_folders;
+mod files;
+mod ingredients;
 #[cfg(target_os = "linux")]
 mod initramfs;
-mod inputs;
-#[cfg(target_os = "linux")]
-mod inside;
 #[cfg(target_os = "linux")]
 mod job;
 mod partitions;
 mod request;
 #[cfg(target_os = "linux")]
-mod root;
-mod steps;
+mod root_folder;
 
 #[cfg(target_os = "linux")]
-pub(crate) use job::Job;
-pub(crate) use partitions::Place;
-pub use request::{Outlook, Prepared, Request};
+pub(crate) use job::PrepareJob;
+pub use request::{CacheStatus, Prepared, Request};

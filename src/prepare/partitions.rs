@@ -1,33 +1,23 @@
 //! The disk of a prepared base: its base's, grown.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::base::ResolvedBase;
 use crate::disk::{self, Disk, Raw, Slice};
+use crate::fs::ImagePartition;
 use crate::fs::Kind;
 use crate::image::Image;
 use crate::sandbox::Sandbox;
 use crate::table;
 use crate::util::error::{Context, Error, Result};
 
-/// Where an ext4 goes.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Place {
-    /// A disk image.
-    pub disk: PathBuf,
-    /// First byte of the partition.
-    pub offset: u64,
-    /// Bytes of the partition.
-    pub size: u64,
-}
-
 /// A FAT file system of a disk.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct FirmwarePart {
+pub(crate) struct FatPartition {
     /// Where the image mounts it: `/boot/firmware`.
     pub point: String,
     /// Its bytes of the disk.
@@ -36,9 +26,9 @@ pub(crate) struct FirmwarePart {
 
 /// The parts of a disk that its programs expect to see.
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
-pub(crate) struct Parts {
-    pub root: Place,
-    pub firmware: Vec<FirmwarePart>,
+pub(crate) struct DiskParts {
+    pub root: ImagePartition,
+    pub fat: Vec<FatPartition>,
 }
 
 /// Makes a copy of `base` at `image`, grown to `size` bytes where that is given, and its root
@@ -48,10 +38,10 @@ pub(crate) fn lay_out(
     image: &Path,
     size: Option<u64>,
     sandbox: Sandbox,
-) -> Result<Parts> {
+) -> Result<DiskParts> {
     let from = Arc::clone(&base.disk);
     let opened = Image::open(Arc::clone(&from), 0)
-        .context(|| format!("opening `{}`", base.path.display()))?;
+        .context(|| format!("cannot open `{}`", base.path.display()))?;
     let root = opened.root();
     let size = size.unwrap_or(from.size());
     if size < from.size() {
@@ -64,7 +54,8 @@ pub(crate) fn lay_out(
     }
     let to = Raw::create(image, size)?;
     if sandbox != Sandbox::Userns {
-        disk::copy_file(&base.raw, &to).context(|| format!("copying `{}`", base.path.display()))?;
+        disk::copy_file(&base.raw, &to)
+            .context(|| format!("cannot copy `{}`", base.path.display()))?;
     }
     let to: Arc<dyn Disk> = Arc::new(to);
     if sandbox == Sandbox::Userns {
@@ -73,18 +64,22 @@ pub(crate) fn lay_out(
     }
     let range = match root.number() {
         Some(number) if size > from.size() => {
-            table::grow_last(&*to, number).context(|| "growing the root partition")?
+            table::grow_last(&*to, number).context(|| "cannot grow the root partition")?
         }
         Some(_) => root.range.clone(),
         None => 0..size,
     };
-    let firmware = opened.parts().iter().filter_map(|part| {
+    let fat = opened.parts().iter().filter_map(|part| {
         let point = part.mount_point.as_ref().filter(|_| part.kind == Kind::Fat)?;
-        Some(FirmwarePart { point: point.to_str()?.to_owned(), range: part.range.clone() })
+        Some(FatPartition { point: point.to_str()?.to_owned(), range: part.range.clone() })
     });
-    Ok(Parts {
-        root: Place { disk: image.to_owned(), offset: range.start, size: range.end - range.start },
-        firmware: firmware.collect(),
+    Ok(DiskParts {
+        root: ImagePartition {
+            disk: image.to_owned(),
+            offset: range.start,
+            size: range.end - range.start,
+        },
+        fat: fat.collect(),
     })
 }
 
@@ -92,5 +87,5 @@ pub(crate) fn lay_out(
 fn copy(from: &Arc<dyn Disk>, to: &Arc<dyn Disk>, range: Range<u64>) -> Result<()> {
     let part = |disk: &Arc<dyn Disk>| Slice::new(Arc::clone(disk), range.clone());
     let copy = || disk::copy_sparse(&part(from)?, &part(to)?);
-    copy().context(|| "copying the base")
+    copy().context(|| "cannot copy the base")
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::inputs::Inputs;
+use super::ingredients::Ingredients;
 use crate::base::{PrepareInputs, ResolvedBase};
 use crate::cache::{About, Cache, CachedImage, Made, PREPARED, Package};
 use crate::change::{Action, Change};
@@ -20,7 +20,7 @@ pub struct Request<'a> {
     /// Whose it is.
     pub cluster: &'a Cluster,
     /// What all nodes share, in order. None may hold a secret: what is prepared stays in the
-    /// cache, readable by whoever can read that.
+    /// cache, readable by all who can read that.
     pub inputs: &'a PrepareInputs,
     /// The base.
     pub base: &'a ResolvedBase,
@@ -30,8 +30,8 @@ pub struct Request<'a> {
     pub sandbox: Sandbox,
     /// What the lock file says of packages, when it was written for the same request.
     pub locked: &'a [Package],
-    /// Whether even what the cache has is made.
-    pub anew: bool,
+    /// Whether it is made even when the cache has it.
+    pub force: bool,
     /// Whether nothing may be fetched.
     pub offline: bool,
     /// Whether a shell is opened in the sandbox when packages cannot be installed.
@@ -49,7 +49,7 @@ pub struct Prepared {
 
 /// What preparing would do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outlook {
+pub enum CacheStatus {
     /// The cache has it, under this key.
     Cached(String),
     /// The cluster was never prepared here.
@@ -62,7 +62,7 @@ impl Request<'_> {
     /// Prepares the base, or finds it in the cache prepared like this before.
     pub fn prepare(&self, cache: &Cache, progress: &dyn Progress) -> Result<Prepared> {
         refuse_secrets(&self.inputs.changes)?;
-        let inputs = self.key_inputs()?;
+        let inputs = self.ingredients()?;
         let key = inputs.key()?;
         let fits = |about: &About| self.fits(about);
         let image = cache.image(PREPARED, &key, fits, progress, |folder, disk| {
@@ -74,7 +74,9 @@ impl Request<'_> {
                     progress.stage("applying the profile");
                     deferred::apply(disk, &self.inputs.changes, &self.files())?
                 }
-                _ => self.run(cache, &key, folder, parts, progress)?,
+                Sandbox::Loop | Sandbox::Userns => {
+                    self.run(cache, &key, folder, parts, progress)?
+                }
             };
             let from = serde_json::json!({
                 "cluster": self.cluster.name, "base": self.base.sha256, "inputs": inputs,
@@ -85,17 +87,17 @@ impl Request<'_> {
     }
 
     /// What [`Self::prepare`] would do, and why.
-    pub fn outlook(&self, cache: &Cache) -> Result<Outlook> {
-        let inputs = self.key_inputs()?;
+    pub fn status(&self, cache: &Cache) -> Result<CacheStatus> {
+        let inputs = self.ingredients()?;
         let key = inputs.key()?;
         if let Some(image) = cache.find(PREPARED, &key) {
             return Ok(if self.fits(&image.about) {
-                Outlook::Cached(key)
+                CacheStatus::Cached(key)
             } else {
-                Outlook::Changed(vec!["nodeforge.lock asks for other packages".into()])
+                CacheStatus::Changed(vec!["nodeforge.lock asks for other packages".into()])
             });
         }
-        let of_this = |from: &serde_json::Value| -> Option<Inputs> {
+        let of_this = |from: &serde_json::Value| -> Option<Ingredients> {
             (from.get("cluster")?.as_str()? == self.cluster.name)
                 .then(|| serde_json::from_value(from.get("inputs")?.clone()).ok())?
         };
@@ -105,18 +107,18 @@ impl Request<'_> {
             .into_iter()
             .filter(|image| image.kind == PREPARED)
             .find_map(|image| of_this(&image.about?.from));
-        Ok(last.map_or(Outlook::New, |old| Outlook::Changed(inputs.changes_since(&old))))
+        Ok(last.map_or(CacheStatus::New, |old| CacheStatus::Changed(inputs.changes_since(&old))))
     }
 
     /// Whether what was prepared under the same key is what is asked for. Everything else is in
     /// the key; what repositories had that day is not.
     fn fits(&self, about: &About) -> bool {
         let is_as_locked = || self.locked.iter().all(|it| about.packages.contains(it));
-        !self.anew && (self.sandbox == Sandbox::None || is_as_locked())
+        !self.force && (self.sandbox == Sandbox::None || is_as_locked())
     }
 
-    fn key_inputs(&self) -> Result<Inputs> {
-        Inputs::new(self.base.sha256, &self.inputs.changes, self.sandbox)
+    fn ingredients(&self) -> Result<Ingredients> {
+        Ingredients::new(self.base.sha256, &self.inputs.changes, self.sandbox)
     }
 
     fn files(&self) -> BTreeMap<Sha256, PathBuf> {
@@ -129,29 +131,16 @@ impl Request<'_> {
         cache: &Cache,
         key: &str,
         folder: &Path,
-        parts: partitions::Parts,
+        parts: partitions::DiskParts,
         progress: &dyn Progress,
     ) -> Result<Vec<Package>> {
         use crate::sandbox;
-        use crate::sandbox::Emulator;
-        let emulator = Emulator::find(self.arch)?;
-        if self.sandbox == Sandbox::Loop && !sandbox::is_root() {
-            return Err(Error::input("the sandbox `loop` is for root")
-                .hint("`--sandbox userns` needs no root"));
-        }
-        if self.sandbox == Sandbox::Loop && emulator.is_some() {
-            let arch = self.arch.name();
-            return Err(Error::input(format!(
-                "the sandbox `loop` cannot run programs for {arch} without changing the host"
-            ))
-            .hint("`--sandbox userns` can"));
-        }
         let log = format!("prepare-{}-{}.log", self.cluster.name, &key[..12]);
-        let job = super::inside::PrepareJob {
+        let job = super::job::PrepareJob {
             sandbox: self.sandbox,
             base: self.base.path.clone(),
-            place: parts.root,
-            firmware: parts.firmware,
+            partition: parts.root,
+            fat: parts.fat,
             changes: self.inputs.changes.clone(),
             files: self.files(),
             archives: cache.folder("debs")?,
@@ -161,16 +150,14 @@ impl Request<'_> {
             foreign: (!sandbox::is_native(self.arch)).then_some(self.arch),
             log: cache.folder("logs")?.join(log),
         };
-        let order = sandbox::Order {
-            job: super::job::Job::Prepare(job),
+        let environment = sandbox::Environment {
+            arch: Some(self.arch),
             scratch: folder.join("scratch"),
             temporary: folder.to_owned(),
-            own_users: self.sandbox == Sandbox::Userns,
-            emulator,
             has_terminal: self.shell_on_failure,
             epoch: None,
         };
-        sandbox::run(&order, progress)
+        sandbox::run(self.sandbox, &job, environment, progress)
     }
 
     #[cfg(not(target_os = "linux"))]
@@ -179,7 +166,7 @@ impl Request<'_> {
         _cache: &Cache,
         _key: &str,
         _folder: &Path,
-        _parts: partitions::Parts,
+        _parts: partitions::DiskParts,
         _progress: &dyn Progress,
     ) -> Result<Vec<Package>> {
         Err(Error::input("programs of an image run on Linux only")
@@ -188,9 +175,8 @@ impl Request<'_> {
 }
 
 fn new_size(changes: &[Change]) -> Option<u64> {
-    changes.iter().rev().find_map(|change| match change.action {
-        Action::Grow { size } => Some(size),
-        _ => None,
+    changes.iter().rev().find_map(|change| {
+        if let Action::Grow { size } = change.action { Some(size) } else { None }
     })
 }
 

@@ -5,8 +5,7 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
-use super::mounts::Lent;
-use crate::sandbox::mounts;
+use super::mounts::{self, BindMount};
 use crate::util::error::{Context, Result};
 
 /// This process inside a root folder: absolute paths and links mean the image's files, and programs
@@ -19,22 +18,24 @@ pub(crate) struct Chroot {
 }
 
 impl Chroot {
-    /// Enters `root`. `lent` are folders from outside and where in the root they are to be seen.
-    pub(crate) fn enter(root: &Path, lent: &[(&Path, &str)]) -> Result<Self> {
-        Self::enter_with(root, &[], lent)
+    /// Enters `root`. `binds` are folders from outside and where in the root they are to be seen.
+    pub(crate) fn enter(root: &Path, binds: &[(&Path, &str)]) -> Result<Self> {
+        Self::enter_with(root, &[], binds)
     }
 
     /// Enters `root` to run its programs: with private `/proc`, `/sys`, `/dev`, `/run` and `/tmp`.
-    pub(crate) fn enter_to_run(root: &Path, lent: &[(&Path, &str)]) -> Result<Self> {
-        Self::enter_with(root, &mounts::devices()?, lent)
+    pub(crate) fn enter_to_run(root: &Path, binds: &[(&Path, &str)]) -> Result<Self> {
+        Self::enter_with(root, &mounts::devices()?, binds)
     }
 
-    fn enter_with(root: &Path, devices: &[Lent], lent: &[(&Path, &str)]) -> Result<Self> {
+    fn enter_with(root: &Path, devices: &[BindMount], binds: &[(&Path, &str)]) -> Result<Self> {
         let enter = || -> Result<Self> {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let host = rustix::fs::open("/", flags, Mode::empty()).map_err(std::io::Error::from)?;
-            let folders =
-                lent.iter().map(|&(from, to)| Lent::new(from, to)).collect::<Result<Vec<_>>>()?;
+            let folders = binds
+                .iter()
+                .map(|&(from, to)| BindMount::new(from, to))
+                .collect::<Result<Vec<_>>>()?;
             std::os::unix::fs::chroot(root)?;
             // From here on a failure must find the way out again: `chroot` is dropped.
             let mut chroot = Self { host, mounted: Vec::new() };
@@ -42,10 +43,10 @@ impl Chroot {
             if !devices.is_empty() {
                 mounts::mount_systems(devices, &mut chroot.mounted)?;
             }
-            mounts::mount_lent(&folders, &mut chroot.mounted)?;
+            mounts::mount_binds(&folders, &mut chroot.mounted)?;
             Ok(chroot)
         };
-        enter().context(|| format!("entering `{}`", root.display()))
+        enter().context(|| format!("cannot enter `{}`", root.display()))
     }
 
     /// Takes every mount away again and goes back to the host's root.

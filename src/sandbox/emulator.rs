@@ -19,14 +19,14 @@ const FIRST: (u32, u32) = (6, 7);
 
 /// A program that runs those of another processor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Emulator {
+pub(super) struct Emulator {
     arch: Arch,
     program: PathBuf,
 }
 
 impl Emulator {
     /// What the sandbox needs to run programs of `arch`; `None` when the kernel can do it already.
-    pub(crate) fn find(arch: Arch) -> Result<Option<Self>> {
+    pub(super) fn find(arch: Arch) -> Result<Option<Self>> {
         if is_native(arch) {
             return Ok(None);
         }
@@ -51,7 +51,7 @@ impl Emulator {
 
     /// Tells the kernel, for this process's user namespace. `folder` is where the table is mounted,
     /// and stays for as long as the mount namespace.
-    pub(crate) fn register(&self, folder: &Path) -> Result<()> {
+    pub(super) fn register(&self, folder: &Path) -> Result<()> {
         let register = || -> Result<()> {
             fs::create_dir_all(folder)?;
             mount("binfmt_misc", folder, "binfmt_misc", MountFlags::empty(), None)
@@ -62,7 +62,8 @@ impl Emulator {
             let line = format!(":nodeforge:M:0:{magic}:{mask}:{}:PF", self.program.display());
             Ok(fs::write(folder.join("register"), line)?)
         };
-        register().context(|| format!("having `{}` run programs", self.program.display()))
+        register()
+            .context(|| format!("cannot register `{}` to run programs", self.program.display()))
     }
 }
 
@@ -102,7 +103,7 @@ fn program(arch: Arch) -> Option<PathBuf> {
     let mut candidates = names.iter().flat_map(|name| {
         path.split(':').map(move |folder| Path::new(folder).join(name)).collect::<Vec<_>>()
     });
-    // The root it will run in has not its libraries.
+    // The root that it will run in does not have its libraries.
     candidates.find(|path| fs::read(path).is_ok_and(|bytes| is_static(&bytes)))
 }
 

@@ -1,7 +1,8 @@
-//! A user namespace for root, in which every user is themselves.
+//! The users of a user namespace.
 //!
 //! An ordinary user's namespace gets its ids from `newuidmap`. Root would need an entry in
-//! /etc/subuid for that, but may write the map itself: from outside, once the namespace is there.
+//! /etc/subuid for that, but may write the map itself, in which every user is themselves: from outside, once
+//! the namespace is there.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command};
@@ -11,6 +12,7 @@ use std::{fs, io};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
+use super::start;
 use crate::util::error::{Context, Error, Result};
 use crate::util::interrupt;
 
@@ -20,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// Gives the namespace that `child` is about to make all ids of this one, each as itself.
-pub(crate) fn give(child: &mut Child) -> Result<()> {
+pub(super) fn give(child: &mut Child) -> Result<()> {
     let folder = format!("/proc/{}", child.id());
     let namespace = |folder: &str| fs::read_link(format!("{folder}/ns/user"));
     let own = namespace("/proc/self")?;
@@ -36,7 +38,7 @@ pub(crate) fn give(child: &mut Child) -> Result<()> {
     for name in MAPS {
         let own = fs::read_to_string(format!("/proc/self/{name}"))?;
         let path = format!("{folder}/{name}");
-        fs::write(&path, identity(&own)).context(|| format!("writing `{path}`"))?;
+        fs::write(&path, identity(&own)).context(|| format!("cannot write `{path}`"))?;
     }
     Ok(())
 }
@@ -53,9 +55,9 @@ fn identity(map: &str) -> String {
     text
 }
 
-/// Waits until this process's namespace has its ids, then starts this program over: only who was
-/// root when it started has root's capabilities.
-pub(crate) fn await_ids() -> Result<()> {
+/// Waits until this process's namespace has its ids, then starts this program over: only a
+/// process that was root when it started has root's capabilities.
+pub(super) fn await_ids() -> Result<()> {
     let is_known = || fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !map.is_empty());
     if is_known() {
         // Having gained capabilities means having lost this.
@@ -66,12 +68,12 @@ pub(crate) fn await_ids() -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     while !is_known() {
         if Instant::now() > deadline || is_cut() {
-            return Err(Error::failure("nobody gave the sandbox its users"));
+            return Err(Error::failure("the sandbox got no users from nodeforge in time"));
         }
         std::thread::sleep(PAUSE);
     }
-    let error = Command::new(super::program()?).args(std::env::args_os().skip(1)).exec();
-    Err(Error::from(error).context("starting the sandbox over"))
+    let error = Command::new(start::program()?).args(std::env::args_os().skip(1)).exec();
+    Err(Error::from(error).context("cannot start the sandbox over"))
 }
 
 /// Whether nodeforge, which holds the other end of standard input, is gone.
@@ -82,14 +84,61 @@ fn is_cut() -> bool {
     asked.is_ok() && polled[0].revents().contains(PollFlags::HUP)
 }
 
+/// Fails where an ordinary user has no ids to give to a namespace's users.
+pub(super) fn require_subordinate() -> Result<()> {
+    let uid = rustix::process::getuid().as_raw().to_string();
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = login_name(&passwd, &uid).unwrap_or(&uid);
+    for file in ["/etc/subuid", "/etc/subgid"] {
+        let ranges = std::fs::read_to_string(file).unwrap_or_default();
+        if !has_range(&ranges, name, &uid) {
+            return Err(Error::failure(format!("the user `{name}` has no ids in {file}")).hint(
+                format!("as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name}"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn login_name<'a>(passwd: &'a str, uid: &str) -> Option<&'a str> {
+    passwd.lines().find(|line| line.split(':').nth(2) == Some(uid))?.split(':').next()
+}
+
+/// Whether a line gives the user, by name or number, enough ids for all of Debian's users.
+fn has_range(ranges: &str, name: &str, uid: &str) -> bool {
+    ranges.lines().any(|line| {
+        let mut fields = line.trim().split(':');
+        let owner = fields.next();
+        let count = fields.nth(1).and_then(|count| count.parse::<u64>().ok());
+        (owner == Some(name) || owner == Some(uid)) && count.is_some_and(|count| count >= 65_535)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn everybody_is_themselves() {
+    fn every_id_is_mapped_to_itself() {
         assert_eq!(identity("         0          0 4294967295\n"), "0 0 4294967295\n");
         let nested = "0 1000 1\n1 100000 65536\n";
         assert_eq!(identity(nested), "0 0 1\n1 1 65536\n");
+    }
+
+    #[test]
+    fn ranges_are_found_by_name_or_number() {
+        let ranges =
+            "root:100000:65536\nforger:165536:65536\n1003:300000:65536\nfew:1:10\nbroken\n";
+        assert!(has_range(ranges, "forger", "1001"));
+        assert!(has_range(ranges, "no-such-name", "1003"));
+        assert!(!has_range(ranges, "few", "1004"));
+        assert!(!has_range(ranges, "broken", "1005"));
+    }
+
+    #[test]
+    fn a_login_name_is_looked_up_by_its_number() {
+        let passwd = "root:x:0:0::/root:/bin/sh\nforger:x:1001:1001::/home/forger:/bin/sh\n";
+        assert_eq!(login_name(passwd, "1001"), Some("forger"));
+        assert_eq!(login_name(passwd, "7"), None);
     }
 }

@@ -3,7 +3,7 @@
 //! It is process 1 of its own pid namespace, so every process in there ends with it. Its standard
 //! input is the lifeline: the other end is held by nodeforge, and closes when nodeforge ends in
 //! whatever way, `kill -9` included. Mounts are the worker's alone: they are made in a mount
-//! namespace of its own, which is gone when its last process is. The keeper never sees them, and so
+//! namespace of its own, which is gone when its last process is. Init never sees them, and so
 //! the folders that it removes can hold nothing of the host's.
 
 use std::fs::{self, File};
@@ -15,14 +15,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::{Pid, Signal, WaitOptions};
 
-use super::WORKER;
-use super::protocol::Order;
-use crate::sandbox::{ids, namespaces};
+use super::protocol::JobSpec;
+use super::start::{COMMAND, WORKER};
+use super::{ids, namespaces, start};
 use crate::util::error::{Context, Error, Result};
 use crate::util::file_lock::FileLock;
 
-/// Runs the order that standard input holds. The worker itself says how it went.
-pub(crate) fn main() -> Result<ExitCode> {
+/// Runs the job that standard input holds. The worker itself says how it went.
+pub(super) fn main() -> Result<ExitCode> {
     ids::await_ids()?;
     // `end_all` below reaches every process but the first of its pid namespace.
     if std::process::id() != 1 {
@@ -30,21 +30,19 @@ pub(crate) fn main() -> Result<ExitCode> {
     }
     let mut line = String::new();
     io::stdin().lock().read_line(&mut line)?;
-    let order: Order = serde_json::from_str(&line).map_err(|error| {
-        Error::failure(error.to_string()).context("reading the sandbox's order")
-    })?;
+    let spec = JobSpec::from_line(&line)?;
 
     // While it is held, another nodeforge does not take the folder for a dead run's.
-    let folder = File::open(&order.temporary)
-        .context(|| format!("opening `{}`", order.temporary.display()))?;
+    let folder = File::open(&spec.temporary)
+        .context(|| format!("cannot open `{}`", spec.temporary.display()))?;
     let _lock = FileLock::shared(folder)?;
 
     let mut worker = namespaces::mounts_only()
-        .arg(super::program()?)
-        .args([super::COMMAND, WORKER])
+        .arg(start::program()?)
+        .args([COMMAND, WORKER])
         .stdin(Stdio::piped())
         .spawn()
-        .context(|| "starting the sandbox's worker")?;
+        .context(|| "cannot start the sandbox's worker")?;
     let is_cut = watch_lifeline();
     if let Some(mut stdin) = worker.stdin.take() {
         // A worker that is gone already shows in its exit code.
@@ -53,14 +51,14 @@ pub(crate) fn main() -> Result<ExitCode> {
     let status = worker.wait()?;
 
     end_all();
-    remove(&order.scratch)?;
+    remove(&spec.scratch)?;
     if is_cut.load(Ordering::SeqCst) {
-        remove(&order.temporary)?;
+        remove(&spec.temporary)?;
     }
     Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
 }
 
-/// Ends the job as soon as nobody holds the other end of standard input any more.
+/// Ends the job as soon as the other end of standard input is closed.
 fn watch_lifeline() -> Arc<AtomicBool> {
     let is_cut = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&is_cut);
@@ -87,8 +85,8 @@ fn end_all() {
 fn remove(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).context(|| format!("removing `{}`", folder.display()))
+            Err(error).context(|| format!("cannot remove `{}`", folder.display()))
         }
-        _ => Ok(()),
+        Ok(()) | Err(_) => Ok(()),
     }
 }

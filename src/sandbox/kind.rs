@@ -1,4 +1,4 @@
-//! Which way programs of an image are run.
+//! The kinds of sandbox: which way programs of an image are run.
 
 #[cfg(target_os = "linux")]
 use std::fs::File;
@@ -6,6 +6,11 @@ use std::fs::File;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+#[cfg(target_os = "linux")]
+use super::{
+    backend::Backend, emulator::Emulator, loop_root::LoopRoot, namespaces::is_root,
+    none::NoSandbox, userns::UserNamespace,
+};
 use crate::config::Arch;
 use crate::util::error::Result;
 
@@ -15,7 +20,7 @@ use crate::util::error::Result;
 pub enum Sandbox {
     /// As root: the image itself, mounted through a loop device in a private mount namespace
     Loop,
-    /// As anybody: unpacked in a user namespace, and packed again
+    /// As any user: unpacked in a user namespace, and packed again
     Userns,
     /// Nothing is run: packages are left to the nodes' first boot
     None,
@@ -25,22 +30,32 @@ impl Sandbox {
     /// The best of those that this host allows, for images of `arch`.
     #[cfg(target_os = "linux")]
     pub fn choose(arch: Arch) -> Self {
-        use super::emulator::Emulator;
-        use super::namespaces::is_root;
         let has_loop = || File::options().write(true).open("/dev/loop-control").is_ok();
+        if Self::for_folder(arch) == Self::Loop && has_loop() { Self::Loop } else { Self::Userns }
+    }
+
+    /// The best of those that this host allows: programs of an image need Linux.
+    #[cfg(not(target_os = "linux"))]
+    pub fn choose(_arch: Arch) -> Self {
+        Self::None
+    }
+
+    /// The plainest one for a root that is a folder, and programs of `arch` in it.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn for_folder(arch: Arch) -> Self {
         // A table of emulators that is not the host's needs a user namespace.
         let is_plain = matches!(Emulator::find(arch), Ok(None));
-        if is_root() && is_plain && has_loop() { Self::Loop } else { Self::Userns }
+        if is_root() && is_plain { Self::Loop } else { Self::Userns }
     }
 
     /// Fails where the host does not let programs of an image be run like this.
     #[cfg(target_os = "linux")]
     pub fn require(self) -> Result<()> {
-        if self != Self::Userns {
-            return Ok(());
-        }
-        super::namespaces::try_user_namespace().map_err(|error| {
-            error.hint("`--sandbox none` leaves packages to each node's first boot")
+        self.backend().require().map_err(|error| match self {
+            Self::Userns => {
+                error.hint("`--sandbox none` leaves packages to each node's first boot")
+            }
+            Self::Loop | Self::None => error,
         })
     }
 
@@ -50,17 +65,21 @@ impl Sandbox {
         Ok(())
     }
 
-    /// The best of those that this host allows: programs of an image need Linux.
-    #[cfg(not(target_os = "linux"))]
-    pub fn choose(_arch: Arch) -> Self {
-        Self::None
+    /// What runs it.
+    #[cfg(target_os = "linux")]
+    pub(super) fn backend(self) -> &'static dyn Backend {
+        match self {
+            Self::Loop => &LoopRoot,
+            Self::Userns => &UserNamespace,
+            Self::None => &NoSandbox,
+        }
     }
 
     /// What it does with packages, for people.
     pub fn describe(self) -> &'static str {
         match self {
             Self::Loop => "packages installed in the sandbox `loop`, as root",
-            Self::Userns => "packages installed in the sandbox `userns`, as nobody special",
+            Self::Userns => "packages installed in the sandbox `userns`, as an ordinary user",
             Self::None => "packages left to the first boot of each node (sandbox `none`)",
         }
     }

@@ -12,7 +12,7 @@ use rustix::mount::{
 
 use crate::util::error::{Context, Result};
 
-/// Devices that packages' scripts use, and that harm nobody.
+/// Devices that packages' scripts use, and that cannot harm the host.
 const DEVICES: [&str; 6] =
     ["/dev/full", "/dev/null", "/dev/random", "/dev/tty", "/dev/urandom", "/dev/zero"];
 
@@ -26,18 +26,18 @@ const LINKS: [(&str, &str); 5] = [
 ];
 
 /// A folder or device of the host, held so that it can be seen elsewhere.
-pub(crate) struct Lent {
+pub(crate) struct BindMount {
     tree: OwnedFd,
     to: String,
 }
 
-impl Lent {
+impl BindMount {
     /// Takes `from` as it is, without what may be mounted below it.
     pub(crate) fn new(from: &Path, to: &str) -> Result<Self> {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
         let tree = open_tree(CWD, from, flags)
             .map_err(io::Error::from)
-            .context(|| format!("lending `{}` to the sandbox", from.display()))?;
+            .context(|| format!("cannot show `{}` to the sandbox", from.display()))?;
         Ok(Self { tree, to: to.to_owned() })
     }
 
@@ -45,20 +45,20 @@ impl Lent {
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
         move_mount(&self.tree, "", CWD, self.to.as_str(), flags)
             .map_err(io::Error::from)
-            .context(|| format!("mounting `{}`", self.to))
+            .context(|| format!("cannot mount `{}`", self.to))
     }
 }
 
 /// The host's harmless devices: an unprivileged user namespace cannot make any.
-pub(crate) fn devices() -> Result<Vec<Lent>> {
-    DEVICES.iter().map(|&path| Lent::new(Path::new(path), path)).collect()
+pub(crate) fn devices() -> Result<Vec<BindMount>> {
+    DEVICES.iter().map(|&path| BindMount::new(Path::new(path), path)).collect()
 }
 
 /// Mounts the usual file systems in the current root, noting what is to be unmounted again.
 ///
 /// The root is entered already, so that a link in it leads nowhere outside. `/sys` is empty:
 /// what machine this is must not show in the image.
-pub(crate) fn mount_systems(devices: &[Lent], mounted: &mut Vec<String>) -> Result<()> {
+pub(crate) fn mount_systems(devices: &[BindMount], mounted: &mut Vec<String>) -> Result<()> {
     let strict = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     let plain = MountFlags::NOSUID | MountFlags::NODEV;
     let read_only = strict | MountFlags::RDONLY;
@@ -73,23 +73,23 @@ pub(crate) fn mount_systems(devices: &[Lent], mounted: &mut Vec<String>) -> Resu
         mount_one(kind, path, flags, data, mounted)?;
     }
     for device in devices {
-        fs::File::create_new(&device.to).context(|| format!("making `{}`", device.to))?;
+        fs::File::create_new(&device.to).context(|| format!("cannot create `{}`", device.to))?;
         device.attach()?;
     }
     mount_one("devpts", "/dev/pts", MountFlags::empty(), "newinstance,ptmxmode=0666", mounted)?;
     mount_one("tmpfs", "/dev/shm", plain, "mode=1777", mounted)?;
     for (target, link) in LINKS {
-        symlink(target, link).context(|| format!("linking `{link}`"))?;
+        symlink(target, link).context(|| format!("cannot link `{link}`"))?;
     }
     fs::create_dir("/run/lock")?;
     fs::set_permissions("/run/lock", fs::Permissions::from_mode(0o1777))?;
     Ok(())
 }
 
-/// Mounts lent folders where they are to be seen.
-pub(crate) fn mount_lent(folders: &[Lent], mounted: &mut Vec<String>) -> Result<()> {
+/// Mounts folders of the host where they are to be seen.
+pub(crate) fn mount_binds(folders: &[BindMount], mounted: &mut Vec<String>) -> Result<()> {
     for folder in folders {
-        fs::create_dir_all(&folder.to).context(|| format!("making `{}`", folder.to))?;
+        fs::create_dir_all(&folder.to).context(|| format!("cannot create `{}`", folder.to))?;
         folder.attach()?;
         mounted.push(folder.to.clone());
     }
@@ -104,10 +104,10 @@ fn mount_one(
     mounted: &mut Vec<String>,
 ) -> Result<()> {
     let data = std::ffi::CString::new(data).expect("no NUL in a literal");
-    fs::create_dir_all(path).context(|| format!("making `{path}`"))?;
+    fs::create_dir_all(path).context(|| format!("cannot create `{path}`"))?;
     mount(kind, path, kind, flags, data.as_c_str())
         .map_err(io::Error::from)
-        .context(|| format!("mounting `{path}`"))?;
+        .context(|| format!("cannot mount `{path}`"))?;
     mounted.push(path.to_owned());
     Ok(())
 }
@@ -116,5 +116,5 @@ fn mount_one(
 pub(crate) fn unmount(path: &str) -> Result<()> {
     rustix::mount::unmount(path, UnmountFlags::DETACH)
         .map_err(io::Error::from)
-        .context(|| format!("unmounting `{path}`"))
+        .context(|| format!("cannot unmount `{path}`"))
 }

@@ -1,4 +1,4 @@
-//! Programs that nobody waits for the disk for.
+//! Programs that do not wait for the disk.
 //!
 //! An image that is being made is thrown away when anything fails, and made durable as a whole in
 //! the end: what dpkg and packages' scripts sync on the way costs time and saves nothing. A filter of
@@ -36,11 +36,12 @@ const ALLOW: u32 = 0x7fff_0000;
 /// `SECCOMP_RET_ERRNO` without an error: the call is left out, and went well.
 const DONE: u32 = 0x0005_0000;
 
-/// Lets this thread, and all programs that it starts from now on, believe that all is synced.
+/// Turns every sync by this thread, and by all programs that it starts from now on, into a call that
+/// does nothing and succeeds.
 ///
-/// It costs them setuid bits, which root has no use for. Where the kernel has no such filters, or
+/// It costs them setuid bits, which root does not need. Where the kernel has no such filters, or
 /// something above forbids them, all is as it was.
-pub(crate) fn believe() {
+pub(crate) fn suppress_sync() {
     drop(seccompiler::apply_filter(&filter()));
 }
 

@@ -45,6 +45,10 @@ pub(crate) fn open(sealed: &str, most: u64) -> Result<String> {
     let decryptor =
         Decryptor::new(ArmoredReader::new(sealed.as_bytes())).map_err(|why| damaged(&why))?;
     let each = identities.iter().map(|identity| identity.as_ref() as &dyn Identity);
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the library adds errors; all others mean damage"
+    )]
     let reader = decryptor.decrypt(each).map_err(|why| match why {
         DecryptError::NoMatchingKeys if identities.is_empty() => {
             Error::input("no age key to decrypt it with was found")

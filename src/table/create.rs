@@ -120,7 +120,7 @@ pub fn create_mbr(disk: &dyn Disk, disk_id: u32, partitions: &[NewMbrPartition])
             || range.is_empty()
             || range.end > disk.size() / u64::from(disk.sector_size())
         {
-            return Err(Error::input(format!("partition {number} lies outside the disk")));
+            return Err(Error::input(format!("partition {number} is outside the disk")));
         }
         if range.end > 1 << 32 {
             return Err(Error::input(format!("partition {number} ends past what an MBR counts")));

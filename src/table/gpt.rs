@@ -154,7 +154,7 @@ impl Gpt {
                 || entry.ending_lba > self.header.last_usable_lba
             {
                 return Err(Error::input(format!(
-                    "partition {number} lies outside the usable part of the disk"
+                    "partition {number} is outside the usable part of the disk"
                 )));
             }
         }

@@ -52,7 +52,7 @@ fn check_last(table: &PartitionTable, number: u32) -> Result<()> {
     }
     if last.number != number {
         return Err(Error::input(format!(
-            "partition {number} cannot grow: partition {} lies behind it",
+            "partition {number} cannot grow: partition {} is after it",
             last.number
         )));
     }

@@ -213,7 +213,7 @@ fn only_the_last_partition_grows() {
     create_gpt(&disk, DISK_GUID, &debian()).unwrap();
     let before = disk.bytes();
     let error = grow_last(&disk, 15).unwrap_err();
-    assert_eq!(error.to_string(), "partition 15 cannot grow: partition 1 lies behind it");
+    assert_eq!(error.to_string(), "partition 15 cannot grow: partition 1 is after it");
     let error = grow_last(&disk, 7).unwrap_err();
     assert_eq!(error.to_string(), "the disk has no partition 7");
     assert!(before == disk.bytes());

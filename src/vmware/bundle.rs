@@ -14,14 +14,14 @@ pub struct Bundle {
     pub folder: PathBuf,
     /// The file in it that VMware knows it by.
     pub vmx: PathBuf,
-    /// The bundle of the template whose disk it reads; `None` for a machine that is no linked clone.
+    /// The bundle of the template whose disk it reads; `None` for a machine that is not a linked clone.
     pub template: Option<PathBuf>,
 }
 
 impl Bundle {
     /// All machines in a folder, by name.
     pub fn all(output: &Path) -> Result<Vec<Self>> {
-        let context = || format!("looking for machines in `{}`", output.display());
+        let context = || format!("cannot look for machines in `{}`", output.display());
         let output = output.canonicalize().context(context)?;
         let mut bundles = Vec::new();
         for entry in fs::read_dir(&output).context(context)? {
@@ -46,7 +46,7 @@ impl Bundle {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => {
-                return Err(error).context(|| format!("reading `{}`", vmsd.display()));
+                return Err(error).context(|| format!("cannot read `{}`", vmsd.display()));
             }
         };
         let origin = value(&text, "cloneOf0").map(|path| plain(&folder.join(path)));
@@ -59,10 +59,12 @@ impl Bundle {
         let find = |name: &String| {
             all.iter().find(|it| it.name == *name).ok_or_else(|| {
                 let known: Vec<_> = all.iter().map(|it| it.name.as_str()).collect();
-                Error::input(format!("there is no machine `{name}`")).hint(match known.as_slice() {
-                    [] => "`nodeforge build --format vmwarevm` makes them".to_owned(),
-                    _ => format!("there are {}", known.join(", ")),
-                })
+                Error::input(format!("cannot find a machine `{name}`")).hint(
+                    match known.as_slice() {
+                        [] => "`nodeforge build --format vmwarevm` makes them".to_owned(),
+                        [..] => format!("there are {}", known.join(", ")),
+                    },
+                )
             })
         };
         names.iter().map(find).collect()
@@ -92,7 +94,9 @@ fn plain(path: &Path) -> PathBuf {
                 plain.pop();
             }
             Component::CurDir => {}
-            component => plain.push(component),
+            Component::Prefix(_) | Component::RootDir | Component::Normal(_) => {
+                plain.push(component);
+            }
         }
     }
     plain

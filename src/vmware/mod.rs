@@ -11,7 +11,7 @@ mod vmx;
 pub use bundle::Bundle;
 pub(crate) use mac::mac_addresses;
 pub(crate) use ovf::Ovf;
-pub use template_backup::Shield;
+pub use template_backup::TemplateBackup;
 pub use vmrun::Vmrun;
 pub(crate) use vmx::Vmx;
 

@@ -66,7 +66,7 @@ impl Vmrun {
     }
 }
 
-/// A path as other paths to the same file are, too.
+/// A path in the form in which equal files have equal paths.
 fn resolved(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }

@@ -3,7 +3,7 @@
 
 use super::DISK;
 
-/// The file's text for a machine that is no clone and has no snapshot.
+/// The file's text for a machine that is not a clone and has no snapshot.
 pub(crate) fn of_original() -> String {
     ".encoding = \"UTF-8\"\n".to_owned()
 }

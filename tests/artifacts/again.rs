@@ -11,7 +11,8 @@ use crate::support::{Arch, Machines, checksum, noise, tool};
 
 #[test]
 fn every_artifact_is_the_same_whatever_the_number_of_jobs() {
-    let output = r#"formats = ["raw", "raw.xz", "raw.zst", "qcow2", "vmdk", "vmwarevm", "ova"]"#;
+    let output =
+        r#"formats = ["raw", "raw.xz", "raw.zst", "raw.gz", "qcow2", "vmdk", "vmwarevm", "ova"]"#;
     let machines = Machines::new(Arch::Arm64, &["server1", "agent1"], output);
     let sums = |jobs: &str| {
         let folder = format!("jobs-{jobs}");
@@ -29,12 +30,12 @@ fn every_artifact_is_the_same_whatever_the_number_of_jobs() {
 #[test]
 fn an_image_packs_the_same_alone_and_with_others() {
     let nodes = ["server1", "agent[1-17]"];
-    let machines = Machines::new(Arch::Amd64, &nodes, r#"formats = ["raw.zst"]"#);
+    let machines = Machines::new(Arch::Amd64, &nodes, r#"formats = ["raw.zst", "raw.gz"]"#);
     let _ = machines.run(["build"]).succeeds();
     let together = files(&machines.path("out"));
     let _ = machines.run(["build", "agent17", "-o", "alone"]).succeeds();
     let alone = files(&machines.path("alone"));
-    for ending in ["img.zst", "bmap"] {
+    for ending in ["img.zst", "img.gz", "bmap"] {
         let name = format!("agent17.{ending}");
         assert_eq!(alone[&name], together[&name], "{name}");
     }
@@ -213,7 +214,8 @@ fn a_folder_belongs_to_one_cluster() {
 fn artifacts_with_secrets_are_private_to_their_owner() {
     use std::os::unix::fs::PermissionsExt as _;
 
-    let formats = r#"formats = ["raw", "raw.xz", "raw.zst", "qcow2", "vmdk", "vmwarevm", "ova"]"#;
+    let formats =
+        r#"formats = ["raw", "raw.xz", "raw.zst", "raw.gz", "qcow2", "vmdk", "vmwarevm", "ova"]"#;
     let machines = Machines::new(Arch::Amd64, &["server1"], formats);
     let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
     let _ = machines.run(["build"]).succeeds();

@@ -41,7 +41,7 @@ fn a_prepared_base_in_use_stays() {
     sums.args(["--check", "--strict", "SHA256SUMS"]).current_dir(machines.path("out"));
     assert!(sums.status().expect("sha256sum starts").success());
 
-    // What nobody uses any more is swept.
+    // What is not in use any more is swept.
     anew("1600000000");
     let prepared = fs::read_dir(machines.path("cache/nodeforge/prepared")).expect("there");
     assert_eq!(prepared.filter(|it| it.as_ref().expect("there").path().is_dir()).count(), 1);

@@ -1,4 +1,4 @@
-//! Every format of a node of either architecture, and everybody who must be content with it.
+//! Every format of a node of either architecture, read by the programs that must accept it.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -11,7 +11,7 @@ use crate::support::{
     Arch, Machines, checksum, noise, partitions, python_tool, temporary_folder, tool,
 };
 
-const FORMATS: &str = r#"formats = ["raw", "raw.xz", "raw.zst", "qcow2", "vmdk", "vmwarevm", "ova"]
+const FORMATS: &str = r#"formats = ["raw", "raw.xz", "raw.zst", "raw.gz", "qcow2", "vmdk", "vmwarevm", "ova"]
 [vm]
 memory = "1G"
 cpus = 3
@@ -71,8 +71,9 @@ fn compressed_images_are_whole_and_seekable() {
         let raw = machines.artifact("server1.img");
         let sum = checksum("sha256sum", &raw);
         let (xz, zst) = (machines.artifact("server1.img.xz"), machines.artifact("server1.img.zst"));
+        let gz = machines.artifact("server1.img.gz");
         let unpacked = machines.path("unpacked");
-        for (program, packed) in [("xz", &xz), ("zstd", &zst)] {
+        for (program, packed) in [("xz", &xz), ("zstd", &zst), ("gzip", &gz)] {
             tool(program, [OsStr::new("-q"), OsStr::new("-t"), packed.as_os_str()]);
             let script = format!("{program} -dc \"$1\" >\"$2\"");
             let arguments = ["-c", &script, "sh"].map(OsStr::new);
@@ -84,6 +85,17 @@ fn compressed_images_are_whole_and_seekable() {
         let file = list.lines().find(|line| line.starts_with("file")).expect("a line");
         let fields: Vec<_> = file.split('\t').collect();
         assert_eq!(fields[1..3], ["1", "64"], "{list}");
+
+        // One member without a name or a time: what unpackers that stop after the first one need.
+        let script = "import sys, zlib\n\
+            packed, unpacker, size = open(sys.argv[1], 'rb'), zlib.decompressobj(31), 0\n\
+            assert packed.read(10) == b'\\x1f\\x8b\\x08' + bytes(6) + b'\\xff'\n\
+            packed.seek(0)\n\
+            while part := packed.read(1 << 20):\n\
+            \x20   assert not unpacker.eof\n\
+            \x20   size += len(unpacker.decompress(part))\n\
+            assert unpacker.eof and not unpacker.unused_data and size == 512 << 20\n";
+        tool("python3", [OsStr::new("-c"), OsStr::new(script), gz.as_os_str()]);
 
         // From the middle, by a reader of the seekable format.
         let script = "import pyzstd, sys\n\
@@ -104,7 +116,7 @@ fn bmaptool_writes_all_that_matters() {
     for (arch, machines) in built() {
         let folder = temporary_folder();
         let map = machines.artifact("server1.bmap");
-        for name in ["server1.img", "server1.img.xz", "server1.img.zst"] {
+        for name in ["server1.img", "server1.img.xz", "server1.img.zst", "server1.img.gz"] {
             let medium = folder.path().join("medium");
             let old = noise(99, 1 << 20);
             let old: Vec<u8> = old.iter().copied().cycle().take(512 << 20).collect();

@@ -113,7 +113,7 @@ fn machines_are_listed_started_and_stopped() {
     assert_eq!((&listed[1]["running"], &listed[3]["template"]), (&false.into(), &().into()));
 
     let _ = vmware.run(["start", "agent9"]).exits(2).stderr(
-        "error: there is no machine `agent9`\n\
+        "error: cannot find a machine `agent9`\n\
          hint: there are agent1, agent2, server1, small-template\n",
     );
 }
@@ -125,7 +125,7 @@ fn a_clone_goes_and_its_template_stays() {
         let vmware = Vmware::new(deletes);
         let before = vmware.template();
         let _ = vmware.run(["delete", "agent1"]).exits(2).stderr(
-            "error: nobody can be asked whether agent1 may be deleted: standard input is no terminal\n\
+            "error: cannot ask whether to delete agent1: standard input is not a terminal\n\
              hint: `--yes` goes ahead without asking\n",
         );
         assert_eq!(vmware.calls(), Vec::<String>::new());

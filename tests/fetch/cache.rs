@@ -22,7 +22,7 @@ fn damage_is_reported_and_fetched_again() {
         }
     };
 
-    // Whoever writes to it is found out at once.
+    // A change to it is found at once.
     damage(false);
     let said = stand.run(["fetch", "it"]).succeeds().stderr_text();
     assert!(said.contains("is damaged and is made again"), "{said}");

@@ -60,7 +60,7 @@ fn a_lock_is_made_kept_and_moved_on() {
     assert_eq!(stand.server.requests("/list").len(), 0);
     assert_eq!(fs::read(stand.path("nodeforge.lock")).expect("there"), first);
 
-    // Whoever has no lock asks the publisher, and hears what his word is worth.
+    // Without a lock the publisher is asked, and how far it is trusted is printed.
     stand.cluster("image = \"it@2026-01-01\"");
     fs::remove_file(stand.path("nodeforge.lock")).expect("removed");
     let said = stand.run(["fetch", "cluster.toml"]).succeeds().stdout_text();

@@ -134,7 +134,7 @@ fn debian_is_trusted_over_https_and_its_newest_whole_release_is_taken() {
     let kept = fs::metadata(said["path"].as_str().expect("a path")).expect("there");
     assert!(kept.blocks() * 512 < 4 << 20, "{} of 8 MiB", kept.blocks() * 512);
 
-    // Nobody vouches for a server whose certificate nobody signed.
+    // A server whose certificate no authority signed is not trusted.
     let said = stand.run(["fetch", "debian-13-generic-arm64"]).env("SSL_CERT_FILE", "/dev/null");
     let said = said.exits(1).stderr_text();
     assert!(said.contains("cannot read `https://127.0.0.1"), "{said}");

@@ -169,7 +169,7 @@ fn signed_checksums_vouch_for_what_they_list() {
     let words = format!("{}, signed by {fingerprint}", stand.server.url("/SHA256SUMS"));
     assert_eq!(said["verified"], words.as_str());
 
-    // Fetched by a lock alone, nobody else has the publisher's word; once asked, it is remembered.
+    // Fetched by a lock alone, it was not verified by a signature; once it was, that is remembered.
     stand.cluster("image = \"it\"");
     stand.fetch_is("cluster.toml", &raw);
     fs::remove_dir_all(stand.path("cache")).expect("removed");
@@ -267,7 +267,7 @@ fn a_warm_cache_is_no_signature() {
             assert!(!lock.exists());
         }
     }
-    // The image stays as good as it was for whoever pins it.
+    // The image stays as good as it was for a cluster that pins it.
     stand.server.forget_requests();
     stand.cluster(&pinned);
     stand.fetch_is("cluster.toml", &raw);

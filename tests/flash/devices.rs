@@ -68,7 +68,9 @@ fn a_device_holds_what_the_image_does() {
     }
     tool("xz", [Path::new("--keep"), Path::new("-0"), &raw]);
     tool("zstd", [Path::new("-q"), Path::new("-1"), &raw]);
-    for image in [raw, qcow2, path("node1.img.xz"), path("node1.img.zst")] {
+    tool("gzip", [Path::new("--keep"), Path::new("-1"), &raw]);
+    let packed = ["xz", "zst", "gz"].map(|it| path(&format!("node1.img.{it}")));
+    for image in [raw, qcow2].into_iter().chain(packed) {
         let device = LoopDevice::new(folder.path(), 40 * MIB, &[]);
         let run = Run::new(
             ["flash", "--yes"].map(Path::new).into_iter().chain([image.as_path(), &device.path]),

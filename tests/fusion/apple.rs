@@ -116,7 +116,7 @@ fn k3s_is_in_the_images_of_macs() {
     assert!(text.contains("\"TunnelSecret\": \"hush\""), "{text}");
     Run::new(["cat", &place.replace("server1", "server2")]).fails();
 
-    // What was listed is pinned: nobody is asked again.
+    // What was listed is pinned: no server is asked again.
     let lock = fs::read_to_string(path("nodeforge.lock")).expect("there");
     for line in sums.lines() {
         let (sum, name) = line.split_once("  ").expect("two words");
@@ -165,7 +165,7 @@ fn k3s_is_downloaded_by_the_node_and_checked() {
     assert!(server.requests(&format!("{RELEASE}/k3s")).is_empty());
 }
 
-/// Whoever brings the base says what it is for, where that decides what a node downloads.
+/// A user's own base needs its architecture stated where that decides what a node downloads.
 #[test]
 fn an_image_of_ones_own_is_not_taken_for_another_kind() {
     let server = Server::http();

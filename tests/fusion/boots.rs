@@ -20,8 +20,13 @@ fn clones_boot_register_join_and_follow_the_prefix() {
     boot(built(), &["agent1"]);
 }
 
-/// UEFI firmware, GRUB, a Debian of packages and a clone's VMDK chain, all for arm64.
-#[test]
-fn an_arm64_clone_forms_the_cluster_and_no_unit_fails() {
-    boot(built_for_apple(), &[]);
+mod long {
+    use super::*;
+
+    /// UEFI firmware, GRUB, a Debian of packages and a clone's VMDK chain, all for arm64.
+    #[test]
+    #[ignore = "long: emulates another processor"]
+    fn an_arm64_clone_forms_the_cluster_and_no_unit_fails() {
+        boot(built_for_apple(), &[]);
+    }
 }

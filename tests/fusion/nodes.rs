@@ -55,23 +55,6 @@ fn k3s_takes_every_configuration() {
     }
 }
 
-/// For arm64, on a base made of Debian's packages as well; boots.rs boots it.
-#[test]
-fn an_arm64_clone_is_like_the_others() {
-    let built = built_for_apple();
-    let temporary = temporary_folder();
-    let root = built.root_of("server1.vmwarevm", "server1", temporary.path());
-    k3s_accepts(&root, "server");
-    let said = cat(built, "server1.vmwarevm", "/etc/nodeforge/k3s.env");
-    assert!(said.contains("/k3s-arm64'\n"), "{said}");
-
-    let raw = raw(built, "server1.vmwarevm", temporary.path());
-    let root = partitions(&raw).into_iter().find(|it| it.0 == 1).expect("a root").1;
-    tool("e2fsck", ["-fn", &format!("{}?offset={}", raw.display(), root.start)]);
-    let loader = format!("{}:/boot/efi/EFI/BOOT", raw.display());
-    assert_eq!(Run::new(["ls", &loader]).succeeds().stdout_text(), "BOOTAA64.EFI\n");
-}
-
 #[test]
 fn the_configurations_are_these() {
     let built = built();
@@ -227,5 +210,27 @@ fn secrets_are_where_they_belong_and_nowhere_else() {
         for line in lines(&all) {
             assert!(!text.contains(&line));
         }
+    }
+}
+
+mod long {
+    use super::*;
+
+    /// For arm64, on a base made of Debian's packages as well; boots.rs boots it.
+    #[test]
+    #[ignore = "long: emulates another processor"]
+    fn an_arm64_clone_is_like_the_others() {
+        let built = built_for_apple();
+        let temporary = temporary_folder();
+        let root = built.root_of("server1.vmwarevm", "server1", temporary.path());
+        k3s_accepts(&root, "server");
+        let said = cat(built, "server1.vmwarevm", "/etc/nodeforge/k3s.env");
+        assert!(said.contains("/k3s-arm64'\n"), "{said}");
+
+        let raw = raw(built, "server1.vmwarevm", temporary.path());
+        let root = partitions(&raw).into_iter().find(|it| it.0 == 1).expect("a root").1;
+        tool("e2fsck", ["-fn", &format!("{}?offset={}", raw.display(), root.start)]);
+        let loader = format!("{}:/boot/efi/EFI/BOOT", raw.display());
+        assert_eq!(Run::new(["ls", &loader]).succeeds().stdout_text(), "BOOTAA64.EFI\n");
     }
 }

@@ -96,7 +96,7 @@ fn k3s_is_told_which_addresses_are_the_nodes() {
 fn servers_are_in_hosts_while_dns_does_not_know_them() {
     let node = node();
     let before = node.read("etc/hosts");
-    // Nobody is to be joined, or DNS knows them all.
+    // There is no server to join, or DNS knows them all.
     assert_eq!(step(&node, "35-join-name"), (true, String::new()));
     node.write(
         "etc/nodeforge/join-hosts",

@@ -37,7 +37,7 @@ fn packages_stay_until_the_lock_moves_on() {
     let said = stand.run(["prepare", "--locked"]).exits(2).stderr_text();
     assert!(said.contains("nodeforge.lock` would change: it does not pin the packages"), "{said}");
     let said = stand.run(["plan"]).succeeds().stdout_text();
-    assert!(said.contains("made anew: nodeforge.lock asks for other packages"), "{said}");
+    assert!(said.contains("made again: nodeforge.lock asks for other packages"), "{said}");
     assert_eq!(version(&[]), "2.0");
     let packages = stand.lock()["package"].as_array().expect("packages").clone();
     assert!(packages.iter().any(|it| it["version"].as_str() == Some("2.0")), "{packages:?}");

@@ -19,7 +19,7 @@ use super::support::{Authority, Gpg, Repository, Run, Server, Style, User, tool}
 const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJqRRKt7qZ+7PAkXhbpA1tWiPCsw4oM/WAAYKXuoXMQS t";
 
-/// The base of the quickstart as somebody's raw image, bootstrapped once into their own cache.
+/// The base of the quickstart as a raw image, bootstrapped once into the user's own cache.
 fn base(user: &User) -> PathBuf {
     bootstrapped(user, "suite = \"trixie\", arch = \"amd64\", layout = \"uefi\"")
 }

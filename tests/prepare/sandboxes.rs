@@ -79,8 +79,8 @@ fn a_later_build_installs_the_same_files_offline() {
     assert!(said.contains("whether it must be made is not known yet"), "{said}");
     stand.run(["fetch"]).succeeds();
     let said = stand.run(["plan"]).succeeds().stdout_text();
-    let line = said.lines().find(|line| line.contains("made anew: ")).expect("a reason");
-    assert!(line.contains("apt source own is another"), "{line}");
+    let line = said.lines().find(|line| line.contains("made again: ")).expect("a reason");
+    assert!(line.contains("apt source own changed"), "{line}");
     assert!(line.contains("/etc/modules-load.d/nodeforge.conf is new"), "{line}");
 }
 
@@ -140,7 +140,7 @@ fn none_leaves_packages_to_the_first_boot(user: &User) {
     assert!(cat(&made, "/etc/apt/keyrings/own.asc").contains("BEGIN PGP PUBLIC KEY"));
     let said = stand.run(["plan", "--sandbox", "none"]).succeeds().stdout_text();
     assert!(said.contains("packages left to the first boot"), "{said}");
-    // Nothing is promised that nobody keeps.
+    // `--locked` says what it cannot promise.
     let locked = stand.run(["prepare", "--sandbox", "none", "--locked"]).succeeds();
     let said = locked.stderr_text();
     assert!(said.contains("`--locked` does not hold them"), "{said}");

@@ -13,6 +13,8 @@ const SCRIPT: &str = r#"
 nodeforge=$1 stage=$2 pause=$3 signal=$4
 shift 4
 mounts=$(grep -c . /proc/self/mountinfo)
+# What the run before this one said is not waited for.
+: >err
 "$nodeforge" prepare "$@" >out 2>err &
 child=$!
 if [ "$signal" != none ]; then

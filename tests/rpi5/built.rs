@@ -173,7 +173,7 @@ fn build(arch: Arch, nodes: &[&str]) -> Built {
          images_sha256 = \"{images}\"\n",
         secure.url("")
     );
-    // Nobody tells these machines the time.
+    // These machines have no time server.
     let unit = "[[files]]\npath = \"/etc/systemd/system/k8s-firstboot.service.d/test.conf\"\n\
                 content = \"[Service]\\nEnvironment=NODEFORGE_CLOCK_WAIT=1 NODEFORGE_API_WAIT=20\\n\"\n";
     let cluster = fs::read_to_string(format!("{example}/cluster.toml")).expect("readable");

@@ -162,7 +162,7 @@ fn nothing_is_erased_while_the_cluster_does_not_answer() {
 
 #[test]
 fn what_the_cluster_does_not_know_starts_over() {
-    // Somebody has taken it out.
+    // It was taken out.
     let node = replica();
     cut_as_a_voter(&node);
     node.write("cluster/voters", "controlplane\nnode01\n");

@@ -18,7 +18,7 @@ fn a_node_added_later_joins_and_changes_nothing_else() {
     let before = store();
     let text = fs::read_to_string(built.path("cluster.toml")).expect("readable");
     fs::write(built.path("later.toml"), text + NODE).expect("written");
-    // Nobody is asked for anything: the prepared base is the cluster's.
+    // Nothing is downloaded: the prepared base is the cluster's.
     let nodes = ["controlplane", "node0", "node1"];
     let _ = Run::new(["build", "later.toml", "--locked", "--offline", "-o", "later"])
         .args(nodes)
@@ -32,7 +32,7 @@ fn a_node_added_later_joins_and_changes_nothing_else() {
         assert_eq!(&after["ssh_host_keys"][host], key, "{host}");
     }
     let image = |node: &str| built.path(&format!("later/{node}.img"));
-    // Who was there before would only know one name more, and need not be built anew: the first
+    // Nodes that were there before would only know one name more, and need no new build: the first
     // control plane, whose certificates it may approve.
     for (node, files) in
         [("controlplane", &["/etc/hosts", "/etc/nodeforge/nodes"][..]), ("node0", &["/etc/hosts"])]

@@ -13,11 +13,15 @@ pub(crate) fn resources_are_known(files: &[PathBuf]) {
     let mut command = vec![PathBuf::from(checker)];
     command.extend(files.iter().cloned());
     let built_in = tool("python3", command);
-    if built_in.is_empty() {
-        return;
+    let files: Vec<&str> = built_in.lines().collect();
+    if !files.is_empty() {
+        validate_built_in(&files);
     }
+}
+
+fn validate_built_in(files: &[&str]) {
     let validate = python_tool(&["kubernetes-validate==1.34.1"], "kubernetes-validate");
     let mut arguments = vec!["-k", "1.34", "--strict", "--quiet"];
-    arguments.extend(built_in.lines());
+    arguments.extend(files);
     tool(validate.to_str().expect("UTF-8"), arguments);
 }

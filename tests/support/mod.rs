@@ -1,4 +1,4 @@
-//! What the tests share: running the binary as somebody, and comparing exactly what it says.
+//! What the tests share: running the binary as a user, and comparing exactly what it prints.
 
 mod boot_report;
 mod cleanup;

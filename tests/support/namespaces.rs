@@ -1,11 +1,11 @@
-//! Namespaces that a script may do as it likes in.
+//! Namespaces in which a script may change everything.
 
 use std::ffi::OsStr;
 use std::process::Command;
 
 use super::user;
 
-/// Runs a script as root of namespaces that end with it, wants it to be content, and gives what it
+/// Runs a script as root of namespaces that end with it, wants it to succeed, and returns what it
 /// printed.
 #[track_caller]
 pub(crate) fn run_in_namespaces(script: &str, arguments: &[&OsStr]) -> String {

@@ -20,7 +20,7 @@ pub(crate) fn python_tool(packages: &[&str], program: &str) -> PathBuf {
         tool("python3", ["-m", "venv", "--clear", path]);
         let pip = format!("{path}/bin/pip");
         tool(&pip, ["install", "--quiet"].iter().chain(packages));
-        // Written last: without it, the next run begins anew.
+        // Written last: without it, the next run starts over.
         File::create(done).expect("marked");
     }
     environment.join("bin").join(program)

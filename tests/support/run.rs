@@ -16,12 +16,12 @@ pub(crate) struct Finished {
 }
 
 impl Run {
-    /// As whoever runs the tests.
+    /// As the user who runs the tests.
     pub(crate) fn new<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Self {
         Self::by(&User::current(), arguments)
     }
 
-    /// As somebody.
+    /// As another user.
     pub(crate) fn by<S: AsRef<OsStr>>(user: &User, arguments: impl IntoIterator<Item = S>) -> Self {
         let mut command = user.command(env!("CARGO_BIN_EXE_nodeforge"));
         command.args(arguments).stdin(Stdio::null());
@@ -62,7 +62,7 @@ impl Run {
         self.exits(0)
     }
 
-    /// Runs it and wants it to fail, whoever is to blame.
+    /// Runs it and wants it to fail with either exit code.
     #[track_caller]
     pub(crate) fn fails(self) -> Finished {
         let finished = self.finish();

@@ -66,7 +66,7 @@ pub(in crate::artifact) struct SharedArtifact {
     pub(in crate::artifact) parent: Option<&'static str>,
     /// The variant that has it; `None` when all have.
     pub(in crate::artifact) variant: Option<&'static str>,
-    /// Whether it holds the prepared base alone, which anybody may read.
+    /// Whether it holds only the prepared base, which other users may read.
     pub(in crate::artifact) is_public: bool,
     /// Whether writing it keeps more than one processor busy, so that nothing else should run.
     pub(in crate::artifact) is_parallel: bool,
@@ -143,7 +143,7 @@ impl ArtifactFormat {
             name: self.name,
             variants: self.variants,
             endings: self.endings().chain(self.has_bmap.then_some(BMAP)).collect(),
-            // A node of that name would have the artifact that is everybody's.
+            // A node of that name would take the place of what all nodes share.
             reserved: shared.filter(|_| self.node.is_some()),
         }
     }

@@ -7,6 +7,7 @@ pub(super) mod definition;
 mod ova;
 mod qcow2;
 mod raw;
+mod raw_gz;
 mod raw_xz;
 mod raw_zst;
 mod vmdk;
@@ -19,6 +20,7 @@ pub(super) static FORMATS: &[&ArtifactFormat] = &[
     &raw::FORMAT,
     &raw_xz::FORMAT,
     &raw_zst::FORMAT,
+    &raw_gz::FORMAT,
     &qcow2::FORMAT,
     &vmdk::FORMAT,
     &vmwarevm::FORMAT,

@@ -114,7 +114,7 @@ fn only_block(mut stream: Vec<u8>, unpacked: u64) -> Option<Packed> {
     stream.truncate(end);
     stream.drain(..ENDS);
     let is_whole = packed.next_multiple_of(4) == stream.len() as u64;
-    let sizes = Sizes { packed, unpacked };
+    let sizes = Sizes { packed, unpacked, crc32: 0 };
     (is_ours && is_whole && is_all).then_some(Packed { bytes: stream, sizes })
 }
 

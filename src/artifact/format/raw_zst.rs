@@ -57,7 +57,7 @@ impl Codec for Zstd {
         let mut compressor = Compressor::new(LEVEL)?;
         compressor.set_parameter(CParameter::ChecksumFlag(true))?;
         let packed = compressor.compress(bytes)?;
-        let sizes = Sizes { packed: packed.len() as u64, unpacked: bytes.len() as u64 };
+        let sizes = Sizes { packed: packed.len() as u64, unpacked: bytes.len() as u64, crc32: 0 };
         Ok(Packed { bytes: packed, sizes })
     }
 

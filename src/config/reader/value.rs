@@ -266,10 +266,8 @@ impl<'a> Table<'a> {
             if known.contains(&name.as_ref()) {
                 continue;
             }
-            let place = match value.get_ref() {
-                DeValue::Table(_) | DeValue::Array(_) if key.span().is_empty() => value.span(),
-                _ => key.span(),
-            };
+            let is_nested = matches!(value.get_ref(), DeValue::Table(_) | DeValue::Array(_));
+            let place = if is_nested && key.span().is_empty() { value.span() } else { key.span() };
             let hint = suggest::closest(name, known.iter().copied())
                 .unwrap_or_else(|| format!("it may hold {}", suggest::all(known.iter().copied())));
             let message = format!("unknown key `{name}` in {}", self.name);

@@ -157,7 +157,7 @@ fn open_parent(
     let context = || format!("opening the parent of `{child}`");
     if !begins_as_vmdk(&parent_path).context(context)? {
         let parent = parent_path.display();
-        return Err(Error::input(format!("`{parent}`, the parent of `{child}`, is no VMDK")));
+        return Err(Error::input(format!("`{parent}`, the parent of `{child}`, is not a VMDK")));
     }
     let (parent, disk) = open_image(&parent_path, chain).context(context)?;
     if parent.cid != wanted {
@@ -166,7 +166,7 @@ fn open_parent(
              not {wanted:08x}",
             parent.cid
         ))
-        .hint(format!("make the child anew on `{}`", parent_path.display())));
+        .hint(format!("make the child again on `{}`", parent_path.display())));
     }
     Ok(Some(disk))
 }

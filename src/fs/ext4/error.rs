@@ -6,12 +6,16 @@ use crate::util::error::Error;
 
 /// Says it as a user would understand it; damage comes with the command that mends it.
 pub(super) fn explain(error: Ext4Error) -> Error {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the library adds errors; all others mean damage"
+    )]
     match error {
         Ext4Error::Io(error) => error.into(),
         Ext4Error::NotFound => Error::failure("no such file or directory"),
         Ext4Error::NotADirectory => Error::input("not a directory"),
         Ext4Error::IsADirectory => Error::input("is a directory"),
-        Ext4Error::AlreadyExists => Error::input("there is something already"),
+        Ext4Error::AlreadyExists => Error::input("something is there already"),
         Ext4Error::DirectoryNotEmpty => Error::failure("the directory is not empty"),
         Ext4Error::ReadOnly => Error::failure("the file system is open for reading only"),
         Ext4Error::NameTooLong => Error::input("the name is too long"),

@@ -149,7 +149,7 @@ impl Ext4 {
                 let start = extent
                     .map(block)
                     .checked_mul(block_size)
-                    .ok_or_else(|| damaged("an extent lies beyond any disk"))?;
+                    .ok_or_else(|| damaged("an extent is beyond the end of any disk"))?;
                 fs.dev.read_at(start + within, part).map_err(explain)?;
             }
         }
@@ -261,7 +261,11 @@ impl Volume for Ext4 {
             inode: node,
             device: match file_type {
                 FileType::CharacterDevice | FileType::BlockDevice => device_numbers(inode),
-                _ => (0, 0),
+                FileType::File
+                | FileType::Directory
+                | FileType::Symlink
+                | FileType::Fifo
+                | FileType::Socket => (0, 0),
             },
         })
     }
@@ -394,7 +398,7 @@ impl Volume for Ext4 {
                     "device {major}:{minor} has a number above 255, which cannot be written here"
                 )))
             }
-            _ => Ok(()),
+            Planned::File(_) | Planned::Link | Planned::Special(_) => Ok(()),
         }
     }
 
@@ -444,7 +448,9 @@ impl Volume for Ext4 {
             FileType::BlockDevice => inode::S_IFBLK,
             FileType::Fifo => inode::S_IFIFO,
             FileType::Socket => inode::S_IFSOCK,
-            _ => return Err(Error::input("not a device, pipe or socket")),
+            FileType::File | FileType::Directory | FileType::Symlink => {
+                return Err(Error::input("not a device, pipe or socket"));
+            }
         };
         let number = self
             .changing()?
@@ -482,7 +488,7 @@ impl Volume for Ext4 {
         let loaded = self.load(node)?;
         if !loaded.inode.has_extents() && !loaded.inode.has_inline_data() {
             return Err(Error::failure("the file is mapped block by block, as ext3 did it")
-                .hint("remove it first: it is made anew with extents then"));
+                .hint("remove it first: it is then made with extents"));
         }
         let fs = self.changing()?;
         fs.apply_truncate_ino(number, 0).map_err(explain)?;
@@ -530,7 +536,7 @@ impl Volume for Ext4 {
         let converted;
         let value = if acl::is_acl(OsStr::new(name)) {
             converted = acl::to_disk(value)
-                .ok_or_else(|| Error::input(format!("the value of `{name}` is no ACL")))?;
+                .ok_or_else(|| Error::input(format!("the value of `{name}` is not an ACL")))?;
             &converted
         } else {
             value

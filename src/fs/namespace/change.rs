@@ -138,7 +138,7 @@ impl Namespace {
                 Some(metadata) if metadata.file_type == FileType::Directory => {
                     self.set_attributes(path, attributes)
                 }
-                _ => Err(Error::input("there is something else already")),
+                _ => Err(Error::input("something else is there already")),
             };
         }
         let slot = self.slot(path)?;

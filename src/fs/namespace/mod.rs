@@ -68,9 +68,11 @@ impl Namespace {
         let mount = || -> Result<Location> {
             let place = self.place(point, true)?;
             let at = place.existing().ok_or_else(|| Error::input("no such directory"))?;
-            match self.mounts().volume(at).metadata(at.node)?.file_type {
-                FileType::Directory => Ok(at),
-                _ => Err(Error::input("not a directory")),
+            let metadata = self.mounts().volume(at).metadata(at.node)?;
+            if metadata.file_type == FileType::Directory {
+                Ok(at)
+            } else {
+                Err(Error::input("not a directory"))
             }
         };
         let at = mount().context(|| format!("mounting `{}`", point.display()))?;

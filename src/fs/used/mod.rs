@@ -18,7 +18,24 @@ pub fn in_use(disk: &dyn Disk, kind: Kind) -> io::Result<Vec<Range<u64>>> {
     let found = match kind {
         Kind::Ext4 => ext4::in_use(disk)?,
         Kind::Fat => fat::in_use(disk)?,
-        _ => None,
+        Kind::ExFat
+        | Kind::Ntfs
+        | Kind::Btrfs
+        | Kind::Xfs
+        | Kind::F2fs
+        | Kind::Lvm
+        | Kind::Luks
+        | Kind::BitLocker
+        | Kind::Raid
+        | Kind::Swap
+        | Kind::Squashfs
+        | Kind::Erofs
+        | Kind::Iso9660
+        | Kind::HfsPlus
+        | Kind::Apfs
+        | Kind::Bcachefs
+        | Kind::Empty
+        | Kind::Unknown => None,
     };
     let whole = 0..disk.size();
     let Some(ranges) = found else { return Ok(vec![whole]) };

@@ -94,7 +94,9 @@ impl HostTree {
             let name = match component {
                 Component::RootDir | Component::CurDir => continue,
                 Component::Normal(name) => name,
-                _ => return Err(io::ErrorKind::InvalidInput.into()),
+                Component::Prefix(_) | Component::ParentDir => {
+                    return Err(io::ErrorKind::InvalidInput.into());
+                }
             };
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             folder = Rc::new(openat(&folder, name, flags, Mode::empty())?);

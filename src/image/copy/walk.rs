@@ -80,8 +80,12 @@ impl Copy<'_> {
                 self.to.symlink(target, &self.from.read_link(source)?)?;
                 self.to.set_attributes(target, attributes)?;
             }
-            special => {
-                self.to.create_node(target, special, metadata.device, attributes)?;
+            FileType::Directory
+            | FileType::CharacterDevice
+            | FileType::BlockDevice
+            | FileType::Fifo
+            | FileType::Socket => {
+                self.to.create_node(target, metadata.file_type, metadata.device, attributes)?;
                 if self.to.metadata(target)?.is_none() {
                     return Ok(());
                 }
@@ -173,7 +177,7 @@ fn check_name(name: &OsStr) -> Result<()> {
     let bytes = name.as_bytes();
     if bytes.is_empty() || bytes == b"." || bytes == b".." || bytes.contains(&b'/') {
         return Err(Error::failure(format!(
-            "the file system is damaged: `{}` is no file name",
+            "the file system is damaged: `{}` is not a valid file name",
             name.display()
         )));
     }

@@ -221,10 +221,17 @@ impl<'a> Renderer<'a> {
         let range = error.range().filter(|range| text.get(range.clone()).is_some());
         let range = range.map(|range| whole_path(text, &range));
         let expression = range.clone().and_then(|range| text.get(range)).unwrap_or("something");
-        let expression = match error.kind() {
-            ErrorKind::UndefinedError => &self.undefined_in(expression),
-            _ => expression,
+        let undefined;
+        let expression = if error.kind() == ErrorKind::UndefinedError {
+            undefined = self.undefined_in(expression);
+            undefined.as_str()
+        } else {
+            expression
         };
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "the engine adds errors; its own words do for the others"
+        )]
         let message = match error.kind() {
             ErrorKind::UndefinedError => {
                 format!("`{expression}` is undefined in the template `{name}`")

@@ -73,8 +73,10 @@ pub(super) fn base(base: &Base, used: &Used) -> Value {
 /// Who says what an image is for.
 pub(super) fn arch_hint(base: &Base) -> &'static str {
     match base {
-        Base::Catalogue(_) => "give the image a name with it in it, like `ours-arm64`",
-        _ => "`arch = \"arm64\"` or `arch = \"amd64\"` under [base] says it",
+        Base::Catalogue(_) => "give the image a name that contains it, like `ours-arm64`",
+        Base::Path { .. } | Base::Url { .. } | Base::Bootstrap(_) => {
+            "add `arch = \"arm64\"` or `arch = \"amd64\"` under [base]"
+        }
     }
 }
 

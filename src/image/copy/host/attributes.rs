@@ -53,10 +53,11 @@ pub(super) fn read(tree: &HostTree, path: &Path) -> io::Result<Vec<(OsString, Ve
 
 fn open(tree: &HostTree, path: &Path) -> io::Result<Option<File>> {
     let Some(stat) = tree.stat(path)? else { return Err(io::ErrorKind::NotFound.into()) };
-    match HostType::from_raw_mode(stat.st_mode) {
-        HostType::RegularFile | HostType::Directory => tree.open_existing(path).map(Some),
-        _ => Ok(None),
+    let file_type = HostType::from_raw_mode(stat.st_mode);
+    if !matches!(file_type, HostType::RegularFile | HostType::Directory) {
+        return Ok(None);
     }
+    tree.open_existing(path).map(Some)
 }
 
 fn read_growing(

@@ -137,7 +137,9 @@ pub(super) fn create_node(
         FileType::BlockDevice => Host::BlockDevice,
         FileType::Fifo => Host::Fifo,
         FileType::Socket => Host::Socket,
-        _ => return Err(Error::input("not a device, pipe or socket")),
+        FileType::File | FileType::Directory | FileType::Symlink => {
+            return Err(Error::input("not a device, pipe or socket"));
+        }
     };
     vacate(tree, path)?;
     let (folder, name) = tree.slot(path)?;

@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::partitions::FirmwarePart;
+use super::partitions::FatPartition;
 use crate::disk::{Disk, Raw, Slice};
 use crate::fs::{Attributes, Fat, FileType, Namespace, Tree};
 use crate::image::extract;
@@ -15,27 +15,27 @@ use crate::util::clock;
 use crate::util::error::{Context, Error, Result};
 
 /// All of a disk's FAT file systems, unpacked.
-pub(crate) struct Firmware<'a> {
-    parts: Vec<(&'a FirmwarePart, PathBuf)>,
+pub(crate) struct FatFolders<'a> {
+    parts: Vec<(&'a FatPartition, PathBuf)>,
 }
 
-impl<'a> Firmware<'a> {
+impl<'a> FatFolders<'a> {
     /// Unpacks them below `scratch`.
-    pub(crate) fn open(disk: &Path, parts: &'a [FirmwarePart], scratch: &Path) -> Result<Self> {
+    pub(crate) fn open(disk: &Path, parts: &'a [FatPartition], scratch: &Path) -> Result<Self> {
         let disk: Arc<dyn Disk> = Arc::new(Raw::open(disk)?);
         let mut unpacked = Vec::new();
         for (index, part) in parts.iter().enumerate() {
-            let folder = scratch.join(format!("firmware-{index}"));
+            let folder = scratch.join(format!("fat-{index}"));
             fs::create_dir_all(&folder)?;
             let open = || extract(&open(&disk, part)?, &folder);
-            open().context(|| format!("unpacking `{}`", part.point))?;
+            open().context(|| format!("cannot unpack `{}`", part.point))?;
             unpacked.push((part, folder));
         }
         Ok(Self { parts: unpacked })
     }
 
     /// The folders, and where the image expects them.
-    pub(crate) fn lent(&self) -> Vec<(&Path, &str)> {
+    pub(crate) fn binds(&self) -> Vec<(&Path, &str)> {
         self.parts.iter().map(|(part, folder)| (folder.as_path(), part.point.as_str())).collect()
     }
 
@@ -50,13 +50,13 @@ impl<'a> Firmware<'a> {
                 sync(&folder, &mut tree, Path::new("/"))?;
                 tree.flush()
             };
-            close().context(|| format!("packing `{}`", part.point))?;
+            close().context(|| format!("cannot pack `{}`", part.point))?;
         }
         Ok(())
     }
 }
 
-fn open(disk: &Arc<dyn Disk>, part: &FirmwarePart) -> Result<Namespace> {
+fn open(disk: &Arc<dyn Disk>, part: &FatPartition) -> Result<Namespace> {
     let slice = Slice::new(Arc::clone(disk), part.range.clone())?;
     Ok(Namespace::new(Box::new(Fat::open(Arc::new(slice), clock::now()?)?)))
 }

@@ -1,4 +1,4 @@
-//! Steps of preparing that are the same whether programs run or not.
+//! Files that preparing lays whether programs run or not: apt sources and downloads.
 
 use std::fs::File;
 use std::io::Seek as _;
@@ -19,19 +19,34 @@ pub(crate) fn source_file(change: &Change) -> Option<Change> {
             owner: Owner::root(),
         },
         Action::File { path, .. } if path.starts_with("/etc/apt/") => change.action.clone(),
-        _ => return None,
+        Action::File { .. }
+        | Action::Grow { .. }
+        | Action::Package { .. }
+        | Action::Download { .. }
+        | Action::Directory { .. }
+        | Action::Symlink { .. }
+        | Action::Remove { .. }
+        | Action::Unit { .. }
+        | Action::User(_)
+        | Action::KernelArgument { .. }
+        | Action::KernelArgumentRemoved { .. }
+        | Action::ConfigTxt { .. }
+        | Action::Hostname { .. }
+        | Action::MachineId { .. }
+        | Action::DiskId { .. }
+        | Action::Timezone { .. } => return None,
     };
     Some(Change { action, origin: change.origin.clone() })
 }
 
-/// Puts a file from elsewhere where it belongs.
+/// Writes a downloaded file to its place in the image.
 pub(crate) fn put(tree: &mut dyn Tree, file: Option<File>, path: &Path, mode: u32) -> Result<()> {
     let put = || {
-        let mut file = file.ok_or_else(|| Error::failure("it was not fetched"))?;
+        let mut file = file.ok_or_else(|| Error::failure("it was not downloaded"))?;
         file.rewind()?;
         let size = file.metadata()?.len();
         files::create_parents(tree, path)?;
         tree.write_from(path, &mut file, size, Some(Attributes { mode, uid: 0, gid: 0 }))
     };
-    put().context(|| format!("writing `{}`", path.display()))
+    put().context(|| format!("cannot write `{}`", path.display()))
 }

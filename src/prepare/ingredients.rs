@@ -13,9 +13,9 @@ const RECIPE: u32 = 5;
 
 /// Names and hashes of inputs, in the order in which they count.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Inputs(Vec<(String, String)>);
+pub(crate) struct Ingredients(Vec<(String, String)>);
 
-impl Inputs {
+impl Ingredients {
     /// Those of a base with changes. Who asked for a change makes no difference, and neither does
     /// in which sandbox programs run: only whether they do.
     pub(crate) fn new(base_sha256: Sha256, changes: &[Change], sandbox: Sandbox) -> Result<Self> {
@@ -49,14 +49,14 @@ impl Inputs {
             .iter()
             .filter_map(|(name, hash)| match find(old, name) {
                 None => Some(format!("{name} is new")),
-                Some(before) if before != *hash => Some(format!("{name} is another")),
+                Some(before) if before != *hash => Some(format!("{name} changed")),
                 Some(_) => None,
             })
             .collect();
         let gone = old.0.iter().filter(|(name, _)| find(self, name).is_none());
         reasons.extend(gone.map(|(name, _)| format!("{name} is gone")));
         if reasons.is_empty() && self != old {
-            reasons.push("the order is another".into());
+            reasons.push("the order changed".into());
         }
         reasons
     }
@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn every_change_shows_and_nothing_else() {
         let inputs = |base: &str, changes: &[Change], sandbox| {
-            Inputs::new(Sha256::of(base), changes, sandbox).unwrap()
+            Ingredients::new(Sha256::of(base), changes, sandbox).unwrap()
         };
         let (one, two) = (change("/a", Requester::Nodeforge), change("/b", Requester::ClusterFile));
         let first = inputs("x", std::slice::from_ref(&one), Sandbox::Loop);
@@ -84,11 +84,11 @@ mod tests {
         let other = inputs("y", &[two.clone(), one.clone()], Sandbox::None);
         assert_eq!(
             other.changes_since(&first),
-            ["the base is another", "when packages are installed is another", "/b is new"]
+            ["the base changed", "when packages are installed changed", "/b is new"]
         );
         assert_eq!(first.changes_since(&other)[2], "/b is gone");
         let turned = inputs("y", &[one, two], Sandbox::None);
-        assert_eq!(turned.changes_since(&other), ["the order is another"]);
+        assert_eq!(turned.changes_since(&other), ["the order changed"]);
         assert_ne!(turned.key().unwrap(), other.key().unwrap());
     }
 }

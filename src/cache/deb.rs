@@ -16,7 +16,7 @@ const HEADER: usize = 60;
 const END: &[u8] = b"`\n";
 
 /// Whether everything in a package can be unpacked.
-pub(crate) fn is_sound(path: &Path) -> bool {
+pub(super) fn is_sound(path: &Path) -> bool {
     File::open(path).is_ok_and(|file| read(BufReader::new(file)).unwrap_or(false))
 }
 

@@ -1,0 +1,17 @@
+//! How nodeforge starts itself in a sandbox.
+
+use std::path::PathBuf;
+
+use crate::util::error::{Context as _, Result};
+
+/// The hidden command.
+pub(super) const COMMAND: &str = "__sandbox";
+/// What follows it for the sandbox's first process.
+pub(super) const INIT: &str = "init";
+/// What follows it for the process that does the job.
+pub(super) const WORKER: &str = "worker";
+
+/// This program's own file.
+pub(super) fn program() -> Result<PathBuf> {
+    std::env::current_exe().context(|| "cannot find nodeforge's own program")
+}
