@@ -51,8 +51,8 @@ fn visible(text: &str) -> String {
     text.chars().map(shown).collect()
 }
 
-/// The nearest boundary of characters at or before `at`.
+/// The last place between two characters that is not behind `at`, a number of bytes.
 fn boundary(text: &str, at: usize) -> usize {
     let at = at.min(text.len());
-    (0..=at).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
+    (0..=at).rev().find(|&place| text.is_char_boundary(place)).unwrap_or(0)
 }
