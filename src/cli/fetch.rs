@@ -15,7 +15,7 @@ use crate::config::Base;
 use crate::util::error::{Error, Result};
 use crate::util::progress::Progress as _;
 
-/// FetchedFile and verify a cluster's base, or an image of the catalogue
+/// Download and verify a cluster's base, or an image of the catalogue
 #[derive(Debug, Args)]
 pub(super) struct FetchCommand {
     /// The cluster file, or an image of the catalogue: NAME or NAME@RELEASE [default: cluster.toml]

@@ -183,11 +183,11 @@ mod tests {
         "AllDisks": ["disk0", "disk0s1", "disk0s2", "disk3", "disk3s1", "disk3s5", "disk4", "disk4s1"],
         "AllDisksAndPartitions": [
             {
-                "PartContent": "GUID_partition_scheme", "DeviceIdentifier": "disk0",
+                "Content": "GUID_partition_scheme", "DeviceIdentifier": "disk0",
                 "OSInternal": false, "Size": 500277792768,
                 "Partitions": [
-                    {"PartContent": "Apple_APFS_ISC", "DeviceIdentifier": "disk0s1", "Size": 524288000},
-                    {"PartContent": "Apple_APFS", "DeviceIdentifier": "disk0s2", "Size": 494384795648}
+                    {"Content": "Apple_APFS_ISC", "DeviceIdentifier": "disk0s1", "Size": 524288000},
+                    {"Content": "Apple_APFS", "DeviceIdentifier": "disk0s2", "Size": 494384795648}
                 ]
             },
             {
@@ -199,16 +199,16 @@ mod tests {
                     },
                     {"DeviceIdentifier": "disk3s5", "MountPoint": "/System/Volumes/Data", "VolumeName": "Data"}
                 ],
-                "PartContent": "EF57347C-0000-11AA-AA11-00306543ECAC", "DeviceIdentifier": "disk3",
+                "Content": "EF57347C-0000-11AA-AA11-00306543ECAC", "DeviceIdentifier": "disk3",
                 "OSInternal": false, "Partitions": [], "Size": 494384795648
             },
             {
-                "PartContent": "FDisk_partition_scheme", "DeviceIdentifier": "disk4",
+                "Content": "FDisk_partition_scheme", "DeviceIdentifier": "disk4",
                 "OSInternal": false, "Size": 31914983424,
                 "Partitions": [
-                    {"PartContent": "Windows_FAT_32", "DeviceIdentifier": "disk4s1", "Size": 536870912,
+                    {"Content": "Windows_FAT_32", "DeviceIdentifier": "disk4s1", "Size": 536870912,
                      "MountPoint": "/Volumes/bootfs", "VolumeName": "bootfs"},
-                    {"PartContent": "Linux", "DeviceIdentifier": "disk4s2", "Size": 31373918208}
+                    {"Content": "Linux", "DeviceIdentifier": "disk4s2", "Size": 31373918208}
                 ]
             }
         ],

@@ -166,7 +166,7 @@ fn wg_agrees_with_wireguard_keys() -> Result<()> {
     ];
     let unique: HashSet<&String> = all.iter().collect();
     assert_eq!(unique.len(), all.len());
-    // MadeSecret of the same seed, they are the same.
+    // Made of the same seed, they are the same.
     let again = Secrets::load_or_create(&cluster)?;
     let Some(Secret::WireGuard(again)) = again.get("s0").map(AsRef::as_ref) else { panic!("none") };
     assert_eq!(again.private("a"), own.private("a"));
