@@ -146,13 +146,13 @@ impl Resolver<'_> {
             #[cfg(target_os = "linux")]
             Base::Bootstrap(bootstrap) => {
                 let offline = self.options.offline;
-                let anew = self.options.update && !offline;
+                let force = self.options.update && !offline;
                 let epoch = known.and_then(|it| it.source_date_epoch);
                 let image = bootstrap::bootstrap(
                     bootstrap,
                     self.cache,
                     epoch,
-                    anew,
+                    force,
                     offline,
                     self.progress,
                 )?;

@@ -92,7 +92,7 @@ fn read_console(child: &mut Child, expectation: &Expectation) -> Result<Ending> 
             }
             line.clear();
         }
-        // A prompt is no whole line, and waits for an answer.
+        // A prompt is not a whole line, and waits for an answer.
         if let Some(ending) = judge(&line, expectation) {
             return Ok(ending);
         }

@@ -113,7 +113,7 @@ fn read_key_file(path: &Path) -> Result<Vec<String>> {
 fn parse_key(line: &str) -> Result<String> {
     let mut parsed = ssh_key::AuthorizedKeys::new(line);
     match parsed.next() {
-        // A second line in one string would be a second key nobody looked at.
+        // A second line in one string would be a second key that was not checked.
         Some(Ok(_)) if !line.contains(['\n', '\r', '\0']) => Ok(line.to_owned()),
         Some(Err(error)) => {
             Err(Error::input(format!("`{}` is not an SSH public key: {error}", shortened(line)))

@@ -156,7 +156,7 @@ pub(super) struct Settings<'a> {
 }
 
 impl Settings<'_> {
-    /// Those whose addresses nobody else may have.
+    /// Those whose addresses must be theirs alone.
     pub(super) fn apart(&self) -> impl Iterator<Item = (&str, &Setting)> {
         let is_apart = |name| self.profile.settings.get(name).is_some_and(|it| !it.may_overlap);
         let all = self.values.iter().map(|(name, value)| (name.as_str(), value));

@@ -1,4 +1,4 @@
-//! Pools of addresses: beside those of the nodes, and nobody else's.
+//! Pools of addresses: in the networks of the nodes, and used by nothing else.
 
 use super::check::Settings;
 use super::node::PlacedNode;
@@ -6,7 +6,7 @@ use super::reader::Span;
 use super::setting_types::Setting;
 use crate::util::error::Problem;
 
-/// Nodes answer for the addresses of a pool, so it is in a network of theirs; and nobody else has
+/// Nodes answer for the addresses of a pool, so it is in a network of theirs; and nothing else has
 /// them: no node, no router, no other network of the settings.
 pub(super) fn check(settings: &Settings<'_>, nodes: &[PlacedNode]) {
     let reader = settings.reader;
@@ -49,7 +49,7 @@ pub(super) fn check(settings: &Settings<'_>, nodes: &[PlacedNode]) {
             refuse("holds an address that is taken", taken, hint);
             continue;
         }
-        // Of a node whose addresses come from DHCP, nobody knows the network.
+        // The network of a node whose addresses come from DHCP is not known.
         if nodes.iter().any(|placed| placed.node.addresses.is_empty()) {
             continue;
         }

@@ -90,7 +90,7 @@ pub struct Access {
 }
 
 impl Access {
-    /// Whether nodeforge gives nobody a way to log in.
+    /// Whether no user can log in.
     pub fn is_closed(&self) -> bool {
         self.ssh_authorized_keys.is_empty() && self.password_hash.is_none()
     }

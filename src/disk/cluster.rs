@@ -6,7 +6,7 @@ use std::io;
 use super::Disk;
 
 /// The unit of copying, in bytes: VMDK's grain and qcow2's default cluster, so a delta
-/// becomes either format without being cut anew.
+/// becomes either format without being cut again.
 pub const CLUSTER: u64 = 64 * 1024;
 
 /// The clusters in which a node's disk differs from its prepared base: cluster index → bytes.

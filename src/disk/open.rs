@@ -123,7 +123,7 @@ fn check_size(path: &Path, size: u64) -> Result<()> {
     Ok(())
 }
 
-/// What was compressed must be a raw image: nobody ships anything else so.
+/// What was compressed must be a raw image: other formats are not published so.
 fn refuse_containers(path: &Path, held: Result<Format>) -> Result<()> {
     let format = held.context(|| format!("opening `{}`", path.display()))?;
     if format == Format::Raw {

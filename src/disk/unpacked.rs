@@ -1,7 +1,7 @@
 //! How large a compressed file says its data is, read from what surrounds the data.
 //!
 //! `None` is always a right answer: then it has to be decompressed to be known. What is said here
-//! is a claim of the file, which whoever decompresses it must check.
+//! is a claim of the file, which the decompressor must check.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};

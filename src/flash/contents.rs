@@ -1,4 +1,4 @@
-//! What a device holds now, for whoever is asked whether it may go.
+//! What a device holds now, for the question whether it may be overwritten.
 
 use std::fmt;
 use std::sync::Arc;

@@ -22,7 +22,7 @@ pub struct FlashRequest<'a> {
 /// Where an image may be written to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Permitted {
-    /// A device that nobody uses.
+    /// A device that is not in use.
     Device(Device),
     /// A regular file, there or not.
     File,

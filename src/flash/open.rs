@@ -1,4 +1,4 @@
-//! Real targets: a block device that nobody else may use meanwhile, or a regular file.
+//! Real targets: a block device, held for exclusive use, or a regular file.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -26,7 +26,7 @@ pub struct OpenTarget {
 
 impl OpenTarget {
     /// Takes a device for itself: the kernel refuses while anything is mounted from it, and lets
-    /// nobody mount from it before this is dropped. Nothing of it passes through the page cache:
+    /// nothing be mounted from it before this is dropped. Nothing of it passes through the page cache:
     /// a failed write is known by its offset, and what is read back comes from the medium.
     pub fn device(device: &Device) -> Result<Self> {
         let path = raw_node(&device.path);
@@ -68,7 +68,7 @@ impl OpenTarget {
     }
 
     /// Makes a file of `size` bytes, which [`Self::finish`] puts in place of what is at `path`. It is
-    /// for nobody else to read: a node's image holds its keys.
+    /// readable by its owner alone: a node's image holds its keys.
     pub fn file(path: &Path, size: u64) -> Result<Self> {
         let make = || {
             // A link goes on pointing where it does.

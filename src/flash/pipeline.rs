@@ -41,7 +41,7 @@ pub(super) fn run<T: Send>(
     std::thread::scope(|scope| {
         scope.spawn(move || {
             for chunk in chunks(range) {
-                // Whoever empties has stopped: there is nobody left to tell.
+                // The receiver has stopped.
                 let Ok(mut buffer) = free.recv() else { break };
                 let result = fill(chunk.clone(), &mut buffer[..length(&chunk)]);
                 let failed = result.is_err();

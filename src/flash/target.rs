@@ -21,7 +21,7 @@ pub trait Target: Send {
     /// Makes `range` read as zeros without transferring them; `false` where it cannot promise that.
     fn clear(&mut self, range: Range<u64>) -> io::Result<bool>;
 
-    /// Tells the device that nobody needs the bytes of `range` any more. What they read as
+    /// Tells the device that the bytes of `range` are not needed any more. What they read as
     /// afterwards is anybody's guess, and so is whether the device cares.
     fn discard(&mut self, range: Range<u64>);
 

@@ -147,7 +147,7 @@ impl Target for Faulty {
         Ok(true)
     }
 
-    /// Every other sector is forgotten, and holds rubbish afterwards: nobody may rely on it.
+    /// Every other sector is forgotten, and holds rubbish afterwards: it must not be relied on.
     fn discard(&mut self, range: Range<u64>) {
         for sector in sectors(range.start, usize::try_from(range.end - range.start).unwrap()) {
             if sector % 2 == 0 {

@@ -2,7 +2,7 @@
 //!
 //! On disk (kernel, `fs/ext4/acl.h`): version 1, then entries of 4 bytes, or 8 when they name
 //! somebody. As getxattr(2) gives them (`include/uapi/linux/posix_acl_xattr.h`): version 2, then
-//! entries of 8 bytes each, the id of those that name nobody being all ones.
+//! entries of 8 bytes each, the id of those that name no user being all ones.
 
 use std::ffi::OsStr;
 

@@ -58,7 +58,7 @@ impl NewExt4 {
         let blocks = number("Block count")?;
         let block_size = number("Block size")?;
         let reserved = fields.get("Reserved block count")?.parse::<u32>().ok()?;
-        // Counts of blocks are rounded down; nobody asks for a finer share than hundredths.
+        // Counts of blocks are rounded down; a finer share than hundredths is not needed.
         let share = f64::from(reserved) * 100.0 / f64::from(u32::try_from(blocks).ok()?);
         let reserved_percent = (share * 100.0).round() / 100.0;
         Some(Self {

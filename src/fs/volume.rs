@@ -129,7 +129,7 @@ pub trait Volume: Send {
     /// Gives a file a further name.
     fn link(&mut self, node: VolumeNode, directory: VolumeNode, name: &OsStr) -> Result<()>;
 
-    /// Removes a name that is no directory's; the file goes with its last name.
+    /// Removes a name that is not a directory's; the file goes with its last name.
     fn unlink(&mut self, directory: VolumeNode, name: &OsStr) -> Result<()>;
 
     /// Removes an empty directory.

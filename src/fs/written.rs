@@ -53,7 +53,7 @@ impl Written {
         self.files.entry(at).or_insert_with(|| Expected::new(file_type))
     }
 
-    /// `path`, with everything below it, is no more.
+    /// `path`, with everything below it, does not exist any more.
     pub(super) fn removed(&mut self, path: &Path) {
         self.names.retain(|name, _| !name.starts_with(path));
         self.names.insert(path.to_owned(), None);

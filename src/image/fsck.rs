@@ -208,7 +208,7 @@ mod tests {
     use super::*;
     use crate::disk::Raw;
 
-    /// Killed, by whoever wants memory back: that says nothing about the file system.
+    /// Killed, for example to free memory: that says nothing about the file system.
     #[test]
     fn an_e2fsck_that_was_stopped_found_nothing() {
         use std::os::unix::fs::PermissionsExt;

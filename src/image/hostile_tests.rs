@@ -13,7 +13,7 @@ use crate::util::error::Result;
 
 const CASES: u64 = 1500;
 
-/// Nobody waits longer for a file system of some MiB.
+/// The longest a file system of some MiB may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A generator of numbers that is the same in every run (splitmix64).

@@ -17,7 +17,7 @@ use crate::util::sha256::Sha256;
 const CHUNK: usize = 1 << 20;
 
 impl Image {
-    /// Writes out what is still in memory, opens the image's file systems anew, for reading only,
+    /// Writes out what is still in memory, opens the image's file systems again, for reading only,
     /// and compares every path that this session changed with what was written: type, content,
     /// target, owner, mode and extended attributes. Returns how many paths it was.
     pub fn verify(&mut self) -> Result<usize> {

@@ -119,7 +119,7 @@ fn who_else_reads(mode: u32, owner: &Owner) -> Option<String> {
     if mode & 0o007 != 0 {
         return Some("everybody".into());
     }
-    // Group root is nobody but root, and still no reason to let it read. A group of people could
+    // Group root has root alone in it, and still should not read it. A group of people could
     // have any other name: stamp looks up its number in the image.
     let is_risky = mode & 0o070 != 0 && (group == "root" || PEOPLE.contains(&group));
     is_risky.then(|| format!("the group {group}"))

@@ -41,8 +41,8 @@ impl Secrets {
         Store { folder: &cluster.directory, recipients: &cluster.secret_recipients }
     }
 
-    /// Reads the store and makes what the cluster needs and it lacks. What is there is never made
-    /// anew. Two nodeforges at once wait for each other.
+    /// Reads the store and makes what the cluster needs and it lacks. What is there is never
+    /// replaced. Two nodeforges at once wait for each other.
     pub fn load_or_create(cluster: &Cluster) -> Result<Self> {
         let store = Self::store(cluster);
         let _lock = store::lock(&cluster.directory)?;
@@ -94,7 +94,7 @@ impl Secrets {
         self.derived_id("disk-id", hostname)
     }
 
-    /// A version 4 UUID that nobody guesses who has not the seed.
+    /// A version 4 UUID that cannot be guessed without the seed.
     fn derived_id(&self, purpose: &str, hostname: &str) -> Uuid {
         let name = format!("{purpose}/{}/{hostname}", self.stored.cluster);
         let derived = generate::derive(&self.stored.seed, &[&name]);
@@ -120,7 +120,7 @@ impl Secrets {
         self.ready.get(name)
     }
 
-    /// Fails when the time of a certificate authority is over: nobody believes what it signed.
+    /// Fails when the time of a certificate authority is over: what it signed is not trusted any more.
     pub fn check_expiry(&self, cluster: &Cluster) -> Result<()> {
         let shown = Self::path(cluster);
         for (name, secret) in &self.ready {
@@ -212,7 +212,7 @@ impl Secrets {
         }
     }
 
-    /// Makes secrets anew and stores them; nothing is changed when one of the names is unknown.
+    /// Replaces secrets and stores them; nothing is changed when one of the names is unknown.
     /// What is told of them is returned.
     pub fn rotate(cluster: &Cluster, names: &[String]) -> Result<Vec<SecretRecord>> {
         let store = Self::store(cluster);

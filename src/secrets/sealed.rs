@@ -36,7 +36,7 @@ pub(crate) fn seal(text: &str, recipients: &[String]) -> Result<String> {
     String::from_utf8(sealed).map_err(|why| failed(&why))
 }
 
-/// What a sealed text says, for whoever has the key to it.
+/// What a sealed text says, given a key that opens it.
 pub(crate) fn open(sealed: &str, most: u64) -> Result<String> {
     let (identities, places) = identities()?;
     let places = places.join(", ");

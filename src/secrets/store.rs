@@ -172,7 +172,7 @@ fn read_plain(path: &Path) -> Result<Option<StoredSecrets>> {
 
 fn understand(text: &str, shown: &str) -> Result<StoredSecrets> {
     parse(text).map_err(|error| {
-        // Never made anew: the nodes that run have what it held.
+        // Never replaced: the nodes that run have what it held.
         error
             .context(format!("`{shown}` is damaged"))
             .hint("bring it back from a backup; nodeforge never replaces secrets by itself")
@@ -227,7 +227,7 @@ fn write(path: &Path, text: &str, is_new: bool) -> Result<()> {
 
 fn text(secrets: &StoredSecrets) -> String {
     let mut text = String::from(
-        "# MadeSecret by nodeforge; whoever has this file can pose as any node of the cluster. Nodes\n\
+        "# Made by nodeforge; anyone who has this file can pose as any node of the cluster. Nodes\n\
          # that run depend on it: keep a backup.\n",
     );
     let quoted = |value: &str| toml::Value::from(value).to_string();

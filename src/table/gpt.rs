@@ -9,7 +9,7 @@ use crate::util::error::{Context, Error, Result};
 
 /// Entries a table may have. Everybody writes 128; the rest is room for the unusual.
 const MOST_ENTRIES: u32 = 1024;
-/// Bytes of an entry; the specification allows more, nobody writes more.
+/// Bytes of an entry; the specification allows more, but no program writes more.
 const ENTRY_SIZE: u32 = 128;
 
 /// One copy of a GPT.

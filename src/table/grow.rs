@@ -21,9 +21,9 @@ const ALIGNMENT: u64 = 1024 * 1024;
 pub enum Repair {
     /// Both copies were sound, or the table is an MBR, which has one.
     Nothing,
-    /// The backup was written anew, from the first copy.
+    /// The backup was written again, from the first copy.
     Backup,
-    /// The first copy was written anew, from the backup.
+    /// The first copy was written again, from the backup.
     Primary,
 }
 

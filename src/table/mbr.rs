@@ -80,7 +80,7 @@ pub(super) fn entries(
     let mut extended = None;
     for (number, (_, entry)) in (1..).zip(header.iter()) {
         if entry.is_extended() {
-            // Nobody follows a second one.
+            // A second one is not followed.
             extended = extended.or(Some(entry));
         } else if entry.is_used() {
             entries.push(MbrEntry::new(number, 0, entry));

@@ -20,7 +20,7 @@ pub(super) fn read(table: Table<'_>, kernel: &mut KernelSpec) {
     extend_checked(&table, "config_txt", &mut kernel.config_txt, is_line, "not one line", hint);
     if let Some(sysctl) = table.table("sysctl") {
         for (key, value) in sysctl.entries() {
-            // Most are numbers, and nobody should have to quote them.
+            // Most are numbers, which need no quotes.
             let text = if value.is_table() {
                 None
             } else if value.is_string() {

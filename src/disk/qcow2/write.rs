@@ -85,7 +85,7 @@ impl Qcow2Layout {
 
 /// Writes an image of `size` bytes that holds `clusters`; all else is the backing's, or zeros.
 ///
-/// The same input gives the same bytes. `InvalidInput` when the size is no multiple of 512,
+/// The same input gives the same bytes. `InvalidInput` when the size is not a multiple of 512,
 /// a cluster lies outside, or the backing's name is too long.
 pub fn write(
     out: &mut impl Write,

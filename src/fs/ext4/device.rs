@@ -9,7 +9,7 @@ use fs_ext4::runtime::Runtime;
 
 use crate::disk::Disk;
 
-/// A disk without its flushes: an overlay has nothing to flush, and whoever writes an image in
+/// A disk without its flushes: an overlay has nothing to flush, and the code that writes an image in
 /// place syncs it once at the end instead of at every commit.
 pub(super) struct Ext4Device(pub(super) Arc<dyn Disk>);
 

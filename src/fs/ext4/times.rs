@@ -6,7 +6,7 @@ use crate::util::error::Result;
 
 impl Ext4 {
     /// Dates every file at the clock, but for contents that are older: what mke2fs takes from a
-    /// folder says when that was made and read, and nobody can set when its files were changed.
+    /// folder says when that was made and read, and the times at which its files were changed cannot be set.
     pub fn date_files(&mut self) -> Result<()> {
         let mut found = vec![(inode_number(ROOT)?, self.load(ROOT)?.inode.mtime)];
         self.visit(|number, inode| {

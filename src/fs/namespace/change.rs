@@ -13,7 +13,7 @@ use crate::fs::{Attributes, FileType, Tree, acl};
 use crate::util::error::{Error, Result};
 use crate::util::sha256::Hashing;
 
-/// Who owns a new file when nobody says.
+/// Who owns a new file when that is not said.
 const NEW_FILE: Attributes = Attributes { mode: 0o644, uid: 0, gid: 0 };
 
 /// Blocks kept free beyond what a change needs: for directories that grow and for the maps of

@@ -121,7 +121,7 @@ impl Copy<'_> {
         };
         let attributes = self.attributes(metadata);
         if is_new {
-            // Whoever copies must be able to fill it.
+            // The copy must be able to fill it.
             let open = Attributes { mode: attributes.mode | 0o700, ..attributes };
             self.to.create_dir(target, open)?;
         }

@@ -254,7 +254,7 @@ fn read_seal(file: &File, size: u64) -> io::Result<Option<(Order, Vec<Vec<u8>>)>
     let number =
         |at: usize| u64::from_le_bytes(*header[at..].first_chunk().expect("inside the header"));
     let (count, late) = (number(24), number(32));
-    // A count beyond the disk's clusters, or the file's end, is no count.
+    // A count beyond the disk's clusters, or the file's end, is not a count.
     let whole = count.saturating_mul(RECORD as u64).saturating_add(HEADER as u64 + 32);
     let sound = header[..16] == MAGIC && number(16) == size && late <= count;
     if !sound || count > size.div_ceil(CLUSTER) || whole != length {

@@ -1,4 +1,4 @@
-//! Nobody else changes the image meanwhile.
+//! A lock that keeps other programs from changing the image meanwhile.
 
 use std::fs::File;
 use std::os::unix::fs::FileTypeExt;
@@ -19,7 +19,7 @@ pub(super) enum Claim {
     Device {
         _exclusive: File,
     },
-    /// Some network file systems have no locks: nobody can be asked there.
+    /// Some network file systems have no locks: the lock cannot be asked for there.
     None,
 }
 

@@ -41,7 +41,7 @@ struct EditTarget {
     /// the same name.
     journal: Option<Journal>,
     raw: Arc<Raw>,
-    /// Kept open for as long as nobody else may use it.
+    /// Kept open for as long as no other program may use it.
     _claim: lock::Claim,
 }
 

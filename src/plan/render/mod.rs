@@ -135,7 +135,7 @@ impl<'a> Renderer<'a> {
         })
     }
 
-    /// Whether an expression asks for the architecture of an image that nobody said it of.
+    /// Whether an expression asks for an architecture that is not known.
     fn lacks_arch(&self, expression: &str) -> bool {
         self.cluster.base.arch().is_none()
             && self

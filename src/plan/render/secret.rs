@@ -219,7 +219,7 @@ impl Object for Parts {
         arguments: &[Value],
     ) -> Result<Value, Error> {
         let names: Option<Vec<&str>> = arguments.iter().map(Value::as_str).collect();
-        // What is no text is no name: the method says what it takes.
+        // What is not a text is not a name: the method says what it takes.
         let names = names.unwrap_or_default();
         match self.secret.as_ref() {
             Secret::NodeKeys(keys) => self.call_node_keys(keys, method, &names),

@@ -59,7 +59,7 @@ pub(super) fn node(node: &Node) -> Value {
     map(NODE_KEYS, values)
 }
 
-/// The base. Templates that ask for an architecture that nobody knows do not render.
+/// The base. Templates that ask for an architecture that is not known do not render.
 pub(super) fn base(base: &Base, used: &Used) -> Value {
     let arch = base.arch().map(|arch| Value::from(arch.name()));
     let arch = arch.ok_or_else(|| format!("{UNKNOWN_ARCH}; {}", arch_hint(base)));

@@ -52,7 +52,7 @@ pub(super) fn write(
     getrandom::fill(&mut random).map_err(|error| Error::failure(error.to_string()))?;
     let temporary = OsString::from(format!(".nodeforge-{:016x}", u64::from_le_bytes(random)));
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-    // Without orders, as anybody makes a file; else nobody's until it is its owner's.
+    // Without attributes, as any program makes a file; else unreadable until it is its owner's.
     let mode = if attributes.is_some() { 0o600 } else { 0o666 };
     let mode = Mode::from_raw_mode(attributes::raw_mode(mode));
     let file = openat(&*folder, &temporary, flags, mode).map_err(io::Error::from)?;
@@ -85,7 +85,7 @@ fn fill(file: &mut File, content: &mut dyn Read, size: u64) -> Result<()> {
     Ok(file.set_len(size)?)
 }
 
-/// Removes what is no directory.
+/// Removes what is not a directory.
 fn vacate(tree: &HostTree, path: &Path) -> Result<()> {
     match tree.metadata(path)?.map(|there| there.file_type) {
         None => Ok(()),
