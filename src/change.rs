@@ -102,6 +102,10 @@ pub struct User {
 
 impl Change {
     /// The package that it is about, with what becomes of it.
+    #[cfg_attr(
+        not(target_os = "linux"),
+        expect(dead_code, reason = "packages are installed on Linux")
+    )]
     pub(crate) fn package(&self) -> Option<(String, PackageState)> {
         if let Action::Package { name, state } = &self.action {
             Some((name.clone(), *state))

@@ -1,7 +1,29 @@
 //! nodeforge: one cluster file in, every node's disk image out.
 //!
-//! The binary is a thin command line over this library. `docs/architecture.md` is the map of its rooms;
+//! The binary is a thin command line over this library. `docs/architecture.md` is the map of its modules;
 //! arrows between them point down only.
+//!
+//! # Example
+//!
+//! Every change that a build makes to the first node of a cluster, decided without touching a disk:
+//!
+//! ```no_run
+//! use std::path::Path;
+//!
+//! use nodeforge::artifact::format_rules;
+//! use nodeforge::secrets::Secrets;
+//! use nodeforge::{config, plan};
+//!
+//! # fn main() -> nodeforge::util::error::Result<()> {
+//! let cluster = config::load(Path::new("cluster.toml"), format_rules())?;
+//! // Secrets that are not stored yet are made up, and kept nowhere.
+//! let secrets = Secrets::load_or_pretend(&cluster)?;
+//! for change in plan::node(&cluster, &cluster.nodes[0], &secrets)? {
+//!     println!("{}", plan::describe(&change));
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod apply;
 pub mod artifact;

@@ -16,5 +16,7 @@ pub(crate) use blobs::KEYS;
 pub(crate) use hashes::sha256_of;
 pub(crate) use images::Made;
 pub use prune::{Kept, Limits};
-pub(crate) use store::{BASES, EPOCH, PARTS, PREPARED, lock, touch};
+#[cfg(target_os = "linux")]
+pub(crate) use store::lock;
+pub(crate) use store::{BASES, EPOCH, PARTS, PREPARED, touch};
 pub use store::{Cache, CachedImage};

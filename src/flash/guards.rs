@@ -127,7 +127,7 @@ fn is_system(at: &Path) -> bool {
 
 /// Whether a path is the device's own node, or that of one of its partitions.
 fn is_part(device: &Device, path: &Path) -> bool {
-    match super::linux::find(path) {
+    match super::find(path) {
         Ok(DeviceNode::Whole(other)) => other.path == device.path,
         Ok(DeviceNode::Partition { disk }) => disk == device.path,
         Ok(DeviceNode::File | DeviceNode::Missing | DeviceNode::Other) | Err(_) => false,

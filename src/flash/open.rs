@@ -59,7 +59,7 @@ impl OpenTarget {
             }
         })?;
         // Cards are changed while people think about a question.
-        if !matches!(super::linux::find(&device.path)?, DeviceNode::Whole(now) if now.is(device)) {
+        if !matches!(super::find(&device.path)?, DeviceNode::Whole(now) if now.is(device)) {
             let message = format!("`{}` is another device by now", device.path.display());
             return Err(Error::failure(message).hint("nothing was written; try again"));
         }
