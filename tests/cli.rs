@@ -82,7 +82,7 @@ fn init_writes_what_check_accepts_and_never_overwrites() {
     let said = Run::new(["check"]).folder(folder.path()).succeeds().stdout_text();
     assert!(said.starts_with("NODE     ROLE    ADDRESSES"), "{said}");
     init().exits(2).stderr(
-        "error: `./cluster.toml` is there already\n\
+        "error: `./cluster.toml` exists already\n\
          hint: nodeforge never overwrites a cluster file; move it away first\n",
     );
 }

@@ -136,7 +136,7 @@ fn secrets_are_listed_by_name_and_revealed_one_by_one() {
     let said = tool("openssl", subject.into_iter().chain([certificate.into_os_string()]));
     assert!(said.contains("kubernetes"), "{said}");
     let said = Run::new(["secrets", "show", "--reveal", "nope"]).folder(folder.path()).exits(2);
-    assert!(said.stderr_text().starts_with("error: there is no secret `nope`"));
+    assert!(said.stderr_text().starts_with("error: unknown secret `nope`"));
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn one_secret_is_rotated_and_nothing_else() {
     let said = Run::new(["secrets", "rotate", "join_tokn"]).folder(folder.path()).exits(2);
     assert_eq!(
         said.stderr_text(),
-        "error: there is no secret `join_tokn`\nhint: did you mean `join_token`?\n"
+        "error: unknown secret `join_tokn`\nhint: did you mean `join_token`?\n"
     );
 }
 

@@ -24,7 +24,7 @@ pub(super) struct InitCommand {
 impl InitCommand {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         let Some(text) = config::starting_file(&self.profile) else {
-            return Err(Error::input(format!("unknown profile `{}`", self.profile))
+            return Err(Error::input(format!("there is no profile `{}`", self.profile))
                 .hint(format!("the profiles are {}", config::shipped_profiles().join(", "))));
         };
         let path = self.directory.join(CLUSTER_FILE);

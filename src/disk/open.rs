@@ -116,7 +116,7 @@ fn check_size(path: &Path, size: u64) -> Result<()> {
     }
     if !size.is_multiple_of(512) {
         return Err(Error::input(format!(
-            "`{path}` is not a disk image: {size} bytes are not a number of whole sectors"
+            "`{path}` is not a disk image: {size} bytes are not a whole number of sectors"
         ))
         .hint("if it is one, it may be cut short: get it again"));
     }

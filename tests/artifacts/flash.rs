@@ -228,7 +228,7 @@ fn the_disk_of_a_started_machine_is_refused() {
     tool("qemu-io", ["-f", "qcow2", "-c", "write -P 7 200M 1M", &path]);
     let _ = machines.run(["flash", "--to-file", "server1", "medium"]).exits(2).stderr(&format!(
         "error: `{path}` was started after it was built\n\
-         hint: `nodeforge build --replace server1` makes it anew\n\
+         hint: `nodeforge build --replace server1` builds it again\n\
          hint: `nodeforge flash {path} DEVICE` writes it as it is\n"
     ));
     let _ = machines.run(["flash", "--to-file", &path, "medium"]).succeeds();

@@ -43,7 +43,8 @@ fn a_build_and_a_flash_open_each_thing_once() {
 fn a_layered_cluster_is_flashed_and_booted_by_its_own_files() {
     let machines = Machines::new(Arch::Amd64, &["server1"], "formats = [\"qcow2\"]");
     fs::rename(machines.path("cluster.toml"), machines.path("base.toml")).expect("renamed");
-    fs::write(machines.path("home.toml"), "[[node]]\nhostname = \"agent7\"\n").expect("written");
+    let nodes = "[[node]]\nhostname = \"server1\"\n[[node]]\nhostname = \"agent7\"\n";
+    fs::write(machines.path("home.toml"), nodes).expect("written");
     let layers = ["-f", "base.toml", "-f", "home.toml", "--set", "output.directory=elsewhere"];
     let run = |arguments: &[&str]| machines.run([arguments, &layers].concat());
     // Not built: stamped in memory.
@@ -98,11 +99,17 @@ fn plan_and_check_write_nothing() {
     let machines = Machines::new(Arch::Amd64, &["server1"], "formats = [\"raw\"]");
     fs::write(machines.path("content"), vec![7; 3 << 20]).expect("written");
     // Killed after it had happened, and before all of it was in the image.
-    let copy = ["cp", "content", "base.img:/root/content"];
+    let copy = ["cp", "--fsck", "never", "content", "base.img:/srv-content"];
+    let (image, before) = (machines.path("base.img"), machines.path("before.img"));
+    fs::copy(&image, &before).expect("copied");
     let journal = machines.path(".base.img.nodeforge-edit");
-    let step =
-        (1..60).find(|step| machines.is_killed_at("pwrite64", *step, &copy) && journal.exists());
-    assert!(step.is_some(), "no kill left a journal");
+    let happened = |step: u32| {
+        fs::copy(&before, &image).expect("copied");
+        let was_killed = machines.is_killed_at("fsync", step, &copy);
+        let names = machines.run(["ls", "base.img:/"]).succeeds().stdout_text();
+        was_killed && journal.exists() && names.lines().any(|name| name == "srv-content")
+    };
+    assert!((1..20).any(happened), "no kill left a journal");
     let before = state(machines.folder.path());
     for command in ["plan", "check"] {
         let _ = machines.run([command]).succeeds();

@@ -89,7 +89,7 @@ fn the_configurations_are_these() {
     );
     assert_eq!(
         shown("edge"),
-        "# edge: an agent that the cluster schedules only what tolerates it on.\n\
+        "# edge: an agent, on which the cluster schedules only pods that tolerate its taint.\n\
          server: https://192.168.178.5:6443\ntoken: \"K10HASH::node:PASSWORD\"\n\
          node-ip: 192.168.178.201,fda8:a1db:5685::201\nflannel-iface: wg0\n\
          flannel-conf: /etc/rancher/k3s/flannel.json\nnode-label: [\"example.org/edge=true\"]\n\

@@ -145,7 +145,7 @@ fn checksums_without_encryption_are_worth_nothing() {
     let mut stand = Stand::new();
     moved(&mut stand, &["cloud.debian.org"]);
     let said = stand.run(["fetch", "debian-13-generic-arm64"]).exits(2).stderr_text();
-    assert!(said.contains("is not encrypted, and nothing pinned checks it"), "{said}");
+    assert!(said.contains("is not encrypted, and no hash or key is pinned for it"), "{said}");
     assert_eq!(stand.server.requests("/images/cloud/trixie/").len(), 0);
 }
 

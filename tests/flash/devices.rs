@@ -263,8 +263,8 @@ fn a_device_is_overwritten_only_after_a_yes() {
     let before = device.bytes(40 * MIB);
     let name = device.name();
     let _ = Run::new([Path::new("flash"), &image, &device.path]).exits(2).stderr(&format!(
-        "error: nobody can be asked whether `{name}` may be overwritten: \
-         standard input is no terminal\n\
+        "error: cannot ask whether to overwrite `{name}`: \
+         standard input is not a terminal\n\
          hint: `--yes` goes ahead without asking; `--dry-run` shows what would be lost\n"
     ));
 

@@ -5,15 +5,14 @@
 //! member, not one for each piece, because not every small unpacker reads on after the first: U-Boot's
 //! `gzwrite` does not. Sources: RFC 1951 and RFC 1952.
 
-use std::io::Write as _;
+use std::io;
 
-use flate2::write::DeflateEncoder;
-use flate2::{Compression, Crc};
+use flate2::{Compress, Compression, Crc, FlushCompress};
 
 use super::definition::{ArtifactFormat, NodeArtifact, NodeWriter, Reading, WholeImage};
 use crate::artifact::codec::{Codec, Packed, Sizes};
 use crate::artifact::compressed;
-use crate::util::error::Result;
+use crate::util::error::{Error, Result};
 
 pub(super) static FORMAT: ArtifactFormat = ArtifactFormat {
     name: "raw.gz",
@@ -60,14 +59,14 @@ impl Codec for Gzip {
     }
 
     fn pack(&self, bytes: &[u8]) -> Result<Packed> {
-        let mut packed = Vec::new();
-        let mut encoder = DeflateEncoder::new(&mut packed, LEVEL);
-        encoder.write_all(bytes)?;
-        encoder.flush()?;
-        // When it is dropped, the encoder ends the stream: that is for the tail to do.
-        let length = encoder.get_ref().len();
-        drop(encoder);
-        packed.truncate(length);
+        let mut deflate = Compress::new(LEVEL, false);
+        // Room for the worst case, blocks stored as they are: only where room is left has all of it
+        // come out.
+        let mut packed = Vec::with_capacity(bytes.len() + bytes.len() / 64 + 1024);
+        deflate.compress_vec(bytes, &mut packed, FlushCompress::Sync).map_err(io::Error::from)?;
+        if deflate.total_in() != bytes.len() as u64 || packed.len() == packed.capacity() {
+            return Err(Error::failure("cannot compress: the packed bytes outgrow their room"));
+        }
         let mut crc = Crc::new();
         crc.update(bytes);
         let (packed_size, unpacked) = (packed.len() as u64, bytes.len() as u64);
@@ -125,9 +124,17 @@ mod tests {
 
     #[test]
     fn pieces_make_one_member() {
-        let bytes: Vec<u8> =
+        // The second half is noise, which cannot be packed: it outgrows any buffer on its way.
+        let mut state = 1_u32;
+        let mut noise = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state.to_be_bytes()[0]
+        };
+        let mut bytes: Vec<u8> =
             (0..300_000_u32).map(|at| (at.wrapping_mul(at) >> 7).to_le_bytes()[0]).collect();
-        for lengths in [&[300_000][..], &[1, 299_999], &[100_000, 65_536, 7]] {
+        bytes.extend(std::iter::repeat_with(&mut noise).take(700_000));
+        for lengths in [&[1_000_000][..], &[1, 999_999], &[100_000, 65_536, 7], &[400_000, 600_000]]
+        {
             let mut file = Gzip.head();
             let (mut sizes, mut at) = (Vec::new(), 0);
             for length in lengths {

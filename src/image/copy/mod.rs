@@ -65,7 +65,7 @@ pub fn destination(
         return Err(missing(path));
     }
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(Error::input(format!("`{}` names no file", path.display())));
+        return Err(Error::input(format!("`{}` does not name a file", path.display())));
     };
     let folder = tree.resolve(folder)?.ok_or_else(|| missing(folder))?;
     Ok(folder.join(name))
