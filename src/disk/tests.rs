@@ -129,7 +129,7 @@ fn what_is_no_image_is_said_so() {
     let folder = folder.path();
     for (name, bytes, message) in [
         ("empty", &b""[..], "is empty"),
-        ("text", b"hello", "not a number of whole sectors"),
+        ("text", b"hello", "not a whole number of sectors"),
         ("vhdx", b"vhdxfile and more", "VHDX files cannot be read"),
         ("zip", b"PK\x03\x04 and more", "zip files cannot be read"),
     ] {
