@@ -60,7 +60,7 @@ fn a_file_stands_for_a_device(user: &User) {
         target.display()
     ));
     let _ = Run::by(user, ["flash", "agent1", "/dev/null"]).folder(folder.path()).exits(2).stderr(
-        "error: no image of `agent1` in `out`\n\
+        "error: `out` has no image of `agent1`\n\
              hint: `nodeforge build` makes it; `-o` says where it is\n",
     );
     let _ = Run::by(user, ["flash", "--list"]).succeeds().stderr("");

@@ -150,7 +150,7 @@ fn k3s_is_downloaded_by_the_node_and_checked() {
     let output = step();
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(said.contains(&format!("is not what {sum} says")), "{said}");
+    assert!(said.contains(&format!("does not have the SHA-256 hash {sum}")), "{said}");
     assert!(!node.path("usr/local/bin/k3s").exists());
 
     server.put_file(&format!("{RELEASE}/k3s"), Path::new(K3S));
@@ -191,7 +191,7 @@ fn an_image_of_ones_own_is_not_taken_for_another_kind() {
     for wanted in [
         "error: `base.arch` is not known before the image was read\n",
         "--> cluster.toml:9:",
-        "hint: `arch = \"arm64\"` or `arch = \"amd64\"` under [base] says it",
+        "hint: add `arch = \"arm64\"` or `arch = \"amd64\"` under [base]",
     ] {
         assert!(said.contains(wanted), "{said}");
     }
