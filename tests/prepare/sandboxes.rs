@@ -76,7 +76,7 @@ fn a_later_build_installs_the_same_files_offline() {
     assert!(said.contains("  in the cache as "), "{said}");
     stand.profile(&(package(&stand) + "[kernel]\nmodules = [\"overlay\"]\n"));
     let said = stand.run(["plan"]).succeeds().stdout_text();
-    assert!(said.contains("whether it must be made is not known yet"), "{said}");
+    assert!(said.contains("whether it must be made is known after `nodeforge fetch`"), "{said}");
     stand.run(["fetch"]).succeeds();
     let said = stand.run(["plan"]).succeeds().stdout_text();
     let line = said.lines().find(|line| line.contains("made again: ")).expect("a reason");
