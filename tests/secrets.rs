@@ -256,7 +256,7 @@ fn a_store_is_encrypted_for_its_recipients() {
         .env("NODEFORGE_AGE_IDENTITY", &keys)
         .exits(2)
         .stderr_text();
-    assert!(said.starts_with("error: nobody is named to encrypt"), "{said}");
+    assert!(said.starts_with("error: there are no recipients to encrypt"), "{said}");
 }
 
 #[test]

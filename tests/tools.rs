@@ -302,7 +302,7 @@ fn inspect_names_the_build_an_image_came_from() {
     let manifest = json!({
         "generator": "nodeforge 0.1.0", "cluster": "home", "profile": "debian",
         "inputs": [], "packages": [], "nodes": [],
-        "artifacts": [{ "path": "node.img", "node": "agent1", "size": 1, "sha256": "00" }],
+        "artifacts": [{ "path": "node.img", "node": "agent1", "size": 1, "sha256": "00".repeat(32) }],
     });
     fixture.write("manifest.json", &manifest.to_string());
     let said = fixture.run(["inspect", "node.img"]).succeeds().stdout_text();
