@@ -106,6 +106,28 @@ pub struct LockedArtifact {
 }
 
 impl LockedBase {
+    /// What is pinned of an image that was not downloaded: `raw_size` bytes with that hash.
+    pub(super) fn of_image(
+        request: String,
+        raw_size: u64,
+        raw_sha256: Sha256,
+        verified: &str,
+    ) -> Self {
+        Self {
+            request,
+            url: None,
+            date: None,
+            size: None,
+            sha256: None,
+            sha512: None,
+            raw_size,
+            raw_sha256,
+            source_date_epoch: None,
+            signer: None,
+            verified: verified.to_owned(),
+        }
+    }
+
     /// What the download must be.
     pub(crate) fn hashes(&self) -> Hashes {
         Hashes { sha256: self.sha256, sha512: self.sha512.clone() }

@@ -75,6 +75,22 @@ pub struct ResolvedBase {
 }
 
 impl ResolvedBase {
+    /// A base that is in the cache.
+    fn cached(image: CachedImage, origin: String, verified: String, locked: LockedBase) -> Self {
+        Self {
+            path: image.path.clone(),
+            raw: Arc::clone(&image.disk),
+            disk: image.disk.clone(),
+            sha256: image.about.sha256,
+            origin,
+            verified,
+            locked,
+            was_cached: image.was_cached,
+            arch: OnceCell::new(),
+            _image: Some(image),
+        }
+    }
+
     /// What its programs run on.
     pub fn arch(&self) -> Result<Arch> {
         if let Some(arch) = self.arch.get() {
@@ -359,19 +375,8 @@ impl Resolver<'_> {
             (raw.clone(), cache::sha256_of(path, &raw, self.cache)?)
         };
         let verified = "an image of your own".to_owned();
-        let locked = LockedBase {
-            request: request(base, self.directory),
-            url: None,
-            date: None,
-            size: None,
-            sha256: None,
-            sha512: None,
-            raw_size: disk.size(),
-            raw_sha256: sha256,
-            source_date_epoch: None,
-            signer: None,
-            verified: verified.clone(),
-        };
+        let request = request(base, self.directory);
+        let locked = LockedBase::of_image(request, disk.size(), sha256, &verified);
         Ok(ResolvedBase {
             path: path.to_owned(),
             raw,
@@ -393,31 +398,13 @@ impl Resolver<'_> {
         origin: String,
         verified: String,
     ) -> ResolvedBase {
+        let (size, sha256) = (image.about.size, image.about.sha256);
+        let request = request(base, self.directory);
         let locked = LockedBase {
-            request: request(base, self.directory),
-            url: None,
-            date: None,
-            size: None,
-            sha256: None,
-            sha512: None,
-            raw_size: image.about.size,
-            raw_sha256: image.about.sha256,
             source_date_epoch: image.about.from[EPOCH].as_i64(),
-            signer: None,
-            verified: verified.clone(),
+            ..LockedBase::of_image(request, size, sha256, &verified)
         };
-        ResolvedBase {
-            path: image.path.clone(),
-            raw: Arc::clone(&image.disk),
-            disk: image.disk.clone(),
-            sha256: image.about.sha256,
-            origin,
-            verified,
-            locked,
-            was_cached: image.was_cached,
-            arch: OnceCell::new(),
-            _image: Some(image),
-        }
+        ResolvedBase::cached(image, origin, verified, locked)
     }
 }
 
@@ -480,18 +467,7 @@ fn fetched(
         signer: from.signer.clone(),
         verified: from.verified.clone(),
     };
-    ResolvedBase {
-        path: image.path.clone(),
-        raw: Arc::clone(&image.disk),
-        disk: image.disk.clone(),
-        sha256: image.about.sha256,
-        origin,
-        verified,
-        locked,
-        was_cached: image.was_cached,
-        arch: OnceCell::new(),
-        _image: Some(image),
-    }
+    ResolvedBase::cached(image, origin, verified, locked)
 }
 
 /// What a cluster file asks for, in one line that changes when it asks for another base.
