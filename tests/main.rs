@@ -6,6 +6,7 @@ mod support;
 
 mod architecture;
 mod artifacts;
+mod attacks;
 mod boots;
 mod bootstrap;
 mod cli;

@@ -38,9 +38,9 @@ pub struct PreparedCluster {
 }
 
 impl Preparation {
-    /// Where programs of images of `arch` run.
-    pub fn kind(self, arch: Arch) -> Sandbox {
-        self.sandbox.unwrap_or_else(|| Sandbox::choose(arch))
+    /// Where programs of images of `arch` run, of a base that somebody vouches for or not.
+    pub fn kind(self, arch: Arch, is_vouched_for: bool) -> Sandbox {
+        self.sandbox.unwrap_or_else(|| Sandbox::choose(arch, is_vouched_for))
     }
 
     /// A shell needs a terminal to type in, and programs that run.
@@ -73,7 +73,8 @@ impl Project<'_> {
         let arch = base.arch_for(&self.cluster.base)?;
         let inputs = self.inputs(&base)?;
         let purpose = purpose(base.sha256, &inputs.changes)?;
-        let sandbox = how.kind(arch);
+        let is_vouched_for = self.is_vouched_for();
+        let sandbox = how.kind(arch, is_vouched_for);
         let pinned = pinned(&self.lock, purpose).map(<[Package]>::to_vec);
         self.hold_packages(pinned.is_some(), sandbox, &inputs)?;
         let request = prepare::Request {
@@ -82,6 +83,7 @@ impl Project<'_> {
             base: &base,
             arch,
             sandbox,
+            is_vouched_for,
             locked: pinned.as_deref().unwrap_or_default(),
             force: how.force || (self.lock.lock.newest_packages && sandbox != Sandbox::None),
             offline: self.options.offline,
@@ -105,7 +107,8 @@ impl Project<'_> {
         let base = look.base()?;
         let arch = base.arch_for(&self.cluster.base)?;
         let inputs = look.inputs(&base)?;
-        let sandbox = how.kind(arch);
+        let is_vouched_for = look.is_vouched_for();
+        let sandbox = how.kind(arch, is_vouched_for);
         let purpose = purpose(base.sha256, &inputs.changes)?;
         let request = prepare::Request {
             cluster: self.cluster,
@@ -113,6 +116,7 @@ impl Project<'_> {
             base: &base,
             arch,
             sandbox,
+            is_vouched_for,
             locked: pinned(&look.lock, purpose).unwrap_or_default(),
             force: look.lock.lock.newest_packages && sandbox != Sandbox::None,
             offline: true,

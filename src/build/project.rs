@@ -92,6 +92,11 @@ impl<'a> Project<'a> {
         Ok(inputs)
     }
 
+    /// Whether more than its first download says what the cluster's base must be.
+    pub fn is_vouched_for(&self) -> bool {
+        self.catalogue.is_vouched_for(&self.cluster.base)
+    }
+
     /// The cluster's base, fetched when it must be. The lock file stays as it is.
     pub fn look_at_base(&self) -> Result<ResolvedBase> {
         self.resolver().resolve_locked(&self.cluster.base, &mut self.lock.clone())

@@ -34,8 +34,12 @@ pub(crate) fn sweep(parent: &Path, own_key: Option<&str>, progress: &dyn Progres
     Ok(())
 }
 
+/// Removes a folder that a sandbox worked in. Where the machine wants to stop, the next run does.
 #[cfg(target_os = "linux")]
 pub(crate) fn remove(folder: &Path, progress: &dyn Progress) -> Result<()> {
+    if crate::util::interrupt::is_hurried() {
+        return Ok(());
+    }
     crate::sandbox::remove_folder(folder, progress)
 }
 

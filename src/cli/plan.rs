@@ -110,7 +110,8 @@ impl PlanCommand {
     /// processor, as if it were this machine's.
     fn kind(&self, cluster: &Cluster) -> Sandbox {
         let own = if cfg!(target_arch = "aarch64") { Arch::Arm64 } else { Arch::Amd64 };
-        self.sandbox.preparation().kind(cluster.base.arch().unwrap_or(own))
+        let is_vouched_for = Project::look(cluster).is_ok_and(|project| project.is_vouched_for());
+        self.sandbox.preparation().kind(cluster.base.arch().unwrap_or(own), is_vouched_for)
     }
 
     fn tell_status(&self, cluster: &Cluster, changes: &[Change], text: &mut String) {

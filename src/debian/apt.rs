@@ -1,15 +1,14 @@
 //! apt, run inside an image's root.
 
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-use std::process::Command;
-use std::{fs, io};
+use std::process::{Command, Stdio};
 
 use super::apt_output::{Watcher, failure};
+use super::archives::Archives;
 use super::host_apt::HostApt;
 use super::log::Log;
 use crate::cache::Package;
 use crate::change::PackageState;
+use crate::sandbox::{Guest, Network};
 use crate::util::error::{Context, Result};
 use crate::util::progress::Progress;
 
@@ -33,9 +32,9 @@ const OPTIONS: [&str; 14] = [
 ];
 
 /// Where apt keeps .deb files: a bind mount, so that they never reach the image.
-pub(crate) const ARCHIVES: &str = "/var/cache/apt/archives";
+pub(super) const ARCHIVES: &str = "/var/cache/apt/archives";
 /// Where apt keeps its lists: likewise.
-pub(crate) const LISTS: &str = "/var/lib/apt/lists";
+pub(super) const LISTS: &str = "/var/lib/apt/lists";
 
 /// Where packages come from.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,8 +45,10 @@ pub(crate) enum PackageSource {
     Files(Vec<String>),
 }
 
-/// apt in the root that this process is in.
+/// apt in a root.
 pub(crate) struct Apt<'a> {
+    pub(crate) guest: &'a Guest,
+    pub(crate) archives: &'a mut Archives,
     pub(crate) log: &'a mut Log,
     pub(crate) progress: &'a dyn Progress,
     /// Whether it is the host's, for a root of another processor.
@@ -73,11 +74,11 @@ impl Apt<'_> {
         let changes = upgrade || !install.is_empty();
         if changes && *source == PackageSource::Repositories {
             self.progress.stage("reading package lists");
-            self.get("update", &[])?;
+            self.get(&["update"], &[], Network::Host)?;
         }
         if !remove.is_empty() {
             self.progress.stage("removing packages");
-            self.get("purge", &remove)?;
+            self.get(&["purge"], &remove, Network::Loopback)?;
         }
         if changes {
             let exact: Vec<String> = match source {
@@ -88,7 +89,7 @@ impl Apt<'_> {
             let all: Vec<&str> = if exact.is_empty() {
                 if upgrade {
                     self.progress.stage("upgrading packages");
-                    self.get("dist-upgrade", &[])?;
+                    self.fetch_and_get("dist-upgrade", &[])?;
                 }
                 install.clone()
             } else {
@@ -96,16 +97,19 @@ impl Apt<'_> {
             };
             if !all.is_empty() {
                 self.progress.stage("installing packages");
-                let manual = if exact.is_empty() { String::new() } else { manual()? };
-                self.get("install", &all)?;
+                let manual = if exact.is_empty() { String::new() } else { self.manual()? };
+                match source {
+                    PackageSource::Files(_) => self.get(&["install"], &all, Network::Loopback)?,
+                    PackageSource::Repositories => self.fetch_and_get("install", &all)?,
+                }
                 self.mark_as_needed(locked, &install, &manual)?;
             }
             if upgrade {
-                self.get("autopurge", &[])?;
+                self.get(&["autopurge"], &[], Network::Loopback)?;
             }
         }
         if !hold.is_empty() {
-            let mut command = Command::new("apt-mark");
+            let mut command = self.guest.command("apt-mark", Network::Loopback)?;
             command.arg("hold").args(&hold);
             self.run(command, "`apt-mark hold`")?;
         }
@@ -124,18 +128,35 @@ impl Apt<'_> {
         if others.is_empty() {
             return Ok(());
         }
-        let mut command = Command::new("apt-mark");
+        let mut command = self.guest.command("apt-mark", Network::Loopback)?;
         command.arg("auto").args(others.iter().map(|it| &it.name));
         self.run(command, "`apt-mark auto`")
     }
 
-    fn get(&mut self, verb: &str, packages: &[&str]) -> Result<()> {
-        let mut command = Command::new("apt-get");
+    /// First all that is needed is fetched, by apt alone; then packages' scripts run, without a network.
+    fn fetch_and_get(&mut self, verb: &str, packages: &[&str]) -> Result<()> {
+        let fetched = self.get(&[verb, "--download-only"], packages, Network::Host);
+        // However it went, the next run finds what came.
+        self.archives.keep_fetched()?;
+        fetched?;
+        self.get(&[verb, "--no-download"], packages, Network::Loopback)
+    }
+
+    fn get(&mut self, verb: &[&str], packages: &[&str], network: Network) -> Result<()> {
+        let mut command = self.guest.command("apt-get", network)?;
         for option in OPTIONS {
             command.args(["-o", option]);
         }
-        command.arg(verb).arg("--").args(packages);
-        self.run(command, &format!("`apt-get {verb}`"))
+        command.args(verb).arg("--").args(packages);
+        self.run(command, &format!("`apt-get {}`", verb[0]))
+    }
+
+    /// The packages that were asked for by name, a line each.
+    fn manual(&self) -> Result<String> {
+        let mut command = self.guest.command("apt-mark", Network::Loopback)?;
+        let output = command.arg("showmanual").stdin(Stdio::null()).output();
+        let output = output.context(|| "cannot run `apt-mark showmanual`")?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     fn run(&mut self, mut command: Command, what: &str) -> Result<()> {
@@ -150,43 +171,4 @@ impl Apt<'_> {
         }
         Err(failure(self.log, &format!("{what} failed")))
     }
-}
-
-/// The packages that were asked for by name, a line each.
-fn manual() -> Result<String> {
-    let output = Command::new("apt-mark").arg("showmanual").output();
-    let output = output.context(|| "cannot run `apt-mark showmanual`")?;
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-/// Gives every .deb of one folder a name in another on the same file system; of two files with
-/// one name, the newcomer stays.
-pub(crate) fn link_archives(from: &Path, to: &Path) -> Result<()> {
-    let link = || {
-        for entry in fs::read_dir(from)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            if !name.as_encoded_bytes().ends_with(b".deb") || !entry.file_type()?.is_file() {
-                continue;
-            }
-            let target = to.join(&name);
-            match fs::metadata(&target) {
-                Ok(there) if there.ino() == entry.metadata()?.ino() => continue,
-                Ok(_) => fs::remove_file(&target)?,
-                Err(_) => {}
-            }
-            match fs::hard_link(entry.path(), &target) {
-                Ok(()) => {}
-                // Another build was faster with the same package, or it was pruned this moment.
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound
-                    ) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        io::Result::Ok(())
-    };
-    link().context(|| format!("cannot link packages into `{}`", to.display()))
 }

@@ -34,9 +34,14 @@ pub(crate) struct HostApt {
 }
 
 impl HostApt {
-    /// Collects them in `folder`, for a root of `arch`. `None` when this machine is not a Debian, or
-    /// the root has something in their place.
-    pub(crate) fn gather(arch: Arch, root: &Path, folder: &Path) -> Result<Option<Self>> {
+    /// Collects them in `folder`, for a root of `arch` whose dpkg knows the architectures `foreign`, a line
+    /// each. `None` when this machine is not a Debian, or the root has something in their place.
+    pub(crate) fn gather(
+        arch: Arch,
+        foreign: &str,
+        root: &Path,
+        folder: &Path,
+    ) -> Result<Option<Self>> {
         let Some(libraries) = libraries() else { return Ok(None) };
         let links = links(&libraries);
         let is_free = |path: &Path| {
@@ -51,13 +56,12 @@ impl HostApt {
 
         let methods: io::Result<Vec<_>> = fs::read_dir(METHODS)?.collect();
         let methods: Vec<PathBuf> = methods?.into_iter().map(|it| it.path()).collect();
-        let foreign = fs::read_to_string(root.join("var/lib/dpkg/arch")).unwrap_or_default();
         let needs = needs(programs.iter().chain(&methods), &libraries)?;
         let gather = || {
             copy(&programs, &folder.join("bin"))?;
             copy(&methods, &folder.join("methods"))?;
             copy(&needs, &folder.join("lib"))?;
-            fs::write(folder.join("apt.conf"), configuration(arch, &foreign))
+            fs::write(folder.join("apt.conf"), configuration(arch, foreign))
         };
         gather().context(|| "cannot copy this machine's apt")?;
         Ok(Some(Self { folder: folder.to_owned(), links }))

@@ -16,10 +16,16 @@ const SHOWN: usize = 12;
 /// How many are kept to look for the reason in.
 const KEPT: usize = 400;
 
+/// The most bytes of a line, and of a log.
+const LONGEST_LINE: u64 = 64 << 10;
+const LARGEST: u64 = 64 << 20;
+
 /// A log file being written.
 pub(crate) struct Log {
     file: File,
     path: PathBuf,
+    /// How many bytes it may still grow by.
+    left: u64,
     last: VecDeque<String>,
 }
 
@@ -28,7 +34,7 @@ impl Log {
     pub(crate) fn create(path: &Path) -> Result<Self> {
         let file =
             File::create(path).context(|| format!("cannot create the log `{}`", path.display()))?;
-        Ok(Self { file, path: path.to_owned(), last: VecDeque::new() })
+        Ok(Self { file, path: path.to_owned(), left: LARGEST, last: VecDeque::new() })
     }
 
     /// Runs a program to its end; everything it writes goes to the log, and by line to `watch`. In a
@@ -64,10 +70,14 @@ impl Log {
     fn keep(&mut self, reader: impl Read, watch: &mut impl FnMut(&str)) -> Result<()> {
         let mut reader = BufReader::new(reader);
         let mut bytes = Vec::new();
-        while reader.read_until(b'\n', &mut bytes)? > 0 {
-            self.file
-                .write_all(&bytes)
-                .context(|| format!("cannot write `{}`", self.path.display()))?;
+        while reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut bytes)? > 0 {
+            // Programs of an image may say as much as they like.
+            self.left = self.left.saturating_sub(bytes.len() as u64);
+            if self.left > 0 {
+                self.file
+                    .write_all(&bytes)
+                    .context(|| format!("cannot write `{}`", self.path.display()))?;
+            }
             let line = String::from_utf8_lossy(&bytes);
             let line = line.trim_end();
             watch(line);

@@ -5,6 +5,8 @@ mod apt;
 #[cfg(target_os = "linux")]
 mod apt_output;
 #[cfg(target_os = "linux")]
+mod archives;
+#[cfg(target_os = "linux")]
 mod host_apt;
 mod installed;
 #[cfg(target_os = "linux")]
@@ -13,13 +15,15 @@ mod log;
 pub(crate) mod package_lock;
 
 #[cfg(target_os = "linux")]
-pub(crate) use apt::{ARCHIVES, Apt, LISTS, PackageSource, link_archives};
+pub(crate) use apt::{Apt, PackageSource};
 #[cfg(target_os = "linux")]
 pub(crate) use apt_output::{Watcher, failure};
+#[cfg(target_os = "linux")]
+pub(crate) use archives::Archives;
 #[cfg(target_os = "linux")]
 pub(crate) use host_apt::HostApt;
 pub(crate) use installed::installed;
 #[cfg(target_os = "linux")]
 pub(crate) use log::Log;
 #[cfg(target_os = "linux")]
-pub(crate) use package_lock::{add_hashes, check, files, not_cached};
+pub(crate) use package_lock::{check, not_cached};

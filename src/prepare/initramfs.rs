@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::Command;
 use std::{fs, io};
 
 use super::diversions::{Diversion, aside};
 use crate::debian::{Log, failure};
+use crate::sandbox::{Guest, Network};
 use crate::util::error::{Context, Result};
 use crate::util::progress::Progress;
 
@@ -33,20 +33,30 @@ impl PostponedInitramfs {
     }
 
     /// Does once what was asked for.
-    pub(crate) fn make_up(self, log: &mut Log, progress: &dyn Progress) -> Result<()> {
+    pub(crate) fn make_up(
+        self,
+        guest: &Guest,
+        log: &mut Log,
+        progress: &dyn Progress,
+    ) -> Result<()> {
         let Some(file) = self.0 else { return Ok(()) };
-        file.restore()?;
-        let notes = match fs::read_to_string(NOTES) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            notes => notes.context(|| format!("cannot read `{NOTES}`"))?,
-        };
+        let notes = guest.inside(|| {
+            file.restore()?;
+            match fs::read_to_string(NOTES) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+                notes => notes.context(|| format!("cannot read `{NOTES}`")),
+            }
+        })?;
+        if notes.is_empty() {
+            return Ok(());
+        }
         progress.stage("making the initramfs");
         for arguments in notes.lines().collect::<BTreeSet<_>>() {
             // It may have been removed meanwhile.
-            if !Path::new(PROGRAM).is_file() {
+            if !guest.inside(|| Ok(Path::new(PROGRAM).is_file()))? {
                 break;
             }
-            let mut command = Command::new(PROGRAM);
+            let mut command = guest.command(PROGRAM, Network::Loopback)?;
             command.args(arguments.split_whitespace());
             if !log.follow(command, |line| progress.message(line))?.success() {
                 return Err(failure(log, "`update-initramfs` failed"));

@@ -16,12 +16,12 @@ use crate::apply;
 use crate::cache::Package;
 use crate::change::{Action, Change, Checksum, PackageState};
 use crate::config::Arch;
-use crate::debian::{self, ARCHIVES, Apt, HostApt, LISTS, Log, PackageSource, link_archives};
+use crate::debian::{self, Apt, Archives, HostApt, Log, PackageSource};
 use crate::fs::ImagePartition;
 use crate::fs::{LiveTree, Tree};
 use crate::guest::vendor_setup::{self, FirstUser};
 use crate::guest::{first_boot, generalise};
-use crate::sandbox::{Chroot, Job, Sandbox, shell};
+use crate::sandbox::{Chroot, Guest, Job, Sandbox, shell};
 use crate::util::error::{Context, Result};
 use crate::util::progress::Progress;
 use crate::util::sha256::Sha256;
@@ -45,6 +45,8 @@ pub(crate) struct PrepareJob {
     pub archives: PathBuf,
     /// The packages to be installed, when an earlier build found them out already.
     pub locked: Vec<Package>,
+    /// Whether a signature or a pinned hash says that the base is what it should be.
+    pub is_vouched_for: bool,
     /// Whether all of them must come from `archives`.
     pub offline: bool,
     /// Whether a shell is opened in the root when packages cannot be installed.
@@ -98,11 +100,8 @@ impl PrepareJob {
         log: &mut Log,
         progress: &dyn Progress,
     ) -> Result<Vec<Package>> {
-        let (archives, lists) = (scratch.join("archives"), scratch.join("lists"));
-        fs::create_dir_all(archives.join("partial"))?;
-        fs::create_dir_all(lists.join("partial"))?;
-        link_archives(&self.archives, &archives)?;
-        let files = debian::files(&self.locked, &archives)?;
+        let mut archives = Archives::open(&self.archives, self.is_vouched_for, scratch)?;
+        let files = archives.locked(&self.locked)?;
         let source = match files {
             Some(files) if !self.locked.is_empty() => PackageSource::Files(files),
             _ if self.offline && self.changes.iter().any(Change::installs) => {
@@ -110,60 +109,75 @@ impl PrepareJob {
             }
             Some(_) | None => PackageSource::Repositories,
         };
-        // Without name servers apt will say so itself, and many builds need none.
-        let resolv_conf = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-
         let host_apt = match self.foreign.filter(|_| self.changes.iter().any(is_of_package)) {
-            Some(arch) => HostApt::gather(arch, root, &scratch.join("host-apt"))?,
+            Some(arch) => {
+                let chroot = Chroot::enter(root, &[])?;
+                let foreign = fs::read_to_string("/var/lib/dpkg/arch").unwrap_or_default();
+                chroot.leave()?;
+                HostApt::gather(arch, &foreign, root, &scratch.join("host-apt"))?
+            }
             None => None,
         };
 
         let mut binds = fat.binds();
         binds.extend(host_apt.as_ref().map(HostApt::bind));
-        binds.extend([(archives.as_path(), ARCHIVES), (lists.as_path(), LISTS)]);
-        let chroot = Chroot::enter_to_run(root, &binds)?;
-        let before = debian::installed(&LiveTree)?;
-        let done = self.install_inside(&source, host_apt.as_ref(), &resolv_conf, log, progress);
+        binds.extend(archives.binds());
+        let guest = archives.show(Guest::open(root, &binds, scratch)?);
+        let before = guest.inside(|| debian::installed(&LiveTree))?;
+        let run = Run { guest: &guest, host_apt: host_apt.as_ref(), progress };
+        let done = self.install_packages(&run, &mut archives, &source, log);
         if done.is_err() && self.shell_on_failure {
-            shell::open(progress);
+            shell::open(&guest, progress);
         }
-        let after = done.and_then(|()| debian::installed(&LiveTree));
-        // However it went, the next run finds what was fetched.
-        let kept = chroot.leave().and_then(|()| link_archives(&archives, &self.archives));
-        let mut after = after?;
-        kept?;
-        debian::add_hashes(&mut after, &before, &archives)?;
+        done?;
+        let mut after = guest.inside(|| debian::installed(&LiveTree))?;
+        archives.add_hashes(&mut after, &before)?;
         debian::check(&after, &self.locked)?;
         Ok(after)
     }
 
-    /// Brings sources and packages into the root this process is in.
-    fn install_inside(
+    /// Brings sources and packages into the root.
+    fn install_packages(
         &self,
+        run: &Run<'_>,
+        archives: &mut Archives,
         source: &PackageSource,
-        host_apt: Option<&HostApt>,
-        resolv_conf: &str,
         log: &mut Log,
-        progress: &dyn Progress,
     ) -> Result<()> {
+        let Run { guest, host_apt, progress } = *run;
         let wanted: Vec<(String, PackageState)> =
             self.changes.iter().filter_map(Change::package).collect();
         let sources: Vec<Change> = self.changes.iter().filter_map(source_file).collect();
-        // Packages' own presets must decide while they are installed.
-        LiveTree.remove(Path::new(first_boot::PRESET))?;
-        apply::apply(&mut LiveTree, &sources)?;
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        let diversions = Diversions::install(resolv_conf)?;
-        host_apt.map_or(Ok(()), HostApt::install)?;
-        let postponed = PostponedInitramfs::install()?;
+        // Without name servers apt will say so itself, and many builds need none.
+        let resolv_conf = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+        let diverted = guest.inside(|| {
+            // Packages' own presets must decide while they are installed.
+            LiveTree.remove(Path::new(first_boot::PRESET))?;
+            apply::apply(&mut LiveTree, &sources)?;
+            if wanted.is_empty() {
+                return Ok(None);
+            }
+            let diversions = Diversions::install(&resolv_conf)?;
+            host_apt.map_or(Ok(()), HostApt::install)?;
+            Ok(Some((diversions, PostponedInitramfs::install()?)))
+        })?;
+        let Some((diversions, postponed)) = diverted else { return Ok(()) };
         let from_host = host_apt.is_some();
-        Apt { log, progress, from_host }.apply(&wanted, source, &self.locked)?;
-        postponed.make_up(log, progress)?;
-        host_apt.map_or(Ok(()), HostApt::uninstall)?;
-        diversions.restore()
+        Apt { guest, archives, log, progress, from_host }.apply(&wanted, source, &self.locked)?;
+        postponed.make_up(guest, log, progress)?;
+        guest.inside(|| {
+            host_apt.map_or(Ok(()), HostApt::uninstall)?;
+            diversions.restore()
+        })
     }
+}
+
+/// What packages are installed with.
+struct Run<'a> {
+    guest: &'a Guest,
+    /// This machine's apt, for a root of another processor.
+    host_apt: Option<&'a HostApt>,
+    progress: &'a dyn Progress,
 }
 
 fn is_of_package(change: &Change) -> bool {

@@ -1,4 +1,4 @@
-//! Work with an image's root as this process's own root.
+//! Work on an image's files with its root as this process's own.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -8,10 +8,12 @@ use rustix::fs::{Mode, OFlags};
 use super::mounts::{self, BindMount};
 use crate::util::error::{Context, Result};
 
-/// This process inside a root folder: absolute paths and links mean the image's files, and programs
-/// started are the image's. Dropping it goes back to the host's root.
+/// This process inside a root folder: absolute paths and links mean the image's files. Dropping it goes
+/// back to the host's root.
 ///
-/// Only for the worker, which has one thread and a mount namespace of its own.
+/// It keeps links from leading outside, and would not keep a program: none of the image's is started
+/// in it (that is [`Guest`](super::Guest)'s). Only for processes with one thread and a mount namespace
+/// of their own.
 pub(crate) struct Chroot {
     host: OwnedFd,
     mounted: Vec<String>,
@@ -20,30 +22,21 @@ pub(crate) struct Chroot {
 impl Chroot {
     /// Enters `root`. `binds` are folders from outside and where in the root they are to be seen.
     pub(crate) fn enter(root: &Path, binds: &[(&Path, &str)]) -> Result<Self> {
-        Self::enter_with(root, &[], binds)
+        let folders: Result<Vec<_>> =
+            binds.iter().map(|&(from, to)| BindMount::new(from, to)).collect();
+        Self::enter_with(root, &folders?)
     }
 
-    /// Enters `root` to run its programs: with private `/proc`, `/sys`, `/dev`, `/run` and `/tmp`.
-    pub(crate) fn enter_to_run(root: &Path, binds: &[(&Path, &str)]) -> Result<Self> {
-        Self::enter_with(root, &mounts::devices()?, binds)
-    }
-
-    fn enter_with(root: &Path, devices: &[BindMount], binds: &[(&Path, &str)]) -> Result<Self> {
+    /// Enters `root`, with folders that are held already.
+    pub(super) fn enter_with(root: &Path, folders: &[BindMount]) -> Result<Self> {
         let enter = || -> Result<Self> {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let host = rustix::fs::open("/", flags, Mode::empty()).map_err(std::io::Error::from)?;
-            let folders = binds
-                .iter()
-                .map(|&(from, to)| BindMount::new(from, to))
-                .collect::<Result<Vec<_>>>()?;
             std::os::unix::fs::chroot(root)?;
             // From here on a failure must find the way out again: `chroot` is dropped.
             let mut chroot = Self { host, mounted: Vec::new() };
             std::env::set_current_dir("/")?;
-            if !devices.is_empty() {
-                mounts::mount_systems(devices, &mut chroot.mounted)?;
-            }
-            mounts::mount_binds(&folders, &mut chroot.mounted)?;
+            mounts::mount_binds(folders, &mut chroot.mounted)?;
             Ok(chroot)
         };
         enter().context(|| format!("cannot enter `{}`", root.display()))
@@ -52,6 +45,11 @@ impl Chroot {
     /// Takes every mount away again and goes back to the host's root.
     pub(crate) fn leave(mut self) -> Result<()> {
         self.unmount()
+    }
+
+    /// Goes back to the host's root and leaves what is mounted.
+    pub(super) fn keep_mounts(mut self) {
+        self.mounted.clear();
     }
 
     fn unmount(&mut self) -> Result<()> {

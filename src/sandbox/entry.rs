@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::job::JobEntry;
 use super::protocol::{Failure, Message, Reporter};
-use super::{init, start, worker};
+use super::{confine, init, start, worker};
 use crate::util::error::Error;
 
 /// What this process is to be in a sandbox; `None` for a nodeforge that a user started.
@@ -21,6 +21,8 @@ pub fn main(role: &OsStr, jobs: &[JobEntry]) -> ExitCode {
     let done = match role.to_str() {
         Some(start::INIT) => init::main(),
         Some(start::WORKER) => worker::main(jobs),
+        // Its output is the program's: no message of ours may be in it.
+        Some(start::GUEST) => return confine::main(std::env::args_os().skip(3)),
         Some(_) | None => Err(Error::failure("the sandbox is nodeforge's own and not a command")),
     };
     done.unwrap_or_else(|error| {

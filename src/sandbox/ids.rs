@@ -1,8 +1,7 @@
 //! The users of a user namespace.
 //!
-//! An ordinary user's namespace gets its ids from `newuidmap`. Root would need an entry in
-//! /etc/subuid for that, but may write the map itself, in which every user is themselves: from outside, once
-//! the namespace is there.
+//! They are given from outside, once the namespace is there: an ordinary user's by `newuidmap`, which
+//! looks into /etc/subuid; root's are written by root, and in them every user is themselves.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command};
@@ -12,22 +11,30 @@ use std::{fs, io};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
-use super::start;
+use super::{namespaces, start};
 use crate::util::error::{Context, Error, Result};
 use crate::util::interrupt;
+use crate::util::process::Tool;
 
 const MAPS: [&str; 2] = ["gid_map", "uid_map"];
+const SUBUID: &str = "/etc/subuid";
+const SUBGID: &str = "/etc/subgid";
 /// How long a namespace may take to come into being.
 const PATIENCE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Gives the namespace that `child` is about to make all ids of this one, each as itself.
+/// Gives the namespace that `child` is about to make its users: all of this one's, each as itself, when
+/// this process is root; else this process's user as root, and the subordinate ids as all others.
+///
+/// util-linux's `--map-auto` does the latter in a process beside `unshare`, which stays for ever where
+/// namespaces are refused.
 pub(super) fn give(child: &mut Child) -> Result<()> {
-    let folder = format!("/proc/{}", child.id());
+    let pid = child.id();
     let namespace = |folder: &str| fs::read_link(format!("{folder}/ns/user"));
     let own = namespace("/proc/self")?;
+    let folder = format!("/proc/{pid}");
     let deadline = Instant::now() + PATIENCE;
-    while namespace(&folder).is_ok_and(|it| it == own) {
+    while namespace(&folder).ok().is_none_or(|it| it == own) {
         interrupt::check()?;
         if Instant::now() > deadline || child.try_wait()?.is_some() {
             // What it said itself will be told.
@@ -35,10 +42,19 @@ pub(super) fn give(child: &mut Child) -> Result<()> {
         }
         std::thread::sleep(PAUSE);
     }
-    for name in MAPS {
-        let own = fs::read_to_string(format!("/proc/self/{name}"))?;
-        let path = format!("{folder}/{name}");
-        fs::write(&path, identity(&own)).context(|| format!("cannot write `{path}`"))?;
+    if namespaces::is_root() {
+        for name in MAPS {
+            let own = fs::read_to_string(format!("/proc/self/{name}"))?;
+            let path = format!("{folder}/{name}");
+            fs::write(&path, identity(&own)).context(|| format!("cannot write `{path}`"))?;
+        }
+        return Ok(());
+    }
+    let own = [rustix::process::getgid().as_raw(), rustix::process::getuid().as_raw()];
+    for ((tool, file), own) in [("newgidmap", SUBGID), ("newuidmap", SUBUID)].into_iter().zip(own) {
+        let (start, count) = subordinate(file)?;
+        let numbers = [pid, 0, own, 1, 1, start, count].map(|number| number.to_string());
+        Tool::new(tool, "uidmap").args(numbers).run().context(|| "cannot make a sandbox")?;
     }
     Ok(())
 }
@@ -86,31 +102,33 @@ fn is_cut() -> bool {
 
 /// Fails where an ordinary user has no ids to give to a namespace's users.
 pub(super) fn require_subordinate() -> Result<()> {
+    [SUBUID, SUBGID].into_iter().try_for_each(|file| subordinate(file).map(drop))
+}
+
+/// The first of an ordinary user's subordinate ids, and how many there are.
+fn subordinate(file: &str) -> Result<(u32, u32)> {
     let uid = rustix::process::getuid().as_raw().to_string();
-    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let name = login_name(&passwd, &uid).unwrap_or(&uid);
-    for file in ["/etc/subuid", "/etc/subgid"] {
-        let ranges = std::fs::read_to_string(file).unwrap_or_default();
-        if !has_range(&ranges, name, &uid) {
-            return Err(Error::failure(format!("the user `{name}` has no ids in {file}")).hint(
-                format!("as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name}"),
-            ));
-        }
-    }
-    Ok(())
+    let ranges = fs::read_to_string(file).unwrap_or_default();
+    range(&ranges, name, &uid).ok_or_else(|| {
+        Error::failure(format!("the user `{name}` has no ids in {file}")).hint(format!(
+            "as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name}"
+        ))
+    })
 }
 
 fn login_name<'a>(passwd: &'a str, uid: &str) -> Option<&'a str> {
     passwd.lines().find(|line| line.split(':').nth(2) == Some(uid))?.split(':').next()
 }
 
-/// Whether a line gives the user, by name or number, enough ids for all of Debian's users.
-fn has_range(ranges: &str, name: &str, uid: &str) -> bool {
-    ranges.lines().any(|line| {
+/// The first range that a user has, by name or number, of as many ids as all of Debian's users need.
+fn range(ranges: &str, name: &str, uid: &str) -> Option<(u32, u32)> {
+    ranges.lines().find_map(|line| {
         let mut fields = line.trim().split(':');
-        let owner = fields.next();
-        let count = fields.nth(1).and_then(|count| count.parse::<u64>().ok());
-        (owner == Some(name) || owner == Some(uid)) && count.is_some_and(|count| count >= 65_535)
+        let owner = fields.next()?;
+        let (start, count) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+        ((owner == name || owner == uid) && count >= 65_535).then_some((start, count))
     })
 }
 
@@ -129,10 +147,10 @@ mod tests {
     fn ranges_are_found_by_name_or_number() {
         let ranges =
             "root:100000:65536\nforger:165536:65536\n1003:300000:65536\nfew:1:10\nbroken\n";
-        assert!(has_range(ranges, "forger", "1001"));
-        assert!(has_range(ranges, "no-such-name", "1003"));
-        assert!(!has_range(ranges, "few", "1004"));
-        assert!(!has_range(ranges, "broken", "1005"));
+        assert_eq!(range(ranges, "forger", "1001"), Some((165_536, 65_536)));
+        assert_eq!(range(ranges, "no-such-name", "1003"), Some((300_000, 65_536)));
+        assert_eq!(range(ranges, "few", "1004"), None);
+        assert_eq!(range(ranges, "broken", "1005"), None);
     }
 
     #[test]

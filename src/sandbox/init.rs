@@ -10,8 +10,8 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, Read, Write};
 use std::path::Path;
 use std::process::{ExitCode, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitOptions};
 
@@ -20,6 +20,9 @@ use super::start::{COMMAND, WORKER};
 use super::{ids, namespaces, start};
 use crate::util::error::{Context, Error, Result};
 use crate::util::file_lock::FileLock;
+
+/// How long it takes to clean up when nobody waits.
+const LAST_WORK: Duration = Duration::from_millis(600);
 
 /// Runs the job that standard input holds. The worker itself says how it went.
 pub(super) fn main() -> Result<ExitCode> {
@@ -43,7 +46,7 @@ pub(super) fn main() -> Result<ExitCode> {
         .stdin(Stdio::piped())
         .spawn()
         .context(|| "cannot start the sandbox's worker")?;
-    let is_cut = watch_lifeline();
+    let lifeline = watch_lifeline();
     if let Some(mut stdin) = worker.stdin.take() {
         // A worker that is gone already shows in its exit code.
         drop(stdin.write_all(line.as_bytes()));
@@ -51,24 +54,42 @@ pub(super) fn main() -> Result<ExitCode> {
     let status = worker.wait()?;
 
     end_all();
-    remove(&spec.scratch)?;
-    if is_cut.load(Ordering::SeqCst) {
-        remove(&spec.temporary)?;
+    let end = lifeline.try_recv().ok();
+    let mut folders = vec![spec.scratch];
+    if end.is_some() {
+        folders.push(spec.temporary);
+    }
+    let (sender, removed) = mpsc::channel();
+    std::thread::spawn(move || sender.send(folders.iter().try_for_each(|it| remove(it))));
+    if end == Some(End::Orphaned) {
+        // What is left is swept by whoever uses the cache next; a process that is left is in the way.
+        drop(removed.recv_timeout(LAST_WORK));
+    } else if let Ok(removed) = removed.recv() {
+        removed?;
     }
     Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
 }
 
+/// How an end from outside came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// nodeforge gives up, and waits.
+    Asked,
+    /// nodeforge is gone, or must be soon.
+    Orphaned,
+}
+
 /// Ends the job as soon as the other end of standard input is closed.
-fn watch_lifeline() -> Arc<AtomicBool> {
-    let is_cut = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&is_cut);
+fn watch_lifeline() -> mpsc::Receiver<End> {
+    let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
-        // Nothing is ever sent: this returns at the end of the pipe.
-        drop(io::stdin().lock().read(&mut [0]));
-        flag.store(true, Ordering::SeqCst);
+        let length = io::stdin().lock().read(&mut [0]).unwrap_or(0);
+        let end = if length > 0 { End::Asked } else { End::Orphaned };
+        // Before the signal: whoever waits for the worker finds it.
+        let _ = sender.send(end);
         signal_all();
     });
-    is_cut
+    receiver
 }
 
 fn signal_all() {

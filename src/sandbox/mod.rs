@@ -6,16 +6,23 @@
 //!
 //! Those made of namespaces are three processes deep: `unshare` → *init*, process 1 of a pid namespace →
 //! *worker*, in a mount namespace of its own. As root these are plain namespaces; an ordinary user is
-//! made root of a user namespace.
+//! made root of a user namespace. All three are nodeforge's own code. Programs of the image run behind
+//! a further boundary ([`Guest`]), which is what they would have to get through: docs/threat-model.md.
 
 #[cfg(target_os = "linux")]
 mod backend;
 #[cfg(target_os = "linux")]
+mod capabilities;
+#[cfg(target_os = "linux")]
 mod chroot;
+#[cfg(target_os = "linux")]
+mod confine;
 #[cfg(target_os = "linux")]
 mod emulator;
 #[cfg(target_os = "linux")]
 mod entry;
+#[cfg(target_os = "linux")]
+mod guest;
 #[cfg(target_os = "linux")]
 mod ids;
 #[cfg(target_os = "linux")]
@@ -25,6 +32,8 @@ mod job;
 mod kind;
 #[cfg(target_os = "linux")]
 mod loop_root;
+#[cfg(target_os = "linux")]
+mod loopback;
 #[cfg(target_os = "linux")]
 mod mounts;
 #[cfg(target_os = "linux")]
@@ -42,6 +51,8 @@ mod start;
 #[cfg(target_os = "linux")]
 mod suppress_sync;
 #[cfg(target_os = "linux")]
+mod syscalls;
+#[cfg(target_os = "linux")]
 mod userns;
 #[cfg(target_os = "linux")]
 mod worker;
@@ -52,6 +63,8 @@ pub(crate) use chroot::Chroot;
 pub(crate) use emulator::is_native;
 #[cfg(target_os = "linux")]
 pub use entry::{main, requested};
+#[cfg(target_os = "linux")]
+pub(crate) use guest::{Guest, Network};
 #[cfg(target_os = "linux")]
 pub(crate) use job::Job;
 #[cfg(target_os = "linux")]

@@ -1,20 +1,39 @@
 //! The file systems that every program expects, made for the sandbox alone.
 
+use std::ffi::CStr;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::{fs, io};
 
-use rustix::fs::CWD;
+use rustix::fs::{CWD, StatVfsMountFlags};
 use rustix::mount::{
-    MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, move_mount, open_tree,
+    MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, mount_bind, mount_remount,
+    move_mount, open_tree,
 };
 
-use crate::util::error::{Context, Result};
+use crate::util::error::{Context, Error, Result};
 
-/// Devices that packages' scripts use, and that cannot harm the host.
+/// Devices that packages' scripts use, and that cannot harm the host. `/dev/tty` is whatever terminal a
+/// process has, and in the sandbox that is never the user's.
 const DEVICES: [&str; 6] =
     ["/dev/full", "/dev/null", "/dev/random", "/dev/tty", "/dev/urandom", "/dev/zero"];
+
+/// Parts of `/proc` that root could change the host by, as the file's owner: seen, and not written.
+const READ_ONLY: [&str; 6] =
+    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger", "/proc/mtrr"];
+
+/// And those that tell what is not the image's business: empty.
+const MASKED: [&str; 8] = [
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/key-users",
+    "/proc/kmsg",
+    "/proc/kallsyms",
+    "/proc/timer_list",
+    "/proc/sched_debug",
+    "/proc/latency_stats",
+];
 
 /// The usual links in /dev.
 const LINKS: [(&str, &str); 5] = [
@@ -29,6 +48,7 @@ const LINKS: [(&str, &str); 5] = [
 pub(crate) struct BindMount {
     tree: OwnedFd,
     to: String,
+    is_read_only: bool,
 }
 
 impl BindMount {
@@ -38,7 +58,12 @@ impl BindMount {
         let tree = open_tree(CWD, from, flags)
             .map_err(io::Error::from)
             .context(|| format!("cannot show `{}` to the sandbox", from.display()))?;
-        Ok(Self { tree, to: to.to_owned() })
+        Ok(Self { tree, to: to.to_owned(), is_read_only: false })
+    }
+
+    /// The same, for who only reads.
+    pub(crate) fn read_only(from: &Path, to: &str) -> Result<Self> {
+        Ok(Self { is_read_only: true, ..Self::new(from, to)? })
     }
 
     fn attach(&self) -> Result<()> {
@@ -47,6 +72,50 @@ impl BindMount {
             .map_err(io::Error::from)
             .context(|| format!("cannot mount `{}`", self.to))
     }
+
+    /// A folder: its devices cannot be opened, and its setuid bits do nothing.
+    fn attach_folder(&self) -> Result<()> {
+        self.attach()?;
+        let more = if self.is_read_only { MountFlags::RDONLY } else { MountFlags::empty() };
+        restrict(Path::new(&self.to), MountFlags::NOSUID | MountFlags::NODEV | more)
+    }
+}
+
+/// Adds flags to what is mounted at `path`, and keeps those that it has.
+///
+/// A user namespace may not take away what the namespace above has set.
+pub(crate) fn restrict(path: &Path, flags: MountFlags) -> Result<()> {
+    let change = || -> io::Result<()> {
+        let has = rustix::fs::statvfs(path)?.f_flag;
+        let kept = [
+            (StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
+            (StatVfsMountFlags::NODEV, MountFlags::NODEV),
+            (StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
+            (StatVfsMountFlags::NOATIME, MountFlags::NOATIME),
+            (StatVfsMountFlags::NODIRATIME, MountFlags::NODIRATIME),
+            (StatVfsMountFlags::RELATIME, MountFlags::RELATIME),
+            (StatVfsMountFlags::RDONLY, MountFlags::RDONLY),
+        ];
+        let kept = kept.iter().filter(|(it, _)| has.contains(*it)).map(|(_, flag)| *flag);
+        let all = kept.fold(flags | MountFlags::BIND, MountFlags::union);
+        Ok(mount_remount(path, all, c"")?)
+    };
+    change().context(|| format!("cannot restrict the mount `{}`", path.display()))
+}
+
+/// Sees a folder as a mount of its own.
+pub(crate) fn bind_onto_itself(path: &Path) -> Result<()> {
+    mount_bind(path, path)
+        .map_err(io::Error::from)
+        .context(|| format!("cannot mount `{}`", path.display()))
+}
+
+/// Mounts an empty file system in memory at a folder, which is made.
+pub(crate) fn mount_memory(path: &Path, data: &CStr) -> Result<()> {
+    std::fs::create_dir_all(path).context(|| format!("cannot create `{}`", path.display()))?;
+    mount("tmpfs", path, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, data)
+        .map_err(io::Error::from)
+        .context(|| format!("cannot mount `{}`", path.display()))
 }
 
 /// The host's harmless devices: an unprivileged user namespace cannot make any.
@@ -54,62 +123,60 @@ pub(crate) fn devices() -> Result<Vec<BindMount>> {
     DEVICES.iter().map(|&path| BindMount::new(Path::new(path), path)).collect()
 }
 
-/// Mounts the usual file systems in the current root, noting what is to be unmounted again.
+/// Mounts the usual file systems in the current root, but for `/run` and `/tmp`.
 ///
 /// The root is entered already, so that a link in it leads nowhere outside. `/sys` is empty:
 /// what machine this is must not show in the image.
-pub(crate) fn mount_systems(devices: &[BindMount], mounted: &mut Vec<String>) -> Result<()> {
+pub(crate) fn mount_systems(devices: &[BindMount]) -> Result<()> {
     let strict = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     let plain = MountFlags::NOSUID | MountFlags::NODEV;
-    let read_only = strict | MountFlags::RDONLY;
-    let systems = [
-        ("proc", "/proc", strict, ""),
-        ("tmpfs", "/sys", read_only, "mode=555"),
-        ("tmpfs", "/dev", MountFlags::NOSUID | MountFlags::NOEXEC, "mode=755"),
-        ("tmpfs", "/run", plain, "mode=755"),
-        ("tmpfs", "/tmp", plain, "mode=1777"),
-    ];
-    for (kind, path, flags, data) in systems {
-        mount_one(kind, path, flags, data, mounted)?;
-    }
+    mount_one("proc", "/proc", strict, c"")?;
+    mount_one("tmpfs", "/sys", strict | MountFlags::RDONLY, c"mode=555")?;
+    mount_one("tmpfs", "/dev", strict, c"mode=755")?;
     for device in devices {
         fs::File::create_new(&device.to).context(|| format!("cannot create `{}`", device.to))?;
         device.attach()?;
     }
-    mount_one("devpts", "/dev/pts", MountFlags::empty(), "newinstance,ptmxmode=0666", mounted)?;
-    mount_one("tmpfs", "/dev/shm", plain, "mode=1777", mounted)?;
+    let terminals = MountFlags::NOSUID | MountFlags::NOEXEC;
+    mount_one("devpts", "/dev/pts", terminals, c"newinstance,ptmxmode=0666")?;
+    mount_one("tmpfs", "/dev/shm", plain, c"mode=1777")?;
     for (target, link) in LINKS {
         symlink(target, link).context(|| format!("cannot link `{link}`"))?;
     }
-    fs::create_dir("/run/lock")?;
-    fs::set_permissions("/run/lock", fs::Permissions::from_mode(0o1777))?;
+    protect_proc()
+}
+
+fn protect_proc() -> Result<()> {
+    for path in READ_ONLY.map(Path::new).into_iter().filter(|it| it.exists()) {
+        bind_onto_itself(path)?;
+        restrict(path, MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV)?;
+    }
+    for path in MASKED.map(Path::new).into_iter().filter(|it| it.exists()) {
+        mount_bind("/dev/null", path)
+            .map_err(io::Error::from)
+            .context(|| format!("cannot hide `{}`", path.display()))?;
+    }
     Ok(())
 }
 
-/// Mounts folders of the host where they are to be seen.
+/// Mounts folders of the host where they are to be seen, noting what is to be unmounted again.
 pub(crate) fn mount_binds(folders: &[BindMount], mounted: &mut Vec<String>) -> Result<()> {
     for folder in folders {
         fs::create_dir_all(&folder.to).context(|| format!("cannot create `{}`", folder.to))?;
-        folder.attach()?;
+        folder.attach_folder()?;
         mounted.push(folder.to.clone());
     }
     Ok(())
 }
 
-fn mount_one(
-    kind: &str,
-    path: &str,
-    flags: MountFlags,
-    data: &str,
-    mounted: &mut Vec<String>,
-) -> Result<()> {
-    let data = std::ffi::CString::new(data).expect("no NUL in a literal");
+fn mount_one(kind: &str, path: &str, flags: MountFlags, data: &CStr) -> Result<()> {
     fs::create_dir_all(path).context(|| format!("cannot create `{path}`"))?;
-    mount(kind, path, kind, flags, data.as_c_str())
+    if fs::symlink_metadata(path)?.is_symlink() {
+        return Err(Error::failure(format!("`{path}` is a link in this image, not a folder")));
+    }
+    mount(kind, path, kind, flags, data)
         .map_err(io::Error::from)
-        .context(|| format!("cannot mount `{path}`"))?;
-    mounted.push(path.to_owned());
-    Ok(())
+        .context(|| format!("cannot mount `{path}`"))
 }
 
 /// Takes a mount away, with all below it.

@@ -1,12 +1,15 @@
 //! Namespaces, made by util-linux's `unshare`: what the sandboxes of one kernel have in common.
 
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::backend::Init;
 use super::start;
 use crate::util::error::{Context as _, Error, Result};
-use crate::util::process;
+use crate::util::interrupt;
+use crate::util::process::{self, Drain};
 
 /// Processes die with their first one, and see and reach nothing of the host's but files and network.
 const ISOLATION: [&str; 7] =
@@ -19,8 +22,7 @@ pub(super) fn is_root() -> bool {
 
 /// `unshare` with what all sandboxes of namespaces have; options for users may follow.
 pub(super) fn unshare() -> Result<Command> {
-    process::require("unshare", "util-linux")?;
-    let mut command = Command::new("unshare");
+    let mut command = Command::new(process::require("unshare", "util-linux")?);
     command.args(ISOLATION);
     Ok(command)
 }
@@ -41,6 +43,28 @@ pub(super) fn spawn(mut unshare: Command, init: Init<'_>) -> Result<Child> {
         unshare.process_group(0);
     }
     unshare.spawn().context(|| "cannot start `unshare`")
+}
+
+/// Gives a command a process group of its own, which [`wait`] ends.
+pub(super) fn quiet(command: &mut Command) -> &mut Command {
+    command.process_group(0)
+}
+
+/// Closes its standard input, and waits for its end. Returns what it wrote on standard error. Nothing
+/// that it left behind in its process group stays.
+pub(super) fn wait(mut child: Child) -> Result<(ExitStatus, String)> {
+    drop(child.stdin.take());
+    let complaints = Drain::start(child.stderr.take());
+    let status = interrupt::wait(&mut child);
+    end_group(&child);
+    Ok((status?, complaints.text()))
+}
+
+/// Kills what is left of the process group that a child led.
+pub(super) fn end_group(child: &Child) {
+    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    // None left is fine.
+    let _ = group.map(|group| kill_process_group(group, Signal::KILL));
 }
 
 /// `unshare` for a further mount namespace of a process that is in the sandbox already.

@@ -1,7 +1,7 @@
 //! What goes between nodeforge and the copy of itself in the sandbox, whatever kind of sandbox it is.
 //!
 //! Down, on standard input: one line of JSON, the [`JobSpec`]; then nothing, but the pipe stays open
-//! for as long as its sender lives. Up, on standard output: one [`Message`] a line.
+//! for as long as its sender lives. One more byte before its end says that there is time to clean up. Up, on standard output: one [`Message`] a line.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
@@ -15,6 +15,9 @@ use super::job::json_error;
 use crate::util::error::{Context as _, Error, ErrorKind, Problem, Result};
 use crate::util::interrupt;
 use crate::util::progress::Progress;
+
+/// The most bytes that a message may have: a list of all packages of a large image has one.
+const LONGEST: u64 = 16 << 20;
 
 /// A job, and what it needs around it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -92,38 +95,55 @@ impl From<Failure> for Error {
 }
 
 /// Passes news on until the last message, which is [`Message::Done`] or [`Message::Failed`]. `None` when
-/// there was none.
+/// there was none: the stream ended, or `is_over` says that whoever had it is gone.
+///
+/// Fails on anything that is no message. The stream is the worker's alone, which is nodeforge itself.
 pub(super) fn relay<R: Read + Send + 'static>(
     stdout: Option<R>,
     progress: &dyn Progress,
+    mut is_over: impl FnMut() -> bool,
 ) -> Result<Option<Result<Value>>> {
     let (sender, receiver) = mpsc::channel();
     if let Some(stdout) = stdout {
         std::thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(io::Result::ok) {
-                // A program may have written between the messages: that is for the log at most.
-                if let Ok(message) = serde_json::from_str::<Message>(&line)
-                    && sender.send(message).is_err()
-                {
-                    break;
-                }
-            }
+            let mut stdout = BufReader::new(stdout);
+            while let Some(message) = read(&mut stdout).transpose()
+                && sender.send(message).is_ok()
+            {}
         });
     }
     loop {
         interrupt::check()?;
+        // What it said before it was gone is here by then.
+        let was_over = is_over();
         match receiver.recv_timeout(interrupt::POLL) {
-            Ok(Message::Stage(name)) => progress.stage(&name),
-            Ok(Message::Doing(text)) => progress.message(&text),
-            Ok(Message::Position(done, total)) => progress.position(done, total),
-            Ok(Message::Warning(text)) => progress.warn(&text),
-            Ok(Message::Finished) => progress.finish(),
-            Ok(Message::Done(value)) => return Ok(Some(Ok(value))),
-            Ok(Message::Failed(failure)) => return Ok(Some(Err(failure.into()))),
+            Ok(message) => match message? {
+                Message::Stage(name) => progress.stage(&name),
+                Message::Doing(text) => progress.message(&text),
+                Message::Position(done, total) => progress.position(done, total),
+                Message::Warning(text) => progress.warn(&text),
+                Message::Finished => progress.finish(),
+                Message::Done(value) => return Ok(Some(Ok(value))),
+                Message::Failed(failure) => return Ok(Some(Err(failure.into()))),
+            },
+            Err(RecvTimeoutError::Timeout) if was_over => return Ok(None),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Ok(None),
         }
     }
+}
+
+/// The next message; `None` at the end.
+fn read(from: &mut impl BufRead) -> Result<Option<Message>> {
+    let mut line = Vec::new();
+    from.take(LONGEST).read_until(b'\n', &mut line)?;
+    if line.is_empty() {
+        return Ok(None);
+    }
+    serde_json::from_slice(&line)
+        .map(Some)
+        .map_err(|error| json_error(&error))
+        .context(|| "cannot understand the sandbox")
 }
 
 /// Inside the sandbox: progress as messages on standard output.
@@ -160,6 +180,19 @@ impl Progress for Reporter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::util::progress::Silent;
+
+    #[test]
+    fn what_is_no_message_ends_it() {
+        let relay = |bytes: &'static [u8]| relay(Some(bytes), &Silent, || false);
+        let last = relay(b"{\"Stage\":\"one\"}\n{\"Done\":7}\n{\"Done\":8}\n").unwrap();
+        assert_eq!(last.unwrap().unwrap(), 7);
+        assert!(relay(b"{\"Stage\":\"one\"}\n").unwrap().is_none());
+        for odd in [&b"hello\n"[..], b"{\"Done\":1} {\"Done\":2}\n", b"\n", b"{\"Done\":"] {
+            let error = relay(odd).unwrap_err();
+            assert!(error.to_string().starts_with("cannot understand the sandbox: "), "{error}");
+        }
+    }
 
     #[test]
     fn an_error_comes_out_as_it_went_in() {

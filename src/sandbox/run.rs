@@ -1,7 +1,7 @@
 //! Running a job in a sandbox, seen from outside.
 
 use std::ffi::OsString;
-use std::io::{self, Read, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::{Duration, Instant};
@@ -10,15 +10,18 @@ use super::backend::Init;
 use super::emulator::Emulator;
 use super::job::{Job, Nothing, json_error};
 use super::kind::Sandbox;
-use super::namespaces::is_root;
+use super::namespaces::{self, is_root};
 use super::protocol::{self, JobSpec};
 use crate::config::Arch;
 use crate::util::error::{Context as _, Result};
+use crate::util::process::{self, Drain};
 use crate::util::progress::Progress;
-use crate::util::{clock, interrupt, process};
+use crate::util::{clock, interrupt};
 
 /// How long a sandbox may take to clean up before it is killed.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// And where the machine itself wants to stop.
+const HURRY: Duration = Duration::from_millis(500);
 
 /// Variables that reach the sandbox; all others are the host's business.
 const VARIABLES: [&str; 10] = [
@@ -80,18 +83,27 @@ pub(crate) fn run<J: Job>(
     let line = spec.to_line()?;
     let has_terminal = environment.has_terminal;
     let mut child = backend.start(Init { variables: &variables, has_terminal })?;
-    let complaints = listen(child.stderr.take());
+    let complaints = Drain::start(child.stderr.take());
     let mut lifeline = child.stdin.take();
     if let Some(pipe) = &mut lifeline {
         // When it does not even start, its exit code and its complaints say why.
         drop(writeln!(pipe, "{line}").and_then(|()| pipe.flush()));
     }
-    let outcome = protocol::relay(child.stdout.take(), progress);
-    if outcome.is_err() {
-        drop(lifeline.take());
+    let stdout = child.stdout.take();
+    let outcome = protocol::relay(stdout, progress, || !matches!(child.try_wait(), Ok(None)));
+    // Until it ends by itself, the pipe's end would be taken for ours.
+    if outcome.is_err()
+        && let Some(mut pipe) = lifeline.take()
+        && !interrupt::is_hurried()
+    {
+        // There is time to clean up.
+        drop(pipe.write_all(b"\n"));
     }
     end(&mut child)?;
-    let complaints = complaints.join().unwrap_or_default();
+    if !has_terminal {
+        namespaces::end_group(&child);
+    }
+    let complaints = complaints.text();
     match outcome? {
         Some(done) => serde_json::from_value(done?)
             .map_err(|error| json_error(&error))
@@ -138,9 +150,10 @@ fn variables(epoch: Option<i64>) -> Vec<(String, OsString)> {
 
 /// Waits for the sandbox's end; past all patience, kills it.
 fn end(child: &mut Child) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+    let begun = Instant::now();
+    let patience = || if interrupt::is_hurried() { HURRY } else { PATIENCE };
     while child.try_wait()?.is_none() {
-        if Instant::now() > deadline {
+        if begun.elapsed() > patience() {
             // The kernel takes all processes of the sandbox along.
             child.kill()?;
             child.wait()?;
@@ -149,15 +162,4 @@ fn end(child: &mut Child) -> Result<()> {
         std::thread::sleep(interrupt::POLL);
     }
     Ok(())
-}
-
-/// Collects what a stream says beside the main thread.
-fn listen<R: Read + Send + 'static>(stream: Option<R>) -> std::thread::JoinHandle<String> {
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        if let Some(mut stream) = stream {
-            drop(stream.read_to_end(&mut bytes));
-        }
-        String::from_utf8_lossy(&bytes).into_owned()
-    })
 }

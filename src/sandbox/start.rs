@@ -10,6 +10,8 @@ pub(super) const COMMAND: &str = "__sandbox";
 pub(super) const INIT: &str = "init";
 /// What follows it for the process that does the job.
 pub(super) const WORKER: &str = "worker";
+/// What follows it for a process that becomes one of the image's programs.
+pub(super) const GUEST: &str = "guest";
 
 /// This program's own file.
 pub(super) fn program() -> Result<PathBuf> {

@@ -1,7 +1,7 @@
 //! The sandbox `userns`: namespaces with users of their own, for an ordinary user, and for root where
 //! programs of another processor run.
 
-use std::process::Child;
+use std::process::{Child, Command, Stdio};
 
 use super::backend::{Backend, Init};
 use super::emulator::Emulator;
@@ -17,11 +17,17 @@ impl Backend for UserNamespace {
         if namespaces::is_root() {
             return Ok(());
         }
-        let output = command()?.arg("true").output().context(|| "cannot run `unshare`")?;
-        if output.status.success() {
-            return Ok(());
-        }
-        Err(namespaces::explain(&String::from_utf8_lossy(&output.stderr)))
+        // It ends when its standard input does.
+        let mut child = namespaces::quiet(&mut command()?.args(["--", "cat"]))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context(|| "cannot run `unshare`")?;
+        let given = ids::give(&mut child);
+        let (status, complaints) = namespaces::wait(child)?;
+        given?;
+        if status.success() { Ok(()) } else { Err(namespaces::explain(&complaints)) }
     }
 
     fn require_arch(&self, arch: Arch) -> Result<()> {
@@ -30,9 +36,7 @@ impl Backend for UserNamespace {
 
     fn start(&self, init: Init<'_>) -> Result<Child> {
         let mut child = namespaces::spawn(command()?, init)?;
-        if namespaces::is_root() {
-            ids::give(&mut child)?;
-        }
+        ids::give(&mut child)?;
         Ok(child)
     }
 
@@ -41,16 +45,13 @@ impl Backend for UserNamespace {
     }
 }
 
-/// An ordinary user becomes root of the namespace, and their subordinate ids its users. The ids of root's
-/// are still to be given.
-fn command() -> Result<std::process::Command> {
+/// `unshare` for a namespace whose users are still to be given.
+fn command() -> Result<Command> {
     let mut command = namespaces::unshare()?;
-    if namespaces::is_root() {
-        command.arg("--user");
-    } else {
+    command.arg("--user");
+    if !namespaces::is_root() {
         process::require("newuidmap", "uidmap")?;
         ids::require_subordinate()?;
-        command.args(["--map-root-user", "--map-auto"]);
     }
     Ok(command)
 }

@@ -18,6 +18,8 @@ pub const POLL: Duration = Duration::from_millis(50);
 
 static RAISED: LazyLock<Arc<AtomicBool>> = LazyLock::new(|| Arc::new(AtomicBool::new(false)));
 
+static HURRIED: LazyLock<Arc<AtomicBool>> = LazyLock::new(|| Arc::new(AtomicBool::new(false)));
+
 /// From here on SIGINT, SIGTERM and SIGHUP are asked for with [`check`] instead of killing.
 pub fn install() -> Result<()> {
     for signal in [SIGINT, SIGTERM, SIGHUP] {
@@ -25,7 +27,15 @@ pub fn install() -> Result<()> {
         flag::register_conditional_shutdown(signal, 130, Arc::clone(&RAISED))?;
         flag::register(signal, Arc::clone(&RAISED))?;
     }
+    for signal in [SIGTERM, SIGHUP] {
+        flag::register(signal, Arc::clone(&HURRIED))?;
+    }
     Ok(())
+}
+
+/// Whether it was asked by the machine and not by a person: whoever asks so kills soon afterwards.
+pub fn is_hurried() -> bool {
+    HURRIED.load(Ordering::Relaxed)
 }
 
 /// Whether the process was asked to stop.

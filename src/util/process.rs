@@ -4,12 +4,17 @@ use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 use super::error::{Context, Error, Result};
 use crate::util::interrupt;
 
 /// Where Debian keeps file-system tools, which an ordinary user's `PATH` lacks.
 const SYSTEM_FOLDERS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
+
+/// How long a stream is read on after its program has ended.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// One call of a program. Its output is kept for errors, never shown.
 pub struct Tool {
@@ -66,12 +71,10 @@ impl Tool {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| cannot_start(&self.name, self.package, &error))?;
-        let read = (drain(child.stdout.take()), drain(child.stderr.take()));
+        let read = (Drain::start(child.stdout.take()), Drain::start(child.stderr.take()));
         let status = interrupt::wait(&mut child)?;
-        let text = |reader: std::thread::JoinHandle<Vec<u8>>| {
-            String::from_utf8_lossy(&reader.join().unwrap_or_default()).into_owned()
-        };
-        let output = ProgramOutput { name: self.name, stdout: text(read.0), stderr: text(read.1) };
+        let (stdout, stderr) = (read.0.text(), read.1.text());
+        let output = ProgramOutput { name: self.name, stdout, stderr };
         Ok((output, status.code()))
     }
 
@@ -125,12 +128,9 @@ pub fn find(name: &str) -> Option<PathBuf> {
     search_path().split(':').map(|folder| Path::new(folder).join(name)).find(|it| it.is_file())
 }
 
-/// Fails with a hint unless the program is there.
-pub fn require(name: &str, package: &str) -> Result<()> {
-    if exists(name) {
-        return Ok(());
-    }
-    Err(missing(name, package))
+/// Where a program is; fails with a hint unless it is there.
+pub fn require(name: &str, package: &str) -> Result<PathBuf> {
+    find(name).ok_or_else(|| missing(name, package))
 }
 
 fn missing(name: &str, package: &str) -> Error {
@@ -147,16 +147,40 @@ fn cannot_start(name: &str, package: &str, error: &io::Error) -> Error {
     result.expect_err("made as an error above")
 }
 
-/// Reads a stream to its end beside the main thread, so that a full pipe never stops the program.
-fn drain<R: Read + Send + 'static>(stream: Option<R>) -> std::thread::JoinHandle<Vec<u8>> {
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        if let Some(mut stream) = stream {
+/// A stream of a program, read beside the main thread, so that a full pipe never stops the program.
+pub struct Drain {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    end: mpsc::Receiver<()>,
+}
+
+impl Drain {
+    /// Begins to read.
+    pub fn start<R: Read + Send + 'static>(mut stream: Option<R>) -> Self {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let (ended, end) = mpsc::channel();
+        let all = Arc::clone(&bytes);
+        std::thread::spawn(move || {
+            let mut buffer = [0; 1 << 13];
             // What could be read of a torn stream is still worth showing.
-            drop(stream.read_to_end(&mut bytes));
-        }
-        bytes
-    })
+            while let Some(length) = stream.as_mut().and_then(|it| it.read(&mut buffer).ok())
+                && length > 0
+                && let Ok(mut all) = all.lock()
+            {
+                all.extend(&buffer[..length]);
+            }
+            drop(ended);
+        });
+        Self { bytes, end }
+    }
+
+    /// All of it, once the program has ended. Something that it left running may keep the stream open for
+    /// ever: what that says is not waited for.
+    pub fn text(self) -> String {
+        // Both an end and its absence are answers.
+        let _ = self.end.recv_timeout(GRACE);
+        let bytes = self.bytes.lock().map(|it| it.clone()).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
 }
 
 #[cfg(test)]
@@ -166,6 +190,14 @@ mod tests {
     #[test]
     fn output_is_returned() {
         assert_eq!(Tool::new("echo", "coreutils").arg("hello").run().unwrap(), "hello\n");
+    }
+
+    #[test]
+    fn what_a_program_leaves_running_is_not_waited_for() {
+        let begun = std::time::Instant::now();
+        let said = Tool::new("sh", "dash").args(["-c", "echo here; sleep 60 &"]).run().unwrap();
+        assert_eq!(said, "here\n");
+        assert!(begun.elapsed() < Duration::from_secs(20));
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod vendor_setup;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Mutex;
 
 use super::support::{Authority, Gpg, Repository, Run, Server, Style, User, tool};
@@ -20,7 +21,7 @@ const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJqRRKt7qZ+7PAkXhbpA1tWiPCsw4oM/WAAYKXuoXMQS t";
 
 /// The base of the quickstart as a raw image, bootstrapped once into the user's own cache.
-fn base(user: &User) -> PathBuf {
+pub(crate) fn base(user: &User) -> PathBuf {
     bootstrapped(user, "suite = \"trixie\", arch = \"amd64\", layout = \"uefi\"")
 }
 
@@ -39,11 +40,11 @@ fn bootstrapped(user: &User, bootstrap: &str) -> PathBuf {
 }
 
 /// A cluster with a profile of its own, a cache of its own, and servers to fetch from.
-struct Stand {
+pub(crate) struct Stand {
     user: User,
     folder: tempfile::TempDir,
-    base: PathBuf,
-    plain: Server,
+    pub(crate) base: PathBuf,
+    pub(crate) plain: Server,
     secure: Server,
     authority: Authority,
 }
@@ -54,7 +55,7 @@ impl Stand {
         Self::on(user, base)
     }
 
-    fn on(user: User, base: PathBuf) -> Self {
+    pub(crate) fn on(user: User, base: PathBuf) -> Self {
         let folder = user.folder();
         let authority = Authority::new();
         // Others must be able to read it.
@@ -70,12 +71,12 @@ impl Stand {
         Self { user, folder, base, plain, secure, authority }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Writes cluster file and profile; `PLAIN` and `SECURE` in it stand for the servers.
-    fn profile(&self, text: &str) {
+    pub(crate) fn profile(&self, text: &str) {
         let text =
             text.replace("PLAIN", &self.plain.url("")).replace("SECURE", &self.secure.url(""));
         let profile = self.path("own");
@@ -93,11 +94,21 @@ impl Stand {
         fs::write(self.path("cluster.toml"), cluster).expect("written");
     }
 
-    fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Run {
+    pub(crate) fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Run {
         Run::by(&self.user, arguments)
             .folder(self.folder.path())
             .env("XDG_CACHE_HOME", self.path("cache"))
             .env("SSL_CERT_FILE", self.authority.certificate())
+    }
+
+    /// Another program, as its user, where the cluster file is.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let mut command = self.user.command(program);
+        command
+            .current_dir(self.folder.path())
+            .env("XDG_CACHE_HOME", self.path("cache"))
+            .env("SSL_CERT_FILE", self.authority.certificate());
+        command
     }
 
     /// Prepares; gives what was printed as JSON.
@@ -123,12 +134,19 @@ impl Stand {
 /// A signed repository of packages and what each runs after it is unpacked, served to `stand`. Gives
 /// what a profile says of it.
 fn own_repository(stand: &Stand, packages: &[(&str, &str)]) -> String {
+    own_packages(stand, |repository| {
+        for (name, script) in packages {
+            repository.add_with(name, "1.0", script);
+        }
+    })
+}
+
+/// The same, of packages that the caller adds.
+pub(crate) fn own_packages(stand: &Stand, add: impl FnOnce(&Repository)) -> String {
     let gpg = Gpg::new();
     let key = gpg.key("ed25519");
     let repository = Repository::new(Style::Flat);
-    for (name, script) in packages {
-        repository.add_with(name, "1.0", script);
-    }
+    add(&repository);
     repository.publish(&gpg, &key, &stand.plain, "/r");
     stand.plain.put("/key.asc", gpg.public(&key));
     format!(
@@ -139,7 +157,7 @@ fn own_repository(stand: &Stand, packages: &[(&str, &str)]) -> String {
 }
 
 /// The image that preparing made.
-fn image(said: &serde_json::Value) -> PathBuf {
+pub(crate) fn image(said: &serde_json::Value) -> PathBuf {
     PathBuf::from(said["path"].as_str().expect("a path"))
 }
 
@@ -152,6 +170,6 @@ fn root(image: &Path) -> String {
 }
 
 /// A file of the root file system, read by debugfs.
-fn cat(image: &Path, path: &str) -> String {
+pub(crate) fn cat(image: &Path, path: &str) -> String {
     tool("debugfs", ["-R", &format!("cat {path}"), &root(image)])
 }

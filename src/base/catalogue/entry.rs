@@ -107,6 +107,11 @@ impl CatalogueEntry {
         self.sha256.iter().map(Sha256::to_string).chain(self.keys.iter().cloned()).collect()
     }
 
+    /// Whether more than its first download says what it must be.
+    pub(super) fn is_vouched_for(&self) -> bool {
+        self.signature.is_some() || self.checksums_signature.is_some() || self.sha256.is_some()
+    }
+
     /// How a download is verified, for people.
     pub fn trust(&self) -> &'static str {
         if self.signature.is_some() || self.checksums_signature.is_some() {

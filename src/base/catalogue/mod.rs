@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::config::closest;
+use crate::config::{Base, closest};
 use crate::util::error::{Context as _, Error, Result};
 
 pub use entry::CatalogueEntry;
@@ -81,6 +81,21 @@ impl Catalogue {
     /// All images, by name.
     pub fn entries(&self) -> impl Iterator<Item = &CatalogueEntry> {
         self.entries.values()
+    }
+
+    /// Whether a publisher's signature, or a hash that a person wrote down, says what a base must be.
+    ///
+    /// A hash that was learnt with the first download says only that the image is still the same, and
+    /// a file of the user's own is whatever it is.
+    pub fn is_vouched_for(&self, base: &Base) -> bool {
+        match base {
+            Base::Bootstrap(_) | Base::Url { .. } => true,
+            Base::Catalogue(name) => {
+                let name = name.split('@').next().unwrap_or_default();
+                self.entry(name).is_ok_and(CatalogueEntry::is_vouched_for)
+            }
+            Base::Path { .. } => false,
+        }
     }
 
     /// The image of a name; the error says which name may have been meant.

@@ -1,0 +1,4 @@
+//! Attacks: hostile bases, packages, images and files. Each got through once, or would get through a tool
+//! of this kind that is less careful. docs/threat-model.md has them in a table.
+
+mod sandbox;
