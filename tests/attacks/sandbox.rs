@@ -17,7 +17,9 @@ const CAPABILITIES: u64 = 0xa804_05fb;
 /// Gives a copy of the base whose apt and dpkg call the probe.
 fn hostile_base(stand: &Stand) -> PathBuf {
     let image = stand.path("base.img");
-    tool("cp", ["--sparse=always".as_ref(), stand.base.as_os_str(), image.as_os_str()]);
+    let mut copy = stand.command("cp");
+    copy.arg("--sparse=always").args([&stand.base, &image]);
+    assert!(copy.status().expect("cp starts").success());
     let put = |text: &str, mode: &str, path: &str| {
         let file = stand.path("file");
         fs::write(&file, text).expect("written");
@@ -65,18 +67,21 @@ fn check(user: User, sandbox: &str) {
         let control = [
             ("DEBIAN/preinst", script("preinst"), "755"),
             ("DEBIAN/postinst", postinst.to_owned(), "755"),
-            ("DEBIAN/triggers", "interest-noawait /usr/share/innocent\n".to_owned(), "644"),
+            ("DEBIAN/triggers", "interest-noawait hostile-trigger\n".to_owned(), "644"),
         ];
         let files: Vec<_> =
             control.iter().map(|(path, text, mode)| (*path, &**text, *mode)).collect();
         repository.add_files("hostile", "1.0", "", &files);
-        repository.add_with("innocent", "1.0", "/usr/local/bin/probe postinst-of-another");
+        let innocent = script("postinst-of-another") + "dpkg-trigger hostile-trigger\n";
+        let files = [("DEBIAN/postinst", &*innocent, "755")];
+        // It is set up when the other one is.
+        repository.add_files("innocent", "1.0", "hostile", &files);
     });
     stand.profile(&format!("[packages]\ninstall = [\"hostile\", \"innocent\"]\n{source}"));
 
     // On a terminal, as most are.
     let command = format!(
-        "exec {} prepare --json --sandbox {sandbox} >said.json 2>said.err",
+        "exec 7</; exec {} prepare --json --sandbox {sandbox} >said.json 2>said.err",
         env!("CARGO_BIN_EXE_nodeforge")
     );
     let mut terminal = stand.command("script");
