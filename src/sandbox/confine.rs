@@ -1,7 +1,7 @@
 //! A process shuts itself into an image's root, and becomes one of the image's programs.
 //!
 //! It is process 1 of a pid namespace, with mounts of its own. In this order: descriptors that are not its
-//! own are closed; the root gets what programs expect; the host's root is taken away (pivot_root(2)) and
+//! own are closed; the root gets what programs expect; the host's root is taken away (`pivot_root(2)`) and
 //! not only hidden; a new session has no terminal; capabilities and system calls that packages do not
 //! need are given up for ever.
 

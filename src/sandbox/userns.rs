@@ -18,7 +18,7 @@ impl Backend for UserNamespace {
             return Ok(());
         }
         // It ends when its standard input does.
-        let mut child = namespaces::quiet(&mut command()?.args(["--", "cat"]))
+        let mut child = namespaces::quiet(command()?.args(["--", "cat"]))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
