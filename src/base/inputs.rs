@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::lock_file::{LockFile, LockedArtifact, LockedKey};
-use super::remote::{CHECKSUMS_LIMIT, published};
+use super::remote::{BY_LOCK, CHECKSUMS_LIMIT, published};
 use super::resolve::Resolver;
 use crate::cache::{Cache, KEYS, PARTS, touch};
 use crate::change::{Action, Change, Checksum, Content, Owner};
@@ -184,6 +184,16 @@ impl Resolver<'_> {
         };
         let certificate =
             fetch().context(|| format!("the key of the apt source `{name}`, `{url}`"))?;
+        // A new lock file would not help.
+        if let Some(day) = certificate.expires().map(|it| calendar::date(it / 86_400))
+            && day < calendar::today()
+        {
+            return Err(Error::failure(format!(
+                "the key {} of the apt source `{name}` expired on {day}, and `{url}` has no newer one",
+                certificate.fingerprint()
+            ))
+            .hint("ask its publisher for the key that signs now, and name its address in the profile"));
+        }
         if pinned.is_none() {
             self.progress.warn(&format!(
                 "trusting the key {} of the apt source `{name}` at first use: nodeforge.lock pins it",
@@ -200,12 +210,17 @@ impl Resolver<'_> {
         checksum: &Checksum,
         known: Option<&LockedArtifact>,
     ) -> Result<(LockedArtifact, FetchedFile)> {
-        let (sha256, verified) = match checksum {
-            Checksum::Sha256(hash) => (*hash, "SHA-256 pinned in the profile".to_owned()),
+        // What verified it now, and what did when it was locked.
+        let (sha256, verified, recorded) = match checksum {
+            Checksum::Sha256(hash) => (*hash, "SHA-256 pinned in the profile".to_owned(), None),
             Checksum::Sha256Url(list) => match known.filter(|_| !self.options.update) {
-                Some(known) => (known.sha256, known.verified.clone()),
+                Some(known) => (
+                    known.sha256,
+                    format!("SHA-256 pinned in {BY_LOCK}"),
+                    Some(known.verified.clone()),
+                ),
                 None if self.options.offline => return Err(not_cached(url)),
-                None => (self.listed(list, url)?, format!("SHA-256 listed in {list}")),
+                None => (self.listed(list, url)?, format!("SHA-256 listed in {list}"), None),
             },
         };
         let (path, in_use) = self.cache.file(sha256, self.progress, |place| {
@@ -225,7 +240,11 @@ impl Resolver<'_> {
             let parts = self.cache.folder(PARTS)?;
             download(&Client::new()?, &wanted, &parts, place, self.progress).map(drop)
         })?;
-        let locked = LockedArtifact { url: url.to_owned(), sha256, verified: verified.clone() };
+        let locked = LockedArtifact {
+            url: url.to_owned(),
+            sha256,
+            verified: recorded.unwrap_or_else(|| verified.clone()),
+        };
         let url = url.to_owned();
         Ok((locked, FetchedFile { url, path, sha256, verified, _in_use: Some(in_use) }))
     }

@@ -193,6 +193,12 @@ impl LockFile {
             .hint("run it without `--locked`, or `nodeforge lock`, and look at the difference")
     }
 
+    /// The error of a lock file that says anything else than what binds it.
+    pub(super) fn contradicts(&self, why: &str) -> Error {
+        Error::input(format!("`{}` cannot be used: {why}", self.path.display()))
+            .hint("find out who changed it; `nodeforge lock --update` pins anew")
+    }
+
     /// Fails when a key that it pins for one of the apt sources among `changes` has expired: apt
     /// would refuse what that signed.
     pub fn check(&self, changes: &[Change]) -> Result<()> {

@@ -1,5 +1,6 @@
 //! Resolving a base: the catalogue, images on this machine, and what a lock file pins.
 
+mod binding;
 mod catalogue;
 pub(crate) mod import;
 mod inputs;
@@ -8,7 +9,8 @@ mod provenance;
 mod remote;
 mod resolve;
 
+pub use binding::{pinned, request};
 pub use catalogue::{Catalogue, CatalogueEntry};
 pub use inputs::{FetchedFile, PrepareInputs};
 pub use lock_file::LockFile;
-pub use resolve::{ResolveOptions, ResolvedBase, Resolver, arch_of, request};
+pub use resolve::{ResolveOptions, ResolvedBase, Resolver, arch_of};

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::catalogue::{Catalogue, KeyPlace, MAX_SIZE, Release};
+use super::lock_file::LockedBase;
 use crate::base::catalogue;
 use crate::download::{
     Certificate, Client, Hashes, Plain, Verifier, checksums, openpgp, text, with_fingerprint,
@@ -11,8 +12,15 @@ use crate::util::error::{Context as _, Error, Result};
 use crate::util::progress::Progress;
 use crate::util::sha256::Sha256;
 
+/// Who pinned what a cluster file pins, for people.
+pub(crate) const BY_CLUSTER_FILE: &str = "the cluster file";
+/// Who pinned what the catalogue pins, for people.
+pub(crate) const BY_CATALOGUE: &str = "the catalogue";
 /// Who pinned what a lock file pins, for people.
 pub(crate) const BY_LOCK: &str = "nodeforge.lock";
+/// What helps where what a lock file pins is gone.
+const MOVE_ON: &str =
+    "publishers remove old releases: `nodeforge lock --update` moves on to the newest";
 /// The most bytes a file of checksums may have.
 pub(crate) const CHECKSUMS_LIMIT: u64 = 8 << 20;
 
@@ -39,6 +47,19 @@ pub(crate) struct Pinned<'a> {
     pub(crate) signature: Option<(&'a str, &'a str)>,
     /// Who pinned the hashes, for people: `the cluster file`.
     pub(crate) by: &'a str,
+}
+
+impl Remote {
+    /// Takes over the hashes that a lock file pins.
+    pub(crate) fn add(&mut self, known: &LockedBase) -> Result<()> {
+        let mut hashes = known.hashes();
+        hashes.merge(self.hashes.clone(), "the publisher")?;
+        if self.hashes.is_empty() {
+            self.key = key_of(&hashes, None).unwrap_or_else(|| self.key.clone());
+        }
+        self.hashes = hashes;
+        Ok(())
+    }
 }
 
 /// A key as a cluster file names it.
@@ -95,10 +116,46 @@ impl Inquiry<'_> {
             .hint(format!("name one that is: `nodeforge fetch --list {name}` shows them")))
     }
 
+    /// The release of an image of the catalogue that a lock file pins. Where a signature must vouch for it,
+    /// that is verified all the same; else the lock file is enough, and its publisher is not asked.
+    pub(crate) fn locked(
+        &self,
+        name: &str,
+        date: Option<&str>,
+        known: &LockedBase,
+    ) -> Result<Remote> {
+        let entry = self.catalogue.entry(name)?;
+        let url = known.url.as_deref().unwrap_or_default();
+        let release = entry
+            .release_at(url, date)
+            .ok_or_else(|| Error::input(format!("the catalogue has no `{name}` at `{url}`")))?;
+        if entry.is_signed() {
+            let mut remote = self.release(&release)?.ok_or_else(|| {
+                let list = release.checksums.as_deref().unwrap_or_default();
+                Error::failure(format!("`{list}` is not there, which must vouch for the image"))
+                    .hint(MOVE_ON)
+            })?;
+            remote.add(known)?;
+            return Ok(remote);
+        }
+        let mut hashes = Hashes { sha256: release.sha256, sha512: None };
+        let verified = words(&hashes, BY_CATALOGUE, None);
+        hashes.merge(known.hashes(), BY_LOCK)?;
+        Ok(Remote {
+            url: release.url,
+            date: release.date.or_else(|| known.date.clone()),
+            key: key_of(&hashes, None).ok_or_else(|| unverifiable(url))?,
+            hashes,
+            verifier: None,
+            limit: release.max_size,
+            verified,
+        })
+    }
+
     /// `None` when the publisher's checksums are not there (yet).
     fn release(&self, release: &Release) -> Result<Option<Remote>> {
         let mut hashes = Hashes { sha256: release.sha256, sha512: None };
-        let mut words = pinned_words(&hashes, "the catalogue");
+        let mut words = pinned_words(&hashes, BY_CATALOGUE);
         let certificates = self.certificates(&release.keys)?;
         let is_pinned = !certificates.is_empty() || !hashes.is_empty();
         let plain = if is_pinned { Plain::Allowed } else { Plain::Refused };
@@ -225,7 +282,7 @@ fn checked_verifier(bytes: &[u8], keys: &[Certificate], url: &str) -> Result<Ver
 
 pub(crate) fn published(text: &str, url: &str, image: &str) -> Result<Hashes> {
     let name = image.rsplit('/').next().unwrap_or(image);
-    checksums::find(text, name).ok_or_else(|| {
+    checksums::find(text, image).ok_or_else(|| {
         Error::failure(format!("`{url}` does not list `{name}`"))
             .hint("the release may be incomplete: name another one, or try again later")
     })

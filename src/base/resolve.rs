@@ -6,10 +6,11 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::binding::{self, request, split};
 use super::catalogue::Catalogue;
 use super::lock_file::{LockFile, LockedBase};
 use super::provenance::Provenance;
-use super::remote::{BY_LOCK, Inquiry, NamedKey, Pinned, Remote};
+use super::remote::{BY_CLUSTER_FILE, BY_LOCK, Inquiry, NamedKey, Pinned, Remote};
 use crate::base::{import, remote};
 #[cfg(target_os = "linux")]
 use crate::bootstrap;
@@ -21,6 +22,7 @@ use crate::download::{Client, Hashes, Wanted, container, download};
 use crate::image::{Architecture, Image, edit};
 use crate::util::error::{Error, Result};
 use crate::util::progress::Progress;
+use crate::util::room::Place;
 use crate::util::sha256::Sha256;
 
 /// How the network and the lock file may be used.
@@ -54,8 +56,8 @@ pub struct Resolver<'a> {
 pub struct ResolvedBase {
     /// The raw image; in the cache, unless it is the user's own raw file.
     pub path: PathBuf,
-    /// The same, open.
-    pub raw: Arc<Raw>,
+    /// The user's own raw file, open; `None` for an image of the cache.
+    raw: Option<Arc<Raw>>,
     /// Its bytes, those of an edit that was interrupted included.
     pub disk: Arc<dyn Disk>,
     /// SHA-256 of the raw image.
@@ -71,7 +73,7 @@ pub struct ResolvedBase {
     /// What its programs run on, once it was looked at.
     arch: OnceCell<Arch>,
     /// Keeps it from being pruned.
-    _image: Option<CachedImage>,
+    image: Option<CachedImage>,
 }
 
 impl ResolvedBase {
@@ -79,7 +81,7 @@ impl ResolvedBase {
     fn cached(image: CachedImage, origin: String, verified: String, locked: LockedBase) -> Self {
         Self {
             path: image.path.clone(),
-            raw: Arc::clone(&image.disk),
+            raw: None,
             disk: image.disk.clone(),
             sha256: image.about.sha256,
             origin,
@@ -87,7 +89,21 @@ impl ResolvedBase {
             locked,
             was_cached: image.was_cached,
             arch: OnceCell::new(),
-            _image: Some(image),
+            image: Some(image),
+        }
+    }
+
+    /// Fails unless it is what it was when it came into the cache. A file of the user's own may change.
+    pub fn check(&self) -> Result<()> {
+        self.image.as_ref().map_or(Ok(()), CachedImage::check)
+    }
+
+    /// Copies it to a file of the cache just made that is at least as long.
+    pub fn copy_to(&self, to: &Raw) -> Result<()> {
+        match (&self.image, &self.raw) {
+            (Some(image), _) => image.copy_to(to, Place::Cache),
+            (None, Some(raw)) => disk::copy_file(raw, to, Place::Cache),
+            (None, None) => Ok(disk::copy_sparse(&*self.disk, to)?),
         }
     }
 
@@ -132,26 +148,42 @@ impl Resolver<'_> {
     /// The base of a cluster, as its lock file pins it. What was found out of it is in `lock`, unsaved,
     /// when the lock file pinned none, or when the cluster file asks for another base than it did.
     pub fn resolve_locked(&self, base: &Base, lock: &mut LockFile) -> Result<ResolvedBase> {
-        let request = request(base, self.directory);
-        let known = lock.lock.base.clone().filter(|it| it.request == request);
+        let known = if self.options.update {
+            None
+        } else {
+            binding::pinned(lock, base, self.catalogue, self.directory)?.cloned()
+        };
         if self.options.locked && known.is_none() {
             return Err(lock.would_change("it does not pin the base"));
         }
-        let resolved = self.resolve(base, known.as_ref().filter(|_| !self.options.update))?;
-        let is_same = known.as_ref().is_some_and(|known| {
-            known.raw_sha256 == resolved.sha256 && known.url == resolved.locked.url
-        });
-        if is_same {
+        let resolved = self.resolve(base, known.as_ref())?;
+        if known.as_ref().is_some_and(|known| known.raw_sha256 == resolved.sha256) {
             return Ok(resolved);
         }
         if self.options.locked {
             return Err(lock.would_change("the base is another one"));
         }
-        if known.is_some() && !self.options.update {
+        if known.is_some() {
             self.progress.warn("the base has changed: the lock file is updated");
+        }
+        if let Some(before) = &lock.lock.base {
+            self.tell_older(before, &resolved.locked);
         }
         lock.lock.base = Some(resolved.locked.clone());
         Ok(resolved)
+    }
+
+    /// Says so when a publisher's newest image is older than the one before.
+    fn tell_older(&self, before: &LockedBase, now: &LockedBase) {
+        if let (Some(old), Some(new)) = (&before.date, &now.date)
+            && before.request == now.request
+            && new < old
+        {
+            self.progress.warn(&format!(
+                "the publisher's newest image is of {new}, older than the one before, of {old}: it was withdrawn, \
+                 or somebody serves an old one"
+            ));
+        }
     }
 
     /// A base; `known` is what a lock file pins.
@@ -187,11 +219,8 @@ impl Resolver<'_> {
     }
 
     fn remote(&self, base: &Base, known: Option<&LockedBase>) -> Result<ResolvedBase> {
-        let request = request(base, self.directory);
-        // A lock that lost its address or its hashes pins nothing.
-        let known = known.filter(|it| it.url.is_some() && !it.hashes().is_empty());
         if let Some((image, provenance)) = self.cached(base, known)? {
-            return Ok(fetched(request, image, &provenance, known));
+            return self.fetched(base, image, provenance, known);
         }
         if self.options.offline {
             return Err(Error::failure(format!("the cache does not have `{}`", base.name()))
@@ -207,50 +236,59 @@ impl Resolver<'_> {
         };
         let remote = ask(&inquiry, base, known)?;
         let is_it = |it: &Provenance| it.is(&remote.hashes) && it.fits(&remote);
-        let (image, provenance) = match self.find(is_it) {
+        let (image, mut provenance) = match self.find(is_it)? {
             Some(found) => found,
             None => self.fetch(&client, &remote)?,
         };
-        if let Some(known) = known {
-            return Ok(fetched(request, image, &provenance.told_by_lock(known), Some(known)));
+        // What only a lock file vouches for is good for its own cluster: others must ask.
+        if known.is_none() || binding::is_signed(base, self.catalogue) {
+            provenance = provenance.told_by(remote);
+            provenance.requests.insert(self.asked(base)?);
+            // A cache that cannot be written does no harm: the publisher is asked the next time.
+            drop(image.describe(serde_json::json!({ "download": provenance })));
         }
-        let mut provenance = provenance.told_by(remote);
-        provenance.requests.insert(self.asked(base)?);
-        // A cache that cannot be written does no harm: the publisher is asked the next time.
-        drop(image.describe(serde_json::json!({ "download": provenance })));
-        Ok(fetched(request, image, &provenance, None))
+        self.fetched(base, image, provenance, known)
     }
 
     /// A download that the cache has and that nothing else must vouch for: a lock file or the cluster
-    /// file pins its hash, or, offline, it is what was asked for before. A lock file is enough by itself;
-    /// where the cluster file wants a signature, it must have been verified.
+    /// file pins its hash, or, offline, it is what was asked for before. Where the cluster file or the
+    /// catalogue wants a signature, it must have been verified.
     fn cached(
         &self,
         base: &Base,
         known: Option<&LockedBase>,
     ) -> Result<Option<(CachedImage, Provenance)>> {
+        let mut hashes = binding::hashes(base, self.catalogue)?;
         if let Some(known) = known {
-            let hashes = known.hashes();
-            let found = self.find(|it| it.is(&hashes));
-            return Ok(found.map(|(image, it)| (image, it.told_by_lock(known))));
+            hashes.merge(known.hashes(), BY_LOCK)?;
         }
-        if let Base::Url { url, sha256, sha512, key, .. } = base
-            && (sha256.is_some() || sha512.is_some())
-        {
-            let hashes = Hashes { sha256: *sha256, sha512: sha512.clone() };
-            let keys = key.as_deref().map(|key| self.fingerprints(key)).transpose()?;
-            let found = self.find(|it| it.is(&hashes) && it.is_signed_by(keys.as_deref()));
-            return Ok(found.map(|(image, it)| {
-                let signer = it.signer.clone().filter(|_| keys.is_some());
-                let verified = remote::words(&hashes, "the cluster file", signer.as_deref());
-                (image, Provenance { url: url.clone(), date: None, signer, verified, ..it })
-            }));
+        let is_pinned = !hashes.is_empty();
+        match base {
+            Base::Url { url, key, .. } if is_pinned => {
+                let keys = key.as_deref().map(|key| self.fingerprints(key)).transpose()?;
+                let found = self.find(|it| it.is(&hashes) && it.is_signed_by(keys.as_deref()))?;
+                Ok(found.map(|(image, it)| {
+                    let signer = it.signer.clone().filter(|_| keys.is_some());
+                    let verified = remote::words(&hashes, BY_CLUSTER_FILE, signer.as_deref());
+                    (image, Provenance { url: url.clone(), date: None, signer, verified, ..it })
+                }))
+            }
+            Base::Catalogue(_) if known.is_some() => {
+                let asked = binding::is_signed(base, self.catalogue).then(|| self.asked(base));
+                let asked = asked.transpose()?;
+                let is_vouched = |it: &Provenance| {
+                    asked.as_ref().is_none_or(|it_is| it.requests.contains(it_is))
+                };
+                self.find(|it| it.is(&hashes) && is_vouched(it))
+            }
+            Base::Catalogue(_) | Base::Url { .. } | Base::Path { .. } | Base::Bootstrap(_) => {
+                if !self.options.offline {
+                    return Ok(None);
+                }
+                let asked = self.asked(base)?;
+                self.find(|it| it.requests.contains(&asked))
+            }
         }
-        if !self.options.offline {
-            return Ok(None);
-        }
-        let asked = self.asked(base)?;
-        Ok(self.find(|it| it.requests.contains(&asked)))
     }
 
     /// What is asked for, and who must vouch for it: a key by its fingerprint, for a path or a name
@@ -304,7 +342,10 @@ impl Resolver<'_> {
     }
 
     /// Of the downloads in the cache that fit, the newest release.
-    fn find(&self, fits: impl Fn(&Provenance) -> bool) -> Option<(CachedImage, Provenance)> {
+    fn find(
+        &self,
+        fits: impl Fn(&Provenance) -> bool,
+    ) -> Result<Option<(CachedImage, Provenance)>> {
         let mut found: Vec<_> = self
             .cache
             .keys(BASES)
@@ -315,10 +356,12 @@ impl Resolver<'_> {
             })
             .collect();
         found.sort_by(|(_, one), (_, other)| one.date.cmp(&other.date));
-        found
-            .into_iter()
-            .rev()
-            .find_map(|(key, provenance)| Some((self.cache.find(BASES, &key)?, provenance)))
+        for (key, provenance) in found.into_iter().rev() {
+            if let Some(image) = self.cache.find(BASES, &key)? {
+                return Ok(Some((image, provenance)));
+            }
+        }
+        Ok(None)
     }
 
     /// An image on this machine: used as it is when it is raw, else copied into the cache. An edit of it
@@ -379,7 +422,7 @@ impl Resolver<'_> {
         let locked = LockedBase::of_image(request, disk.size(), sha256, &verified);
         Ok(ResolvedBase {
             path: path.to_owned(),
-            raw,
+            raw: Some(raw),
             disk,
             sha256,
             origin: path.display().to_string(),
@@ -387,8 +430,42 @@ impl Resolver<'_> {
             locked,
             was_cached: true,
             arch: OnceCell::new(),
-            _image: None,
+            image: None,
         })
+    }
+
+    /// A download, as a lock file has it where one pins it.
+    fn fetched(
+        &self,
+        base: &Base,
+        image: CachedImage,
+        from: Provenance,
+        known: Option<&LockedBase>,
+    ) -> Result<ResolvedBase> {
+        let mut verified = from.verified.clone();
+        let mut from = from;
+        if let Some(known) = known {
+            verified = binding::words(base, self.catalogue, known, &from)?;
+            from = from.told_by_lock(known);
+        }
+        let origin = match &from.date {
+            Some(date) => format!("{} of {date}", from.url),
+            None => from.url.clone(),
+        };
+        let locked = LockedBase {
+            request: request(base, self.directory),
+            url: Some(from.url),
+            date: from.date,
+            size: Some(from.size),
+            sha256: Some(from.sha256),
+            sha512: from.sha512,
+            raw_size: image.about.size,
+            raw_sha256: image.about.sha256,
+            source_date_epoch: None,
+            signer: from.signer,
+            verified: from.verified,
+        };
+        Ok(ResolvedBase::cached(image, origin, verified, locked))
     }
 
     fn made(
@@ -408,87 +485,28 @@ impl Resolver<'_> {
     }
 }
 
-/// Asks about a base, which a lock file may have pinned.
+/// Asks about a base, of which a lock file may say more.
 fn ask(inquiry: &Inquiry<'_>, base: &Base, known: Option<&LockedBase>) -> Result<Remote> {
-    if let Some(known) = known
-        && let Some(url) = &known.url
-    {
-        let hashes = known.hashes();
-        let mut remote = inquiry.pinned(&Pinned { url, hashes, signature: None, by: BY_LOCK })?;
-        remote.date.clone_from(&known.date);
-        return Ok(remote);
-    }
     match base {
         Base::Url { url, sha256, sha512, signature, key, .. } => {
             let hashes = Hashes { sha256: *sha256, sha512: sha512.clone() };
             let signature = signature.as_deref().zip(key.as_deref());
-            inquiry.pinned(&Pinned { url, hashes, signature, by: "the cluster file" })
+            let by = BY_CLUSTER_FILE;
+            let mut remote = inquiry.pinned(&Pinned { url, hashes, signature, by })?;
+            if let Some(known) = known {
+                remote.add(known)?;
+            }
+            Ok(remote)
         }
         Base::Catalogue(name) => {
             let (name, date) = split(name);
-            inquiry.named(name, date)
+            match known {
+                Some(known) => inquiry.locked(name, date, known),
+                None => inquiry.named(name, date),
+            }
         }
         Base::Path { .. } | Base::Bootstrap(_) => {
             Err(Error::failure(format!("{} is not downloaded", base.name())))
-        }
-    }
-}
-
-/// An image's name in the catalogue, and its date where one is named: `NAME@DATE`.
-fn split(name: &str) -> (&str, Option<&str>) {
-    name.split_once('@').map_or((name, None), |(name, date)| (name, Some(date)))
-}
-
-fn fetched(
-    request: String,
-    image: CachedImage,
-    from: &Provenance,
-    known: Option<&LockedBase>,
-) -> ResolvedBase {
-    let verified = match known {
-        // Whatever verified it when it was locked: now it is the lock that does.
-        Some(known) => remote::words(&known.hashes(), BY_LOCK, None),
-        None => from.verified.clone(),
-    };
-    let origin = match &from.date {
-        Some(date) => format!("{} of {date}", from.url),
-        None => from.url.clone(),
-    };
-    let locked = LockedBase {
-        request,
-        url: Some(from.url.clone()),
-        date: from.date.clone(),
-        size: Some(from.size),
-        sha256: Some(from.sha256),
-        sha512: from.sha512.clone(),
-        raw_size: image.about.size,
-        raw_sha256: image.about.sha256,
-        source_date_epoch: None,
-        signer: from.signer.clone(),
-        verified: from.verified.clone(),
-    };
-    ResolvedBase::cached(image, origin, verified, locked)
-}
-
-/// What a cluster file asks for, in one line that changes when it asks for another base.
-pub fn request(base: &Base, directory: &Path) -> String {
-    match base {
-        Base::Catalogue(name) => format!("image {name}"),
-        Base::Path { path, .. } => {
-            let path = path.strip_prefix(directory).unwrap_or(path);
-            format!("path {}", path.display())
-        }
-        Base::Url { url, sha256, sha512, signature, key, .. } => {
-            let sha256 = &sha256.as_ref().map(Sha256::to_string);
-            let pins =
-                [("sha256", sha256), ("sha512", sha512), ("signature", signature), ("key", key)];
-            let pins =
-                pins.into_iter().filter_map(|(name, it)| Some(format!(" {name} {}", it.as_ref()?)));
-            format!("url {url}{}", pins.collect::<String>())
-        }
-        Base::Bootstrap(it) => {
-            let mirror = it.mirror.as_ref().map_or_else(String::new, |it| format!(" from {it}"));
-            format!("bootstrap {} {} {:?}{mirror}", it.suite, it.arch.name(), it.layout)
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use super::trust;
 use crate::disk::Windows;
 use crate::util::error::{Context, Error, Result};
 use crate::util::sha256::Sha256;
@@ -27,6 +28,9 @@ pub struct About {
     /// When its file was last written: another time means that somebody touched it.
     #[serde(default)]
     pub modified: Option<SystemTime>,
+    /// When all its bytes were last found to be what they were: after a while they are looked at again.
+    #[serde(default)]
+    pub verified: Option<SystemTime>,
     /// What is installed in it, sorted; empty when that is not known.
     pub packages: Vec<Package>,
 }
@@ -69,12 +73,11 @@ impl Package {
 }
 
 impl About {
-    /// Reads it back.
-    pub(crate) fn load(path: &Path) -> Result<Self> {
-        let text = std::fs::read(path).context(|| format!("reading `{}`", path.display()))?;
-        serde_json::from_slice(&text).map_err(|error| {
-            Error::failure(error.to_string()).context(format!("reading `{}`", path.display()))
-        })
+    /// Reads it back; `None` when it is not there or damaged.
+    pub(crate) fn load(path: &Path) -> Result<Option<Self>> {
+        let text = trust::present(std::fs::read(path))
+            .context(|| format!("reading `{}`", path.display()))?;
+        Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
     }
 
     pub(crate) fn to_json(&self) -> Result<Vec<u8>> {

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use super::deb;
 use crate::disk::sha256_of_file;
 use crate::download::with_fingerprint;
+use crate::util::error::{Context as _, Result};
 
 /// Where files are in the cache, under their SHA-256.
 pub(crate) const FILES: &str = "files";
@@ -48,14 +49,15 @@ impl Blob {
         time.unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
-    /// Whether a file is what its name says.
-    pub(crate) fn is_sound(self, path: &Path) -> bool {
+    /// Whether a file is what its name says. What cannot be read is an error.
+    pub(crate) fn is_sound(self, path: &Path) -> Result<bool> {
         let name = path.file_name().and_then(|it| it.to_str()).unwrap_or_default();
         match self {
-            Self::Files => sha256_of_file(path).is_ok_and(|it| it.to_string() == name),
+            Self::Files => Ok(sha256_of_file(path)?.to_string() == name),
             Self::Keys => {
                 let fingerprint = name.trim_end_matches(".asc");
-                fs::read(path).is_ok_and(|it| with_fingerprint(&it, fingerprint).is_ok())
+                let bytes = fs::read(path).context(|| format!("reading `{}`", path.display()))?;
+                Ok(with_fingerprint(&bytes, fingerprint).is_ok())
             }
             Self::Debs => {
                 let before = fs::metadata(path).and_then(|it| it.accessed());
@@ -65,7 +67,7 @@ impl Blob {
                     let times = FileTimes::new().set_accessed(before);
                     drop(fs::File::open(path).and_then(|file| file.set_times(times)));
                 }
-                is_sound
+                Ok(is_sound)
             }
         }
     }

@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use super::blobs::FILES;
 use super::store::{Cache, NEW, lock, touch};
-use crate::disk::sha256_of_file;
+use super::trust;
+use crate::disk::{Raw, sha256_of_disk};
 use crate::util::error::{Context as _, Result};
 use crate::util::file_lock::FileLock;
 use crate::util::progress::Progress;
+use crate::util::room::{self, Place};
 use crate::util::sha256::Sha256;
 
 impl Cache {
@@ -26,21 +28,30 @@ impl Cache {
         let parent = self.folder(FILES)?;
         let name = sha256.to_string();
         let place = parent.join(&name);
-        let find = || {
-            let lock = FileLock::try_shared(File::open(&place).ok()?).ok()??;
+        let find = || -> Result<_> {
+            let context = || format!("reading `{}`", place.display());
+            let Some(file) = trust::present(File::open(&place)).context(context)? else {
+                return Ok(None);
+            };
+            let copy = file.try_clone().context(context)?;
+            let Some(lock) = FileLock::try_shared(copy).context(context)? else { return Ok(None) };
             // It may have been pruned before it was locked.
-            let is_good = sha256_of_file(&place).is_ok_and(|it| it == sha256);
+            if trust::present(fs::metadata(&place)).context(context)?.is_none() {
+                return Ok(None);
+            }
+            trust::require_own(&place)?;
+            let is_good = sha256_of_disk(&Raw::from_file(file, false)?).context(context)? == sha256;
             if !self.is_read_only() {
                 touch(&place);
             }
-            is_good.then(|| (place.clone(), Arc::new(lock)))
+            Ok(is_good.then(|| (place.clone(), Arc::new(lock))))
         };
-        if let Some(found) = find() {
+        if let Some(found) = find()? {
             return Ok(found);
         }
         self.require_writable()?;
         let _lock = lock(&parent, &name, progress)?;
-        if let Some(found) = find() {
+        if let Some(found) = find()? {
             return Ok(found);
         }
         if place.exists() {
@@ -56,9 +67,11 @@ impl Cache {
         };
         let made = make(&new)
             .and_then(|()| publish().context(|| format!("moving a file to `{}`", place.display())));
-        let in_use = made.inspect_err(|_| {
+        let in_use = made.map_err(|error| {
+            let error = room::explain(error, &parent, Place::Cache, None);
             // The first error is the news.
             drop(fs::remove_file(&new));
+            error
         })?;
         self.keep_to_limit(progress)?;
         Ok((place, Arc::new(in_use)))

@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::about::{About, Package};
 use super::leftovers::{is_free, remove, sweep};
@@ -15,6 +16,7 @@ use crate::disk::{Raw, Windows};
 use crate::util::error::{Context, Error, Result};
 use crate::util::file_lock::FileLock;
 use crate::util::progress::Progress;
+use crate::util::room::{self, Place};
 use crate::util::sha256::Sha256;
 
 /// What a maker of an image knows of it besides its bytes.
@@ -40,13 +42,13 @@ impl Cache {
         make: impl FnOnce(&Path, &Path) -> Result<Made>,
     ) -> Result<CachedImage> {
         let find = || self.find(kind, key);
-        if let Some(image) = find().filter(|it| fits(&it.about)) {
+        if let Some(image) = find()?.filter(|it| fits(&it.about)) {
             return Ok(image);
         }
         self.require_writable()?;
         let parent = self.folder(kind)?;
         let _lock = lock(&parent, key, progress)?;
-        let found = find();
+        let found = find()?;
         let is_damaged = found.is_none();
         if let Some(image) = found.filter(|it| fits(&it.about)) {
             return Ok(image);
@@ -61,11 +63,12 @@ impl Cache {
             .and_then(|made| temporary.complete(made, progress))
             .and_then(|()| temporary.publish(&parent, key, progress));
         if let Err(error) = result {
+            let error = room::explain(error, &temporary.path, Place::Cache, None);
             // The first error is the news; what cannot be removed now is swept by the next run.
             drop(remove(&temporary.path, progress));
             return Err(error);
         }
-        let image = find().map(|image| CachedImage { was_cached: false, ..image });
+        let image = find()?.map(|image| CachedImage { was_cached: false, ..image });
         self.keep_to_limit(progress)?;
         image.ok_or_else(|| Error::failure("the image just made is not in the cache"))
     }
@@ -121,6 +124,7 @@ impl Temporary {
             sha256: made.sha256.map_or_else(|| sha256_of_disk(&disk), Ok)?,
             windows: Some(Windows::of(&disk, threads())?),
             modified: metadata.modified().ok(),
+            verified: Some(SystemTime::now()),
             packages: made.packages,
         };
         Cache::write(&self.path.join(ABOUT), &about.to_json()?)?;

@@ -10,6 +10,7 @@ mod leftovers;
 mod limit;
 mod prune;
 mod store;
+mod trust;
 
 pub use about::{About, Package};
 pub(crate) use blobs::KEYS;

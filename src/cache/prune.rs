@@ -9,6 +9,8 @@ use super::about::About;
 use super::blobs::{Blob, FILES};
 use super::leftovers::{remove, sweep};
 use super::store::{ABOUT, BASES, Cache, DISK, NEW, PARTS, PREPARED, is_sound, try_lock};
+use super::trust;
+use crate::disk::Raw;
 use crate::util::error::{Context as _, Error, Result};
 use crate::util::file_lock::FileLock;
 use crate::util::interrupt;
@@ -169,11 +171,17 @@ impl Cache {
     }
 
     /// Reads an image or a file and says whether it is what it was when it came. What is damaged
-    /// is removed, and made or fetched again when it is wanted.
+    /// is removed, and made or fetched again when it is wanted; what cannot be read stays.
     pub fn verify(&self, kept: &Kept, progress: &dyn Progress) -> Result<bool> {
-        let sound = match kept.blob {
-            Some(blob) => blob.is_sound(&kept.path),
-            None => kept.about.as_ref().is_some_and(|it| is_sound(&kept.path.join(DISK), it)),
+        let disk = kept.path.join(DISK);
+        let sound = match (kept.blob, &kept.about) {
+            (Some(blob), _) => blob.is_sound(&kept.path)?,
+            (None, Some(about)) => {
+                let context = || format!("reading `{}`", disk.display());
+                trust::present(fs::metadata(&disk)).context(context)?.is_some()
+                    && is_sound(&Raw::open(&disk)?, about)?
+            }
+            (None, None) => false,
         };
         interrupt::check()?;
         if !sound && !self.remove(kept, progress)? {
@@ -240,7 +248,7 @@ fn occupied(path: &Path) -> u64 {
 mod tests {
     use super::*;
     use crate::cache::images::Made;
-    use crate::disk::{Disk as _, Raw};
+    use crate::disk::Disk as _;
     use crate::util::progress::Silent;
 
     fn cache(folder: &Path) -> Cache {
@@ -279,7 +287,7 @@ mod tests {
     fn what_is_in_use_stays() {
         let folder = tempfile::tempdir().unwrap();
         let cache = cache(folder.path());
-        let image = cache.find("bases", "old").unwrap();
+        let image = cache.find("bases", "old").unwrap().unwrap();
         let all = Limits { age: Some(Duration::ZERO), size: None };
         assert_eq!(keys(&cache.prune(all, &Silent).unwrap().kept), ["middle", "new"]);
         drop(image);
@@ -319,10 +327,10 @@ mod tests {
     fn a_touched_image_is_looked_at_again() {
         let folder = tempfile::tempdir().unwrap();
         let cache = cache(folder.path());
-        let path = cache.find("bases", "new").unwrap().path;
+        let path = cache.find("bases", "new").unwrap().unwrap().path;
         Raw::open_writable(&path).unwrap().write_at(b"bit rot", 99).unwrap();
-        assert!(cache.find("bases", "new").is_none());
+        assert!(cache.find("bases", "new").unwrap().is_none());
         Raw::open_writable(&path).unwrap().write_at(&[1; 7], 99).unwrap();
-        assert!(cache.find("bases", "new").is_some());
+        assert!(cache.find("bases", "new").unwrap().is_some());
     }
 }

@@ -9,15 +9,16 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::available_parallelism;
+use std::time::{Duration, SystemTime};
 
 use super::about::About;
-use super::limit;
-use crate::disk::Raw;
-use crate::disk::sha256_of_disk;
+use super::{limit, trust};
+use crate::disk::{Checked, Disk as _, Raw, Windows, sha256_of_disk};
 use crate::util::error::{Context, Error, Result};
 use crate::util::file_lock::FileLock;
 use crate::util::interrupt;
 use crate::util::progress::Progress;
+use crate::util::room::Place;
 
 pub(crate) const DISK: &str = "disk.img";
 /// Where bases are in the cache.
@@ -31,6 +32,10 @@ pub(crate) const PREPARED: &str = "prepared";
 pub(crate) const ABOUT: &str = "about.json";
 /// What the name of a file that is being made ends in.
 pub(crate) const NEW: &str = "new";
+
+/// How long an image is taken for what it was before all of it is read again: disks and memory forget a bit
+/// now and then, in weeks rather than in hours.
+const TRUSTED_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// What helps where the cache cannot be written.
 const ELSEWHERE: &str = "XDG_CACHE_HOME can point the cache to another folder";
@@ -50,8 +55,8 @@ pub struct Cache {
 pub struct CachedImage {
     /// A raw image, sparse.
     pub path: PathBuf,
-    /// The same, open: another may come to be under its path.
-    pub disk: Arc<Raw>,
+    /// The same, open: another may come to be under its path. What is read of it was compared first.
+    pub disk: Arc<Checked>,
     /// What is known of it.
     pub about: About,
     /// Whether it was there already.
@@ -61,6 +66,16 @@ pub struct CachedImage {
 }
 
 impl CachedImage {
+    /// Reads what was not read yet, and fails unless it is what it was.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.disk.check(threads())
+    }
+
+    /// Copies it to a file just made that is at least as long; fails unless it is what it was.
+    pub(crate) fn copy_to(&self, to: &Raw, place: Place) -> Result<()> {
+        self.disk.copy_to(to, place, threads())
+    }
+
     /// Writes down what is known by now of where it is from.
     pub(crate) fn describe(&self, from: serde_json::Value) -> Result<()> {
         if self.about.from == from {
@@ -105,6 +120,7 @@ impl Cache {
         fs::create_dir_all(&root)
             .context(|| format!("making the cache `{}`", root.display()))
             .map_err(|error| error.hint(ELSEWHERE))?;
+        trust::require_own(&root)?;
         Ok(Self { root, limit: None, is_read_only: false })
     }
 
@@ -116,39 +132,85 @@ impl Cache {
     /// A folder of the cache for files that carry their own check, such as packages.
     pub(crate) fn folder(&self, name: &str) -> Result<PathBuf> {
         let folder = self.root.join(name);
-        if self.is_read_only {
-            return Ok(folder);
+        if !self.is_read_only {
+            fs::create_dir_all(&folder)
+                .context(|| format!("making `{}`", folder.display()))
+                .map_err(|error| error.hint(ELSEWHERE))?;
         }
-        fs::create_dir_all(&folder)
-            .context(|| format!("making `{}`", folder.display()))
-            .map_err(|error| error.hint(ELSEWHERE))?;
+        trust::require_own(&folder)?;
         Ok(folder)
     }
 
-    /// The image under a key, when it is there and whole.
-    pub fn find(&self, kind: &str, key: &str) -> Option<CachedImage> {
-        let folder = self.root.join(kind).join(key);
+    /// The image under a key, when it is there and whole. One that was touched, or not looked at for a while,
+    /// is read and compared first; what cannot be read is an error, and not taken for damage.
+    pub fn find(&self, kind: &str, key: &str) -> Result<Option<CachedImage>> {
+        let parent = self.root.join(kind);
+        let folder = parent.join(key);
         let path = folder.join(DISK);
+        let context = || format!("reading `{}` in the cache", folder.display());
         let (in_use, about, disk) = loop {
-            let opened = File::open(&folder).ok()?;
-            let metadata = opened.metadata().ok()?;
-            let in_use = FileLock::try_shared(opened).ok()??;
-            let about = About::load(&folder.join(ABOUT)).ok()?;
-            let disk = Raw::open(&path).ok()?;
+            let Some(opened) = trust::present(File::open(&folder)).context(context)? else {
+                return Ok(None);
+            };
+            let metadata = opened.metadata().context(context)?;
+            let Some(in_use) = FileLock::try_shared(opened).context(context)? else {
+                return Ok(None);
+            };
+            let Some(about) = About::load(&folder.join(ABOUT))? else { return Ok(None) };
+            if trust::present(fs::metadata(&path)).context(context)?.is_none() {
+                return Ok(None);
+            }
+            let disk = Raw::open(&path)?;
             // Until it was locked, another could take its place.
-            let now = fs::metadata(&folder).ok()?;
-            if (now.dev(), now.ino()) == (metadata.dev(), metadata.ino()) {
+            let now = trust::present(fs::metadata(&folder)).context(context)?;
+            if now.is_some_and(|it| (it.dev(), it.ino()) == (metadata.dev(), metadata.ino())) {
                 break (in_use, about, disk);
             }
         };
-        if !is_untouched(&path, &about) && !is_sound(&path, &about) {
-            return None;
+        for path in [&self.root, &parent, &folder, &path, &folder.join(ABOUT)] {
+            trust::require_own(path)?;
         }
+        let Some(about) = self.compare(&folder, &disk, about)? else { return Ok(None) };
         if !self.is_read_only {
             touch(&folder.join(ABOUT));
         }
-        let (disk, in_use) = (Arc::new(disk), Arc::new(in_use));
-        Some(CachedImage { path, disk, about, was_cached: true, _in_use: in_use })
+        let disk = about.windows.clone().and_then(|windows| Checked::new(Arc::new(disk), windows));
+        let Some(disk) = disk.map(Arc::new) else { return Ok(None) };
+        let in_use = Arc::new(in_use);
+        Ok(Some(CachedImage { path, disk, about, was_cached: true, _in_use: in_use }))
+    }
+
+    /// What is known of an image, when its bytes are those it was made with, as far as they have to be looked
+    /// at; `None` when they are not. That they were is written down.
+    fn compare(&self, folder: &Path, disk: &Raw, about: About) -> Result<Option<About>> {
+        let is_recent = about.verified.is_some_and(|then| {
+            SystemTime::now().duration_since(then).is_ok_and(|age| age < TRUSTED_FOR)
+        });
+        let is_touched = !is_untouched(&folder.join(DISK), &about);
+        if !is_touched && about.windows.is_some() && (is_recent || self.is_read_only) {
+            return Ok(Some(about));
+        }
+        if !is_sound(disk, &about)? {
+            return Ok(None);
+        }
+        let windows = match &about.windows {
+            Some(windows) => windows.clone(),
+            // An earlier version left none.
+            None => Windows::of(disk, threads())?,
+        };
+        let metadata =
+            disk.file().metadata().context(|| format!("reading `{}`", folder.display()))?;
+        let about = About {
+            windows: Some(windows),
+            modified: metadata.modified().ok(),
+            verified: Some(SystemTime::now()),
+            ..about
+        };
+        if !self.is_read_only {
+            // A cache that cannot be written makes this slow, not wrong.
+            drop(Self::write(&folder.join(ABOUT), &about.to_json()?));
+        }
+        Ok(Some(about))
     }
 
     /// The keys of all images of a kind.
@@ -160,14 +222,14 @@ impl Cache {
 
     /// What is known of the image under a key, whole or not.
     pub(crate) fn peek(&self, kind: &str, key: &str) -> Option<About> {
-        About::load(&self.root.join(kind).join(key).join(ABOUT)).ok()
+        About::load(&self.root.join(kind).join(key).join(ABOUT)).ok().flatten()
     }
 
     /// What is known of an image of this cache; `None` for any other file.
     pub fn about(&self, image: &Path) -> Option<About> {
         let is_ours =
             image.starts_with(&self.root) && image.file_name().is_some_and(|it| it == DISK);
-        is_ours.then(|| About::load(&image.with_file_name(ABOUT)).ok()).flatten()
+        is_ours.then(|| About::load(&image.with_file_name(ABOUT)).ok().flatten()).flatten()
     }
 
     /// Fails where nothing may be made: a look at the cache finds what is there.
@@ -199,17 +261,15 @@ fn is_untouched(path: &Path, about: &About) -> bool {
     })
 }
 
-/// Whether an image's bytes are those it was made with.
-pub(crate) fn is_sound(path: &Path, about: &About) -> bool {
-    let is_right = || -> Result<bool> {
-        let disk = Raw::open(path)?;
-        match &about.windows {
-            Some(windows) => Ok(windows.differing(&disk, threads())?.is_empty()),
-            None => Ok(sha256_of_disk(&disk)? == about.sha256),
-        }
-    };
-    let is_whole = fs::metadata(path).is_ok_and(|it| it.len() == about.size);
-    is_whole && is_right().unwrap_or(false)
+/// Whether an image's bytes are those it was made with. What cannot be read is an error.
+pub(super) fn is_sound(disk: &Raw, about: &About) -> Result<bool> {
+    if disk.size() != about.size {
+        return Ok(false);
+    }
+    match &about.windows {
+        Some(windows) => Ok(windows.differing(disk, threads())?.is_empty()),
+        None => Ok(sha256_of_disk(disk)? == about.sha256),
+    }
 }
 
 /// As many as there are processors.

@@ -6,7 +6,7 @@ use super::cluster::{ClusterArgs, note_oddities};
 use super::output::print_json;
 use super::table::table;
 use super::ui::Ui;
-use crate::base::{self, LockFile};
+use crate::base::{self, Catalogue, LockFile};
 use crate::build;
 use crate::config::{Base, Cluster};
 use crate::plan;
@@ -81,13 +81,16 @@ impl CheckCommand {
     fn check_lock(&self, cluster: &Cluster, ui: &Ui) -> Result<()> {
         let file = LockFile::open(&cluster.directory)?;
         file.check(&plan::prepare(cluster)?)?;
+        let catalogue = Catalogue::load(None)?;
+        if base::pinned(&file, &cluster.base, &catalogue, &cluster.directory)?.is_some() {
+            return Ok(());
+        }
         let wanted = base::request(&cluster.base, &cluster.directory);
         let why = match &file.lock.base {
-            Some(base) if base.request == wanted => return Ok(()),
-            Some(base) => {
+            Some(base) if base.request != wanted => {
                 format!("it pins `{}`, the cluster file asks for `{wanted}`", base.request)
             }
-            None => "it does not pin the base".to_owned(),
+            _ => "it does not pin the base".to_owned(),
         };
         if self.locked {
             return Err(file.would_change(&why));

@@ -59,7 +59,7 @@ impl LockCommand {
         ui.note(&format!("`{}` is {change}", path.display()));
         pairs(&[
             ("base", &base.origin),
-            ("verified", &base.locked.verified),
+            ("verified", &base.verified),
             ("sha256", &base.sha256.to_string()),
         ])
     }

@@ -95,7 +95,7 @@ fn diagnose(lines: &[&str]) -> Option<Error> {
         return Some(
             Error::failure(line.trim_start_matches("E: "))
                 .context("the disk is full")
-                .hint("raise `size` in [disk], or make room where nodeforge's cache is"),
+                .hint("raise `size` in [disk]"),
         );
     }
     if let Some(line) = any(&["NO_PUBKEY", "is not signed", "signatures were invalid", "OpenPGP"]) {

@@ -7,6 +7,8 @@ use super::Disk;
 use super::cluster::{CLUSTER, cluster_buffer};
 use super::clusters::is_zero;
 use super::raw::Raw;
+use crate::util::error::Result;
+use crate::util::room::{self, Place};
 
 /// Bytes read and written at once.
 const CHUNK: u64 = 16 * CLUSTER;
@@ -30,13 +32,31 @@ pub fn copy_sparse(from: &dyn Disk, to: &dyn Disk) -> io::Result<()> {
 /// Copies a raw image to one just made that is at least as long. Where the file
 /// system can, the two share their blocks until one is written; else the data is copied, and
 /// holes stay holes.
-pub fn copy_file(from: &Raw, to: &Raw) -> io::Result<()> {
-    if clone_file(from, to) { Ok(()) } else { copy_sparse(from, to) }
+/// Fails at once where there is no room for that.
+pub fn copy_file(from: &Raw, to: &Raw, place: Place) -> Result<()> {
+    if clone_file(from, to) {
+        return Ok(());
+    }
+    require_room(from, to, place)?;
+    Ok(copy_sparse(from, to)?)
+}
+
+/// Fails when the file system of a file has no room for what another disk has data of.
+pub(super) fn require_room(from: &dyn Disk, to: &Raw, place: Place) -> Result<()> {
+    let (mut needed, mut at) = (0, 0);
+    while let Some(run) = from.next_data(at)? {
+        needed += run.end - run.start;
+        at = run.end;
+    }
+    match to.location().as_ref().and_then(|(path, _)| path.parent()) {
+        Some(folder) => room::require(folder, place, needed),
+        None => Ok(()),
+    }
 }
 
 /// Whether the file system made `to` a clone of `from`; if not, `to` is as it was.
 #[cfg(target_os = "linux")]
-fn clone_file(from: &Raw, to: &Raw) -> bool {
+pub(super) fn clone_file(from: &Raw, to: &Raw) -> bool {
     let length = to.size();
     rustix::fs::ioctl_ficlone(to.file(), from.file()).is_ok()
         // A clone is as long as its original.
@@ -44,7 +64,7 @@ fn clone_file(from: &Raw, to: &Raw) -> bool {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn clone_file(_from: &Raw, _to: &Raw) -> bool {
+pub(super) fn clone_file(_from: &Raw, _to: &Raw) -> bool {
     false
 }
 
@@ -108,7 +128,7 @@ mod tests {
         assert!(one.file().metadata().unwrap().blocks() * 512 <= 19 << 16);
 
         let two = Raw::create(&folder.path().join("two"), memory.size() + 4096).unwrap();
-        copy_file(&one, &two).unwrap();
+        copy_file(&one, &two, Place::Output).unwrap();
         bytes.resize(bytes.len() + 4096, 0);
         assert!(contents(&two) == bytes);
         assert!(two.file().metadata().unwrap().blocks() * 512 <= 19 << 16);

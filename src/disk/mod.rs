@@ -1,6 +1,7 @@
 //! Disks: things with a size whose bytes can be read, and sometimes written, at any offset.
 
 mod chain;
+mod checked;
 mod cluster;
 mod clusters;
 mod compressed;
@@ -28,10 +29,11 @@ pub mod vmdk;
 pub mod windows;
 
 pub(crate) use chain::open_regular;
+pub use checked::Checked;
 pub use cluster::{CLUSTER, Delta};
 pub(crate) use clusters::is_zero;
 pub use clusters::{Clusters, Occupied};
-pub(crate) use compressed::decoder;
+pub(crate) use compressed::{decoder, refuse_larger};
 pub use copy::{copy_file, copy_sparse};
 pub use cursor::Cursor;
 pub(crate) use format::probe_bytes;
@@ -43,6 +45,7 @@ pub use raw::Raw;
 pub use scratch::Scratch;
 pub use shadow::Shadow;
 pub use slice::Slice;
+pub(crate) use unpacked::announced;
 pub use windows::{WINDOW, Windows};
 
 use std::io;

@@ -116,7 +116,13 @@ fn compressed_images_are_read() {
         assert!(open_with(&path, &scratch).is_err(), "{name} cut short");
         for garbage in [&b"garbage at the end"[..], b"\0\0\0\0\0\0\0"] {
             fs::write(&path, [&bytes, garbage].concat()).unwrap();
-            assert!(open_with(&path, &scratch).is_err(), "{name} with {garbage:?} after it");
+            let opened = open_with(&path, &scratch);
+            // gzip(1) takes zeros for a tape's padding.
+            if format == Format::Gzip && garbage[0] == 0 {
+                assert_holds(&*opened.unwrap(), &sample);
+                continue;
+            }
+            assert!(opened.is_err(), "{name} with {garbage:?} after it");
         }
     }
     // Nothing is left behind.

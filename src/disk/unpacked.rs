@@ -140,21 +140,34 @@ fn zstd(file: &File, length: u64) -> io::Result<Option<u64>> {
 
 /// Bytes of a frame's header, and of its data; `None` when it does not say.
 fn zstd_header(file: &File, at: u64) -> io::Result<Option<(u64, u64)>> {
-    let mut descriptor = [0];
-    file.read_exact_at(&mut descriptor, at + 4)?;
-    let [descriptor] = descriptor;
+    let mut header = [0; 18];
+    let length = file.read_at(&mut header, at)?;
+    Ok(zstd_frame(&header[..length]))
+}
+
+/// The same of a frame that begins so.
+fn zstd_frame(header: &[u8]) -> Option<(u64, u64)> {
+    let descriptor = *header.get(4)?;
     let is_single = descriptor & 0x20 != 0;
-    let window = u64::from(!is_single);
+    let window = usize::from(!is_single);
     let dictionary = [0, 1, 2, 4][usize::from(descriptor & 3)];
     let width = match descriptor >> 6 {
         0 if is_single => 1,
-        0 => return Ok(None),
+        0 => return None,
         flag => 1 << flag,
     };
+    let end = 5 + window + dictionary + width;
     let mut bytes = [0; 8];
-    file.read_exact_at(&mut bytes[..width], at + 5 + window + dictionary)?;
-    let size = u64::from_le_bytes(bytes) + if width == 2 { 256 } else { 0 };
-    Ok(Some((5 + window + dictionary + width as u64, size)))
+    bytes[..width].copy_from_slice(header.get(end - width..end)?);
+    let size = u64::from_le_bytes(bytes).checked_add(if width == 2 { 256 } else { 0 })?;
+    Some((end as u64, size))
+}
+
+/// How large a stream says that its data is, or the first part of it; told by its first bytes, where those of its
+/// format tell that.
+pub(crate) fn announced(head: &[u8], format: Format) -> Option<u64> {
+    let is_frame = format == Format::Zstd && head.starts_with(&0xfd2f_b528_u32.to_le_bytes());
+    is_frame.then(|| zstd_frame(head)).flatten().map(|(_, size)| size)
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {

@@ -47,7 +47,7 @@ impl Windows {
     /// the list has other windows.
     pub fn differing(&self, disk: &dyn Disk, threads: usize) -> Result<Vec<Range<u64>>> {
         let ranges: Vec<_> = ranges(disk.size()).collect();
-        if (self.size, self.window, self.sums.len()) != (disk.size(), WINDOW, ranges.len()) {
+        if self.count_for(disk.size()).is_none() {
             return Ok(ranges);
         }
         let listed: Vec<_> = ranges.into_iter().zip(&self.sums).collect();
@@ -56,6 +56,18 @@ impl Windows {
             Ok((!is_same).then(|| range.clone()))
         })?;
         Ok(differing.into_iter().flatten().collect())
+    }
+
+    /// How many windows it has, where it is a list of this nodeforge's for a disk of `size` bytes.
+    pub(super) fn count_for(&self, size: u64) -> Option<usize> {
+        let count = usize::try_from(size.div_ceil(WINDOW)).ok()?;
+        ((self.size, self.window, self.sums.len()) == (size, WINDOW, count)).then_some(count)
+    }
+
+    /// Whether a disk has the bytes of this window, which must be one of the list's.
+    pub(super) fn is_right(&self, disk: &dyn Disk, window: &Range<u64>) -> io::Result<bool> {
+        let index = usize::try_from(window.start / WINDOW).map_err(io::Error::other)?;
+        Ok(sum(disk, window)?.unwrap_or_default() == self.sums[index])
     }
 
     /// The SHA-256 of exactly these bytes, where the list tells: of a whole window. 64 hexadecimal

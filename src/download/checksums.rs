@@ -102,33 +102,73 @@ fn check_one<T: PartialEq + Display>(
     )))
 }
 
-/// A file's hash in the lines of sha256sum(1) or sha512sum(1): `HASH  NAME`, `HASH *NAME`, or the
-/// BSD form `SHA256 (NAME) = HASH`. A `.sha256` file beside an image may hold nothing but the hash.
-pub(crate) fn find(text: &str, name: &str) -> Option<Hashes> {
-    let mut lines = text.lines().map(str::trim_end).filter(|line| !line.is_empty());
-    let listed = lines.clone().find_map(|line| {
-        let (hash, listed) = bsd_line(line).or_else(|| coreutils_line(line))?;
-        let listed = listed.strip_prefix("./").unwrap_or(listed);
-        // The publisher may have hashed it in another folder.
-        let is_it = listed == name || listed.rsplit('/').next() == Some(name);
-        is_it.then(|| of_length(hash)).flatten()
+/// The hashes that a list has of the file at `place`, an address or a path.
+///
+/// The lines are those of sha256sum(1) and sha512sum(1), `HASH  NAME`, `HASH *NAME` or with a tab; of their BSD
+/// form, `SHA256 (NAME) = HASH`; or of openssl-dgst(1), `SHA256(NAME)= HASH`. A `.sha256` file beside an image may
+/// hold nothing but the hash, with or without the `-` or `stdin` of a program that read a pipe.
+pub(crate) fn find(text: &str, place: &str) -> Option<Hashes> {
+    let lines: Vec<Listed> = text.trim_start_matches('\u{feff}').lines().filter_map(line).collect();
+    // The publisher may have hashed it in another folder; of several the one that fits best is meant.
+    let best = lines.iter().filter_map(|it| it.fits(place)).max();
+    if let Some(best) = best {
+        let mut found = Hashes::default();
+        for listed in lines.iter().filter(|it| it.fits(place) == Some(best)) {
+            // Two that fit as well, with different hashes, say nothing.
+            found.merge(listed.hashes.clone(), "it").ok()?;
+        }
+        return Some(found);
+    }
+    match lines.as_slice() {
+        [Listed { name: None, hashes }] => Some(hashes.clone()),
+        _ => None,
+    }
+}
+
+/// A line of a list.
+struct Listed {
+    /// `None` where what was hashed had no name.
+    name: Option<String>,
+    hashes: Hashes,
+}
+
+impl Listed {
+    /// How well it fits a place that ends in the same name: whether all of its folders are there, and how many
+    /// are.
+    fn fits(&self, place: &str) -> Option<(bool, usize)> {
+        let name = self.name.as_deref()?.trim_start_matches("./");
+        let parts = || name.rsplit('/');
+        let same = parts().zip(place.rsplit('/')).take_while(|(one, other)| one == other).count();
+        (same > 0).then(|| (same == parts().count(), same))
+    }
+}
+
+/// What a line says; `None` when it names no hash of a kind that is good enough.
+fn line(line: &str) -> Option<Listed> {
+    let line = line.trim_end();
+    // A name with a line break or a backslash in it is escaped, and marked by one (coreutils).
+    let (line, is_escaped) = line.strip_prefix('\\').map_or((line, false), |it| (it, true));
+    let (hash, name) = tagged(line).unwrap_or_else(|| coreutils(line));
+    let name = name.filter(|it| !matches!(*it, "" | "-" | "stdin"));
+    let name = name.map(|it| {
+        if is_escaped { it.replace("\\n", "\n").replace("\\\\", "\\") } else { it.to_owned() }
     });
-    listed.or_else(|| {
-        let only = lines.next().filter(|_| lines.next().is_none())?;
-        of_length(only)
-    })
+    Some(Listed { name, hashes: of_length(hash)? })
 }
 
-fn coreutils_line(line: &str) -> Option<(&str, &str)> {
-    let (hash, rest) = line.split_once(' ')?;
-    let name = rest.strip_prefix([' ', '*']).unwrap_or(rest);
-    Some((hash, name))
+/// `HASH  NAME`, `HASH *NAME`, `HASH<tab>NAME`, `HASH`.
+fn coreutils(line: &str) -> (&str, Option<&str>) {
+    let Some((hash, rest)) = line.split_once([' ', '\t']) else { return (line, None) };
+    (hash, Some(rest.strip_prefix('*').unwrap_or_else(|| rest.trim_start())))
 }
 
-fn bsd_line(line: &str) -> Option<(&str, &str)> {
-    let rest = line.strip_prefix("SHA256 (").or_else(|| line.strip_prefix("SHA512 ("))?;
-    let (name, hash) = rest.rsplit_once(") = ")?;
-    Some((hash, name))
+/// `SHA256 (NAME) = HASH`, `SHA256(NAME)= HASH`, `SHA2-256(NAME)= HASH`, `(NAME)= HASH`.
+fn tagged(line: &str) -> Option<(&str, Option<&str>)> {
+    let (kind, rest) = line.split_once('(')?;
+    let is_known = matches!(kind.trim_end(), "" | "SHA256" | "SHA512" | "SHA2-256" | "SHA2-512");
+    let (name, hash) = rest.rsplit_once(')').filter(|_| is_known)?;
+    let hash = hash.trim_start().strip_prefix('=')?;
+    Some((hash.trim_start(), Some(name)))
 }
 
 fn of_length(hash: &str) -> Option<Hashes> {
@@ -158,12 +198,47 @@ mod tests {
             ("sha256sum", &["--tag"]),
             ("sha512sum", &[]),
             ("sha512sum", &["--tag"]),
+            ("openssl", &["dgst", "-sha256"]),
+            ("openssl", &["dgst", "-sha512"]),
+            ("openssl", &["dgst", "-r", "-sha256"]),
         ] {
-            let said = Tool::new(tool, "coreutils").args(arguments).arg(&path).run().unwrap();
+            let said = Tool::new(tool, tool).args(arguments).arg(&path).run().unwrap();
             let text = format!("{}  other\n\n{said}", "0".repeat(64));
-            let found = find(&text, "a b.img").unwrap_or_else(|| panic!("{said}"));
+            let found = find(&text, "https://h/a b.img").unwrap_or_else(|| panic!("{said}"));
             found.check(&own, "it").unwrap();
         }
+        // What was piped has no name.
+        for (tool, arguments) in [("sha256sum", &[][..]), ("openssl", &["dgst", "-sha256"])] {
+            let script = format!("{tool} {} < \"$1\"", arguments.join(" "));
+            let said =
+                Tool::new("sh", "dash").args(["-c", &script, "sh"]).arg(&path).run().unwrap();
+            let found = find(&said, "https://h/x.img").unwrap_or_else(|| panic!("{said}"));
+            found.check(&own, "it").unwrap();
+        }
+    }
+
+    #[test]
+    fn of_several_folders_the_one_that_fits_is_meant() {
+        let hash = |digit: &str| digit.repeat(64);
+        let list = format!(
+            "{}  old/disk.img\n{}\t./amd64/disk.img\r\n{} *arm64/disk.img\nSHA256(disk.img)= {}\n",
+            hash("a"),
+            hash("b"),
+            hash("C"),
+            hash("d")
+        );
+        let found = |place| Some(find(&list, place)?.sha256?.to_string());
+        assert_eq!(found("https://h/1/amd64/disk.img"), Some(hash("b")));
+        assert_eq!(found("https://h/1/arm64/disk.img"), Some(hash("c")));
+        assert_eq!(found("https://h/1/disk.img"), Some(hash("d")));
+        assert_eq!(found("https://h/1/other.img"), None);
+        // Neither folder fits, and the hashes differ.
+        let two = format!("{}  a/disk.img\n{}  b/disk.img\n", hash("a"), hash("b"));
+        assert_eq!(find(&two, "https://h/c/disk.img"), None);
+        let same = format!("{}  a/disk.img\n{}  b/disk.img\n", hash("a"), hash("a"));
+        assert!(find(&same, "https://h/c/disk.img").is_some());
+        assert!(find(&format!("{}  -\n", hash("a")), "https://h/disk.img").is_some());
+        assert!(find(&format!("{}  -\n{}  -\n", hash("a"), hash("a")), "https://h/d").is_none());
     }
 
     #[test]

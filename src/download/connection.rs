@@ -1,27 +1,26 @@
 //! One connection: what is asked of the server, what it answers, and its body.
 
-use std::io::Read;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 
 use ureq::http::{StatusCode, header};
 
-use super::http::{Client, Method, Plain, Response, broken};
+use super::http::{Client, Method, Plain, Response};
 use super::part::{PartialFile, Validator};
 use super::retry::Fault;
 use super::sinks::{Gone, Sinks};
-use super::wanted::{CHUNK, Wanted};
+use super::stream::{Stream, StreamTrouble};
+use super::wanted::Wanted;
 use crate::util::error::{Error, Result};
-use crate::util::interrupt;
 use crate::util::progress::Progress;
-
-/// Chunks that may wait between the network and everybody else.
-const WAITING: usize = 8;
+use crate::util::room::{self, Place};
 
 /// Why a stream ended before its end.
 pub(crate) enum Interruption {
     /// It may go on with another connection.
     Fault(Fault),
+    /// The server sends next to nothing.
+    Slow(Error),
     /// The server has another file.
     Changed,
     /// The server only sends the whole file.
@@ -81,19 +80,21 @@ pub(crate) fn receive(
         }
         status => return Err(unexpected(wanted, &format!("HTTP {}", status.as_u16()))),
     }
-    let chunks = pump(response.body.into_reader());
-    loop {
-        match chunks.recv_timeout(interrupt::POLL) {
-            Ok(Ok(chunk)) => {
-                part.append(&chunk).map_err(Interruption::Stopped)?;
-                sinks.send(&Arc::new(chunk))?;
-                progress.bytes(part.length(), part.total());
-                interrupt::check().map_err(Interruption::Stopped)?;
-            }
-            Ok(Err(error)) => return Err(Interruption::Fault(broken(wanted.url, &error))),
-            Err(RecvTimeoutError::Timeout) => interrupt::check().map_err(Interruption::Stopped)?,
-            Err(RecvTimeoutError::Disconnected) => break,
-        }
+    if let Some(total) = part.total() {
+        // What comes is kept until all of it was verified; the image is another file.
+        let folder = part.path().parent().unwrap_or(Path::new("."));
+        let needed = total.saturating_sub(part.length());
+        room::require(folder, Place::Cache, needed).map_err(Interruption::Stopped)?;
+    }
+    let mut stream = Stream::new(response.body.into_reader(), wanted.url);
+    while let Some(chunk) = stream.next().map_err(|trouble| match trouble {
+        StreamTrouble::Stopped(error) => Interruption::Stopped(error),
+        StreamTrouble::Fault(fault) => Interruption::Fault(fault),
+        StreamTrouble::Slow(error) => Interruption::Slow(error),
+    })? {
+        part.append(&chunk).map_err(Interruption::Stopped)?;
+        sinks.send(&Arc::new(chunk))?;
+        progress.bytes(part.length(), part.total());
     }
     match part.total() {
         Some(total) if part.length() < total => {
@@ -138,26 +139,6 @@ fn parse_content_range(text: &str) -> Option<(Option<u64>, Option<u64>)> {
 fn unexpected(wanted: &Wanted<'_>, what: &str) -> Interruption {
     let error = Error::failure(format!("`{}` was answered with {what}", wanted.url));
     Interruption::Fault(Fault::Permanent(error))
-}
-
-/// Reads a body in a thread of its own, which ends with the body or when its receiver is gone.
-fn pump(mut body: impl Read + Send + 'static) -> Receiver<std::io::Result<Vec<u8>>> {
-    let (sender, receiver) = sync_channel(WAITING);
-    std::thread::spawn(move || {
-        loop {
-            let mut chunk = vec![0; CHUNK];
-            // Short reads are passed on as they are: a slow line should show progress.
-            let read = body.read(&mut chunk).map(|length| chunk.truncate(length));
-            let is_error = read.is_err();
-            if !is_error && chunk.is_empty() {
-                break;
-            }
-            if sender.send(read.map(|()| chunk)).is_err() || is_error {
-                break;
-            }
-        }
-    });
-    receiver
 }
 
 #[cfg(test)]

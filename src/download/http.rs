@@ -9,7 +9,8 @@ use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body, ResponseExt as _};
 
 use super::retry::{Fault, Retry};
-use crate::download::proxy;
+use super::stream::{Stream, StreamTrouble};
+use crate::download::proxy::{self, Route};
 use crate::util::error::{Context, Error, Result};
 use crate::util::interrupt;
 use crate::util::progress::Progress;
@@ -51,30 +52,22 @@ impl Response {
 #[derive(Clone)]
 pub(crate) struct Client {
     /// Never leaves https.
-    secure: Agent,
-    any: Agent,
+    secure: Way,
+    any: Way,
+}
+
+/// How addresses of one scheme are reached.
+#[derive(Clone)]
+struct Way {
+    https_only: bool,
+    route: Route,
+    agent: Agent,
 }
 
 impl Client {
     /// `Input` when the environment names a proxy that is none.
     pub(crate) fn new() -> Result<Self> {
-        let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
-        let agent = |https_only, scheme| -> Result<Agent> {
-            Ok(Agent::config_builder()
-                .proxy(proxy::from_environment(scheme)?)
-                .user_agent(concat!("nodeforge/", env!("CARGO_PKG_VERSION")))
-                .accept_encoding("identity")
-                .https_only(https_only)
-                .max_redirects(REDIRECTS)
-                .http_status_as_error(false)
-                .timeout_connect(Some(CONNECT_TIMEOUT))
-                .timeout_recv_response(Some(RESPONSE_TIMEOUT))
-                .timeout_per_read(Some(READ_TIMEOUT))
-                .tls_config(tls.clone())
-                .build()
-                .new_agent())
-        };
-        Ok(Self { secure: agent(true, "https")?, any: agent(false, "http")? })
+        Ok(Self { secure: Way::new(true, "https")?, any: Way::new(false, "http")? })
     }
 
     /// Sends one request. Statuses that are no success are faults, except 416 on a range.
@@ -94,7 +87,9 @@ impl Client {
                 .hint("use https://, or pin a hash or a signing key"),
             ));
         }
-        let agent = if is_plain { self.any.clone() } else { self.secure.clone() };
+        let way = if is_plain { &self.any } else { &self.secure };
+        let agent = way.agent_for(url).map_err(Fault::Permanent)?;
+        let proxy = |url: &str| way.route.words(&proxy::host_of(url));
         let mut request = match method {
             Method::Get => agent.get(url),
             Method::Head => agent.head(url),
@@ -104,7 +99,7 @@ impl Client {
         }
         // A thread of its own, so that an interrupt is not kept waiting by a server.
         let answer = detached(move || request.call()).map_err(Fault::Permanent)?;
-        let response = answer.map_err(|error| fault(url, error))?;
+        let response = answer.map_err(|error| fault(url, &proxy(url), error))?;
         let url = response.get_uri().to_string();
         let (parts, body) = response.into_parts();
         let response = Response { status: parts.status, headers: parts.headers, url, body };
@@ -114,7 +109,7 @@ impl Client {
         {
             return Ok(response);
         }
-        Err(refusal(&response))
+        Err(refusal(&response, &proxy(&response.url)))
     }
 
     /// A small file, tried again where that may help; `None` when the server has no such file.
@@ -173,6 +168,38 @@ impl Client {
     }
 }
 
+impl Way {
+    fn new(https_only: bool, scheme: &str) -> Result<Self> {
+        let route = Route::from_environment(scheme)?;
+        let agent = agent(https_only, route.proxy("")?);
+        Ok(Self { https_only, route, agent })
+    }
+
+    fn agent_for(&self, url: &str) -> Result<Agent> {
+        let host = proxy::host_of(url);
+        if self.route.is_by_address(&host) {
+            return Ok(agent(self.https_only, self.route.proxy(&host)?));
+        }
+        Ok(self.agent.clone())
+    }
+}
+
+fn agent(https_only: bool, proxy: Option<ureq::Proxy>) -> Agent {
+    Agent::config_builder()
+        .proxy(proxy)
+        .user_agent(concat!("nodeforge/", env!("CARGO_PKG_VERSION")))
+        .accept_encoding("identity")
+        .https_only(https_only)
+        .max_redirects(REDIRECTS)
+        .http_status_as_error(false)
+        .timeout_connect(Some(CONNECT_TIMEOUT))
+        .timeout_recv_response(Some(RESPONSE_TIMEOUT))
+        .timeout_per_read(Some(READ_TIMEOUT))
+        .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
+        .build()
+        .new_agent()
+}
+
 /// What is asked of a server.
 #[derive(Clone, Copy)]
 pub(crate) enum Method {
@@ -198,12 +225,15 @@ pub(crate) fn detached<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'sta
 
 fn small_body(url: &str, response: Response, limit: u64) -> std::result::Result<Vec<u8>, Fault> {
     let announced = response.body.content_length();
-    let mut reader = response.body.into_reader().take(limit + 1);
-    let read = detached(move || {
-        let mut bytes = Vec::new();
-        reader.read_to_end(&mut bytes).map(|_| bytes)
-    });
-    let bytes = read.map_err(Fault::Permanent)?.map_err(|error| broken(url, &error))?;
+    let mut stream = Stream::new(response.body.into_reader().take(limit + 1), url);
+    let mut bytes = Vec::new();
+    while let Some(chunk) = stream.next().map_err(|trouble| match trouble {
+        StreamTrouble::Stopped(error) => Fault::Permanent(error),
+        StreamTrouble::Fault(fault) => fault,
+        StreamTrouble::Slow(error) => Fault::passing(error),
+    })? {
+        bytes.extend(chunk);
+    }
     if bytes.len() as u64 > limit {
         let error = Error::failure(format!("`{url}` is larger than {limit} bytes"));
         return Err(Fault::Permanent(error.hint("check the address: it may be another file's")));
@@ -215,13 +245,14 @@ fn small_body(url: &str, response: Response, limit: u64) -> std::result::Result<
 }
 
 /// What a status other than success means.
-fn refusal(response: &Response) -> Fault {
+fn refusal(response: &Response, proxy: &str) -> Fault {
     let (url, status) = (&response.url, response.status);
     let reason = status.canonical_reason().unwrap_or("no reason given");
-    let error = Error::failure(format!("`{url}` was refused: HTTP {} {reason}", status.as_u16()));
+    let error =
+        Error::failure(format!("`{url}` was refused{proxy}: HTTP {} {reason}", status.as_u16()));
     match status {
         StatusCode::NOT_FOUND | StatusCode::GONE => Fault::Absent(
-            Error::failure(format!("`{url}` is not there: HTTP {}", status.as_u16())).hint(
+            Error::failure(format!("`{url}` is not there{proxy}: HTTP {}", status.as_u16())).hint(
                 "publishers remove old releases: `nodeforge lock --update` moves on to the newest",
             ),
         ),
@@ -249,8 +280,9 @@ fn retry_after(response: &Response) -> Option<Duration> {
 }
 
 /// What went wrong before there was an answer.
-fn fault(url: &str, error: ureq::Error) -> Fault {
-    let failed = |reason: &str| Error::failure(reason).context(format!("cannot read `{url}`"));
+fn fault(url: &str, proxy: &str, error: ureq::Error) -> Fault {
+    let what = format!("cannot read `{url}`{proxy}");
+    let failed = |reason: &str| Error::failure(reason).context(what.as_str());
     #[expect(
         clippy::wildcard_enum_match_arm,
         reason = "the library adds errors; what is not known here is tried again"
@@ -263,37 +295,43 @@ fn fault(url: &str, error: ureq::Error) -> Fault {
             Fault::Permanent(failed(&format!("it redirects more than {REDIRECTS} times")))
         }
         ureq::Error::BadUri(_) | ureq::Error::RedirectFailed | ureq::Error::Http(_) => {
-            Fault::Permanent(
-                Error::input(error.to_string()).context(format!("cannot read `{url}`")),
-            )
+            Fault::Permanent(Error::input(error.to_string()).context(what.as_str()))
         }
-        ureq::Error::Rustls(error) => {
-            Fault::Permanent(failed(&error.to_string()).hint(
-                "is the clock right? a proxy's own certificate can be named in SSL_CERT_FILE",
-            ))
-        }
+        ureq::Error::Rustls(error) => Fault::Permanent(certificate(failed(&error.to_string()))),
         // rustls' refusal of a certificate arrives as the failure of a read or write.
         ureq::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
-            Fault::Permanent(failed(&error.to_string()).hint(
-                "is the clock right? a proxy's own certificate can be named in SSL_CERT_FILE",
-            ))
+            Fault::Permanent(certificate(failed(&error.to_string())))
         }
         ureq::Error::HostNotFound => Fault::passing(
             failed("unknown host")
                 .hint("is this machine online? `--offline` works with what is in the cache"),
         ),
         ureq::Error::ConnectionFailed => Fault::passing(failed("the connection was refused")),
-        ureq::Error::Io(error) => {
-            Fault::passing(Error::from(error).context(format!("cannot read `{url}`")))
-        }
+        ureq::Error::Io(error) => Fault::passing(Error::from(error).context(what.as_str())),
         error => Fault::passing(failed(&error.to_string())),
     }
 }
 
-/// What went wrong while a body was read.
-pub(crate) fn broken(url: &str, error: &io::Error) -> Fault {
+/// What helps against a certificate that was refused, by the words of the library that refused it.
+fn certificate(error: Error) -> Error {
     let text = error.to_string();
-    Fault::passing(Error::failure(text).context(format!("the connection to `{url}` broke")))
+    let hint = match () {
+        () if text.contains("CaUsedAsEndEntity") => {
+            "the server shows a certificate of an authority as its own: it needs one that the authority signed \
+             for it"
+        }
+        () if text.contains("Expired") || text.contains("NotValidYet") => {
+            "is the clock right? if it is, the server's certificate is out of date"
+        }
+        () if text.contains("NotValidForName") => {
+            "is the address right? the server has another name in its certificate"
+        }
+        () if text.contains("UnknownIssuer") => {
+            "an authority of your own, a proxy's for example, can be named in SSL_CERT_FILE"
+        }
+        () => "a proxy's own certificate can be named in SSL_CERT_FILE",
+    };
+    error.hint(hint)
 }
 
 /// The text of a small file that is meant to be text.

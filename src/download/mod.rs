@@ -9,10 +9,12 @@ mod connection;
 pub(crate) mod container;
 mod http;
 pub(crate) mod openpgp;
+mod pace;
 mod part;
 mod proxy;
 mod retry;
 mod sinks;
+mod stream;
 pub(crate) mod unpack;
 mod wanted;
 
@@ -30,10 +32,11 @@ use std::thread;
 use crate::util::error::{Context as _, Error, Result};
 use crate::util::interrupt;
 use crate::util::progress::Progress;
+use crate::util::room::{self, Place};
 use crate::util::sha256::Sha256;
 use connection::{Interruption, receive};
 use part::PartialFile;
-use retry::Retry;
+use retry::{Fault, Retry};
 use sinks::{Sinks, Verdicts};
 use wanted::CHUNK;
 
@@ -84,11 +87,12 @@ pub(crate) fn download(
             }
             Err(DownloadFailure::Stopped(error)) => {
                 let kept = part.length();
+                let needed = part.total().map(|total| total.saturating_sub(kept));
+                let error = room::explain(error, parts, Place::Cache, needed);
                 if kept == 0 {
                     part.remove()?;
-                    return Err(hint_at_room(error));
+                    return Err(error);
                 }
-                let error = hint_at_room(error);
                 if !can_resume {
                     return Err(error);
                 }
@@ -145,7 +149,9 @@ fn pass(
             Err(Interruption::Changed) => Err(DownloadFailure::Changed),
             Err(Interruption::Unresumable) => Err(DownloadFailure::Unresumable),
             Err(Interruption::Stopped(error)) => Err(DownloadFailure::Stopped(error)),
-            Err(Interruption::Fault(_)) => unreachable!("feeding waits faults out"),
+            Err(Interruption::Fault(_) | Interruption::Slow(_)) => {
+                unreachable!("feeding waits faults out")
+            }
         }
     })?;
     let Verdicts { hashes, image, .. } = verdicts;
@@ -199,6 +205,11 @@ fn feed(
                 retry.reached(part.length());
                 retry.wait(fault, progress).map_err(Interruption::Stopped)?;
             }
+            // What little came does not count: it would never end.
+            Err(Interruption::Slow(error)) => {
+                let fault = Fault::passing(error);
+                retry.wait(fault, progress).map_err(Interruption::Stopped)?;
+            }
             Err(other) => return Err(other),
         }
     }
@@ -229,16 +240,4 @@ fn replay(
         done += length as u64;
         progress.bytes(done, total);
     }
-}
-
-fn hint_at_room(error: Error) -> Error {
-    let is_full = |text: &str| text.contains("No space left") || text.contains("quota exceeded");
-    let full = error
-        .problems()
-        .iter()
-        .any(|it| is_full(&it.message) || it.causes.iter().any(|cause| is_full(cause)));
-    if full {
-        return error.hint("make room, for example with `nodeforge cache prune`, or point XDG_CACHE_HOME elsewhere");
-    }
-    error
 }

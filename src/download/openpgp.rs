@@ -37,6 +37,9 @@ impl Certificate {
         let wrong = |error: pgp::errors::Error| {
             Error::failure(error.to_string()).context("this is not an OpenPGP key")
         };
+        if let Some(error) = other_format(bytes) {
+            return Err(error);
+        }
         let mut keys = Vec::new();
         for block in blocks(bytes) {
             let (found, _) = SignedPublicKey::from_reader_many(block).map_err(wrong)?;
@@ -147,6 +150,37 @@ impl Certificate {
         check_age(&name, subkey.key.created_at().as_secs(), binding, now)?;
         check_strength(subkey.key.public_params(), &name)
     }
+}
+
+/// A file of keys that is of another form than a public key is published in, with the command that converts it.
+fn other_format(bytes: &[u8]) -> Option<Error> {
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4096)]);
+    let has = |words: &str| text.contains(words);
+    let (what, how) = match () {
+        () if has("-----BEGIN PGP PRIVATE KEY BLOCK-----") => (
+            "a secret key",
+            "`gpg --import FILE`, then `gpg --armor --export FINGERPRINT > key.asc`, writes its public key",
+        ),
+        // libksba's kbx/keybox-blob.c of GnuPG: length, type 1, version, flags, magic.
+        () if bytes.get(8..12) == Some(b"KBXf") => (
+            "a keybox of GnuPG",
+            "`gpg --no-default-keyring --keyring ./FILE --armor --export FINGERPRINT > key.asc` writes one key of it",
+        ),
+        () if has("---- BEGIN SSH2 PUBLIC KEY") || has("ssh-ed25519 ") || has("ssh-rsa ") => (
+            "an SSH key",
+            "a publisher signs with an OpenPGP key: `gpg --armor --export FINGERPRINT > key.asc` writes one",
+        ),
+        () if has("untrusted comment:") => (
+            "a key of minisign or signify",
+            "signatures of theirs are not read: pin the file's hash with `sha256` or `sha512`",
+        ),
+        () if has("-----BEGIN CERTIFICATE-----") || has("-----BEGIN PUBLIC KEY-----") => (
+            "a key or certificate of X.509",
+            "signatures of that kind are not read: pin the file's hash with `sha256` or `sha512`",
+        ),
+        () => return None,
+    };
+    Some(Error::failure(format!("this is {what}, not an OpenPGP public key")).hint(how))
 }
 
 /// The key with a pinned fingerprint, of all keys of a file.
@@ -367,7 +401,9 @@ fn check_age(name: &str, created: u32, signature: &Signature, now: u64) -> Resul
             "the key {name} expired {} days ago",
             (now - expires) / DAY
         ))
-        .hint("pin the hash of the file with `sha256 = \"…\"` if you trust it nevertheless"));
+        .hint(
+            "if you trust the file nevertheless, pin its hash: `url = \"…\"` and `sha256 = \"…\"` under [base]",
+        ));
     }
     Ok(())
 }

@@ -102,9 +102,13 @@ pub(crate) fn unpack(
     let head = peek(&mut input)?;
     refuse_web_page(&head)?;
     let format = disk::probe_bytes(&head)?;
+    if disk::announced(&head, format).is_some_and(|size| size > limit) {
+        return Err(too_large(limit));
+    }
     let mut input = Cursor::new(head).chain(input);
     match format {
         Format::Qcow2 => {
+            // It comes from the network, which is looked after.
             io::copy(&mut input, &mut io::sink())?;
             Ok(Unpacked::Container)
         }
@@ -233,9 +237,7 @@ fn pour_blocks(
             break;
         }
         if offset + block.len() as u64 > limit {
-            return Err(Error::failure(format!("the image has more than {limit} bytes"))
-                .hint("if that is right, `max_size` in the catalogue allows it")
-                .into());
+            return Err(too_large(limit));
         }
         write_occupied(output, &block, offset)
             .context(|| "writing the image")
@@ -252,6 +254,12 @@ fn pour_blocks(
     }
     output.set_len(offset).context(|| "writing the image").map_err(Trouble::Disk)?;
     Ok(offset)
+}
+
+fn too_large(limit: u64) -> Trouble {
+    Error::failure(format!("the image has more than {limit} bytes"))
+        .hint("if that is right, `max_size` in the catalogue allows it")
+        .into()
 }
 
 fn hash_blocks(full: &Receiver<Vec<u8>>, empty: &SyncSender<Vec<u8>>) -> Sha256 {

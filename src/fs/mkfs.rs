@@ -123,7 +123,7 @@ fn explain(error: Error, size: u64) -> Error {
                 "the files do not fit into the root file system of {} MiB",
                 size >> 20
             ))
-            .hint("raise `size` in [disk], or make room where nodeforge's cache is");
+            .hint("raise `size` in [disk]");
     }
     error.context("making the root file system")
 }

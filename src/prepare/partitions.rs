@@ -53,9 +53,12 @@ pub(crate) fn lay_out(
         .hint("raise `size` in [disk]"));
     }
     let to = Raw::create(image, size)?;
-    if sandbox != Sandbox::Userns {
-        disk::copy_file(&base.raw, &to)
-            .context(|| format!("cannot copy `{}`", base.path.display()))?;
+    let context = || format!("cannot copy `{}`", base.path.display());
+    if sandbox == Sandbox::Userns {
+        // Its files are read by another process.
+        base.check().context(context)?;
+    } else {
+        base.copy_to(&to).context(context)?;
     }
     let to: Arc<dyn Disk> = Arc::new(to);
     if sandbox == Sandbox::Userns {

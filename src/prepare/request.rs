@@ -92,7 +92,7 @@ impl Request<'_> {
     pub fn status(&self, cache: &Cache) -> Result<CacheStatus> {
         let inputs = self.ingredients()?;
         let key = inputs.key()?;
-        if let Some(image) = cache.find(PREPARED, &key) {
+        if let Some(image) = cache.find(PREPARED, &key)? {
             return Ok(if self.fits(&image.about) {
                 CacheStatus::Cached(key)
             } else {

@@ -148,6 +148,15 @@ impl Error {
         self
     }
 
+    /// Without what was advised: something else is to be done.
+    #[must_use]
+    pub fn without_hints(mut self) -> Self {
+        for problem in &mut self.problems {
+            problem.hints.clear();
+        }
+        self
+    }
+
     /// Says what was being done; what was said before becomes the cause.
     #[must_use]
     pub fn context(mut self, message: impl Into<String>) -> Self {

@@ -1,4 +1,4 @@
-//! What every room needs: errors, progress, interruption, hashes, time, processes, threads.
+//! What every room needs: errors, progress, interruption, hashes, time, processes, threads, space.
 
 pub mod calendar;
 pub mod clock;
@@ -11,4 +11,5 @@ pub mod parallel;
 pub mod process;
 pub mod progress;
 pub(crate) mod rfc3339;
+pub mod room;
 pub mod sha256;

@@ -4,7 +4,9 @@
 mod cache;
 mod faults;
 mod formats;
+mod full;
 mod lock;
+mod long;
 mod proxies;
 mod publishers;
 mod resume;
@@ -17,38 +19,38 @@ use std::path::{Path, PathBuf};
 use super::support::{Authority, Run, Server, checksum, compress, disk, temporary_folder, tool};
 
 /// A server, a catalogue that names it, and a cache of its own.
-struct Stand {
-    server: Server,
-    folder: tempfile::TempDir,
+pub(crate) struct Stand {
+    pub(crate) server: Server,
+    pub(crate) folder: tempfile::TempDir,
     authority: Option<Authority>,
-    catalogue: String,
+    pub(crate) catalogue: String,
 }
 
 impl Stand {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(Server::http(), None)
     }
 
-    fn encrypted() -> Self {
+    pub(crate) fn encrypted() -> Self {
         let authority = Authority::new();
         Self::with(Server::https(&authority), Some(authority))
     }
 
-    fn with(server: Server, authority: Option<Authority>) -> Self {
+    pub(crate) fn with(server: Server, authority: Option<Authority>) -> Self {
         let folder = temporary_folder();
         Self { server, folder, authority, catalogue: String::new() }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn cache(&self) -> PathBuf {
+    pub(crate) fn cache(&self) -> PathBuf {
         self.path("cache/nodeforge")
     }
 
     /// Adds an image `name` to the catalogue.
-    fn image(&mut self, name: &str, lines: &str) {
+    pub(crate) fn image(&mut self, name: &str, lines: &str) {
         let url = self.server.url("");
         let lines = lines.replace("SERVER", &url);
         self.catalogue.push_str(&format!(
@@ -57,21 +59,21 @@ impl Stand {
     }
 
     /// An image at `/image` whose hash the catalogue pins.
-    fn pinned(&mut self, file: &Path) {
+    pub(crate) fn pinned(&mut self, file: &Path) {
         self.server.put_file("/image", file);
         let hash = checksum("sha256sum", file);
         self.image("it", &format!("url = \"SERVER/image\"\nsha256 = \"{hash}\""));
     }
 
     /// A disk compressed with xz, pinned as the image `it`; gives the raw disk.
-    fn pinned_disk(&mut self) -> PathBuf {
+    pub(crate) fn pinned_disk(&mut self) -> PathBuf {
         let raw = disk(self.folder.path(), 1);
         let file = compress("xz", &["--keep", "-1", "--block-size=1MiB"], &raw);
         self.pinned(&file);
         raw
     }
 
-    fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Run {
+    pub(crate) fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Run {
         let catalogue = self.path("catalogue.toml");
         fs::write(&catalogue, &self.catalogue).expect("written");
         let run = Run::new(arguments)
@@ -86,14 +88,14 @@ impl Stand {
 
     /// Fetches an image; gives what was printed as JSON.
     #[track_caller]
-    fn fetch(&self, name: &str) -> serde_json::Value {
+    pub(crate) fn fetch(&self, name: &str) -> serde_json::Value {
         let said = self.run(["fetch", "--json", name]).succeeds().stdout_text();
         serde_json::from_str(&said).expect("JSON")
     }
 
     /// Fetches an image and wants the raw disk, sparse.
     #[track_caller]
-    fn fetch_is(&self, name: &str, raw: &Path) -> serde_json::Value {
+    pub(crate) fn fetch_is(&self, name: &str, raw: &Path) -> serde_json::Value {
         let said = self.fetch(name);
         let path = said["path"].as_str().expect("a path");
         tool("cmp", [OsStr::new(path), raw.as_os_str()]);
@@ -103,12 +105,12 @@ impl Stand {
 
     /// Fetches an image, wants that to fail, and gives what was said.
     #[track_caller]
-    fn fails(&self, name: &str) -> String {
+    pub(crate) fn fails(&self, name: &str) -> String {
         self.run(["fetch", name]).exits(1).stderr_text()
     }
 
     /// All files in the cache but locks, by their paths in it.
-    fn kept(&self) -> Vec<String> {
+    pub(crate) fn kept(&self) -> Vec<String> {
         if !self.cache().exists() {
             return Vec::new();
         }
@@ -125,7 +127,7 @@ impl Stand {
     }
 
     /// A cluster file with this `[base]`.
-    fn cluster(&self, base: &str) {
+    pub(crate) fn cluster(&self, base: &str) {
         let base = base.replace("SERVER", &self.server.url(""));
         let text = format!(
             "[cluster]\nname = \"t\"\nprofile = \"quickstart\"\n\n[base]\n{base}\n\n[access]\nuser = \"pi\"\n\
@@ -135,7 +137,7 @@ impl Stand {
         fs::write(self.path("cluster.toml"), text).expect("written");
     }
 
-    fn lock(&self) -> toml::Table {
+    pub(crate) fn lock(&self) -> toml::Table {
         let text = fs::read_to_string(self.path("nodeforge.lock")).expect("a lock");
         toml::from_str(&text).expect("TOML")
     }

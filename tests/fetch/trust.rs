@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Stand;
-use crate::support::{Fault, Gpg, Key, compress, disk};
+use crate::support::{Authority, Fault, Gpg, Key, Server, checksum, compress, disk, tool};
 
 /// A signed image `it`.
 struct Signed {
@@ -133,6 +133,13 @@ fn keys_must_be_the_pinned_ones_and_alive() {
     let then = ["--faked-system-time", "20200601T000000"];
     let signed = Signed::new(&gpg, &expired, |file| gpg.sign_with(&expired, file, false, &then));
     signed.is_refused(&format!("the key {} expired", expired.fingerprint), 0);
+    // The hint helps.
+    let said = signed.stand.fails("it");
+    let words = "`url = \"…\"` and `sha256 = \"…\"` under [base]\n";
+    assert!(said.contains(words), "{said}");
+    let sum = checksum("sha256sum", &signed.file);
+    signed.stand.cluster(&format!("url = \"SERVER/image\"\nsha256 = \"{sum}\""));
+    signed.stand.fetch_is("cluster.toml", &signed.raw);
 
     let signed = Signed::new(&gpg, &key, |file| gpg.sign(&key, file, false));
     gpg.revoke(&key);
@@ -149,7 +156,7 @@ fn signed_checksums_vouch_for_what_they_list() {
     let file = compress("xz", &["--keep", "-1"], &raw);
     stand.server.put_file("/image", &file);
     let sums = stand.path("SHA256SUMS");
-    let sum = crate::support::checksum("sha256sum", &file);
+    let sum = checksum("sha256sum", &file);
     fs::write(&sums, format!("{sum} *image\n")).expect("written");
     stand.server.put_file("/SHA256SUMS", &sums);
     stand.server.put("/SHA256SUMS.gpg", gpg.sign(&key, &sums, false));
@@ -169,16 +176,15 @@ fn signed_checksums_vouch_for_what_they_list() {
     let words = format!("{}, signed by {fingerprint}", stand.server.url("/SHA256SUMS"));
     assert_eq!(said["verified"], words.as_str());
 
-    // Fetched by a lock alone, it was not verified by a signature; once it was, that is remembered.
+    // A lock does not replace the signature: it is verified again, and that is remembered.
     stand.cluster("image = \"it\"");
     stand.fetch_is("cluster.toml", &raw);
     fs::remove_dir_all(stand.path("cache")).expect("removed");
-    stand.fetch_is("cluster.toml", &raw);
+    let both = format!("{words} and SHA-256 pinned in nodeforge.lock");
+    assert_eq!(stand.fetch_is("cluster.toml", &raw)["verified"], both.as_str());
     let downloads = stand.server.requests("/image").len();
-    let offline = ["fetch", "it", "--offline"];
-    let _ = stand.run(offline).exits(1);
+    let _ = stand.run(["fetch", "it", "--offline"]).succeeds();
     assert_eq!(stand.fetch_is("it", &raw)["verified"], words.as_str());
-    let _ = stand.run(offline).succeeds();
     assert_eq!(stand.server.requests("/image").len(), downloads);
 
     stand.server.put("/SHA256SUMS", format!("{} *image\n", "0".repeat(64)));
@@ -197,10 +203,7 @@ fn a_cluster_file_pins_by_hash_or_key() {
     stand.server.put("/image.asc", gpg.sign(&key, &file, true));
     stand.server.put("/key.asc", gpg.public(&key));
     fs::write(stand.path("publisher.asc"), gpg.public(&key)).expect("written");
-    let (sha256, sha512) = (
-        crate::support::checksum("sha256sum", &file),
-        crate::support::checksum("sha512sum", &file),
-    );
+    let (sha256, sha512) = (checksum("sha256sum", &file), checksum("sha512sum", &file));
     let signature = "url = \"SERVER/image\"\nsignature = \"SERVER/image.asc\"\n";
     let signed = format!("OpenPGP signature by {}", key.fingerprint);
     for (base, verified) in [
@@ -237,7 +240,7 @@ fn a_warm_cache_is_no_signature() {
     let (mut stand, raw) = (signed.stand, signed.raw);
     let unsigned = stand.path("unsigned");
     fs::write(&unsigned, "another file").expect("written");
-    let sum = crate::support::checksum("sha256sum", &signed.file);
+    let sum = checksum("sha256sum", &signed.file);
     stand.server.put("/image.sig", gpg.sign(&key, &unsigned, false));
     stand.server.put("/image.asc", gpg.sign(&key, &signed.file, true));
     stand.server.put("/SHA256SUMS", format!("{sum} *image\n"));
@@ -333,12 +336,100 @@ fn the_lock_records_who_signed_and_never_proves_it() {
     fetched_signed();
     fs::remove_dir_all(stand.path("cache")).expect("removed");
     fetched_signed();
-    // Another cluster has another lock: none.
-    fs::remove_file(&lock).expect("removed");
-    let said = stand.run(["fetch", "--offline"]).exits(1).stderr_text();
-    assert!(said.contains("the cache does not have `it`"), "{said}");
-    fetched_signed();
+    // The signature was verified both times: another cluster needs nothing more.
     fs::remove_file(&lock).expect("removed");
     let _ = stand.run(["fetch", "--offline"]).succeeds();
     assert_eq!(stand.lock()["base"]["signer"].as_str(), Some(key.fingerprint.as_str()));
+}
+
+/// Keys as people have them who did not export one for others.
+#[test]
+fn a_key_of_another_form_is_converted_by_what_the_hint_says() {
+    let gpg = Gpg::new();
+    let key = gpg.key("ed25519");
+    let stand = Stand::encrypted();
+    let raw = disk(stand.folder.path(), 1);
+    let file = compress("xz", &["--keep", "-1"], &raw);
+    stand.server.put_file("/image", &file);
+    stand.server.put("/image.asc", gpg.sign(&key, &file, true));
+    stand.cluster("url = \"SERVER/image\"\nsignature = \"SERVER/image.asc\"\nkey = \"key.asc\"");
+    let own = stand.path("key.asc");
+    let secret = gpg.run(&["--armor", "--export-secret-keys", &key.fingerprint]);
+    fs::write(&own, secret).expect("written");
+    let said = stand.run(["fetch"]).fails().stderr_text();
+    assert!(said.contains("this is a secret key, not an OpenPGP public key\n"), "{said}");
+    let words = "hint: `gpg --import FILE`, then `gpg --armor --export FINGERPRINT > key.asc`, writes its public key\n";
+    assert!(said.contains(words), "{said}");
+    let home = stand.path("gpg");
+    fs::create_dir(&home).expect("made");
+    tool("chmod", ["700".as_ref(), home.as_os_str()]);
+    let follow = |line: &str| {
+        let script = format!(
+            "cd {} && export GNUPGHOME={}; {line}",
+            stand.folder.path().display(),
+            home.display()
+        );
+        tool("sh", ["-ec", &script]);
+    };
+    follow(&format!(
+        "gpg -q --batch --passphrase '' --import key.asc; gpg -q --armor --export {} > new; mv new key.asc",
+        key.fingerprint
+    ));
+    stand.fetch_is("cluster.toml", &raw);
+
+    let keybox = home.join("pubring.kbx");
+    fs::copy(&keybox, &own).expect("copied");
+    fs::remove_file(stand.path("nodeforge.lock")).expect("removed");
+    let said = stand.run(["fetch"]).fails().stderr_text();
+    assert!(said.contains("this is a keybox of GnuPG, not an OpenPGP public key\n"), "{said}");
+    let words = "hint: `gpg --no-default-keyring --keyring ./FILE --armor --export FINGERPRINT > key.asc` writes one";
+    assert!(said.contains(words), "{said}");
+    follow(&format!(
+        "gpg -q --no-default-keyring --keyring ./key.asc --armor --export {} > new; mv new key.asc",
+        key.fingerprint
+    ));
+    stand.fetch_is("cluster.toml", &raw);
+    drop(fs::remove_file(stand.path("nodeforge.lock")));
+    for (bytes, what) in [
+        (
+            &b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJqRRKt7qZ+7PAkXhbpA1tWiPCsw4oM t\n"[..],
+            "an SSH key",
+        ),
+        (b"untrusted comment: minisign public key\nRWQ\n", "a key of minisign or signify"),
+        (b"-----BEGIN CERTIFICATE-----\n", "a key or certificate of X.509"),
+    ] {
+        fs::write(&own, bytes).expect("written");
+        let said = stand.run(["fetch"]).fails().stderr_text();
+        assert!(said.contains(&format!("this is {what}, not an OpenPGP public key\n")), "{said}");
+    }
+    drop(
+        std::process::Command::new("gpgconf")
+            .env("GNUPGHOME", &home)
+            .args(["--kill", "all"])
+            .status(),
+    );
+}
+
+#[test]
+fn a_certificate_that_is_refused_says_why() {
+    let authority = Authority::new();
+    let server = Server::https_as_authority(&authority);
+    let mut stand = Stand::with(server, Some(authority));
+    stand.pinned_disk();
+    let said = stand.fails("it");
+    let words = "hint: the server shows a certificate of an authority as its own: it needs one that the authority \
+                 signed for it\n";
+    assert!(said.contains(words), "{said}");
+    assert!(!said.contains("clock"), "{said}");
+    // Nobody vouches for this one here.
+    let mut stand = Stand::encrypted();
+    stand.pinned_disk();
+    let other = Authority::new();
+    let said =
+        stand.run(["fetch", "it"]).env("SSL_CERT_FILE", other.certificate()).exits(1).stderr_text();
+    let words =
+        "hint: an authority of your own, a proxy's for example, can be named in SSL_CERT_FILE\n";
+    assert!(said.contains(words), "{said}");
+    // The hint helps.
+    let _ = stand.run(["fetch", "it"]).succeeds();
 }

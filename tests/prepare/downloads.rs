@@ -182,7 +182,18 @@ fn a_lock_past_its_time_is_refused() {
     profile(&old);
     let said = stand.run(["check", "--locked"]).exits(2).stderr_text();
     assert!(said.contains("nodeforge.lock` would change: it does not pin the base"), "{said}");
-    refused("fetch", &old, "2020-12-31");
+    let publisher_is_late = |arguments: &[&str]| {
+        let said = stand.run(arguments).exits(1).stderr_text();
+        let words = format!(
+            "the key {} of the apt source `own` expired on 2020-12-31, and `{}` has no newer one\n\
+             hint: ask its publisher for the key that signs now, and name its address in the profile\n",
+            old.fingerprint,
+            stand.plain.url("/key.asc")
+        );
+        assert!(said.contains(&words), "{said}");
+    };
+    publisher_is_late(&["fetch"]);
+    publisher_is_late(&["lock", "--update"]);
 
     profile(&good);
     let _ = stand.run(["fetch"]).succeeds();

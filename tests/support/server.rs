@@ -31,6 +31,8 @@ pub(crate) enum Fault {
     Whole,
     /// Neither `ETag` nor `Last-Modified`.
     Anonymous,
+    /// One byte at a time, with a pause after each.
+    Drip(Duration),
 }
 
 struct File {
@@ -89,7 +91,8 @@ impl Authority {
         };
         let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
         openssl(&format!(
-            "req -x509 {key} -keyout ca.key -out ca.pem -days 30 -subj /CN=Authority"
+            "req -x509 {key} -keyout ca.key -out ca.pem -days 30 -subj /CN=Authority \
+             -addext subjectAltName=IP:127.0.0.1"
         ));
         openssl(&format!(
             "req -new {key} -keyout leaf.key -out leaf.csr -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
@@ -105,11 +108,12 @@ impl Authority {
         self.folder.path().join("ca.pem")
     }
 
-    fn config(&self) -> Arc<rustls::ServerConfig> {
-        let file = |name: &str| self.folder.path().join(name);
-        let chain = CertificateDer::pem_file_iter(file("leaf.pem")).expect("a certificate");
+    /// With a certificate and its key: `leaf`, or the authority's own, `ca`.
+    fn config(&self, certificate: &str) -> Arc<rustls::ServerConfig> {
+        let file = |ending: &str| self.folder.path().join(format!("{certificate}.{ending}"));
+        let chain = CertificateDer::pem_file_iter(file("pem")).expect("a certificate");
         let chain = chain.collect::<Result<Vec<_>, _>>().expect("a certificate");
-        let key = PrivateKeyDer::from_pem_file(file("leaf.key")).expect("a key");
+        let key = PrivateKeyDer::from_pem_file(file("key")).expect("a key");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -128,7 +132,12 @@ impl Server {
     }
 
     pub(crate) fn https(authority: &Authority) -> Self {
-        Self::start(Some(authority.config()))
+        Self::start(Some(authority.config("leaf")))
+    }
+
+    /// That shows the authority's certificate as its own.
+    pub(crate) fn https_as_authority(authority: &Authority) -> Self {
+        Self::start(Some(authority.config("ca")))
     }
 
     fn start(tls: Option<Arc<rustls::ServerConfig>>) -> Self {
@@ -297,8 +306,13 @@ struct Answer {
     body: Arc<Vec<u8>>,
     range: std::ops::Range<usize>,
     announced: Option<usize>,
+    /// Bytes sent at once.
+    piece: usize,
     pause: Duration,
 }
+
+/// Bytes sent at once where nothing goes wrong.
+const PIECE: usize = 64 << 10;
 
 fn answer(request: &Request, writer: &mut impl Write, state: &Mutex<State>) -> io::Result<()> {
     let index = {
@@ -322,7 +336,7 @@ fn answer(request: &Request, writer: &mut impl Write, state: &Mutex<State>) -> i
     if request.method == "HEAD" {
         return writer.flush();
     }
-    for piece in answer.body[answer.range].chunks(64 << 10) {
+    for piece in answer.body[answer.range].chunks(answer.piece) {
         writer.write_all(piece)?;
         writer.flush()?;
         if let Some(request) = state.lock().expect("no test panics here").requests.get_mut(index) {
@@ -338,7 +352,7 @@ fn choose(request: &Request, state: &mut State) -> Answer {
         let body = Arc::new(text.as_bytes().to_vec());
         let length = body.len();
         let (range, announced) = (0..length, Some(length));
-        Answer { status, headers, body, range, announced, pause: Duration::ZERO }
+        Answer { status, headers, body, range, announced, piece: PIECE, pause: Duration::ZERO }
     };
     let Some(file) = state.files.get_mut(&request.path) else {
         return plain(404, Vec::new(), "<!DOCTYPE html><h1>Not found</h1>");
@@ -357,7 +371,8 @@ fn choose(request: &Request, state: &mut State) -> Answer {
             | Fault::Shorter(_)
             | Fault::Unannounced
             | Fault::Whole
-            | Fault::Anonymous => {}
+            | Fault::Anonymous
+            | Fault::Drip(_) => {}
         }
     }
     let etag = format!("\"v{}\"", file.version);
@@ -383,6 +398,7 @@ fn choose(request: &Request, state: &mut State) -> Answer {
         None => (200, 0..length),
     };
     let mut announced = Some(range.len());
+    let (mut piece, mut pause) = (PIECE, file.pause);
     for fault in &faults {
         match fault {
             Fault::CutAfter(bytes) => range.end = range.end.min(range.start + bytes),
@@ -391,8 +407,9 @@ fn choose(request: &Request, state: &mut State) -> Answer {
                 announced = Some(range.len());
             }
             Fault::Unannounced => announced = None,
+            Fault::Drip(each) => (piece, pause) = (1, *each),
             Fault::Status(..) | Fault::Redirect(_) | Fault::Whole | Fault::Anonymous => {}
         }
     }
-    Answer { status, headers, body: Arc::clone(&file.body), range, announced, pause: file.pause }
+    Answer { status, headers, body: Arc::clone(&file.body), range, announced, piece, pause }
 }

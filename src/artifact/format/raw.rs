@@ -8,8 +8,9 @@ use super::definition::{ArtifactFormat, NodeArtifact, NodeWriter, Reading, Whole
 use crate::artifact::batch::{Batch, NodeDisk};
 use crate::artifact::prepared::PreparedBase;
 use crate::disk::sha256_of_disk;
-use crate::disk::{self, CLUSTER, Delta, Disk, Raw, copy_sparse};
+use crate::disk::{CLUSTER, Delta, Disk, Raw, copy_sparse};
 use crate::util::error::{Context as _, Result};
+use crate::util::room::Place;
 use crate::util::sha256::Sha256;
 
 pub(super) static FORMAT: ArtifactFormat = ArtifactFormat {
@@ -46,8 +47,8 @@ fn write_whole(file: &File, _name: &str, disk: &dyn Disk) -> Result<()> {
 fn copy(path: &Path, prepared: &PreparedBase, delta: &Delta) -> Result<()> {
     let size = prepared.disk.size();
     let image = Raw::create(path, size)?;
-    disk::copy_file(&prepared.image.disk, &image)
-        .context(|| format!("copying `{}`", prepared.image.path.display()))?;
+    let copied = prepared.image.copy_to(&image, Place::Output);
+    copied.context(|| format!("copying `{}`", prepared.image.path.display()))?;
     for (index, cluster) in delta {
         let start = index * CLUSTER;
         let inside = usize::try_from(CLUSTER.min(size - start)).expect("at most a cluster");

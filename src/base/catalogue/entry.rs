@@ -60,14 +60,13 @@ impl CatalogueEntry {
         for key in &mut self.keys {
             *key = fingerprint(key)?;
         }
-        let is_signed = self.signature.is_some() || self.checksums_signature.is_some();
-        if is_signed && self.keys.is_empty() {
+        if self.is_signed() && self.keys.is_empty() {
             return Err(Error::input("it has a signature, but no `keys` that may sign"));
         }
         if self.checksums_signature.is_some() && self.checksums.is_none() {
             return Err(Error::input("it has a signature over `checksums`, but no `checksums`"));
         }
-        if self.sha256.is_none() && self.checksums.is_none() && !is_signed {
+        if self.sha256.is_none() && self.checksums.is_none() && !self.is_signed() {
             return Err(Error::input("nothing says how to verify it")
                 .hint("add `sha256`, `checksums`, or `signature` and `keys`"));
         }
@@ -109,12 +108,22 @@ impl CatalogueEntry {
 
     /// Whether more than its first download says what it must be.
     pub(super) fn is_vouched_for(&self) -> bool {
-        self.signature.is_some() || self.checksums_signature.is_some() || self.sha256.is_some()
+        self.is_signed() || self.sha256.is_some()
+    }
+
+    /// Whether a signature must vouch for a download.
+    pub(crate) fn is_signed(&self) -> bool {
+        self.signature.is_some() || self.checksums_signature.is_some()
+    }
+
+    /// The hash that every download must have, where the entry names one.
+    pub(crate) fn sha256(&self) -> Option<Sha256> {
+        self.sha256
     }
 
     /// How a download is verified, for people.
     pub fn trust(&self) -> &'static str {
-        if self.signature.is_some() || self.checksums_signature.is_some() {
+        if self.is_signed() {
             "OpenPGP signature"
         } else if self.sha256.is_some() {
             "pinned SHA-256"

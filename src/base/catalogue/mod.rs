@@ -47,12 +47,14 @@ struct Document {
 }
 
 impl Catalogue {
-    /// Ours, and over it the user's: the file given, else `~/.config/nodeforge/catalogue.toml`
-    /// where that is.
+    /// Ours, and over it the user's: the file given, else the one that `NODEFORGE_CATALOGUE` names, else
+    /// `~/.config/nodeforge/catalogue.toml` where that is.
     pub fn load(file: Option<&Path>) -> Result<Self> {
         let mut catalogue = Self::default();
         catalogue.add(SHIPPED).context(|| "reading nodeforge's own catalogue")?;
-        let Some(path) = file.map(Path::to_owned).or_else(usual_file) else { return Ok(catalogue) };
+        let Some(path) = file.map(Path::to_owned).or_else(named_file).or_else(usual_file) else {
+            return Ok(catalogue);
+        };
         let text = std::fs::read_to_string(&path).map_err(|error| {
             Error::input(Error::from(error).to_string())
                 .context(format!("reading the catalogue `{}`", path.display()))
@@ -124,6 +126,10 @@ impl KeyPlace {
         let urls = vec![format!("{ubuntu}{fingerprint}"), format!("{openpgp}{fingerprint}")];
         Self { fingerprint: fingerprint.to_owned(), urls }
     }
+}
+
+fn named_file() -> Option<PathBuf> {
+    std::env::var_os("NODEFORGE_CATALOGUE").filter(|it| !it.is_empty()).map(PathBuf::from)
 }
 
 fn usual_file() -> Option<PathBuf> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::entry::{CatalogueEntry, MAX_SIZE, Page};
-use super::template::{Values, fill};
+use super::template::{self, Values, fill};
 use crate::download::{Client, Plain, text};
 use crate::util::error::{Error, Result};
 use crate::util::progress::Progress;
@@ -70,6 +70,18 @@ impl CatalogueEntry {
                 Ok(release)
             }
         }
+    }
+
+    /// The release of which the image is at `url`, of a date where one is wanted; `None` when none can be
+    /// there. Where an address does not tell all of a release, its date may be missing.
+    pub(crate) fn release_at(&self, url: &str, wanted: Option<&str>) -> Option<Release> {
+        let values = template::values(&self.url, url)?;
+        let mut names =
+            self.releases.iter().flat_map(|page| page.pattern.capture_names().flatten());
+        let is_told = names.all(|name| values.contains_key(name));
+        let is_wanted = wanted.is_none_or(|wanted| values.values().any(|it| it == wanted));
+        let release = self.release(&values);
+        (release.url == url && (is_wanted || !is_told)).then_some(release)
     }
 
     /// The dates of all releases, the oldest first.

@@ -1,5 +1,6 @@
 //! Templates: minijinja, where whatever is undefined is an error.
 
+mod bounded;
 mod scope;
 mod secret;
 #[cfg(test)]
@@ -28,7 +29,7 @@ const MOST_OUTPUT: usize = 16 << 20;
 
 /// Renders templates of one cluster for one node, or for all alike.
 pub(super) struct Renderer<'a> {
-    environment: Environment<'static>,
+    environment: Arc<Environment<'static>>,
     cluster: &'a Cluster,
     scope: Scope<'a>,
     used: Used,
@@ -60,12 +61,12 @@ impl<'a> Renderer<'a> {
         // Only so do errors know their place.
         environment.set_debug(true);
         let (used, common, nodes) = (Used::default(), OnceCell::new(), OnceCell::new());
-        Self { environment, cluster, scope, used, common, nodes }
+        Self { environment: Arc::new(environment), cluster, scope, used, common, nodes }
     }
 
     /// Lets templates know one more text.
     pub(super) fn with(mut self, name: &'static str, text: &str) -> Self {
-        self.environment.add_global(name, text.to_owned());
+        Arc::make_mut(&mut self.environment).add_global(name, text.to_owned());
         self
     }
 
@@ -76,8 +77,14 @@ impl<'a> Renderer<'a> {
         let template =
             self.environment.template_from_named_str(name, text).map_err(|error| failed(&error))?;
         let context = self.context(template.undeclared_variables(false).contains("nodes"));
-        let mut output = Limited(Vec::new());
-        template.render_captured_to(context, &mut output).map_err(|error| failed(&error))?;
+        let what = format!("the template `{name}`");
+        let bytes = self.bounded(&what, name, text, move |environment, name, text| {
+            let mut output = Limited(Vec::new());
+            let template = environment.template_from_named_str(name, text)?;
+            template.render_captured_to(context, &mut output)?;
+            Ok(output.0)
+        })?;
+        let bytes = bytes.map_err(|error| failed(&error))?;
         let secrets = self.used.names();
         if let (Scope::Shared, [secret, ..]) = (&self.scope, secrets.as_slice()) {
             let message =
@@ -85,7 +92,7 @@ impl<'a> Renderer<'a> {
             return Err(Error::input(message)
                 .hint("the prepared base holds no secret; this belongs to a role's `files`"));
         }
-        Ok(Content { bytes: output.0, secrets })
+        Ok(Content { bytes, secrets })
     }
 
     /// Whether something is wanted: always without a condition.
@@ -125,7 +132,11 @@ impl<'a> Renderer<'a> {
         let expression =
             self.environment.compile_expression(text).map_err(|error| failed(&error))?;
         let context = self.context(expression.undeclared_variables(false).contains("nodes"));
-        let value = expression.eval(context).map_err(|error| failed(&error))?;
+        let what = format!("the condition `{text}`");
+        let value = self.bounded(&what, "", text, move |environment, _, text| {
+            environment.compile_expression(text)?.eval(context)
+        })?;
+        let value = value.map_err(|error| failed(&error))?;
         if value.is_undefined() {
             return Err(undefined());
         }
@@ -151,6 +162,24 @@ impl<'a> Renderer<'a> {
                 .compile_expression(&condition.text)
                 .is_ok_and(|expression| is_shared(&expression.undeclared_variables(false)))
         })
+    }
+
+    /// What `work` comes to, which must neither take more memory than any template needs nor keep an interrupt
+    /// waiting. Fuel does not bound memory: forty doublings of one letter are forty instructions.
+    fn bounded<T: Send + 'static>(
+        &self,
+        what: &str,
+        name: &str,
+        text: &str,
+        work: impl FnOnce(&Environment<'static>, &str, &str) -> T + Send + 'static,
+    ) -> Result<T> {
+        // Each value that such a text can make was there before.
+        if !text.contains(['|', '%', '*', '~', '+']) {
+            return Ok(work(&self.environment, name, text));
+        }
+        let environment = Arc::clone(&self.environment);
+        let (name, text) = (name.to_owned(), text.to_owned());
+        bounded::run(what, move || work(&environment, &name, &text))
     }
 
     fn context(&self, wants_nodes: bool) -> Value {
