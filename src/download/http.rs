@@ -326,7 +326,7 @@ fn certificate(error: Error) -> Error {
         () if text.contains("NotValidForName") => {
             "is the address right? the server has another name in its certificate"
         }
-        () if text.contains("UnknownIssuer") => {
+        () if text.contains("UnknownIssuer") || text.contains("BadSignature") => {
             "an authority of your own, a proxy's for example, can be named in SSL_CERT_FILE"
         }
         () => "a proxy's own certificate can be named in SSL_CERT_FILE",

@@ -18,7 +18,8 @@ fn flip(disk: &Path) {
         .find_map(|at| {
             let mut block = [0; 4096];
             file.read_exact_at(&mut block, at).ok()?;
-            (block.iter().filter(|it| **it == 0).count() < 64).then_some((at + 77, [block[77]]))
+            let is_full = block.chunks(64).all(|part| part.iter().any(|byte| *byte != 0));
+            is_full.then_some((at + 77, [block[77]]))
         })
         .unwrap_or((30 << 20, [0]));
     byte[0] ^= 0x10;
