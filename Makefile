@@ -8,7 +8,7 @@
 
 NODEFORGE := target/release/nodeforge
 
-.PHONY: help demo build test test-fast test-long test-one lint bench packages test-packages rust clean
+.PHONY: help demo build test test-fast test-long test-one lint fuzz bench packages test-packages rust clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ lint: rust ## formatting, clippy, and shellcheck for every script
 	cargo fmt --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	@scripts/check-scripts
+
+fuzz: rust ## fuzz every parser of untrusted bytes, a minute each
+	@scripts/fuzz
 
 bench: build ## measure what docs/performance.md says
 	@scripts/install-packages bench

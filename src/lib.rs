@@ -41,6 +41,9 @@ pub mod disk;
 pub mod download;
 pub mod flash;
 pub mod fs;
+#[cfg(all(target_os = "linux", any(test, feature = "fuzzing")))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod guest;
 pub mod image;
 pub mod inspect;

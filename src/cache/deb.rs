@@ -17,10 +17,11 @@ const END: &[u8] = b"`\n";
 
 /// Whether everything in a package can be unpacked.
 pub(super) fn is_sound(path: &Path) -> bool {
-    File::open(path).is_ok_and(|file| read(BufReader::new(file)).unwrap_or(false))
+    File::open(path).is_ok_and(|file| is_whole(BufReader::new(file)).unwrap_or(false))
 }
 
-fn read(mut file: impl Read + Send) -> Result<bool> {
+/// The same of a package's bytes; an error where they cannot be understood.
+pub(crate) fn is_whole(mut file: impl Read + Send) -> Result<bool> {
     let mut magic = Vec::new();
     file.by_ref().take(MAGIC.len() as u64).read_to_end(&mut magic)?;
     if magic != MAGIC {

@@ -71,7 +71,7 @@ pub(crate) fn failure(log: &Log, what: &str) -> Error {
 }
 
 /// Why apt failed; `None` when it is nothing that is known here.
-fn diagnose(lines: &[&str]) -> Option<Error> {
+pub(crate) fn diagnose(lines: &[&str]) -> Option<Error> {
     for line in lines {
         if let Some(name) = line.strip_prefix("E: Unable to locate package ") {
             return Some(

@@ -16,6 +16,8 @@ pub(crate) mod package_lock;
 
 #[cfg(target_os = "linux")]
 pub(crate) use apt::{Apt, PackageSource};
+#[cfg(all(target_os = "linux", any(test, feature = "fuzzing")))]
+pub(crate) use apt_output::diagnose;
 #[cfg(target_os = "linux")]
 pub(crate) use apt_output::{Watcher, failure};
 #[cfg(target_os = "linux")]

@@ -88,7 +88,8 @@ impl DpkgStatus {
         Ok(content.map(|bytes| Self::parse(&String::from_utf8_lossy(&bytes))))
     }
 
-    fn parse(text: &str) -> Self {
+    /// Reads the text of one.
+    pub(crate) fn parse(text: &str) -> Self {
         let mut packages = BTreeMap::new();
         let mut lines = text.lines().peekable();
         while lines.peek().is_some() {

@@ -70,6 +70,8 @@ pub(crate) use job::Job;
 #[cfg(target_os = "linux")]
 pub use job::JobEntry;
 pub use kind::Sandbox;
+#[cfg(all(target_os = "linux", any(test, feature = "fuzzing")))]
+pub(crate) use protocol::read_message;
 #[cfg(target_os = "linux")]
 pub(crate) use run::{Environment, remove_folder, run};
 #[cfg(target_os = "linux")]

@@ -1,7 +1,8 @@
 //! What goes between nodeforge and the copy of itself in the sandbox, whatever kind of sandbox it is.
 //!
 //! Down, on standard input: one line of JSON, the [`JobSpec`]; then nothing, but the pipe stays open
-//! for as long as its sender lives. One more byte before its end says that there is time to clean up. Up, on standard output: one [`Message`] a line.
+//! for as long as its sender lives; one more byte before its end says that there is time to clean up. Up,
+//! on standard output: one [`Message`] a line.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
@@ -144,6 +145,12 @@ fn read(from: &mut impl BufRead) -> Result<Option<Message>> {
         .map(Some)
         .map_err(|error| json_error(&error))
         .context(|| "cannot understand the sandbox")
+}
+
+/// Whether another message can be read.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn read_message(from: &mut impl BufRead) -> Result<Option<()>> {
+    Ok(read(from)?.map(drop))
 }
 
 /// Inside the sandbox: progress as messages on standard output.

@@ -20,5 +20,7 @@ pub use keys::{Ca, KeyPair};
 pub use made::SshHostKey;
 pub use node_keys::NodeKeys;
 pub use secret::Secret;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use store::read_any;
 pub use stored::{SecretRecord, StoredKind};
 pub use wireguard::WireGuard;
