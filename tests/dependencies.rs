@@ -37,7 +37,7 @@ const BANNED: [(&str, &str); 4] = [
 
 /// Crates of which two versions are built, by what keeps the older one. A name that is no longer
 /// doubled must go from here.
-const DOUBLED: [(&str, &[&str]); 8] = [
+const DOUBLED: [(&str, &[&str]); 7] = [
     (
         "pgp and age use RustCrypto's stable generation, ssh-key and our own hashing the next",
         &[
@@ -76,7 +76,6 @@ const DOUBLED: [(&str, &[&str]); 8] = [
     ("the same, for random numbers", &["getrandom", "rand", "rand_core"]),
     ("pgp: bitfields, base64", &["base64", "darling", "darling_core", "darling_macro"]),
     ("age: translations", &["nom", "syn", "thiserror", "thiserror-impl", "toml"]),
-    ("imago", &["miniz_oxide", "nix"]),
     ("age, by way of lazy_static", &["spin"]),
     ("proptest", &["bit-vec"]),
     ("Windows only, and not built for what nodeforge runs on", &["windows-sys"]),

@@ -13,7 +13,7 @@ use crate::util::sha256::Sha256;
 /// Whether a file of the user's is a tar archive.
 pub(crate) fn is_archive(path: &Path, file: &File) -> Result<bool> {
     let head = unpack::peek(&mut &*file);
-    Ok(unpack::is_archive(&head.context(|| format!("reading `{}`", path.display()))?))
+    Ok(disk::is_archive(&head.context(|| format!("reading `{}`", path.display()))?))
 }
 
 /// Unpacks a compressed file, or an archive, of the user's to the raw file `output`; returns its SHA-256. What is

@@ -411,7 +411,7 @@ impl Resolver<'_> {
     fn raw(&self, base: &Base, path: &Path, raw: Raw, is_changing: bool) -> Result<ResolvedBase> {
         let raw = Arc::new(raw);
         let (disk, sha256): (Arc<dyn Disk>, _) = if is_changing {
-            let disk = edit::open_to_read(path)?;
+            let disk = edit::open_to_read(path, &[])?;
             let sha256 = sha256_of_disk(&*disk)?;
             (disk, sha256)
         } else {

@@ -1,24 +1,28 @@
 //! QEMU's command line.
 
-use std::ffi::OsString;
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use clap::ValueEnum;
 use tempfile::TempDir;
 
-use super::firmware::Firmware;
+use super::block::Drives;
 use super::kernel::Kernel;
 use crate::boot::firmware;
 use crate::config::Arch;
-use crate::disk::{self, Format};
+use crate::disk::{self, Disk as _};
 use crate::image::Image;
 use crate::util::error::{Context, Error, Result};
 use crate::util::sha256::Sha256;
 
 /// The first major version whose emulation runs Debian 13: 7.2 panics guests at random.
 const OLDEST: u32 = 10;
+
+/// What a guest that breaks out of the machine must not do on this host: start programs, gain rights,
+/// take processors from others.
+const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
 /// What runs the guest's instructions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -34,8 +38,10 @@ pub enum Accelerator {
 
 /// A machine to be booted.
 pub struct Machine {
-    /// A raw image, a qcow2, a VMDK or a `.vmwarevm` bundle.
-    pub image: PathBuf,
+    /// The file or device of its disk: a raw image, a qcow2 or a VMDK.
+    pub disk: PathBuf,
+    /// As in [`disk::open_over`].
+    pub backing: Vec<PathBuf>,
     /// The guest's processor.
     pub arch: Arch,
     /// Megabytes.
@@ -44,14 +50,26 @@ pub struct Machine {
     pub cpus: u32,
     /// What runs its instructions.
     pub accelerator: Accelerator,
-    /// The network it shares with other machines on this host; `None` is QEMU's way to the internet.
-    pub network: Option<String>,
+    /// What its network card leads to.
+    pub network: Network,
+}
+
+/// What a machine's network card leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// To nothing but QEMU's own DHCP server.
+    Nothing,
+    /// To whatever this host reaches, and so to the internet.
+    Internet,
+    /// To other machines on this host whose network has the same name.
+    Shared(String),
 }
 
 /// A command ready to run, and what must outlive the machine.
 pub struct ReadyMachine {
     /// QEMU with its arguments.
     pub command: Command,
+    _drives: Drives,
     _folder: TempDir,
 }
 
@@ -64,48 +82,64 @@ impl Machine {
         };
         check_version(program)?;
         let folder = tempfile::tempdir().context(|| "making a temporary folder")?;
-        let (disk, format) = self.disk()?;
+        let links = disk::links(&self.disk, &self.backing)?;
+        let opened = disk::open_over(&self.disk, &self.backing)?;
+        let mut drives = Drives::default();
+        drives.add_disk(&links, opened.size(), folder.path())?;
+        let kernel = Kernel::take(&Image::open(Arc::clone(&opened), 0)?, folder.path())?;
         let mut command = dying_with_us(program);
-        match (self.arch, self.accelerator) {
-            (Arch::Amd64, _) => command.args(["-machine", "q35", "-cpu", "max"]),
-            (Arch::Arm64, Accelerator::Tcg) => {
-                command.args(["-machine", "virt", "-cpu", "cortex-a72"])
-            }
-            (Arch::Arm64, _) => command.args(["-machine", "virt", "-cpu", "host"]),
+        let machine = match self.arch {
+            Arch::Amd64 => "q35",
+            Arch::Arm64 => "virt",
         };
+        let firmware = if kernel.is_some() {
+            ""
+        } else {
+            drives.add_firmware(firmware::find(self.arch)?)?;
+            ",pflash0=firmware,pflash1=variables"
+        };
+        drives.add_to(&mut command);
+        // The host's own configuration of QEMU is not asked for anything.
+        command.arg("-no-user-config").args(["-machine", &format!("{machine}{firmware}")]);
+        command.args(match (self.arch, self.accelerator) {
+            (Arch::Amd64, _) => ["-cpu", "max"],
+            (Arch::Arm64, Accelerator::Tcg) => ["-cpu", "cortex-a72"],
+            (Arch::Arm64, Accelerator::Kvm | Accelerator::Hvf) => ["-cpu", "host"],
+        });
         command.args(match self.accelerator {
             Accelerator::Tcg => ["-accel", "tcg,thread=multi"],
             Accelerator::Kvm => ["-accel", "kvm"],
             Accelerator::Hvf => ["-accel", "hvf"],
         });
+        if cfg!(target_os = "linux") {
+            command.args(["-sandbox", SANDBOX]);
+        }
         command
             .args(["-smp", &self.cpus.to_string(), "-m", &self.memory_mib.to_string()])
-            .arg("-drive")
-            // Writes go to a temporary file that QEMU removes.
-            .arg(drive(&format!("if=none,id=disk,snapshot=on,format={format}"), &disk))
             .args(["-device", "virtio-blk-pci,drive=disk"])
             .args(["-device", "virtio-rng-pci"])
             .args(["-nic", &self.nic()])
             .arg("-no-reboot");
-        match Kernel::take(&Image::open(disk::open(&disk)?, 0)?, folder.path())? {
-            Some(own) => {
-                command.arg("-kernel").arg(own.file).arg("-initrd").arg(own.initrd);
-                command.arg("-append").arg(own.command_line);
-            }
-            None => add_firmware(&mut command, firmware::find(self.arch)?),
+        if let Some(own) = kernel {
+            command.arg("-kernel").arg(own.file).arg("-initrd").arg(own.initrd);
+            command.arg("-append").arg(own.command_line);
         }
-        Ok(ReadyMachine { command, _folder: folder })
+        Ok(ReadyMachine { command, _drives: drives, _folder: folder })
     }
 
     /// Machines on one network reach each other by multicast that does not leave this host: any
     /// number of them, in any order, without privileges.
     fn nic(&self) -> String {
-        let Some(name) = &self.network else { return "user,model=virtio-net-pci".into() };
+        let name = match &self.network {
+            Network::Nothing => return "user,restrict=on,model=virtio-net-pci".into(),
+            Network::Internet => return "user,model=virtio-net-pci".into(),
+            Network::Shared(name) => name,
+        };
         let hash = *Sha256::of(name).bytes();
         let group = Ipv4Addr::new(239, hash[0], hash[1], hash[2]);
         let port = 0x4000 | u16::from_be_bytes([hash[3] & 0x3f, hash[4]]);
         // QEMU gives every machine the same address of its own.
-        let machine = format!("{} {}", self.image.display(), std::process::id());
+        let machine = format!("{} {}", self.disk.display(), std::process::id());
         let own = *Sha256::of(machine).bytes();
         format!(
             "socket,mcast={group}:{port},localaddr=127.0.0.1,\
@@ -113,40 +147,6 @@ impl Machine {
             own[0], own[1], own[2]
         )
     }
-
-    /// The disk's file and QEMU's name for its format, which its bytes tell and not its name.
-    fn disk(&self) -> Result<(PathBuf, &'static str)> {
-        let is_bundle = self.image.is_dir();
-        let file = if is_bundle { self.image.join("disk.vmdk") } else { self.image.clone() };
-        let format = match disk::probe(&file)? {
-            Format::Raw | Format::Device => "raw",
-            Format::Qcow2 => "qcow2",
-            Format::Vmdk => "vmdk",
-            Format::Xz | Format::Zstd | Format::Gzip => {
-                return Err(Error::input(format!(
-                    "`{}` is compressed; QEMU cannot boot it",
-                    self.image.display()
-                ))
-                .hint("boot the raw or qcow2 artifact of the same node"));
-            }
-        };
-        Ok((file, format))
-    }
-}
-
-/// UEFI. What the machine writes among its variables goes to a temporary file that QEMU removes.
-fn add_firmware(command: &mut Command, firmware: &Firmware) {
-    command
-        .arg("-drive")
-        .arg(drive("if=pflash,unit=0,format=raw,readonly=on", Path::new(firmware.code)))
-        .arg("-drive")
-        .arg(drive("if=pflash,unit=1,format=raw,snapshot=on", Path::new(firmware.variables)));
-}
-
-/// `-drive`'s value; a comma in a file name is doubled.
-fn drive(options: &str, file: &Path) -> OsString {
-    let file = file.to_string_lossy().replace(',', ",,");
-    format!("{options},file={file}").into()
 }
 
 /// On Linux the kernel ends the program when we end, however we do.
@@ -207,10 +207,5 @@ mod tests {
         assert_eq!(version(text), Some((10, 0)));
         assert_eq!(version("QEMU emulator version 7.2.19"), Some((7, 2)));
         assert_eq!(version("qemu"), None);
-    }
-
-    #[test]
-    fn commas_in_file_names_are_doubled() {
-        assert_eq!(drive("format=raw", Path::new("/a,b")), "format=raw,file=/a,,b");
     }
 }

@@ -4,13 +4,15 @@ use std::time::Duration;
 use clap::Args;
 use regex::Regex;
 
+use super::backing::BackingArgs;
 use super::cluster::ClusterArgs;
 use super::ui::Ui;
 use crate::artifact::{bootable, disk_of};
 use crate::base::arch_of;
-use crate::boot::{Accelerator, Ending, Expectation, Machine};
+use crate::boot::{self, Accelerator, Ending, Expectation, Machine, Network};
 use crate::build::OutputFolder;
 use crate::disk;
+use crate::guest::first_boot;
 use crate::image::{Image, edit};
 use crate::util::error::{Error, Result};
 
@@ -48,9 +50,18 @@ pub(super) struct BootCommand {
     #[arg(long, value_name = "N", default_value_t = 2)]
     cpus: u32,
 
-    /// A network that machines booted with the same name share, instead of a way to the internet
+    /// Let the machine reach the internet, and what else this host reaches
+    ///
+    /// A node whose packages wait for its first boot needs it.
+    #[arg(long, conflicts_with = "network")]
+    internet: bool,
+
+    /// A network that machines booted with the same name share, and nothing else
     #[arg(long, value_name = "NAME")]
     network: Option<String>,
+
+    #[command(flatten)]
+    below: BackingArgs,
 
     /// What runs the guest's instructions
     #[arg(long, value_enum, default_value_t)]
@@ -63,16 +74,23 @@ impl BootCommand {
         let folder = OutputFolder::new(self.output.as_deref(), cluster.as_ref());
         let image = folder.find(&self.target, &bootable())?;
         let disk = disk_of(&image);
+        boot::refuse_compressed(&disk)?;
         edit::finish(&disk)?;
-        let arch = arch_of(&Image::open(disk::open(&disk)?, 0)?, &disk)?;
+        let tree = Image::open(disk::open_over(&disk, &self.below.backing)?, 0)?;
+        let arch = arch_of(&tree, &disk)?;
         ui.note(&format!("booting {}", image.display()));
+        if !self.internet && self.network.is_none() && first_boot::has_packages(&tree)? {
+            ui.note("note: its first boot installs packages, and cannot reach the internet");
+            ui.note("hint: `--internet` lets it");
+        }
         let machine = Machine {
-            image,
+            disk,
+            backing: self.below.backing.clone(),
             arch,
             memory_mib: self.memory,
             cpus: self.cpus,
             accelerator: self.accel,
-            network: self.network.clone(),
+            network: self.network(),
         };
         let prepared = machine.prepare()?;
         let Some(expectation) = self.expectation() else { return prepared.interact() };
@@ -87,6 +105,14 @@ impl BootCommand {
                 "the machine went off before its console matched `{}`",
                 expectation.success
             ))),
+        }
+    }
+
+    fn network(&self) -> Network {
+        match &self.network {
+            Some(name) => Network::Shared(name.clone()),
+            None if self.internet => Network::Internet,
+            None => Network::Nothing,
         }
     }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use clap::Args;
 
+use super::place::split;
 use super::ui::{Ui, bytes};
 use crate::artifact::disk_of;
 use crate::image::FsckPolicy;
@@ -20,7 +21,8 @@ pub(super) struct EditOptions {
 
 impl EditOptions {
     pub(super) fn open(image: &Path) -> Result<Edit> {
-        Edit::open(&disk_of(image), clock::now()?)
+        let (image, partition) = split(image);
+        Edit::open(&disk_of(&image), partition, clock::now()?)
     }
 
     pub(super) fn commit(&self, edit: Edit, image: &Path, ui: &Ui) -> Result<()> {

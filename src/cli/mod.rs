@@ -1,6 +1,7 @@
 //! The command line: one file a command, whose doc comment is its help text.
 
 mod arguments;
+mod backing;
 mod boot;
 mod build;
 mod cache;

@@ -72,14 +72,16 @@ impl StampCommand {
         let format = artifact::standalone_format(&self.output)?;
         let image = disk_of(&self.image);
         if let Ok(output) = self.output.canonicalize()
-            && disk::files(&image)?.iter().any(|it| it.canonicalize().is_ok_and(|it| it == output))
+            && disk::files(&image, &[])?
+                .iter()
+                .any(|it| it.canonicalize().is_ok_and(|it| it == output))
         {
             return Err(Error::input("OUT is a part of IMAGE, which must not be changed"));
         }
         let files = self.files.iter().map(read_file).collect::<Result<Vec<_>>>()?;
 
         ui.stage("stamping");
-        let base = edit::open_to_read(&image)?;
+        let base = edit::open_to_read(&image, &[])?;
         let overlay: Arc<dyn Disk> = Arc::new(Overlay::new(base));
         let mut image = Image::open(Arc::clone(&overlay), apply::clock()?)?;
         let node = Single {

@@ -17,6 +17,7 @@ mod open;
 mod overlay;
 pub mod qcow2;
 mod raw;
+mod regular;
 mod scratch;
 mod shadow;
 mod slice;
@@ -28,7 +29,7 @@ mod unpacked;
 pub mod vmdk;
 pub mod windows;
 
-pub(crate) use chain::open_regular;
+pub use chain::{ChainLink, ExtentList, ExtentPlace, ExtentSpan};
 pub use checked::Checked;
 pub use cluster::{CLUSTER, Delta};
 pub(crate) use clusters::is_zero;
@@ -36,12 +37,16 @@ pub use clusters::{Clusters, Occupied};
 pub(crate) use compressed::{decoder, refuse_larger};
 pub use copy::{copy_file, copy_sparse};
 pub use cursor::Cursor;
-pub(crate) use format::probe_bytes;
 pub use format::{Format, probe};
+pub(crate) use format::{is_archive, probe_bytes};
 pub use hash::{sha256_of_disk, sha256_of_file};
-pub use open::{check_sectors, files, open, open_bytes, open_forward, open_with, open_writable};
+pub use open::{
+    check_sectors, files, links, open, open_bytes, open_forward, open_over, open_with,
+    open_writable,
+};
 pub use overlay::Overlay;
 pub use raw::Raw;
+pub(crate) use regular::open_regular;
 pub use scratch::Scratch;
 pub use shadow::Shadow;
 pub use slice::Slice;

@@ -6,50 +6,71 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Disk;
-use super::chain::Chain;
-use super::format::{Format, head, probe, probe_bytes, probe_file};
+use super::chain::{Chain, ChainLink, NamedFile};
+use super::format::{Format, head, is_archive, probe, probe_bytes, probe_file};
 use super::forward::Forward;
 use super::qcow2::BackingName;
 use super::raw::Raw;
 use super::scratch::Scratch;
-use crate::disk::{chain, compressed, qcow2, unpacked, vmdk};
+use crate::disk::{compressed, qcow2, regular, unpacked, vmdk};
 use crate::util::error::{Context, Error, Result};
 
 /// Opens an image of any format, or a device, for reading.
 pub fn open(path: &Path) -> Result<Arc<dyn Disk>> {
-    open_with(path, &Scratch::default())
+    open_over(path, &[])
 }
 
-/// The same, with a place for what must be decompressed.
+/// The same, with backing files and parents that are not where images may have them by themselves:
+/// the one whose file name an image's own name for it ends in is the one.
+pub fn open_over(path: &Path, backing: &[PathBuf]) -> Result<Arc<dyn Disk>> {
+    open_chain(path, &mut Chain::new(backing), &Scratch::default())
+}
+
+/// Opens an image of any format for reading, with a place for what must be decompressed.
 pub fn open_with(path: &Path, scratch: &Scratch) -> Result<Arc<dyn Disk>> {
+    open_chain(path, &mut Chain::new(&[]), scratch)
+}
+
+fn open_chain(path: &Path, chain: &mut Chain<'_>, scratch: &Scratch) -> Result<Arc<dyn Disk>> {
     let format = probe(path)?;
     match format {
-        Format::Raw => Ok(Arc::new(open_raw(path)?)),
-        Format::Device => Ok(Arc::new(Raw::open(path)?)),
-        Format::Qcow2 => qcow2::open_chain(path, &mut Chain::default(), open_backing),
-        Format::Vmdk => vmdk::open_chain(path, &mut Chain::default()),
+        Format::Raw => {
+            chain.enter(path, format)?;
+            Ok(Arc::new(open_raw(path)?))
+        }
+        Format::Device => {
+            chain.enter(path, format)?;
+            Ok(Arc::new(Raw::open(path)?))
+        }
+        Format::Qcow2 => qcow2::open_chain(path, regular::open_regular(path)?, chain, open_backing),
+        Format::Vmdk => vmdk::open_chain(path, regular::open_regular(path)?, chain),
         Format::Xz | Format::Zstd | Format::Gzip => {
-            let file = chain::open_regular(path)?;
+            let file = regular::open_regular(path)?;
             let disk = compressed::decompress(file, format, scratch)
                 .context(|| format!("decompressing `{}`", path.display()))?;
             refuse_containers(path, probe_file(disk.file()))?;
+            refuse_archive(path, &head(disk.file())?)?;
             check_sectors(path, &disk)?;
             Ok(Arc::new(disk))
         }
     }
 }
 
-/// The files that an image is made of, its own first: extents, and its backing chain.
-pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
-    let mut chain = Chain::default();
-    match probe(path)? {
-        Format::Qcow2 => drop(qcow2::open_chain(path, &mut chain, open_backing)?),
-        Format::Vmdk => drop(vmdk::open_chain(path, &mut chain)?),
-        Format::Raw | Format::Device | Format::Xz | Format::Zstd | Format::Gzip => {
-            chain.enter(path)?;
-        }
+/// The images that make up an image, itself first and its base last; a compressed one is none.
+pub fn links(path: &Path, backing: &[PathBuf]) -> Result<Vec<ChainLink>> {
+    let mut chain = Chain::new(backing);
+    let format = probe(path)?;
+    if format.is_compressed() {
+        chain.enter(path, format)?;
+    } else {
+        drop(open_chain(path, &mut chain, &Scratch::default())?);
     }
-    Ok(chain.into_files())
+    Ok(chain.into_links())
+}
+
+/// The files that an image is made of, its own first: extents, and its backing chain.
+pub fn files(path: &Path, backing: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    Ok(links(path, backing)?.into_iter().flat_map(ChainLink::files).collect())
 }
 
 /// Opens an image that will be read once, from front to back: a compressed one that says how large
@@ -60,7 +81,7 @@ pub fn open_forward(path: &Path) -> Result<Arc<dyn Disk>> {
     if !format.is_compressed() {
         return open(path);
     }
-    let file = chain::open_regular(path)?;
+    let file = regular::open_regular(path)?;
     let context = || format!("decompressing `{}`", path.display());
     let Some(size) = unpacked::size(&file, format).context(context)? else { return open(path) };
     check_size(path, size)?;
@@ -68,6 +89,7 @@ pub fn open_forward(path: &Path) -> Result<Arc<dyn Disk>> {
     let stream = compressed::decoder(input, format).context(context)?;
     let disk = Forward::new(stream, size).context(context)?;
     refuse_containers(path, probe_bytes(disk.head()))?;
+    refuse_archive(path, disk.head())?;
     Ok(Arc::new(disk))
 }
 
@@ -90,7 +112,27 @@ pub fn open_writable(path: &Path) -> Result<Raw> {
 fn open_raw(path: &Path) -> Result<Raw> {
     let disk = Raw::open(path)?;
     check_sectors(path, &disk)?;
+    refuse_archive(path, &head(disk.file())?)?;
+    let mut end = [0; FIXED_VHD.len()];
+    disk.read_at(&mut end, disk.size() - 512)?;
+    if end == *FIXED_VHD {
+        return Err(Error::input(format!("`{}` is a VHD, which cannot be read", path.display()))
+            .hint("make an image of it first: `qemu-img convert -f vpc -O raw OLD NEW`"));
+    }
     Ok(disk)
+}
+
+/// How the last sector of a VHD of fixed size begins; what is before it is the disk.
+const FIXED_VHD: &[u8; 8] = b"conectix";
+
+/// A tar archive is made of sectors, too.
+fn refuse_archive(path: &Path, head: &[u8]) -> Result<()> {
+    if !is_archive(head) {
+        return Ok(());
+    }
+    let path = path.display();
+    Err(Error::input(format!("`{path}` is a tar archive, not an image"))
+        .hint("unpack it, and use what comes out: `tar -xf FILE`"))
 }
 
 /// Opens a file or a device once: its own bytes, and the format that they say it is of.
@@ -99,7 +141,7 @@ pub fn open_bytes(path: &Path) -> Result<(Format, Raw)> {
     if path.metadata().context(context)?.file_type().is_block_device() {
         return Ok((Format::Device, Raw::open(path)?));
     }
-    let file = chain::open_regular(path)?;
+    let file = regular::open_regular(path)?;
     let format = probe_file(&file).context(context)?;
     Ok((format, Raw::from_file(file, false)?))
 }
@@ -134,30 +176,27 @@ fn refuse_containers(path: &Path, held: Result<Format>) -> Result<()> {
 }
 
 /// Opens the file that the qcow2 image at `image` names as its backing.
-fn open_backing(image: &Path, backing: &BackingName, chain: &mut Chain) -> Result<Arc<dyn Disk>> {
+fn open_backing(
+    image: &Path,
+    backing: &BackingName,
+    chain: &mut Chain<'_>,
+) -> Result<Arc<dyn Disk>> {
     let name = backing.name.strip_prefix("file:").unwrap_or(&backing.name);
-    let inside = chain::inside_folder(image, name);
-    let absolute = Path::new(name).is_absolute().then(|| PathBuf::from(name));
-    let Some(path) = inside.clone().or(absolute) else {
-        return Err(Error::input(format!(
-            "the backing file of `{}`, `{name}`, is outside its folder",
-            image.display()
-        ))
-        .hint("set an absolute path: `qemu-img rebase -u -b /PATH/TO/BASE -F FORMAT IMAGE`"));
-    };
     let context = || format!("opening the backing file of `{}`", image.display());
-    let found = probe_file(&chain::open_regular(&path).context(context)?).context(context)?;
+    let NamedFile { path, file } = chain.find_below(image, name, "the backing file")?;
+    let found = probe_file(&file).context(context)?;
     match (backing.format.as_deref(), found) {
         // What the header calls raw is raw, whatever a guest has written into it.
         (Some("raw"), _) | (None, Format::Raw) => {
-            if inside.is_none() {
-                require_boot_sector(image, &path)?;
-            }
-            chain.enter(&path)?;
-            Ok(Arc::new(open_raw(&path)?))
+            chain.enter(&path, Format::Raw)?;
+            let disk = Raw::from_file(file, false).context(context)?.named(&path);
+            check_sectors(&path, &disk)?;
+            Ok(Arc::new(disk))
         }
-        (Some("qcow2") | None, Format::Qcow2) => qcow2::open_chain(&path, chain, open_backing),
-        (Some("vmdk") | None, Format::Vmdk) => vmdk::open_chain(&path, chain),
+        (Some("qcow2") | None, Format::Qcow2) => {
+            qcow2::open_chain(&path, file, chain, open_backing)
+        }
+        (Some("vmdk") | None, Format::Vmdk) => vmdk::open_chain(&path, file, chain),
         (wanted, found) => Err(Error::input(format!(
             "the backing file of `{}`, `{}`, should be {} and is {}",
             image.display(),
@@ -166,19 +205,4 @@ fn open_backing(image: &Path, backing: &BackingName, chain: &mut Chain) -> Resul
             found.name()
         ))),
     }
-}
-
-/// An image that came from anywhere may name any file of its reader's: a password file
-/// is not a disk, and must not be shown as one.
-fn require_boot_sector(image: &Path, path: &Path) -> Result<()> {
-    let head = head(&chain::open_regular(path)?)?;
-    if head.ends_with(b"\x55\xaa") {
-        return Ok(());
-    }
-    Err(Error::input(format!(
-        "the backing file of `{}`, `{}`, is not a disk with a partition table",
-        image.display(),
-        path.display()
-    ))
-    .hint("move it into the same folder if it is meant to be its backing file"))
 }

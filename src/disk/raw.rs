@@ -73,7 +73,7 @@ impl Raw {
         Ok(Self { file, path: None, size, sector_size, writable })
     }
 
-    fn named(self, path: &Path) -> Self {
+    pub(super) fn named(self, path: &Path) -> Self {
         Self { path: Some(path.to_owned()), ..self }
     }
 

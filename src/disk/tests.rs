@@ -58,6 +58,13 @@ fn every_format_qemu_writes_is_read() {
         ("packed", Format::Qcow2, &["-c", "-O", "qcow2"]),
         ("small", Format::Qcow2, &["-O", "qcow2", "-o", "cluster_size=512"]),
         ("large", Format::Qcow2, &["-c", "-O", "qcow2", "-o", "cluster_size=2M"]),
+        ("zstd", Format::Qcow2, &["-c", "-O", "qcow2", "-o", "compression_type=zstd"]),
+        ("parted", Format::Qcow2, &["-O", "qcow2", "-o", "extended_l2=on"]),
+        (
+            "both",
+            Format::Qcow2,
+            &["-c", "-O", "qcow2", "-o", "compression_type=zstd,extended_l2=on"],
+        ),
         ("sparse", Format::Vmdk, &["-O", "vmdk"]),
         ("flat", Format::Vmdk, &["-O", "vmdk", "-o", "subformat=monolithicFlat"]),
         ("split", Format::Vmdk, &["-O", "vmdk", "-o", "subformat=twoGbMaxExtentFlat"]),
@@ -138,6 +145,8 @@ fn what_is_no_image_is_said_so() {
         ("text", b"hello", "not a whole number of sectors"),
         ("vhdx", b"vhdxfile and more", "VHDX files cannot be read"),
         ("zip", b"PK\x03\x04 and more", "zip files cannot be read"),
+        ("vhd", b"conectix and more", "VHD files cannot be read"),
+        ("parallels", b"WithoutFreeSpace and more", "Parallels files cannot be read"),
     ] {
         fs::write(folder.join(name), bytes).unwrap();
         let error = open(&folder.join(name)).err().unwrap();
@@ -145,6 +154,23 @@ fn what_is_no_image_is_said_so() {
         assert_eq!(error.kind(), crate::util::error::ErrorKind::Input);
     }
     tool(folder, "sh", &["-c", "qemu-img create -q -f qcow2 inner 1M; gzip inner; mkfifo pipe"]);
+    let made = "truncate -s 1M raw; lz4 -q raw raw.lz4; xz -k --format=lzma raw; tar -cf raw.tar raw
+        gzip -k raw.tar; qemu-img convert -f raw -O vpc -o subformat=fixed raw fixed.vhd
+        qemu-img convert -f raw -O vdi raw raw.vdi; qemu-img convert -f raw -O parallels raw raw.hdd";
+    tool(folder, "sh", &["-ec", made]);
+    for (name, message, hint) in [
+        ("raw.lz4", "lz4 files cannot be read", "`lz4 -d FILE`"),
+        ("raw.lzma", "lzma files cannot be read", "`xz --format=lzma -d FILE`"),
+        ("raw.tar", "is a tar archive, not an image", "`tar -xf FILE`"),
+        ("raw.tar.gz", "is a tar archive, not an image", "`tar -xf FILE`"),
+        ("fixed.vhd", "is a VHD, which cannot be read", "`qemu-img convert -f vpc -O raw OLD NEW`"),
+        ("raw.vdi", "VDI files cannot be read", "`qemu-img convert -f vdi -O raw OLD NEW`"),
+        ("raw.hdd", "Parallels files cannot be read", "-f parallels -O raw OLD NEW`"),
+    ] {
+        let error = open(&folder.join(name)).err().unwrap();
+        assert!(error.to_string().ends_with(message), "{error}");
+        assert!(error.problems()[0].hints[0].ends_with(hint), "{error}");
+    }
     let error = open(&folder.join("inner.gz")).err().unwrap();
     assert!(error.to_string().ends_with("holds a qcow2 image"), "{error}");
     assert!(open(&folder.join("pipe")).err().unwrap().to_string().contains("is not a file"));
@@ -174,6 +200,29 @@ fn a_backing_chain_of_all_formats_is_read() {
     expected[1100 << 10..1292 << 10].fill(0);
     expected[5500 << 10..5501 << 10].fill(4);
     assert_holds(&*open(&folder.join("two")).unwrap(), &expected);
+}
+
+/// Subclusters are here, below and zero side by side, in clusters of every size.
+#[test]
+fn subclusters_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fs::write(folder.join("base"), sample()).unwrap();
+    for size in ["16k", "64k", "2M"] {
+        let options = format!("extended_l2=on,cluster_size={size}");
+        let create = ["create", "-qf", "qcow2", "-F", "raw", "-b", "base", "-o", &options, "over"];
+        tool(folder, "qemu-img", &create);
+        let writes =
+            ["write -P 3 100k 5k", "write -z 120k 30k", "write -P 4 1030k 2k", "write -P 5 3m 70k"];
+        for write in writes {
+            tool(folder, "qemu-io", &["-c", write, "over"]);
+        }
+        tool(folder, "qemu-img", &["convert", "-O", "raw", "over", "expected"]);
+        assert_holds(
+            &*open(&folder.join("over")).unwrap(),
+            &fs::read(folder.join("expected")).unwrap(),
+        );
+    }
 }
 
 /// Overlays of many nodes read one base at once, through its caches.
@@ -208,54 +257,65 @@ fn threads_share_an_open_image() {
 }
 
 #[test]
-fn backing_files_lead_to_disks_and_nowhere_else() {
+fn backing_files_are_beside_their_images_or_where_the_user_says() {
     let folder = tempfile::tempdir().unwrap();
     let inside = folder.path().join("inside");
-    fs::create_dir(&inside).unwrap();
+    fs::create_dir_all(inside.join("sub")).unwrap();
+    fs::create_dir(folder.path().join("base.vmwarevm")).unwrap();
     let outside = folder.path().join("outside.raw");
     let name = outside.to_str().unwrap();
-    fs::write(&outside, vec![b'x'; 1024]).unwrap();
-    let rebase = |backing: &str, format: &str| {
+    for file in [&outside, &inside.join("local"), &folder.path().join("base.vmwarevm/disk")] {
+        fs::write(file, vec![b'x'; 1024]).unwrap();
+    }
+    std::os::unix::fs::symlink(&outside, inside.join("link")).unwrap();
+    std::os::unix::fs::symlink(folder.path(), inside.join("up")).unwrap();
+    let create = |backing: &str, format: &str| {
         let _ = fs::remove_file(inside.join("image"));
         let create = ["create", "-uqf", "qcow2", "-F", format, "-b", backing, "image", "1M"];
         tool(&inside, "qemu-img", &create);
-        open(&inside.join("image")).map(|_| ()).map_err(|error| error.to_string())
     };
-    let error = rebase("../outside.raw", "raw").unwrap_err();
-    assert!(error.contains("outside its folder"), "{error}");
-    let error = rebase(name, "raw").unwrap_err();
-    assert!(error.contains("not a disk with a partition table"), "{error}");
-    let error = rebase("/dev/zero", "raw").unwrap_err();
-    assert!(error.contains("is not a file"), "{error}");
-    let error = rebase("missing", "raw").unwrap_err();
-    assert!(error.contains("No such file"), "{error}");
-    let error = rebase("nbd://host/disk", "raw").unwrap_err();
-    assert!(error.contains("No such file"), "{error}");
-    let error = rebase("./image", "qcow2").unwrap_err();
-    assert!(error.contains("contains a loop"), "{error}");
-    let mut disk = vec![0; 1024];
-    disk[510..512].copy_from_slice(b"\x55\xaa");
-    fs::write(&outside, &disk).unwrap();
-    rebase(name, "raw").unwrap();
-    fs::write(inside.join("local"), [b'x'; 512]).unwrap();
-    rebase("local", "raw").unwrap();
-    let error = rebase("local", "qcow2").unwrap_err();
-    assert!(error.contains("should be qcow2 and is raw"), "{error}");
+    let named = |named: &[std::path::PathBuf]| {
+        open_over(&inside.join("image"), named).map(|_| ()).map_err(|error| error.to_string())
+    };
+    for (backing, format, message) in [
+        ("../outside.raw", "raw", "outside its folder"),
+        (name, "raw", "outside its folder"),
+        ("../base.vmwarevm/../outside.raw", "raw", "outside its folder"),
+        ("sub/../local", "raw", "outside its folder"),
+        ("/dev/zero", "raw", "outside its folder"),
+        ("nbd://host/disk", "raw", "is not the name of a file"),
+        ("fat:.", "raw", "is not the name of a file"),
+        ("json:{\"driver\":\"null-co\"}", "raw", "is not the name of a file"),
+        ("link", "raw", "symlinks that an image leads to are not followed"),
+        ("up/outside.raw", "raw", "symlinks that an image leads to are not followed"),
+        ("sub", "raw", "it is not a file"),
+        ("missing", "raw", "No such file"),
+        ("./image", "qcow2", "contains a loop"),
+        ("local", "qcow2", "should be qcow2 and is raw"),
+    ] {
+        create(backing, format);
+        let error = named(&[]).expect_err(backing);
+        assert!(error.contains(message), "{backing}: {error}");
+    }
+    for backing in ["local", "./local", "file:local", "../base.vmwarevm/disk"] {
+        create(backing, "raw");
+        named(&[]).unwrap_or_else(|error| panic!("{backing}: {error}"));
+    }
+    // What the user names is meant, wherever the image believes it to be.
+    for backing in [name, "/elsewhere/outside.raw", "nbd://host/outside.raw"] {
+        create(backing, "raw");
+        named(std::slice::from_ref(&outside)).unwrap();
+    }
 }
 
 #[test]
 fn unreadable_qcow2_features_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    for (options, message) in [
-        ("compression_type=zstd", "compressed with zstd"),
-        ("extended_l2=on", "subclusters"),
-        ("data_file=data", "in another file"),
-    ] {
-        tool(folder, "qemu-img", &["create", "-qf", "qcow2", "-o", options, "image", "1M"]);
-        let error = open(&folder.join("image")).err().unwrap();
-        assert!(error.to_string().contains(message), "{error}");
-    }
+    let create = ["create", "-qf", "qcow2", "-o", "data_file=data", "image", "1M"];
+    tool(folder, "qemu-img", &create);
+    let error = open(&folder.join("image")).err().unwrap();
+    assert!(error.to_string().contains("in another file"), "{error}");
 }
 
 /// A download that stopped must not read as zeros.

@@ -23,8 +23,6 @@ const HEAD: usize = 512;
 /// The most that may come between two files of a tar archive, in bytes: a sparse file's map of a
 /// hundred thousand holes needs half of it.
 const HEADERS: u64 = 8 << 20;
-/// What a tar archive says of itself, and where (POSIX, ustar).
-const TAR_MAGIC: (usize, &[u8]) = (257, b"ustar");
 
 /// Why no image came out.
 #[derive(Debug)]
@@ -133,14 +131,9 @@ fn pour_any(mut input: impl Read, output: &File, limit: u64) -> Result<Unpacked,
             .hint("decompress it, and name the file that comes out as `path` under [base]")
             .into());
     }
-    let is_archive = is_archive(&head);
+    let is_archive = disk::is_archive(&head);
     let input = Cursor::new(head).chain(input);
     if is_archive { pour_archived(input, output, limit) } else { pour(input, output, limit) }
-}
-
-/// Whether a file that begins so is a tar archive.
-pub(crate) fn is_archive(head: &[u8]) -> bool {
-    head.get(TAR_MAGIC.0..).is_some_and(|rest| rest.starts_with(TAR_MAGIC.1))
 }
 
 /// The image of a tar archive: Debian's hold one sparse file `disk.raw`.

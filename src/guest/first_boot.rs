@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::files::names_in;
 use crate::change::{Action, Change, Content, Owner, Requester, UnitState};
 use crate::fs::Tree;
-use crate::util::error::Result;
+use crate::util::error::{Error, Result};
 
 /// The folder of the steps.
 pub(crate) const STEPS: &str = "/usr/lib/nodeforge/firstboot.d";
@@ -67,6 +67,13 @@ pub(crate) fn progress(
         FirstBoot::Begun
     };
     Ok((first_boot, steps.iter().map(step).collect()))
+}
+
+/// Whether a first boot that is to come, or to go on, installs packages.
+pub(crate) fn has_packages(tree: &dyn Tree) -> Result<bool> {
+    let is_there = |path: &Path| Ok::<_, Error>(tree.resolve(path)?.is_some());
+    let done = Path::new(STATE).join("05-packages.done");
+    Ok(is_there(Path::new(PACKAGES))? && !is_there(Path::new(DONE))? && !is_there(&done)?)
 }
 
 /// What keeps systemd's own first boot from undoing ours. It runs `systemctl preset-all`, and Debian

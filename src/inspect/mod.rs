@@ -18,7 +18,7 @@ pub use partitions::{PartitionFacts, TableFacts};
 pub use printable::printable;
 pub use system::System;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -51,9 +51,9 @@ pub struct Report {
 }
 
 impl Report {
-    /// Looks at an image of any format.
-    pub fn of(path: &Path) -> Result<Self> {
-        let disk: Arc<dyn Disk> = Arc::new(ReadOnly(edit::open_to_read(path)?));
+    /// Looks at an image of any format. `backing` is as in [`disk::open_over`].
+    pub fn of(path: &Path, backing: &[PathBuf]) -> Result<Self> {
+        let disk: Arc<dyn Disk> = Arc::new(ReadOnly(edit::open_to_read(path, backing)?));
         let mut notes = Vec::new();
         let (table, parts, image) = match Image::open(Arc::clone(&disk), 0) {
             Ok(image) => (image.table().cloned(), image.parts().to_vec(), Some(image)),

@@ -3,5 +3,6 @@
 
 mod bounds;
 mod cache;
+mod images;
 mod lock;
 mod sandbox;

@@ -46,7 +46,8 @@ fn what_the_build_could_not_install_the_first_boot_does() {
     let artifact = stand.path("out/server1.img");
     report_when_up(&stand.user, &artifact);
 
-    let arguments = ["boot", "server1", "--timeout", "600", "--until", BOOT_REPORT_END];
+    let arguments =
+        ["boot", "server1", "--internet", "--timeout", "600", "--until", BOOT_REPORT_END];
     let said = stand.run(arguments).succeeds().stdout_text();
     for line in [
         "nodeforge-firstboot: installing probe",

@@ -9,8 +9,8 @@ use crate::util::error::{Error, Result};
 
 /// The longest L1 table QEMU opens, in bytes.
 const LARGEST_L1: u64 = 32 << 20;
-/// Where an L1 entry says its table is.
-const L1_OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
+/// Where an entry of a table says that another table or a cluster is.
+pub(super) const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
 
 /// Incompatible features.
 const DIRTY: u64 = 1 << 0;
@@ -27,11 +27,24 @@ pub(in crate::disk) struct BackingName {
     pub(in crate::disk) format: Option<String>,
 }
 
-/// What is in a header.
+/// How clusters are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Compression {
+    Deflate,
+    Zstd,
+}
+
+/// What is in a header, and the table that it leads to.
 #[derive(Debug)]
 pub(super) struct Header {
+    pub(super) version: u32,
     pub(super) size: u64,
     pub(super) cluster_bits: u32,
+    pub(super) compression: Compression,
+    /// Whether clusters are divided into subclusters.
+    is_extended: bool,
+    /// The entries of the L1 table, as they are in the file.
+    pub(super) l1: Vec<u64>,
     pub(super) backing: Option<BackingName>,
 }
 
@@ -53,11 +66,19 @@ impl Header {
             return Err(Error::input("the image is encrypted")
                 .hint("decrypt it: `qemu-img convert -O qcow2 …`"));
         }
-        if version == 3 {
-            check_features(u64_at(72)?)?;
-        }
+        let features = if version == 3 { u64_at(72)? } else { 0 };
+        check_features(features)?;
+        let compression = match bytes.get(104).filter(|_| features & COMPRESSION_TYPE != 0) {
+            None | Some(0) => Compression::Deflate,
+            Some(1) => Compression::Zstd,
+            Some(other) => {
+                return Err(Error::input(format!("compression method {other} is not known")));
+            }
+        };
+        let is_extended = features & EXTENDED_L2 != 0;
         let cluster_bits = u32_at(20)?;
-        if !(9..=21).contains(&cluster_bits) {
+        let least = if is_extended { 14 } else { 9 };
+        if !(least..=21).contains(&cluster_bits) {
             return Err(Error::input(format!("clusters of 2^{cluster_bits} bytes")));
         }
         let size = u64_at(24)?;
@@ -65,19 +86,30 @@ impl Header {
             return Err(Error::input(format!("a disk of {size} bytes")));
         }
         let (l1_entries, l1_offset) = (u64::from(u32_at(36)?), u64_at(40)?);
-        check_tables(file, length, cluster_bits, l1_offset, l1_entries)?;
-        if l1_entries < size.div_ceil(1 << (2 * cluster_bits - 3)) {
-            return Err(Error::input("its L1 table is too short for the disk"));
-        }
+        let l1 = read_l1(file, length, cluster_bits, l1_offset, l1_entries)?;
 
         let backing = read_backing_name(file, length, u64_at(8)?, u32_at(16)?)?;
         let format = if version == 3 { backing_format(file, u32_at(100)?)? } else { None };
         let backing = backing.map(|name| BackingName { name, format });
-        Ok(Self { size, cluster_bits, backing })
+        let header = Self { version, size, cluster_bits, compression, is_extended, l1, backing };
+        if l1_entries < size.div_ceil(header.cluster_size() * header.table_entries()) {
+            return Err(Error::input("its L1 table is too short for the disk"));
+        }
+        Ok(header)
     }
 
     pub(super) fn cluster_size(&self) -> u64 {
         1 << self.cluster_bits
+    }
+
+    /// 64-bit words in an entry of an L2 table.
+    pub(super) fn words_of_entry(&self) -> u64 {
+        if self.is_extended { 2 } else { 1 }
+    }
+
+    /// Entries of an L2 table, which fills a cluster.
+    pub(super) fn table_entries(&self) -> u64 {
+        self.cluster_size() / 8 / self.words_of_entry()
     }
 }
 
@@ -92,11 +124,7 @@ fn check_features(features: u64) -> Result<()> {
         ("QEMU has marked the image as corrupt", "repair it: `qemu-img check -r all IMAGE`")
     } else if features & EXTERNAL_DATA != 0 {
         ("its data is in another file", convert)
-    } else if features & COMPRESSION_TYPE != 0 {
-        ("its clusters are compressed with zstd", convert)
-    } else if features & EXTENDED_L2 != 0 {
-        ("it has subclusters", convert)
-    } else if features & !DIRTY != 0 {
+    } else if features & !(DIRTY | COMPRESSION_TYPE | EXTENDED_L2) != 0 {
         ("it has features that are not known", convert)
     } else {
         return Ok(());
@@ -104,15 +132,15 @@ fn check_features(features: u64) -> Result<()> {
     Err(Error::input(refusal).hint(hint))
 }
 
-/// Checks that the L1 table and all L2 tables are in the file: what is missing would
+/// Reads the L1 table, and checks that it and all L2 tables are in the file: what is missing would
 /// else read as zeros.
-fn check_tables(
+fn read_l1(
     file: &File,
     length: u64,
     cluster_bits: u32,
     offset: u64,
     entries: u64,
-) -> Result<()> {
+) -> Result<Vec<u64>> {
     let bytes = entries * 8;
     if bytes > LARGEST_L1 {
         return Err(Error::input("its L1 table is larger than QEMU allows"));
@@ -124,13 +152,14 @@ fn check_tables(
     let mut table = vec![0; usize::try_from(bytes).map_err(io::Error::other)?];
     file.read_exact_at(&mut table, offset)?;
     let (entries, _) = table.as_chunks::<8>();
-    for entry in entries {
-        let l2 = u64::from_be_bytes(*entry) & L1_OFFSET;
+    let entries: Vec<u64> = entries.iter().map(|entry| u64::from_be_bytes(*entry)).collect();
+    for entry in &entries {
+        let l2 = entry & OFFSET;
         if l2 != 0 && l2 + (1 << cluster_bits) > length {
             return Err(cut_short());
         }
     }
-    Ok(())
+    Ok(entries)
 }
 
 fn read_backing_name(file: &File, length: u64, offset: u64, size: u32) -> Result<Option<String>> {

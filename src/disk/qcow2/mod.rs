@@ -1,9 +1,10 @@
-//! qcow2, QEMU's disk format: our own writer, and a reader on imago.
+//! qcow2, QEMU's disk format: our own writer and reader.
 //!
 //! Format: `docs/interop/qcow2.rst` of QEMU. All numbers in it are big-endian.
 
 mod header;
 mod read;
+mod tables;
 mod write;
 
 #[cfg(test)]

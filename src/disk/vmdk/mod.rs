@@ -6,6 +6,7 @@
 mod content_id;
 mod descriptor;
 mod image;
+mod magic;
 mod read;
 mod sparse;
 mod stream;
@@ -16,7 +17,8 @@ mod tests;
 
 pub use content_id::ContentId;
 pub use image::{Parent, VmdkSpec};
-pub(super) use read::{is_vmdk, open_chain};
+pub(super) use magic::{is_vmdk, is_vmdk_to_qemu};
+pub(super) use read::open_chain;
 pub use stream::write_stream;
 pub use write::write;
 

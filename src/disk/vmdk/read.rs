@@ -3,22 +3,22 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::SECTOR;
-use super::descriptor::Descriptor;
+use super::descriptor::{Descriptor, ExtentKind};
+use super::magic::{FIRST_LINE, is_descriptor, is_vmdk};
 use super::sparse::Sparse;
 use crate::disk::Disk;
-use crate::disk::chain::{self, Chain};
+use crate::disk::chain::{self, Chain, ExtentList, ExtentPlace, ExtentSpan, NamedFile};
+use crate::disk::format::Format;
 use crate::disk::layered::{ByteSource, Layered, LayeredDisk, damaged};
 use crate::disk::vmdk::descriptor;
 use crate::util::error::{Context, Error, Result};
 
 /// The longest descriptor file in bytes: a line for every 2 GB.
 const LONGEST_DESCRIPTOR: u64 = 1 << 20;
-/// How every descriptor file begins, in any case of letters.
-const FIRST_LINE: &[u8] = b"# disk descriptorfile";
 
 /// A VMDK open for reading.
 struct VmdkImage {
@@ -42,39 +42,40 @@ enum ExtentContent {
     Zeros,
 }
 
-/// Whether a file with these first bytes is a VMDK.
-pub(in crate::disk) fn is_vmdk(head: &[u8]) -> bool {
-    head.starts_with(b"KDMV") || is_descriptor(head)
-}
-
-fn is_descriptor(head: &[u8]) -> bool {
-    head.get(..FIRST_LINE.len()).is_some_and(|line| line.eq_ignore_ascii_case(FIRST_LINE))
-}
-
-/// Opens a VMDK with all its parents.
+/// Opens a VMDK, whose file is `file`, with all its parents.
 ///
-/// Extents must be in the image's own folder. A parent may be anywhere, but must be a VMDK with
-/// the content that the child was made on.
-pub(in crate::disk) fn open_chain(path: &Path, chain: &mut Chain) -> Result<Arc<dyn Disk>> {
-    Ok(open_image(path, chain)?.1)
+/// Extents must be in the image's own folder. A parent must be a VMDK with the content that the child
+/// was made on.
+pub(in crate::disk) fn open_chain(
+    path: &Path,
+    file: File,
+    chain: &mut Chain<'_>,
+) -> Result<Arc<dyn Disk>> {
+    Ok(open_image(path, file, chain)?.1)
 }
 
-fn open_image(path: &Path, chain: &mut Chain) -> Result<(Descriptor, Arc<dyn Disk>)> {
-    chain.enter(path)?;
+fn open_image(
+    path: &Path,
+    file: File,
+    chain: &mut Chain<'_>,
+) -> Result<(Descriptor, Arc<dyn Disk>)> {
+    chain.enter(path, Format::Vmdk)?;
     let context = || format!("`{}` cannot be read as VMDK", path.display());
-    let (descriptor, extents) = open_extents(path).context(context)?;
+    let (descriptor, extents, parts) = open_extents(path, file).context(context)?;
     let size = extents.last().map_or(0, |part| part.end);
-    for extent in descriptor.extents.iter().filter(|it| it.kind != "ZERO") {
-        if let Some(file) = chain::inside_folder(path, &extent.file_name) {
-            chain.add_extent(file);
-        }
+    if let Some(extents) = parts {
+        let Descriptor { cid, parent, .. } = descriptor;
+        chain.set_parts(ExtentList { cid, parent, extents });
     }
     let parent = open_parent(path, &descriptor, chain)?;
     Ok((descriptor, Arc::new(LayeredDisk(VmdkImage { size, extents, parent }))))
 }
 
-fn open_extents(path: &Path) -> Result<(Descriptor, Vec<ExtentPart>)> {
-    let file = chain::open_regular(path)?;
+/// Opens what the disk is made of. The files that a descriptor lists come as a list, too.
+fn open_extents(
+    path: &Path,
+    file: File,
+) -> Result<(Descriptor, Vec<ExtentPart>, Option<Vec<ExtentSpan>>)> {
     let length = file.metadata()?.len();
     let mut head = vec![0; FIRST_LINE.len().min(usize::try_from(length).unwrap_or(usize::MAX))];
     file.read_exact_at(&mut head, 0)?;
@@ -84,12 +85,14 @@ fn open_extents(path: &Path) -> Result<(Descriptor, Vec<ExtentPart>)> {
             Error::input("it is one part of a disk in several files")
                 .hint("open the small text file that lists the parts")
         })?;
-        let descriptor = Descriptor::parse(&text)?;
+        let descriptor = Descriptor::parse_embedded(&text)?;
         let end = sparse.capacity() * SECTOR;
-        return Ok((
-            descriptor,
-            vec![ExtentPart { start: 0, end, content: ExtentContent::Sparse(sparse) }],
-        ));
+        // QEMU then looks for extents in the descriptor.
+        if end == 0 {
+            return Err(Error::input("its header says that it has no sectors"));
+        }
+        let content = ExtentContent::Sparse(sparse);
+        return Ok((descriptor, vec![ExtentPart { start: 0, end, content }], None));
     }
 
     if length > LONGEST_DESCRIPTOR {
@@ -98,71 +101,71 @@ fn open_extents(path: &Path) -> Result<(Descriptor, Vec<ExtentPart>)> {
     let mut text = vec![0; usize::try_from(length).map_err(io::Error::other)?];
     file.read_exact_at(&mut text, 0)?;
     let descriptor = Descriptor::parse(&text)?;
-    let mut extents = Vec::new();
+    let (mut extents, mut parts) = (Vec::new(), Vec::new());
     let mut start = 0_u64;
     for extent in &descriptor.extents {
         let end = extent.sectors.checked_mul(SECTOR).and_then(|length| start.checked_add(length));
         let end = end.filter(|end| i64::try_from(*end).is_ok());
         let end = end.ok_or_else(|| Error::input("its extents are larger than any disk"))?;
-        let content = open_extent(path, extent, end - start)?;
+        let (content, place) = open_extent(path, extent, end - start)?;
         extents.push(ExtentPart { start, end, content });
+        parts.push(ExtentSpan { sectors: extent.sectors, content: place });
         start = end;
     }
-    Ok((descriptor, extents))
+    if extents.is_empty() {
+        return Err(Error::input("its descriptor lists no extent"));
+    }
+    Ok((descriptor, extents, Some(parts)))
 }
 
-fn open_extent(path: &Path, extent: &descriptor::Extent, length: u64) -> Result<ExtentContent> {
-    if extent.kind == "ZERO" {
-        return Ok(ExtentContent::Zeros);
-    }
+/// Opens an extent of `length` bytes.
+fn open_extent(
+    path: &Path,
+    extent: &descriptor::Extent,
+    length: u64,
+) -> Result<(ExtentContent, ExtentPlace)> {
     let name = &extent.file_name;
-    let open = || {
-        let path = chain::inside_folder(path, name)
-            .ok_or_else(|| Error::input(format!("its extent `{name}` is outside its folder")))?;
-        chain::open_regular(&path)
-    };
-    match extent.kind.as_str() {
-        "SPARSE" => {
-            let sparse = Sparse::open(open()?).context(|| format!("reading extent `{name}`"))?;
+    match extent.kind {
+        ExtentKind::Zero => Ok((ExtentContent::Zeros, ExtentPlace::Zeros)),
+        ExtentKind::Sparse => {
+            let NamedFile { path, file } = chain::find_extent(path, name)?;
+            let sparse = Sparse::open(file).context(|| format!("reading extent `{name}`"))?;
             if sparse.capacity() * SECTOR < length {
                 return Err(Error::input(format!("its extent `{name}` is too small")));
             }
-            Ok(ExtentContent::Sparse(sparse))
+            Ok((ExtentContent::Sparse(sparse), ExtentPlace::Sparse(path)))
         }
-        "FLAT" => {
-            let file = open()?;
+        ExtentKind::Flat => {
+            let NamedFile { path, file } = chain::find_extent(path, name)?;
             let start = extent.offset.checked_mul(SECTOR);
             let end = start.and_then(|start| start.checked_add(length));
             match (start, end) {
                 (Some(start), Some(end)) if end <= file.metadata()?.len() => {
-                    Ok(ExtentContent::Flat(file, start))
+                    Ok((ExtentContent::Flat(file, start), ExtentPlace::Flat(path, extent.offset)))
                 }
                 _ => Err(Error::input(format!("its extent `{name}` is cut short"))),
             }
         }
-        kind => Err(Error::input(format!("extents of kind `{kind}` are not known"))
-            .hint("convert it: `qemu-img convert -O vmdk OLD NEW`")),
     }
 }
 
 fn open_parent(
     path: &Path,
     descriptor: &Descriptor,
-    chain: &mut Chain,
+    chain: &mut Chain<'_>,
 ) -> Result<Option<Arc<dyn Disk>>> {
     let Some(wanted) = descriptor.parent else { return Ok(None) };
     let child = path.display();
     let hint = descriptor.hint.as_deref().filter(|hint| !hint.is_empty()).ok_or_else(|| {
         Error::input(format!("`{child}` has a parent, but does not say which file it is"))
     })?;
-    // Relative to the child's folder; an absolute path replaces all of it.
-    let parent_path: PathBuf = path.parent().unwrap_or(Path::new("")).join(hint);
     let context = || format!("opening the parent of `{child}`");
-    if !begins_as_vmdk(&parent_path).context(context)? {
+    let NamedFile { path: parent_path, file } = chain.find_below(path, hint, "the parent")?;
+    if !begins_as_vmdk(&file).context(context)? {
         let parent = parent_path.display();
         return Err(Error::input(format!("`{parent}`, the parent of `{child}`, is not a VMDK")));
     }
-    let (parent, disk) = open_image(&parent_path, chain).context(context)?;
+    let (parent, disk) = open_image(&parent_path, file, chain).context(context)?;
     if parent.cid != wanted {
         return Err(Error::input(format!(
             "the parent of `{child}` has changed since the child was made: its content is {:08x}, \
@@ -174,8 +177,7 @@ fn open_parent(
     Ok(Some(disk))
 }
 
-fn begins_as_vmdk(path: &Path) -> Result<bool> {
-    let file = chain::open_regular(path)?;
+fn begins_as_vmdk(file: &File) -> Result<bool> {
     let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
     let mut head = vec![0; length.min(FIRST_LINE.len())];
     file.read_exact_at(&mut head, 0)?;

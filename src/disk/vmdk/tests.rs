@@ -139,29 +139,41 @@ fn what_cannot_be_written_is_refused() {
     assert!(write(&mut out, &image(CLUSTER, Some(Parent { cid: 1, hint })), &empty).is_err());
 }
 
+/// Where the parent is that [`chain`] makes.
+const HINT: &str = "../base.vmwarevm/disk.vmdk";
+
 /// A base of 2 MiB and a child on it, in two folders; the parent's hint and `CID` as given.
 fn chain(folder: &Path, hint: &str, cid: u32) -> crate::util::error::Result<Vec<u8>> {
-    fs::create_dir_all(folder.join("clone")).unwrap();
-    fs::write(folder.join("base.vmdk"), bytes(&image(2 << 20, None), &delta([(3, 1)]))).unwrap();
+    for name in ["clone", "base.vmwarevm"] {
+        fs::create_dir_all(folder.join(name)).unwrap();
+    }
+    fs::write(
+        folder.join("base.vmwarevm/disk.vmdk"),
+        bytes(&image(2 << 20, None), &delta([(3, 1)])),
+    )
+    .unwrap();
     let child = image(2 << 20, Some(Parent { cid, hint }));
     fs::write(folder.join("clone/disk.vmdk"), bytes(&child, &delta([(5, 2)]))).unwrap();
     open(&folder.join("clone/disk.vmdk")).map(|disk| contents(&*disk))
 }
 
 #[test]
-fn a_parent_is_found_from_the_childs_folder_or_anywhere() {
+fn a_parent_is_found_in_a_machines_folder_beside_the_childs() {
     let folder = tempfile::tempdir().unwrap();
-    let absolute = folder.path().join("base.vmdk");
-    for hint in ["../base.vmdk", absolute.to_str().unwrap()] {
-        let bytes = chain(folder.path(), hint, BASE.short()).unwrap();
-        assert_eq!((bytes[3 << 16], bytes[5 << 16], bytes[7 << 16]), (1, 2, 0));
+    let bytes = chain(folder.path(), HINT, BASE.short()).unwrap();
+    assert_eq!((bytes[3 << 16], bytes[5 << 16], bytes[7 << 16]), (1, 2, 0));
+    let absolute = folder.path().join("base.vmwarevm/disk.vmdk");
+    for hint in [absolute.to_str().unwrap(), "../disk.vmdk", "../clone/../base.vmwarevm/disk.vmdk"]
+    {
+        let error = chain(folder.path(), hint, BASE.short()).unwrap_err();
+        assert!(error.to_string().contains("is outside its folder"), "{hint}: {error}");
     }
 }
 
 #[test]
 fn a_parent_that_changed_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let error = chain(folder.path(), "../base.vmdk", 0x1234_5678).unwrap_err();
+    let error = chain(folder.path(), HINT, 0x1234_5678).unwrap_err();
     let text = error.to_string();
     assert!(text.contains("disk.vmdk` has changed since the child was made"), "{text}");
     assert!(text.ends_with("its content is 07070707, not 12345678"), "{text}");
@@ -171,13 +183,14 @@ fn a_parent_that_changed_is_refused() {
 #[test]
 fn a_parent_that_is_no_vmdk_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("secrets"), "root:x:0:0").unwrap();
-    let error = chain(folder.path(), "../secrets", 1).unwrap_err();
+    fs::create_dir(folder.path().join("a.vmwarevm")).unwrap();
+    fs::write(folder.path().join("a.vmwarevm/secrets"), "root:x:0:0").unwrap();
+    let error = chain(folder.path(), "../a.vmwarevm/secrets", 1).unwrap_err();
     assert!(error.to_string().ends_with("is not a VMDK"), "{error}");
     for hint in ["../missing.vmdk", "/dev/zero", "/dev/tty", "..", ""] {
         assert!(chain(folder.path(), hint, 1).is_err(), "{hint}");
     }
-    let error = chain(folder.path(), "../clone/disk.vmdk", 1).unwrap_err();
+    let error = chain(folder.path(), "disk.vmdk", 1).unwrap_err();
     assert!(error.to_string().contains("contains a loop"), "{error}");
 }
 
@@ -199,9 +212,16 @@ fn extents_are_not_found_elsewhere() {
         fs::write(inside.join("disk.vmdk"), text).unwrap();
         open(&inside.join("disk.vmdk")).map(|disk| contents(&*disk)).map_err(|e| e.to_string())
     };
-    assert_eq!(read("RW 1 FLAT \"flat\" 1\nRW 2 ZERO\nRW 1 FLAT \"flat\" 0").unwrap(), {
-        [vec![2; 512], vec![0; 1024], vec![2; 512]].concat()
-    });
+    for extents in [
+        "RW 1 FLAT \"flat\" 1\nRW 2 ZERO\nRW 1 FLAT \"flat\" 0",
+        "\tRW\t1\tFLAT\t\"flat\"\t1\nRW  2\t ZERO \t\r\nRDONLY 1 FLAT \"flat\"0",
+    ] {
+        assert_eq!(
+            read(extents).unwrap_or_else(|error| panic!("{extents}: {error}")),
+            [vec![2; 512], vec![0; 1024], vec![2; 512]].concat()
+        );
+    }
+    std::os::unix::fs::symlink(&outside, inside.join("link")).unwrap();
     for (extent, message) in [
         ("RW 2 FLAT \"../outside\" 0".to_owned(), "outside its folder"),
         (format!("RW 2 FLAT \"{}\" 0", outside.display()), "outside its folder"),
@@ -211,6 +231,19 @@ fn extents_are_not_found_elsewhere() {
         ("RW 18446744073709551615 ZERO".to_owned(), "larger than any disk"),
         ("RW x FLAT \"flat\"".to_owned(), "extent `RW x"),
         ("RW 2 VMFS \"flat\"".to_owned(), "kind `VMFS`"),
+        (format!("RW\t2\tFLAT\t\"{}\"\t0", outside.display()), "outside its folder"),
+        (format!(" \t RW 2 FLAT \"{}\" 0", outside.display()), "outside its folder"),
+        ("RW\u{b}2\u{b}FLAT \"flat\" 0".to_owned(), "extent `RW"),
+        ("rw 2 FLAT \"flat\" 0".to_owned(), "extent `rw"),
+        ("NOACCESS 2 FLAT \"flat\" 0".to_owned(), "extent `NOACCESS"),
+        ("RW 0 ZERO".to_owned(), "extent `RW 0"),
+        ("RW 2 FLAT \"flat\" 0 x".to_owned(), "extent `RW 2"),
+        ("RW 2 FLAT \"flat\"".to_owned(), "extent `RW 2"),
+        ("RW 2 FLAT \"fat:.\" 0".to_owned(), "is not the name of a file"),
+        ("RW 2 FLAT \"link\" 0".to_owned(), "symlinks that an image leads to are not followed"),
+        ("CID=2\nRW 2 FLAT \"flat\" 0".to_owned(), "two lines `cid`"),
+        ("RW 2 FLAT \"flat\" 0\0\nRW 2 ZERO".to_owned(), "followed by something else"),
+        (String::new(), "lists no extent"),
     ] {
         let error = read(&extent).unwrap_err();
         assert!(error.contains(message), "{extent}: {error}");

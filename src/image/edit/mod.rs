@@ -46,9 +46,9 @@ struct EditTarget {
 }
 
 /// Opens an image of any format for reading. One whose edit was interrupted reads as it will be once
-/// that edit is finished.
-pub fn open_to_read(path: &Path) -> Result<Arc<dyn Disk>> {
-    let disk = disk::open(path)?;
+/// that edit is finished. `backing` is as in [`disk::open_over`].
+pub fn open_to_read(path: &Path, backing: &[PathBuf]) -> Result<Arc<dyn Disk>> {
+    let disk = disk::open_over(path, backing)?;
     if disk::probe(path)? != Format::Raw {
         return Ok(disk);
     }
@@ -79,8 +79,9 @@ impl Edit {
     /// What an interrupted edit has left to do is done first.
     ///
     /// Compressed images, qcow2 and VMDK are refused, as is what a virtual machine or a mount uses.
-    /// `clock`, in seconds since 1970, becomes the time of everything that is changed.
-    pub fn open(path: &Path, clock: i64) -> Result<Self> {
+    /// `clock`, in seconds since 1970, becomes the time of everything that is changed. With a `partition`,
+    /// only that one's files are there.
+    pub fn open(path: &Path, partition: Option<u32>, clock: i64) -> Result<Self> {
         let path = path.canonicalize().context(|| format!("opening `{}`", path.display()))?;
         let raw = Arc::new(disk::open_writable(&path)?);
         let claim = lock::claim(&path, raw.file())?;
@@ -98,7 +99,11 @@ impl Edit {
         let target = EditTarget { path, journal, raw, _claim: claim };
         let base = Arc::new(ReadOnly(Arc::clone(&target.raw) as Arc<dyn Disk>));
         let shadow = Arc::new(Shadow::new(base, file)?);
-        let image = Image::open(Arc::clone(&shadow) as Arc<dyn Disk>, clock)?;
+        let disk = Arc::clone(&shadow) as Arc<dyn Disk>;
+        let image = match partition {
+            Some(number) => Image::open_partition(disk, clock, number)?,
+            None => Image::open(disk, clock)?,
+        };
         Ok(Self { image, shadow, target })
     }
 

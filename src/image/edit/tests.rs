@@ -23,7 +23,7 @@ fn make(folder: &Path) -> PathBuf {
 
 /// Makes an edit happen without carrying it over; returns the order in which that would be done.
 fn seal(path: &Path) -> Vec<u64> {
-    let mut edit = Edit::open(path, 1_000_000_000).unwrap();
+    let mut edit = Edit::open(path, None, 1_000_000_000).unwrap();
     edit.image().write(Path::new("/etc/new"), CONTENT, None).unwrap();
     edit.image().write(Path::new("/large"), &vec![7; 300_000], None).unwrap();
     edit.image().verify().unwrap();
@@ -34,7 +34,7 @@ fn seal(path: &Path) -> Vec<u64> {
 }
 
 fn read_new(path: &Path) -> Option<Vec<u8>> {
-    let image = Image::open(open_to_read(path).unwrap(), 0).unwrap();
+    let image = Image::open(open_to_read(path, &[]).unwrap(), 0).unwrap();
     image.read(Path::new("/etc/new"), 100).unwrap()
 }
 
@@ -52,7 +52,7 @@ fn an_edit_that_is_dropped_never_happened() {
     let folder = tempfile::tempdir().unwrap();
     let path = make(folder.path());
     let before = fs::read(&path).unwrap();
-    let mut edit = Edit::open(&path, 0).unwrap();
+    let mut edit = Edit::open(&path, None, 0).unwrap();
     edit.image().write(Path::new("/etc/new"), CONTENT, None).unwrap();
     drop(edit);
     assert!(fs::read(&path).unwrap() == before);
@@ -82,7 +82,7 @@ fn an_edit_is_finished_wherever_it_was_interrupted() {
             }
         }
         assert_eq!(read_new(&path).as_deref(), Some(CONTENT), "{done} done, and looked through");
-        drop(Edit::open(&path, 0).unwrap());
+        drop(Edit::open(&path, None, 0).unwrap());
         assert_eq!(names(folder.path()), ["disk.img", "tree"], "{done} done");
         assert_eq!(read_new(&path).as_deref(), Some(CONTENT), "{done} done, and finished");
         tool(folder.path(), "e2fsck", &["-fn", "disk.img"]);
@@ -106,7 +106,7 @@ fn a_journal_that_is_not_whole_is_none() {
     }
     fs::write(&journal, &sealed[..last]).unwrap();
     assert_eq!(read_new(&path), None, "cut short");
-    drop(Edit::open(&path, 0).unwrap());
+    drop(Edit::open(&path, None, 0).unwrap());
     assert_eq!(names(folder.path()), ["disk.img", "tree"]);
 }
 
@@ -118,8 +118,8 @@ fn another_image_in_its_place_is_not_changed() {
     let other = File::options().write(true).open(&path).unwrap();
     other.write_all_at(b"not as it was", order[0] * CLUSTER).unwrap();
     let before = fs::read(&path).unwrap();
-    let said = Edit::open(&path, 0).err().unwrap().to_string();
+    let said = Edit::open(&path, None, 0).err().unwrap().to_string();
     assert!(said.contains("was changed after an edit of it was interrupted"), "{said}");
-    assert!(open_to_read(&path).is_err());
+    assert!(open_to_read(&path, &[]).is_err());
     assert!(fs::read(&path).unwrap() == before);
 }
