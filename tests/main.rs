@@ -11,6 +11,7 @@ mod boots;
 mod bootstrap;
 mod cli;
 mod conventions;
+mod copies;
 mod dependencies;
 mod edge;
 mod fetch;

@@ -429,13 +429,13 @@ fn a_tree_comes_out_as_it_went_in() {
     );
     let inode = |path: &str| fixture.json(["ls", "-d", "--json", &format!("node.img:{path}")]);
     assert_eq!(inode("/srv/second")[0]["links"], 2);
-    fixture.run(["cp", "-r", "node.img:/srv", "out"]).succeeds().stderr("");
+    fixture.run(["cp", "-rp", "node.img:/srv", "out"]).succeeds().stderr("");
     assert_eq!(archive(&fixture.path("out")), archive(&tree));
     // From image to image, and out of the other.
     fs::copy(original(), fixture.path("other.img")).expect("a copy");
     fixture.run(["cp", "-r", "node.img:/srv", "other.img:/var/lib/"]).succeeds().stderr("");
     fixture.check_file_systems("other.img");
-    fixture.run(["cp", "-r", "other.img:/var/lib/srv", "out2"]).succeeds();
+    fixture.run(["cp", "-rp", "other.img:/var/lib/srv", "out2"]).succeeds();
     assert_eq!(archive(&fixture.path("out2")), archive(&tree));
 }
 

@@ -35,7 +35,7 @@ pub(super) struct BuildCommand {
     replace: bool,
 
     /// What to make, instead of the cluster file's formats
-    #[arg(long, value_name = "FORMAT", num_args = 1.., value_delimiter = ',', value_parser = parse_format)]
+    #[arg(long, value_name = "FORMAT", value_delimiter = ',', value_parser = parse_format)]
     format: Vec<&'static ArtifactFormat>,
 
     /// How many nodes and artifacts to work on at once [default: one per processor]

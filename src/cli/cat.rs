@@ -4,7 +4,7 @@ use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 
 use super::output::write;
-use super::place::{Location, missing, open};
+use super::place::{Location, ReadArgs, missing};
 use crate::fs::{FileType, Tree};
 use crate::image::copy::FileContent;
 use crate::util::error::{Context, Error, Result};
@@ -15,7 +15,10 @@ pub(super) struct CatCommand {
     /// Files as `IMAGE:/path`
     #[arg(value_name = "IMAGE:/PATH", required = true)]
     #[arg(value_parser = OsStringValueParser::new().map(Location::from))]
-    files: Vec<Location>,
+    paths: Vec<Location>,
+
+    #[command(flatten)]
+    images: ReadArgs,
 }
 
 /// How much is printed at once, in bytes.
@@ -23,7 +26,7 @@ const CHUNK: usize = 1 << 20;
 
 impl CatCommand {
     pub(super) fn run(&self) -> Result<()> {
-        for place in &self.files {
+        for place in &self.paths {
             let Location::Inside { image, path } = place else {
                 let (image, _) = place.inside();
                 return Err(Error::input(format!(
@@ -32,7 +35,7 @@ impl CatCommand {
                 ))
                 .hint(format!("write `{}:/PATH`", image.display())));
             };
-            let tree = open(image)?;
+            let tree = self.images.open(image)?;
             let found = tree.resolve(path)?.ok_or_else(|| missing(image, path))?;
             if tree.metadata(&found)?.is_none_or(|it| it.file_type != FileType::File) {
                 return Err(Error::input(format!("`{}` is not a file", path.display())));

@@ -3,21 +3,29 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
+use rustix::fs::Mode;
+use rustix::process::umask;
 
 use super::edit::EditOptions;
 use super::output::counted;
-use super::place::{Location, missing, open};
+use super::place::{Location, ReadArgs, missing};
 use super::ui::{Ui, bytes};
 use crate::fs::{FileType, Tree};
 use crate::guest::accounts::AccountNames;
 use crate::image::Image;
-use crate::image::copy::{self, Copied, CopyTarget, HostTree, Withheld, ends_in_slash};
+use crate::image::copy::{
+    self, Copied, CopyOptions, CopyTarget, HostTree, Withheld, ends_in_slash, is_content,
+};
 use crate::util::error::{Context, Error, Result};
 
 /// Copy files between this machine and images, or between images
 ///
 /// Owner, mode, time, extended attributes, symlinks and hard links are kept where the target can
 /// keep them. Files in the way are replaced; directories in the way are filled and stay as they are.
+///
+/// What leaves an image is somebody else's: unless `--preserve` is given, the copies on this machine
+/// are files, directories and links of the user who makes them, without set-uid and set-gid bits and
+/// without capabilities. What cannot be read is reported and left out.
 ///
 /// Only raw images and block devices can be written. The image is changed only when everything was
 /// copied, read back and checked: an error leaves it as it was. Once that is so, the change is
@@ -38,12 +46,19 @@ pub(super) struct CpCommand {
     #[arg(short, long)]
     recursive: bool,
 
+    /// Keep owners, all mode bits, extended attributes and devices in copies on this machine, too
+    #[arg(short, long)]
+    preserve: bool,
+
     /// Who owns the copies in an image, by the image's names or by number
     #[arg(long, value_name = "USER[:GROUP]")]
     owner: Option<String>,
 
     #[command(flatten)]
     options: EditOptions,
+
+    #[command(flatten)]
+    images: ReadArgs,
 }
 
 /// Where a copy comes from: a tree, the path in it, and the name it has.
@@ -71,11 +86,17 @@ impl CpCommand {
             counted(copied.entries, "file", "files"),
             bytes(copied.bytes)
         ));
-        Ok(())
+        if copied.left_out > 0 {
+            let nodes =
+                counted(copied.left_out, "device, pipe or socket", "devices, pipes and sockets");
+            ui.note(&format!("note: {nodes} left out: `--preserve` copies them"));
+        }
+        Error::failures(copied.unread)
     }
 
     fn copy_in(&self, sources: &[Location], image: &mut Image, path: &Path) -> Result<Copied> {
         let owner = self.owner.as_deref().map(|owner| find_owner(image, owner)).transpose()?;
+        let options = CopyOptions { owner, ..CopyOptions::default() };
         if sources.len() > 1 {
             require_directory(image, path)?;
         }
@@ -84,7 +105,7 @@ impl CpCommand {
             let source = self.open(source)?;
             let name = source.name.as_deref();
             let target = copy::destination(image, path, name, !self.recursive)?;
-            copied = sum(copied, source.copy(image, &target, owner)?);
+            copied = sum(copied, source.copy(image, &target, options)?);
         }
         Ok(copied)
     }
@@ -113,22 +134,32 @@ impl CpCommand {
                 (Some(name), _) | (None, Some(name)) => Path::new("/").join(name),
                 (None, None) => "/".into(),
             };
-            let done = source.copy(&mut tree, &target, None);
+            let done = source.copy(&mut tree, &target, self.options_out());
             copied = sum(copied, done.context(|| format!("copying to `{}`", path.display()))?);
         }
         report(tree.withheld(), ui);
         Ok(copied)
     }
 
+    /// How copies on this machine are made.
+    fn options_out(&self) -> CopyOptions {
+        if self.preserve {
+            return CopyOptions { goes_on: true, ..CopyOptions::default() };
+        }
+        // There is no other way to ask for it.
+        let umask = umask(Mode::empty());
+        rustix::process::umask(umask);
+        CopyOptions { owner: Some(user()), plain: Some(umask.bits()), goes_on: true }
+    }
+
     fn open(&self, place: &Location) -> Result<CopySource> {
         let source = match place {
             Location::Inside { image, path } => {
-                let tree = open(image)?;
+                let tree = self.images.open(image)?;
                 let found =
                     if self.recursive { lexical(&tree, path)? } else { tree.resolve(path)? };
                 let found = found.ok_or_else(|| missing(image, path))?;
-                let name = path.file_name().map(OsStr::to_owned);
-                CopySource { tree: Box::new(tree), path: found, name }
+                CopySource { tree: Box::new(tree), path: found, name: name(path) }
             }
             Location::Host(path) => self.open_host(path)?,
         };
@@ -147,28 +178,38 @@ impl CpCommand {
 
     fn open_host(&self, path: &Path) -> Result<CopySource> {
         let opening = || format!("opening `{}`", path.display());
-        let name = path.file_name().map(OsStr::to_owned);
-        // With -r, a symlink is copied as one; without, what it points at.
+        // With -r, a symlink is copied as one; without, or with a slash after it, what it points at.
+        let is_itself = self.recursive && !ends_in_slash(path);
         let real =
-            if self.recursive { path.to_owned() } else { path.canonicalize().context(opening)? };
+            if is_itself { path.to_owned() } else { path.canonicalize().context(opening)? };
         real.symlink_metadata().context(opening)?;
         let (folder, inside) = match (real.parent(), real.file_name()) {
             (Some(folder), Some(inside)) => (folder, Path::new("/").join(inside)),
             _ => (&*real, "/".into()),
         };
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        Ok(CopySource { tree: Box::new(HostTree::open(folder)?), path: inside, name })
+        Ok(CopySource { tree: Box::new(HostTree::open(folder)?), path: inside, name: name(path) })
     }
 }
 
 impl CopySource {
-    fn copy(
-        &self,
-        to: &mut dyn CopyTarget,
-        target: &Path,
-        owner: Option<(u32, u32)>,
-    ) -> Result<Copied> {
-        copy::copy(&*self.tree, &self.path, to, target, owner)
+    fn copy(&self, to: &mut dyn CopyTarget, target: &Path, options: CopyOptions) -> Result<Copied> {
+        copy::copy(&*self.tree, &self.path, to, target, options)
+    }
+}
+
+/// The name that a copy of what is at `path` gets; `None` for what is in a directory.
+fn name(path: &Path) -> Option<OsString> {
+    path.file_name().filter(|_| !is_content(path)).map(OsStr::to_owned)
+}
+
+/// Whose copies on this machine are: the user's who called sudo, if it was called.
+fn user() -> (u32, u32) {
+    let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+    let number = |name| std::env::var(name).ok()?.parse().ok();
+    match (number("SUDO_UID"), number("SUDO_GID")) {
+        (Some(uid), Some(gid)) if rustix::process::geteuid().is_root() => (uid, gid),
+        _ => (uid.as_raw(), gid.as_raw()),
     }
 }
 
@@ -244,5 +285,10 @@ fn report(withheld: Withheld, ui: &Ui) {
 }
 
 fn sum(a: Copied, b: Copied) -> Copied {
-    Copied { entries: a.entries + b.entries, bytes: a.bytes + b.bytes }
+    Copied {
+        entries: a.entries + b.entries,
+        bytes: a.bytes + b.bytes,
+        left_out: a.left_out + b.left_out,
+        unread: [a.unread, b.unread].concat(),
+    }
 }

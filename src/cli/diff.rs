@@ -6,7 +6,7 @@ use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 
 use super::output::{counted, print, print_json};
-use super::place::{Location, missing, open};
+use super::place::{Location, ReadArgs, missing};
 use crate::fs::Tree;
 use crate::inspect::diff::{Comparison, FileChanges, compare_files};
 use crate::inspect::printable;
@@ -31,6 +31,9 @@ pub(super) struct DiffCommand {
     /// Print JSON
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    images: ReadArgs,
 }
 
 /// What diff(1) exits with, too.
@@ -54,7 +57,7 @@ impl DiffCommand {
     /// Whether they are the same.
     fn compare(&self) -> Result<bool> {
         let ((image_a, path_a), (image_b, path_b)) = (self.from.inside(), self.to.inside());
-        let (a, b) = (open(image_a)?, open(image_b)?);
+        let (a, b) = (self.images.open(image_a)?, self.images.open(image_b)?);
         let root = Path::new("/");
         if path_a == root && path_b == root {
             let found = Comparison::of(&a, &b)?;

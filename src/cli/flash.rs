@@ -6,6 +6,7 @@ use std::time::Instant;
 use clap::Args;
 use serde::Serialize;
 
+use super::backing::BackingArgs;
 use super::cluster::ClusterArgs;
 use super::output::{print, print_json};
 use super::source::{PrepareArgs, SourceArgs};
@@ -68,6 +69,9 @@ pub(super) struct FlashCommand {
     output: Option<PathBuf>,
 
     #[command(flatten)]
+    below: BackingArgs,
+
+    #[command(flatten)]
     cluster: ClusterArgs,
 
     #[command(flatten)]
@@ -123,7 +127,9 @@ impl FlashCommand {
         ui: &Ui,
     ) -> Result<NodeImage> {
         let missing = match folder.find(target, &flashable()) {
-            Ok(path) if path == Path::new(target) => return NodeImage::open(&path),
+            Ok(path) if path == Path::new(target) => {
+                return NodeImage::open(&path, &self.below.backing);
+            }
             Ok(path) => return NodeImage::open_artifact(&path, target, cluster, folder),
             Err(error) => error,
         };

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::output::{print, print_json, width};
+use super::place::ReadArgs;
 use super::table::table;
 use super::ui::{Ui, bytes};
 use crate::artifact::disk_of;
@@ -20,18 +21,23 @@ use crate::util::error::Result;
 /// devices. Nothing is written.
 #[derive(Debug, Args)]
 pub(super) struct InspectCommand {
-    /// The image
+    /// An image, or a node that was built
+    #[arg(value_name = "NODE|IMAGE")]
     image: PathBuf,
 
     /// Print the facts as JSON; sizes are in bytes
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    images: ReadArgs,
 }
 
 impl InspectCommand {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
-        let mut report = Report::of(&disk_of(&self.image))?;
-        report.image = self.image.display().to_string();
+        let image = self.images.find(&self.image)?;
+        let mut report = Report::of(&disk_of(&image), self.images.backing())?;
+        report.image = image.display().to_string();
         if self.json {
             return print_json(&report);
         }

@@ -6,11 +6,11 @@ use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use serde::Serialize;
 
 use super::output::{print, print_json};
-use super::place::{Location, missing, open};
+use super::place::{Location, ReadArgs, missing};
 use crate::fs::{FileType, Metadata, Tree};
 use crate::guest::accounts::AccountNames;
 use crate::inspect::printable;
-use crate::util::error::{Error, Result};
+use crate::util::error::{Error, ErrorKind, Problem, Result};
 use crate::util::rfc3339::{minutes, rfc3339};
 
 /// List files of an image
@@ -38,6 +38,9 @@ pub(super) struct LsCommand {
     /// Print JSON
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    images: ReadArgs,
 }
 
 /// One line of the listing.
@@ -68,23 +71,26 @@ const MAX_DEPTH: usize = 2048;
 impl LsCommand {
     pub(super) fn run(&self) -> Result<()> {
         let (image, path) = self.place.inside();
-        let tree = open(image)?;
+        let tree = self.images.open(image)?;
         let names = AccountNames::read(&tree)?;
         let listing = Listing { tree: &tree, names: &names };
         let start = self.start(&tree, image, path)?;
         let is_directory = tree
             .metadata(&start)?
             .is_some_and(|metadata| metadata.file_type == FileType::Directory);
-        let mut lines = Vec::new();
+        let mut listed = Listed::default();
         if is_directory && !self.directory {
-            listing.directory(&start, Path::new(""), self.recursive, 0, &mut lines)?;
+            listing.directory(&start, Path::new(""), self.recursive, 0, &mut listed)?;
         } else {
-            lines.push(listing.line(&start, path.to_string_lossy().into_owned())?);
+            listed.lines.push(listing.line(&start, path.to_string_lossy().into_owned())?);
         }
+        let Listed { lines, unread, .. } = listed;
         if self.json {
-            return print_json(&lines);
+            print_json(&lines)?;
+        } else {
+            print(&if self.long { long(&lines) } else { short(&lines) })?;
         }
-        print(&if self.long { long(&lines) } else { short(&lines) })
+        Error::failures(unread)
     }
 
     /// The path to list: a symlink to a directory stands for it, any other for itself.
@@ -102,6 +108,15 @@ impl LsCommand {
     }
 }
 
+/// What was found, and what could not be read.
+#[derive(Default)]
+struct Listed {
+    lines: Vec<ListedPath>,
+    unread: Vec<Problem>,
+    /// Whether a directory contains itself.
+    is_endless: bool,
+}
+
 struct Listing<'a> {
     tree: &'a dyn Tree,
     names: &'a AccountNames,
@@ -114,10 +129,11 @@ impl Listing<'_> {
         shown: &Path,
         recursive: bool,
         depth: usize,
-        lines: &mut Vec<ListedPath>,
+        listed: &mut Listed,
     ) -> Result<()> {
         crate::util::interrupt::check()?;
         if depth > MAX_DEPTH {
+            listed.is_endless = true;
             return Err(Error::failure(format!(
                 "the file system is damaged: `{}` contains itself",
                 path.display()
@@ -125,9 +141,20 @@ impl Listing<'_> {
         }
         for entry in self.tree.read_dir(path)? {
             let (path, shown) = (path.join(&entry.name), shown.join(&entry.name));
-            lines.push(self.line(&path, shown.to_string_lossy().into_owned())?);
-            if recursive && entry.file_type == FileType::Directory {
-                self.directory(&path, &shown, recursive, depth + 1, lines)?;
+            let name = shown.to_string_lossy().into_owned();
+            let below = self.line(&path, name).and_then(|line| {
+                listed.lines.push(line);
+                if !recursive || entry.file_type != FileType::Directory {
+                    return Ok(());
+                }
+                self.directory(&path, &shown, recursive, depth + 1, listed)
+            });
+            match below {
+                // What cannot be read hides nothing else.
+                Err(error) if error.kind() != ErrorKind::Interrupted && !listed.is_endless => {
+                    listed.unread.extend(error.problems().iter().cloned());
+                }
+                below => below?,
             }
         }
         Ok(())

@@ -97,8 +97,17 @@ fn explain(error: FatError) -> Error {
     }
 }
 
+/// The next place in a directory from which it can be read on, behind a name that cannot be read at
+/// or after `slot`; `None` when it is not only a name that is damaged.
+fn after_bad_name(fs: &mut FatFs<FatDevice>, directory: NodeId, slot: u64) -> Option<DirCursor> {
+    // A name has up to twenty slots before its own.
+    (slot + 1..=slot + 64)
+        .map(DirCursor::from_raw)
+        .find(|cursor| fs.readdir(directory, *cursor).is_ok())
+}
+
 fn id(node: VolumeNode) -> Result<NodeId> {
-    NodeId::new(node).ok_or_else(|| Error::failure("the FAT file system has no node 0"))
+    NodeId::new(node).ok_or_else(|| Error::failure("its name is damaged"))
 }
 
 fn refused<T>(what: &str) -> Result<T> {
@@ -189,7 +198,22 @@ impl Volume for Fat {
         let mut fs = self.fs();
         let mut entries = Vec::new();
         let mut cursor = DirCursor::START;
-        while let Some(found) = fs.readdir(id(directory)?, cursor).map_err(explain)? {
+        loop {
+            let found = match fs.readdir(id(directory)?, cursor) {
+                Ok(Some(found)) => found,
+                Ok(None) => break,
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    // It is listed under a name that leads nowhere: whoever looks is told.
+                    let slot = cursor.into_raw();
+                    cursor = after_bad_name(&mut fs, id(directory)?, slot)
+                        .ok_or(error)
+                        .map_err(explain)?;
+                    let name = format!("\u{fffd}{slot}").into();
+                    entries.push((Entry { name, file_type: FileType::File }, 0));
+                    continue;
+                }
+                Err(error) => return Err(explain(error)),
+            };
             cursor = found.next_cursor();
             let name = OsString::from_vec(found.name().as_bytes().to_vec());
             let file_type = entry_type(found.file_type());

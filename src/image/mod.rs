@@ -64,6 +64,14 @@ impl Image {
         Ok(Self { disk, clock, table, parts, root, skipped, namespace })
     }
 
+    /// Opens the file system of one partition, by its number, as a tree of its own: nothing else is
+    /// mounted in it. `clock` is as in [`Image::open`].
+    pub fn open_partition(disk: Arc<dyn Disk>, clock: i64, number: u32) -> Result<Self> {
+        let (table, mut parts) = survey(&disk)?;
+        let (namespace, root) = mount::mount_alone(&disk, clock, &mut parts, number)?;
+        Ok(Self { disk, clock, table, parts, root, skipped: Vec::new(), namespace })
+    }
+
     /// The disk it was opened on.
     pub fn disk(&self) -> &Arc<dyn Disk> {
         &self.disk

@@ -57,6 +57,27 @@ pub(super) fn mount(disk: &Arc<dyn Disk>, clock: i64, parts: &mut [Part]) -> Res
     Ok(Mounted { namespace, root, skipped })
 }
 
+/// The file system of the partition with a number, and its index.
+pub(super) fn mount_alone(
+    disk: &Arc<dyn Disk>,
+    clock: i64,
+    parts: &mut [Part],
+    number: u32,
+) -> Result<(Namespace, usize)> {
+    let Some(index) = parts.iter().position(|part| part.number() == Some(number)) else {
+        let numbers: Vec<String> =
+            parts.iter().filter_map(Part::number).map(|it| it.to_string()).collect();
+        let error = Error::input(format!("there is no partition {number}"));
+        return Err(error.hint(match numbers.as_slice() {
+            [] => "it has no partition table: leave the number out".to_owned(),
+            [..] => format!("there are {}", numbers.join(", ")),
+        }));
+    };
+    let namespace = Namespace::new(open(disk, clock, &parts[index])?);
+    parts[index].mount_point = Some("/".into());
+    Ok((namespace, index))
+}
+
 /// Mounts the same parts in the same places, whatever the fstab says by now.
 pub(super) fn remount(
     disk: &Arc<dyn Disk>,
@@ -79,7 +100,7 @@ pub(super) fn remount(
 
 /// Why something cannot be mounted on `point`; `None` when it can.
 fn obstacle(namespace: &Namespace, kind: Kind, point: &Path) -> Result<Option<String>> {
-    if !matches!(kind, Kind::Ext4 | Kind::Fat) {
+    if !is_readable(kind) {
         return Ok(Some(format!("{} is not supported", kind.name())));
     }
     let Some(point) = namespace.resolve(point)? else {
@@ -99,7 +120,8 @@ fn find_root(disk: &Arc<dyn Disk>, clock: i64, parts: &[Part]) -> Result<(usize,
         Some(index) => index,
         None => search_root(disk, clock, parts)?.ok_or_else(|| no_root(parts))?,
     };
-    Ok((index, Namespace::new(open(disk, clock, &parts[index])?)))
+    let root = open(disk, clock, &parts[index]).map_err(|error| by_number(error, parts, index))?;
+    Ok((index, Namespace::new(root)))
 }
 
 /// The part with the root's label, or else with what every root has in it.
@@ -122,8 +144,25 @@ fn search_root(disk: &Arc<dyn Disk>, clock: i64, parts: &[Part]) -> Result<Optio
 fn no_root(parts: &[Part]) -> Error {
     let found: Vec<String> =
         parts.iter().map(|part| format!("{} holds {}", part.name(), part.kind.name())).collect();
-    Error::input(format!("no root file system was found: {}", found.join(", ")))
-        .hint("nodeforge edits images whose root file system is ext4, on a partition of its own")
+    let error = Error::input(format!("no root file system was found: {}", found.join(", ")))
+        .hint("nodeforge edits images whose root file system is ext4, on a partition of its own");
+    by_number(error, parts, usize::MAX)
+}
+
+/// Says how the files of a partition are reached, if there is one besides that at `index` that has any.
+fn by_number(error: Error, parts: &[Part], index: usize) -> Error {
+    let readable = parts.iter().enumerate().filter(|(_, part)| is_readable(part.kind));
+    let mut others = readable.filter(|(at, _)| *at != index).filter_map(|(_, part)| part.number());
+    match others.next() {
+        Some(number) => {
+            error.hint(format!("`IMAGE@{number}:/PATH` reaches the files of partition {number}"))
+        }
+        None => error,
+    }
+}
+
+fn is_readable(kind: Kind) -> bool {
+    matches!(kind, Kind::Ext4 | Kind::Fat)
 }
 
 /// Opens the file system of a part.

@@ -129,6 +129,14 @@ impl Error {
         Err(Self { kind: ErrorKind::Input, problems })
     }
 
+    /// Everything that failed while the rest was done; `Ok` when nothing did.
+    pub fn failures(problems: Vec<Problem>) -> Result<()> {
+        if problems.is_empty() {
+            return Ok(());
+        }
+        Err(Self { kind: ErrorKind::Failure, problems })
+    }
+
     /// Whose move it is.
     pub fn kind(&self) -> ErrorKind {
         self.kind

@@ -6,8 +6,9 @@ mod walk;
 
 pub use content::FileContent;
 pub use host::{HostTree, Withheld};
-pub use walk::{Copied, copy};
+pub use walk::{Copied, CopyOptions, copy};
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use crate::fs::{Attributes, FileType, Metadata, Tree};
@@ -73,6 +74,13 @@ pub fn destination(
 
 /// As people write it to say that they mean a directory.
 pub fn ends_in_slash(path: &Path) -> bool {
-    use std::os::unix::ffi::OsStrExt;
-    path.as_os_str().as_bytes().ends_with(b"/")
+    path.as_os_str().as_bytes().ends_with(b"/") || is_content(path)
+}
+
+/// As people write it to say that they mean what is in a directory, and not the directory: `etc/.`.
+pub fn is_content(path: &Path) -> bool {
+    // A path's own components leave a dot at the end out.
+    let bytes = path.as_os_str().as_bytes();
+    let last = bytes.rsplit(|byte| *byte == b'/').next();
+    matches!(last, Some(b"." | b".."))
 }

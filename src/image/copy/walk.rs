@@ -2,30 +2,48 @@
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::CopyTarget;
 use super::content::FileContent;
 use crate::fs::{Attributes, FileType, Metadata, Tree};
-use crate::util::error::{Context, Error, Result};
+use crate::util::error::{Context, Error, ErrorKind, Problem, Result};
 use crate::util::interrupt;
 
 /// Directories deeper than this hold themselves: no path is long enough to name them.
 const MAX_DEPTH: usize = 2048;
 
+/// What of a file is kept besides its content, its time and who may use it how.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CopyOptions {
+    /// User and group that replace the owners.
+    pub owner: Option<(u32, u32)>,
+    /// Permission bits that are taken away, as a process's umask takes them; with them go set-uid,
+    /// set-gid and sticky bits, extended attributes, and all that is no file, folder or link. `None`
+    /// keeps everything.
+    pub plain: Option<u32>,
+    /// Whether what cannot be read is left out, and the copy goes on.
+    pub goes_on: bool,
+}
+
 /// What a copy came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Copied {
     /// Names made or replaced, directories included.
     pub entries: u64,
     /// Bytes of content.
     pub bytes: u64,
+    /// Devices, pipes and sockets that were left out.
+    pub left_out: u64,
+    /// What could not be read, and was left out.
+    pub unread: Vec<Problem>,
 }
 
 /// Copies `source`, and all that is in it, to `target`, with owners, modes, times, extended
-/// attributes, symlinks and hard links as far as the target keeps them. `owner`, user and group,
-/// replaces the owners. Neither path is followed when it is a symlink; `target`'s parents hold none.
+/// attributes, symlinks and hard links as far as the target and the options keep them. Neither path is
+/// followed when it is a symlink; `target`'s parents hold none.
 ///
 /// Files in the way are replaced. A directory in the way is filled, and stays whose it is.
 pub fn copy(
@@ -33,32 +51,71 @@ pub fn copy(
     source: &Path,
     to: &mut dyn CopyTarget,
     target: &Path,
-    owner: Option<(u32, u32)>,
+    options: CopyOptions,
 ) -> Result<Copied> {
-    let mut copy = Copy { from, to, owner, linked: HashMap::new(), copied: Copied::default() };
-    copy.copy(source, target, 0)?;
-    Ok(copy.copied)
+    let mut copy = Copy { from, to, options, linked: HashMap::new(), copied: Copied::default() };
+    match copy.copy(source, target, 0) {
+        Ok(()) => Ok(copy.copied),
+        Err(CopyError::Source(error) | CopyError::Target(error)) => Err(error),
+    }
 }
 
 struct Copy<'a> {
     from: &'a dyn Tree,
     to: &'a mut dyn CopyTarget,
-    owner: Option<(u32, u32)>,
+    options: CopyOptions,
     /// The first copy of each file that has several names.
     linked: HashMap<u64, PathBuf>,
     copied: Copied,
 }
 
+/// Which side of a copy failed.
+enum CopyError {
+    Source(Error),
+    Target(Error),
+}
+
+/// Unless somebody says otherwise.
+impl From<Error> for CopyError {
+    fn from(error: Error) -> Self {
+        Self::Target(error)
+    }
+}
+
+/// A file's content, and why it could not be read.
+struct SourceContent<'a> {
+    content: FileContent<'a>,
+    failed: Option<Error>,
+}
+
+impl Read for SourceContent<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.content.read(buffer).map_err(|error| {
+            let error = Error::from(error);
+            self.failed = Some(error.clone());
+            error.into()
+        })
+    }
+}
+
 impl Copy<'_> {
-    fn copy(&mut self, source: &Path, target: &Path, depth: usize) -> Result<()> {
+    fn copy(&mut self, source: &Path, target: &Path, depth: usize) -> Result<(), CopyError> {
         interrupt::check()?;
-        let metadata = self.from.metadata(source)?.ok_or_else(|| {
-            Error::input(format!("`{}`: no such file or directory", source.display()))
+        let metadata = self.from.metadata(source).map_err(CopyError::Source)?;
+        let metadata = metadata.ok_or_else(|| {
+            let message = format!("`{}`: no such file or directory", source.display());
+            CopyError::Source(Error::input(message))
         })?;
-        self.copied.entries += 1;
         if metadata.file_type == FileType::Directory {
+            self.copied.entries += 1;
             return self.copy_directory(source, target, &metadata, depth);
         }
+        let is_special = !matches!(metadata.file_type, FileType::File | FileType::Symlink);
+        if is_special && self.options.plain.is_some() {
+            self.copied.left_out += 1;
+            return Ok(());
+        }
+        self.copied.entries += 1;
         if metadata.links > 1 && metadata.inode != 0 {
             if let Some(first) = self.linked.get(&metadata.inode)
                 && self.to.keeps_attributes(target)
@@ -71,13 +128,10 @@ impl Copy<'_> {
         }
         let attributes = self.attributes(&metadata);
         match metadata.file_type {
-            FileType::File => {
-                let mut content = FileContent::new(self.from, source);
-                self.to.write_from(target, &mut content, metadata.size, Some(attributes))?;
-                self.copied.bytes += metadata.size;
-            }
+            FileType::File => self.copy_content(source, target, metadata.size, attributes)?,
             FileType::Symlink => {
-                self.to.symlink(target, &self.from.read_link(source)?)?;
+                let leads_to = self.from.read_link(source).map_err(CopyError::Source)?;
+                self.to.symlink(target, &leads_to)?;
                 self.to.set_attributes(target, attributes)?;
             }
             FileType::Directory
@@ -92,7 +146,28 @@ impl Copy<'_> {
             }
         }
         self.copy_xattrs(source, target)?;
-        self.to.set_modified(target, metadata.modified)
+        Ok(self.to.set_modified(target, metadata.modified)?)
+    }
+
+    fn copy_content(
+        &mut self,
+        source: &Path,
+        target: &Path,
+        size: u64,
+        attributes: Attributes,
+    ) -> Result<(), CopyError> {
+        let content = FileContent::new(self.from, source);
+        let mut content = SourceContent { content, failed: None };
+        match (self.to.write_from(target, &mut content, size, Some(attributes)), content.failed) {
+            (Ok(()), _) => {
+                self.copied.bytes += size;
+                Ok(())
+            }
+            (Err(_), Some(error)) if error.kind() != ErrorKind::Interrupted => {
+                Err(CopyError::Source(error))
+            }
+            (Err(error), _) => Err(CopyError::Target(error)),
+        }
     }
 
     fn copy_directory(
@@ -101,33 +176,40 @@ impl Copy<'_> {
         target: &Path,
         metadata: &Metadata,
         depth: usize,
-    ) -> Result<()> {
+    ) -> Result<(), CopyError> {
         if depth > MAX_DEPTH {
-            return Err(Error::failure(format!(
+            return Err(CopyError::Target(Error::failure(format!(
                 "the file system is damaged: `{}` contains itself",
                 source.display()
-            )));
+            ))));
         }
         let there = self.to.metadata(target)?;
         let is_new = match there {
             Some(there) if there.file_type == FileType::Directory => false,
             Some(_) => {
-                return Err(Error::input(format!(
+                return Err(CopyError::Target(Error::input(format!(
                     "`{}` is in the way: it is not a directory",
                     target.display()
-                )));
+                ))));
             }
             None => true,
         };
+        let entries = self.from.read_dir(source).map_err(CopyError::Source)?;
         let attributes = self.attributes(metadata);
         if is_new {
             // The copy must be able to fill it.
             let open = Attributes { mode: attributes.mode | 0o700, ..attributes };
             self.to.create_dir(target, open)?;
         }
-        for entry in self.from.read_dir(source)? {
+        for entry in entries {
             check_name(&entry.name).context(|| format!("reading `{}`", source.display()))?;
-            self.copy(&source.join(&entry.name), &target.join(&entry.name), depth + 1)?;
+            let copied = self.copy(&source.join(&entry.name), &target.join(&entry.name), depth + 1);
+            match copied {
+                Err(CopyError::Source(error)) if self.options.goes_on => {
+                    self.copied.unread.extend(error.problems().iter().cloned());
+                }
+                copied => copied?,
+            }
         }
         if is_new {
             if attributes.mode & 0o700 != 0o700 {
@@ -140,19 +222,21 @@ impl Copy<'_> {
     }
 
     fn attributes(&self, metadata: &Metadata) -> Attributes {
-        match self.owner {
-            Some((uid, gid)) => Attributes { mode: metadata.mode, uid, gid },
-            None => metadata.attributes(),
-        }
+        let (uid, gid) = self.options.owner.unwrap_or((metadata.uid, metadata.gid));
+        let mode = match self.options.plain {
+            Some(umask) => metadata.mode & 0o777 & !umask,
+            None => metadata.mode,
+        };
+        Attributes { mode, uid, gid }
     }
 
     /// Gives the target those of the source and no others: a replaced file's capabilities are not
     /// its successor's.
-    fn copy_xattrs(&mut self, source: &Path, target: &Path) -> Result<()> {
-        if !self.to.keeps_attributes(target) {
+    fn copy_xattrs(&mut self, source: &Path, target: &Path) -> Result<(), CopyError> {
+        if self.options.plain.is_some() || !self.to.keeps_attributes(target) {
             return Ok(());
         }
-        let wanted = self.from.xattrs(source)?;
+        let wanted = self.from.xattrs(source).map_err(CopyError::Source)?;
         let there = self.to.xattrs(target)?;
         for (name, _) in &there {
             if !wanted.iter().any(|(wanted, _)| wanted == name) {
