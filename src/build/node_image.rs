@@ -1,5 +1,7 @@
 //! One node's disk, to be written to a device: an image that is there, or a node stamped in memory.
 
+use std::fs::File;
+use std::io::{BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,7 +13,10 @@ use super::stamp::stamp;
 use crate::artifact::{Manifest, disk_of, in_use};
 use crate::cache::CachedImage;
 use crate::config::{Cluster, Node};
-use crate::disk::{self, Disk, Overlay};
+use crate::disk::{self, Disk, Format, Overlay, Raw, Scratch};
+use crate::download::unpack;
+use crate::flash;
+use crate::fs::{self, Kind};
 use crate::image::{FsckPolicy, edit};
 use crate::plan;
 use crate::secrets::Secrets;
@@ -31,15 +36,18 @@ pub struct NodeImage {
 }
 
 impl NodeImage {
-    /// Opens an image of any format.
-    pub fn open(path: &Path) -> Result<Self> {
+    /// Opens an image of any format. `backing` is as in [`disk::open_over`].
+    pub fn open(path: &Path, backing: &[PathBuf]) -> Result<Self> {
         let file = disk_of(path);
-        let disk = if disk::probe(&file)?.is_compressed() {
-            disk::open_forward(&file)?
+        let is_compressed = disk::probe(&file)?.is_compressed();
+        let (disk, files): (Arc<dyn Disk>, _) = if let Some(disk) = open_archived(&file)? {
+            (Arc::new(disk), vec![file])
+        } else if is_compressed {
+            (disk::open_forward(&file)?, disk::files(&file, backing)?)
         } else {
-            edit::open_to_read(&file)?
+            (edit::open_to_read(&file, backing)?, disk::files(&file, backing)?)
         };
-        let files = disk::files(&file)?;
+        refuse_what_is_no_disk(&*disk, path)?;
         Ok(Self { name: path.display().to_string(), disk, files, _in_use: None })
     }
 
@@ -56,7 +64,7 @@ impl NodeImage {
             refuse_stale(path, node, cluster, folder)?;
         }
         refuse_started(path, node, folder)?;
-        Self::open(path)
+        Self::open(path, &[])
     }
 
     /// Stamps a node in memory, over its prepared base.
@@ -80,6 +88,63 @@ impl NodeImage {
             files: vec![prepared.image.path.clone()],
             _in_use: Some(prepared.image),
         })
+    }
+}
+
+/// The image in an archive, compressed or not, unpacked into a file without a name; `None` for a file
+/// that is no archive.
+fn open_archived(path: &Path) -> Result<Option<Raw>> {
+    let context = || format!("unpacking `{}`", path.display());
+    let (format, raw) = disk::open_bytes(path)?;
+    let mut head = vec![0; usize::try_from(raw.size().min(512)).unwrap_or(512)];
+    if format.is_compressed() {
+        let stream = BufReader::new(File::open(path).context(context)?);
+        let stream = disk::decoder(stream, format).context(context)?;
+        head.clear();
+        stream.take(512).read_to_end(&mut head).context(context)?;
+    } else if format == Format::Raw {
+        raw.read_at(&mut head, 0).context(context)?;
+    }
+    if !disk::is_archive(&head) {
+        return Ok(None);
+    }
+    let scratch = Scratch::default();
+    let output = tempfile::tempfile_in(&scratch.folder)
+        .context(|| format!("making a file in `{}`", scratch.folder.display()))?;
+    let input = File::open(path).context(context)?;
+    unpack(input, &output, scratch.limit).map_err(|it| Error::from(it).context(context()))?;
+    Ok(Some(Raw::from_file(output, false)?))
+}
+
+/// A disk has a partition table, or is one file system: anything else would be written, verified, and
+/// boot nothing.
+fn refuse_what_is_no_disk(disk: &dyn Disk, path: &Path) -> Result<()> {
+    if flash::table_sector_size(disk)?.is_some() {
+        return Ok(());
+    }
+    match fs::probe(disk)? {
+        Kind::Unknown | Kind::Empty => {
+            Err(Error::input(format!("`{}` is not the image of a disk", path.display()))
+                .hint("it has neither a partition table nor a file system"))
+        }
+        Kind::Ext4
+        | Kind::Fat
+        | Kind::ExFat
+        | Kind::Ntfs
+        | Kind::Btrfs
+        | Kind::Xfs
+        | Kind::F2fs
+        | Kind::Lvm
+        | Kind::Luks
+        | Kind::BitLocker
+        | Kind::Raid
+        | Kind::Swap
+        | Kind::Squashfs
+        | Kind::Erofs
+        | Kind::Iso9660
+        | Kind::HfsPlus
+        | Kind::Apfs
+        | Kind::Bcachefs => Ok(()),
     }
 }
 

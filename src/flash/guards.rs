@@ -42,7 +42,12 @@ pub fn check(request: &FlashRequest<'_>, node: DeviceNode, to_file: bool) -> Res
         }
         DeviceNode::File => Err(Error::input(format!("`{name}` is a regular file, not a device"))
             .hint("`--to-file` replaces it")),
-        DeviceNode::Missing => Err(Error::input(format!("there is no device `{name}`")).hint(LIST)),
+        DeviceNode::Missing => {
+            let error = Error::input(format!("there is no device `{name}`")).hint(LIST);
+            // Devices are all in one place.
+            let is_elsewhere = !request.name.starts_with("/dev");
+            Err(if is_elsewhere { error.hint("`--to-file` makes a file of it") } else { error })
+        }
         DeviceNode::Other => {
             Err(Error::input(format!("`{name}` is not a block device")).hint(LIST))
         }

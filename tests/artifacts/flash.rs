@@ -99,6 +99,39 @@ fn what_is_neither_node_nor_image_is_refused() {
     ));
 }
 
+/// What a publisher packs is the image, not the archive; and what is no image is not written at all.
+#[test]
+fn an_archive_is_unpacked_and_what_is_no_disk_is_refused() {
+    let machines = Machines::new(Arch::Amd64, &["server1"], "formats = [\"raw\"]");
+    let folder = machines.folder.path().to_str().expect("UTF-8");
+    let script = "cd \"$0\" && tar -cf a.tar base.img && gzip -k a.tar && xz -k -0 a.tar \
+        && zstd -q -k a.tar && mv a.tar.gz x.img.tar.gz";
+    tool("sh", ["-ec", script, folder]);
+    let expected = checksum("sha256sum", &machines.path("base.img"));
+    for name in ["a.tar", "x.img.tar.gz", "a.tar.xz", "a.tar.zst"] {
+        let _ = machines.run(["flash", "--to-file", name, "medium"]).succeeds();
+        assert_eq!(checksum("sha256sum", &machines.path("medium")), expected, "{name}");
+        fs::remove_file(machines.path("medium")).expect("removed");
+    }
+    fs::write(machines.path("noise"), noise(5, 1 << 20)).expect("written");
+    fs::write(machines.path("zeros"), vec![0; 1 << 20]).expect("written");
+    let script = "cd \"$0\" && gzip -k noise && xz -k noise && tar -czf text.tar.gz cluster.toml";
+    tool("sh", ["-ec", script, folder]);
+    for name in ["noise", "zeros", "noise.gz", "noise.xz"] {
+        let _ = machines.run(["flash", "--to-file", name, "medium"]).exits(2).stderr(&format!(
+            "error: `{name}` is not the image of a disk\n\
+             hint: it has neither a partition table nor a file system\n"
+        ));
+    }
+    let _ = machines.run(["flash", "--to-file", "text.tar.gz", "medium"]).exits(2);
+    assert!(!machines.path("medium").exists());
+    // Other commands name it, and do not call it a disk without a table.
+    let _ = machines.run(["inspect", "a.tar"]).exits(2).stderr(
+        "error: `a.tar` is a tar archive, not an image\n\
+         hint: unpack it, and use what comes out: `tar -xf FILE`\n",
+    );
+}
+
 /// An edit that was killed after it had happened, and before all of it was in the image.
 #[test]
 fn build_and_boot_finish_an_edit() {

@@ -87,10 +87,48 @@ fn boot_reads_the_format_from_the_bytes() {
     };
     let _ = boot("out/node.dat").exits(1);
     let arguments = fs::read_to_string(machines.path("arguments")).expect("QEMU was started");
-    assert!(arguments.contains("format=qcow2"), "{arguments}");
+    let disk = machines.artifact("node.dat").canonicalize().expect("there");
+    let node = format!(
+        "\"driver\":\"qcow2\",\"file\":{{\"driver\":\"file\",\"filename\":\"{}\"",
+        disk.display()
+    );
+    assert!(arguments.contains(&node), "{arguments}");
     fs::rename(machines.artifact("server1.img.xz"), machines.artifact("x.img")).expect("renamed");
     let refused = boot("out/x.img").exits(2);
     assert!(refused.stderr_text().contains("is compressed"));
+}
+
+/// As `boot` and `flash` find what was built of a node.
+#[test]
+fn a_node_is_named_like_an_image() {
+    let machines = Machines::new(Arch::Amd64, &["server1", "agent1"], "formats = [\"qcow2\"]");
+    let run = |arguments: &[&str]| machines.run(arguments);
+    let unbuilt = format!(
+        "error: `{}` has no image of `agent1`\n\
+         hint: `nodeforge build` makes it; `-o` says where it is\n",
+        machines.path("out").display()
+    );
+    let _ = run(&["inspect", "agent1"]).exits(2).stderr(&unbuilt);
+    let _ = run(&["build"]).succeeds();
+    let _ = run(&["cat", "agent1:/etc/hostname"]).succeeds().stdout("agent1\n");
+    let said = run(&["inspect", "agent1"]).succeeds().stdout_text();
+    assert!(said.contains("agent1.qcow2: qcow2, "), "{said}");
+    let _ = run(&["ls", "agent1@15:/"]).succeeds();
+    let _ = run(&["cp", "agent1:/etc/hostname", "name"]).succeeds();
+    assert_eq!(fs::read_to_string(machines.path("name")).expect("there"), "agent1\n");
+    let _ = run(&["diff", "agent1", "server1"]).exits(1);
+    let _ = run(&["cat", "-f", "cluster.toml", "-o", "out", "server1:/etc/hostname"]).succeeds();
+    let _ = run(&["ls", "nobody"])
+        .exits(1)
+        .stderr("error: opening `nobody`\n  cause: No such file or directory\n");
+    let _ = run(&["flash", "agent1", "card.img"]).exits(2).stderr(
+        "error: there is no device `card.img`\n\
+         hint: `nodeforge flash --list` shows the devices there are\n\
+         hint: `--to-file` makes a file of it\n",
+    );
+    // One option takes one value, and what follows is the cluster file.
+    let _ = run(&["build", "--format", "raw", "cluster.toml", "agent1"]).succeeds();
+    assert!(machines.artifact("agent1.img").is_file());
 }
 
 /// Not even the end of an edit that was interrupted.
