@@ -79,7 +79,7 @@ fn edit_journal(bytes: &[u8]) {
     let image = folder.join("image");
     let written = fs::write(&image, whole_sectors(disk));
     if written.and(fs::write(folder.join(".image.nodeforge-edit"), journal)).is_ok() {
-        if let Ok(disk) = edit::open_to_read(&image) {
+        if let Ok(disk) = edit::open_to_read(&image, &[]) {
             read_some(&*disk);
         }
         drop(edit::finish(&image));
