@@ -348,7 +348,7 @@ impl Resolver<'_> {
     ) -> Result<Option<(CachedImage, Provenance)>> {
         let mut found: Vec<_> = self
             .cache
-            .keys(BASES)
+            .keys(BASES)?
             .into_iter()
             .filter_map(|key| {
                 let provenance = Provenance::read(&self.cache.peek(BASES, &key)?)?;

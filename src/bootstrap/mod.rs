@@ -162,7 +162,8 @@ fn newest(cache: &Cache, recipe: &Value) -> Option<i64> {
         let epoch = from.as_object_mut()?.remove(EPOCH)?.as_i64();
         epoch.filter(|_| from == *recipe)
     };
-    cache.keys(BASES).iter().filter_map(epoch_of).max()
+    // What cannot be read is reported where it is looked for.
+    cache.keys(BASES).ok()?.iter().filter_map(epoch_of).max()
 }
 
 fn packages(layout: &BootstrapLayout) -> Vec<String> {

@@ -85,9 +85,9 @@ impl Kept {
 impl Cache {
     /// All images and files, those used last first.
     pub fn list(&self) -> Result<Vec<Kept>> {
-        let mut all = self.list_files();
+        let mut all = self.list_files()?;
         for kind in IMAGES {
-            for key in self.keys(kind) {
+            for key in self.keys(kind)? {
                 let folder = self.root.join(kind).join(&key);
                 // Another nodeforge may remove it at any moment.
                 let Ok(metadata) = fs::metadata(&folder) else { continue };
@@ -107,10 +107,10 @@ impl Cache {
         Ok(all)
     }
 
-    fn list_files(&self) -> Vec<Kept> {
+    fn list_files(&self) -> Result<Vec<Kept>> {
         let mut all = Vec::new();
         for blob in Blob::ALL {
-            for key in self.keys(blob.kind()) {
+            for key in self.keys(blob.kind())? {
                 let path = self.root.join(blob.kind()).join(&key);
                 let Ok(metadata) = fs::metadata(&path) else { continue };
                 all.push(Kept {
@@ -124,7 +124,7 @@ impl Cache {
                 });
             }
         }
-        all
+        Ok(all)
     }
 
     /// Bytes of the disk that the cache takes, all in all.

@@ -214,10 +214,17 @@ impl Cache {
     }
 
     /// The keys of all images of a kind.
-    pub(crate) fn keys(&self, kind: &str) -> Vec<String> {
-        let entries = fs::read_dir(self.root.join(kind)).into_iter().flatten().flatten();
-        let names = entries.filter_map(|it| it.file_name().into_string().ok());
-        names.filter(|name| !name.starts_with('.')).collect()
+    pub(crate) fn keys(&self, kind: &str) -> Result<Vec<String>> {
+        let folder = self.root.join(kind);
+        let read = || -> io::Result<Vec<String>> {
+            let Some(entries) = trust::present(fs::read_dir(&folder))? else {
+                return Ok(Vec::new());
+            };
+            let names = entries.map(|it| Ok(it?.file_name().into_string().ok()));
+            let names = names.collect::<io::Result<Vec<_>>>()?.into_iter().flatten();
+            Ok(names.filter(|name| !name.starts_with('.')).collect())
+        };
+        read().context(|| format!("reading `{}`", folder.display()))
     }
 
     /// What is known of the image under a key, whole or not.
