@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::support::{FIRSTBOOT as SOURCES, Node, tool};
+use super::support::{FIRSTBOOT as SOURCES, Node, partitions, tool};
 
 #[test]
 fn a_node_finds_its_role_and_runs_its_steps_once() {
@@ -245,6 +245,55 @@ fn the_root_file_system_grows_to_its_disk() {
     }
     node.write("fstype", "btrfs\n");
     assert!(node.run_step("05-grow-root").status.success());
+}
+
+/// sfdisk's own `+` takes the size without the bits that an MBR has no room for.
+#[test]
+fn the_root_file_system_never_shrinks_on_a_disk_too_large_for_an_mbr() {
+    let node = Node::new("agent1");
+    let sys = node.path("sys/devices/virtio/block/vda");
+    fs::create_dir_all(sys.join("vda2")).expect("a folder");
+    fs::create_dir_all(node.path("sys/dev/block")).expect("a folder");
+    std::os::unix::fs::symlink(sys.join("vda2"), node.path("sys/dev/block/254:2")).expect("linked");
+    node.stand_in("findmnt", "case $* in *MAJ*) echo 254:2 ;; *FSTYPE*) echo ext4 ;; esac");
+    node.stand_in("sfdisk", "exec /usr/sbin/sfdisk \"$@\"");
+    node.stand_in("partx", "exit 0");
+    node.stand_in("resize2fs", "exit 0");
+    fs::create_dir_all(node.path("dev")).expect("a folder");
+    let disk = node.path("dev/vda");
+    const TIB: u64 = 1 << 31;
+    // Sectors of the disk, whether it has an MBR, and the partition's size before and after.
+    for (size, label, before, after) in [
+        (3 * TIB, "dos", 1 << 21, 2 * TIB - (1 << 21)),
+        (2 * TIB + 4096, "dos", 1 << 21, 2 * TIB - (1 << 21)),
+        (2 * TIB, "dos", 1 << 21, 2 * TIB - (1 << 21)),
+        (3 * TIB, "dos", 2 * TIB - (1 << 21), 2 * TIB - (1 << 21)),
+        (3 * TIB, "gpt", 1 << 21, 3 * TIB - (1 << 21) - 33),
+    ] {
+        let file = fs::File::create(&disk).expect("a disk");
+        file.set_len(size * 512).expect("space");
+        let table = format!(
+            "label: {label}\nstart=2048, size=2048\nstart={}, size={before}\n",
+            1_u64 << 21
+        );
+        node.write("table", &table);
+        let script = "exec /usr/sbin/sfdisk --quiet $NODEFORGE_ROOT/dev/vda <$NODEFORGE_ROOT/table";
+        assert!(node.shell(script).status.success());
+        node.write("sys/devices/virtio/block/vda/size", &format!("{size}\n"));
+        node.write("sys/devices/virtio/block/vda/queue/logical_block_size", "512\n");
+        for (name, number) in [("partition", 2), ("start", 1 << 21), ("size", before)] {
+            fs::write(sys.join("vda2").join(name), format!("{number}\n")).expect("written");
+        }
+        let output = node.run_step("05-grow-root");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+        let is_cut = label == "dos" && size > 2 * TIB;
+        let words = "the disk has an MBR, which cannot name what is behind 2 TiB\n";
+        assert_eq!(said.contains(words), is_cut, "{said}");
+        let (number, range) = partitions(&disk).pop().expect("two partitions");
+        assert_eq!((number, range.start >> 9), (2, 1 << 21));
+        assert_eq!((range.end - range.start) >> 9, after, "{size} {label} {before}");
+    }
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub fn stamp(base: &PreparedBase, changes: &[Change], fsck: FsckPolicy) -> Resul
     let mut image = Image::open(disk, apply::clock()?)?;
     apply::apply_to_image(&mut image, changes)?;
     image.verify()?;
-    image.fsck(fsck)?;
+    image.fsck(fsck, &base.disk)?;
     drop(image);
     let overlay = Arc::into_inner(overlay)
         .ok_or_else(|| Error::failure("the image is still in use after it was closed"))?;

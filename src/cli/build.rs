@@ -42,7 +42,7 @@ pub(super) struct BuildCommand {
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
 
-    /// Whether e2fsck checks every node: `auto` does where it is installed
+    /// Whether e2fsck and fsck.fat check every node: `auto` does where they are installed
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
     fsck: FsckPolicy,
 

@@ -14,7 +14,7 @@ use crate::util::error::Result;
 
 #[derive(Debug, Args)]
 pub(super) struct EditOptions {
-    /// Whether e2fsck must be content before the image is changed
+    /// Whether e2fsck and fsck.fat must be content before the image is changed
     #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
     fsck: FsckPolicy,
 }

@@ -61,7 +61,7 @@ pub(super) struct StampCommand {
     )]
     output: PathBuf,
 
-    /// Whether e2fsck must be content with the result
+    /// Whether e2fsck and fsck.fat must be content with the result
     #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
     fsck: FsckPolicy,
 }
@@ -82,7 +82,7 @@ impl StampCommand {
 
         ui.stage("stamping");
         let base = edit::open_to_read(&image, &[])?;
-        let overlay: Arc<dyn Disk> = Arc::new(Overlay::new(base));
+        let overlay: Arc<dyn Disk> = Arc::new(Overlay::new(Arc::clone(&base)));
         let mut image = Image::open(Arc::clone(&overlay), apply::clock()?)?;
         let node = Single {
             hostname: self.hostname.clone(),
@@ -99,7 +99,7 @@ impl StampCommand {
         apply::apply(&mut image, &vendor)?;
         apply::apply_to_image(&mut image, &changes)?;
         image.verify()?;
-        image.fsck(self.fsck)?;
+        image.fsck(self.fsck, &base)?;
         drop(image);
 
         ui.stage("writing the image");

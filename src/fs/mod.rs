@@ -14,7 +14,7 @@ pub(crate) mod mkfs;
 mod namespace;
 mod open;
 mod probe;
-mod repair;
+pub(crate) mod repair;
 mod resolve;
 #[cfg(test)]
 pub(crate) mod second_reader;

@@ -29,6 +29,8 @@ pub fn open(disk: Arc<dyn Disk>, clock: i64) -> Result<Box<dyn Volume>> {
         | Kind::Luks
         | Kind::BitLocker
         | Kind::Raid
+        | Kind::Bcache
+        | Kind::Ext4Journal
         | Kind::Swap
         | Kind::Squashfs
         | Kind::Erofs

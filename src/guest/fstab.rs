@@ -28,17 +28,30 @@ fn parse_line(line: &str) -> Option<FstabLine> {
     let (source, point) = (fields.next()?, fields.next()?);
     let source = unescape(source);
     let source = match source.split_once('=') {
-        Some((key, value)) => format!("{key}={}", value.trim_matches('"')),
+        Some((key, value)) => format!("{key}={}", unquoted(value)),
         None => source,
     };
     let point = PathBuf::from(unescape(point));
     (point.is_absolute() && point.parent().is_some()).then_some(FstabLine { source, point })
 }
 
+/// The value of a tag without the quotes of either kind that may be around it (libblkid,
+/// `blkid_parse_tag_string`).
+fn unquoted(value: &str) -> &str {
+    let inner = |quote: char| value.strip_prefix(quote)?.strip_suffix(quote);
+    inner('"').or_else(|| inner('\'')).unwrap_or(value)
+}
+
 /// Blanks in a field are written as `\040` (fstab(5)).
 fn unescape(field: &str) -> String {
     let replaced = field.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n");
     replaced.replace("\\134", "\\")
+}
+
+/// A regular expression for the names of partitions on the disk with this MBR id, in an fstab or
+/// wherever else partitions are named: what stands before the id, and the number behind it.
+pub(crate) fn names_by_disk_id(id: u32) -> String {
+    format!(r#"(?i)(\bPARTUUID=["']?|by-partuuid/){id:08x}-([0-9a-f]{{2}})\b"#)
 }
 
 /// What identifies a part of a disk to an fstab.
@@ -100,6 +113,7 @@ mod tests {
              proc /proc proc defaults 0 0\n\
              PARTUUID=\"2a-01\" /boot/firmware vfat defaults 0 2\n\
              LABEL=my\\040disk\t/srv ext4\n\
+             PARTUUID='2a-03' /data ext4\n\
              UUID=x / ext4\nUUID=y none swap sw\n",
         );
         let found: Vec<_> =
@@ -109,6 +123,7 @@ mod tests {
             [
                 ("proc", Some("/proc")),
                 ("LABEL=my disk", Some("/srv")),
+                ("PARTUUID=2a-03", Some("/data")),
                 ("PARTUUID=2a-01", Some("/boot/firmware")),
             ]
         );

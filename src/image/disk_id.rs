@@ -7,6 +7,7 @@ use regex::bytes::Regex;
 use super::{Image, survey};
 use crate::fs::{FileType, Tree};
 use crate::guest::files::TEXT_LIMIT;
+use crate::guest::fstab;
 use crate::table::{self, DiskId, Scheme};
 use crate::util::error::{Error, Result};
 
@@ -49,8 +50,7 @@ impl Image {
     }
 
     fn rename_partitions(&mut self, old: u32, new: u32) -> Result<()> {
-        let pattern = format!(r"(?i)(\bPARTUUID=|by-partuuid/){old:08x}-([0-9a-f]{{2}})\b");
-        let pattern = Regex::new(&pattern).expect("it is made of digits");
+        let pattern = Regex::new(&fstab::names_by_disk_id(old)).expect("it is made of digits");
         for path in self.files_with_partitions()? {
             let Some(path) = self.resolve(&path)? else { continue };
             let Some(text) = self.read(&path, TEXT_LIMIT)? else { continue };

@@ -1,4 +1,4 @@
-//! e2fsck as the judge of what was written.
+//! The checkers of e2fsprogs and dosfstools as judges of what was written.
 
 use std::fs::File;
 use std::ops::Range;
@@ -9,84 +9,135 @@ use std::sync::Arc;
 use std::{env, io};
 
 use super::Image;
+use super::part::Part;
 use super::read_only::ReadOnly;
 use crate::disk::Disk;
-use crate::fs::{Ext4, Kind};
+use crate::fs::{self, Ext4, Kind};
 use crate::util::error::{Context, Error, Result};
 
-/// Whether e2fsck has the last word on an image.
+/// Whether e2fsck and fsck.fat have the last word on an image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum FsckPolicy {
-    /// It must, and be installed
+    /// They must, and be installed
     Always,
-    /// Where it is installed
+    /// Where they are installed
     #[default]
     Auto,
-    /// It is not asked
+    /// They are not asked
     Never,
 }
 
 /// What became of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// e2fsck found nothing wrong.
+    /// The checkers found nothing wrong.
     Clean,
-    /// It was not asked: the policy says so, it is not installed, or nothing here is ext4.
+    /// None was asked: the policy says so, or none is installed.
     NotAsked,
 }
 
-/// Where distributions, and Homebrew on a Mac, put e2fsck: not always in `PATH`.
+/// Where distributions, and Homebrew on a Mac, put the checkers: not always in `PATH`.
 const FOLDERS: &[&str] = &[
     "/sbin",
     "/usr/sbin",
     "/usr/local/sbin",
+    "/opt/homebrew/sbin",
     "/opt/homebrew/opt/e2fsprogs/sbin",
     "/usr/local/opt/e2fsprogs/sbin",
 ];
 
-/// Finds e2fsck in `PATH`, or where it usually is.
-pub fn find_e2fsck() -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let folders = env::split_paths(&path).chain(FOLDERS.iter().map(PathBuf::from));
-    folders.map(|folder| folder.join("e2fsck")).find(|program| program.is_file())
+/// A program that checks a file system and changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Checker {
+    E2fsck,
+    FsckFat,
 }
 
-/// Checks the ext4 file system that fills `disk` with `e2fsck -fn`. Anything it would like to
-/// mend is an error.
-///
-/// The disk need not be a file: what e2fsck reads of it, which is all but the files' content, is
-/// copied to a sparse temporary one.
-pub fn check_ext4(disk: Arc<dyn Disk>, e2fsck: &Path) -> Result<()> {
-    let view = Arc::new(ReadOnly(disk));
-    let content = Ext4::open(Arc::clone(&view) as _, 0)?.file_content()?;
-    let wanted = data_without(&*view, content).context(|| "finding what e2fsck reads")?;
-    let length = wanted.iter().map(|run| run.end - run.start).sum();
-    let scratch = FsckCopy::new(length).context(|| "making a temporary file")?;
-    copy(&*view, &wanted, scratch.file()).context(|| "copying what e2fsck reads")?;
-    let output = Command::new(e2fsck)
-        .args(["-f", "-n"])
-        .arg(scratch.path())
-        .env("LC_ALL", "C")
-        .output()
-        .context(|| format!("running `{}`", e2fsck.display()))?;
-    if output.status.success() {
-        return Ok(());
+impl Checker {
+    /// The one for what fills a part, if that is edited here.
+    fn of(kind: Kind) -> Option<Self> {
+        let checkers = [(Kind::Ext4, Self::E2fsck), (Kind::Fat, Self::FsckFat)];
+        checkers.into_iter().find(|it| it.0 == kind).map(|it| it.1)
     }
-    if output.status.code().is_none() {
-        return Err(Error::failure(format!("e2fsck was ended by a {}", output.status)));
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::E2fsck => "e2fsck",
+            Self::FsckFat => "fsck.fat",
+        }
     }
-    let report = String::from_utf8_lossy(&output.stdout);
-    let passes = ["Pass ", "e2fsck ", "Fix? no", "Clear? no"];
-    let complaints: Vec<&str> = report
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !passes.iter().any(|pass| line.starts_with(pass)))
-        .take(5)
-        .collect();
-    let complaints = complaints.join("; ");
-    Err(Error::failure(format!("e2fsck finds the file system damaged: {complaints}"))
-        .hint("if the image was sound before, this is a bug in nodeforge: please report it"))
+
+    fn package(self) -> &'static str {
+        match self {
+            Self::E2fsck => "e2fsprogs",
+            Self::FsckFat => "dosfstools",
+        }
+    }
+
+    /// Finds it in `PATH`, or where it usually is.
+    pub(super) fn find(self) -> Option<PathBuf> {
+        let path = env::var_os("PATH").unwrap_or_default();
+        let folders = env::split_paths(&path).chain(FOLDERS.iter().map(PathBuf::from));
+        folders.map(|folder| folder.join(self.name())).find(|program| program.is_file())
+    }
+
+    /// What it would like to mend of the file system that fills `disk`; `None` when that is nothing.
+    ///
+    /// The disk need not be a file: what is read of it is copied to a sparse temporary one. Of ext4
+    /// that is all but the files' content.
+    pub(super) fn complaints(self, disk: Arc<dyn Disk>, program: &Path) -> Result<Option<String>> {
+        let name = self.name();
+        let view = Arc::new(ReadOnly(disk));
+        let content = match self {
+            Self::E2fsck => Ext4::open(Arc::clone(&view) as _, 0)?.file_content()?,
+            Self::FsckFat => Vec::new(),
+        };
+        let wanted =
+            data_without(&*view, content).context(|| format!("finding what {name} reads"))?;
+        let length = wanted.iter().map(|run| run.end - run.start).sum();
+        let scratch = FsckCopy::new(length).context(|| "making a temporary file")?;
+        copy(&*view, &wanted, scratch.file()).context(|| format!("copying what {name} reads"))?;
+        let mut command = Command::new(program);
+        if self == Self::E2fsck {
+            command.arg("-f");
+        }
+        let output = command
+            .arg("-n")
+            .arg(scratch.path())
+            .env("LC_ALL", "C")
+            .output()
+            .context(|| format!("running `{}`", program.display()))?;
+        if output.status.success() {
+            return Ok(None);
+        }
+        if output.status.code().is_none() {
+            return Err(Error::failure(format!("{name} was ended by a {}", output.status)));
+        }
+        let said = [output.stdout, output.stderr].concat();
+        let report = String::from_utf8_lossy(&said);
+        let path = scratch.path().display().to_string();
+        let is_chatter = |line: &str| CHATTER.iter().any(|words| line.starts_with(words));
+        let complaints: Vec<&str> = report
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty() && !is_chatter(line) && !line.starts_with(&path))
+            .take(5)
+            .collect();
+        Ok(Some(complaints.join("; ")))
+    }
 }
+
+/// What the checkers print besides complaints.
+const CHATTER: &[&str] = &[
+    "Pass ",
+    "e2fsck ",
+    "Fix? no",
+    "Clear? no",
+    "fsck.fat ",
+    "Leaving filesystem unchanged",
+    "Automatically ",
+    "Not automatically ",
+];
 
 /// The runs of a disk that may hold anything but zeros, without the bytes `skipped`.
 fn data_without(disk: &dyn Disk, mut skipped: Vec<Range<u64>>) -> io::Result<Vec<Range<u64>>> {
@@ -180,27 +231,82 @@ impl FsckCopy {
 }
 
 impl Image {
-    /// Checks every ext4 file system of this image that is mounted, as `policy` has it.
-    pub fn fsck(&mut self, policy: FsckPolicy) -> Result<Verdict> {
-        let e2fsck = match (policy, find_e2fsck()) {
-            (FsckPolicy::Never, _) | (FsckPolicy::Auto, None) => return Ok(Verdict::NotAsked),
-            (FsckPolicy::Always, None) => {
-                return Err(Error::input("e2fsck is not installed")
-                    .hint("install e2fsprogs, or do not ask for `--fsck always`"));
-            }
-            (_, Some(e2fsck)) => e2fsck,
-        };
-        crate::fs::Tree::flush(self)?;
+    /// Has the checkers look at every file system of this image that is mounted, as `policy` has it.
+    /// Anything they would like to mend is an error. `before` is the disk as it was before it was
+    /// changed: what is wrong with that already is not blamed on the change.
+    pub fn fsck(&mut self, policy: FsckPolicy, before: &Arc<dyn Disk>) -> Result<Verdict> {
+        if policy == FsckPolicy::Never {
+            return Ok(Verdict::NotAsked);
+        }
+        fs::Tree::flush(self)?;
         let mut verdict = Verdict::NotAsked;
-        for part in &self.parts {
-            if part.kind == Kind::Ext4 && part.mount_point.is_some() {
-                check_ext4(part.disk(&self.disk)?, &e2fsck)
-                    .context(|| format!("checking {}", part.name()))?;
-                verdict = Verdict::Clean;
+        for (part, checker) in self.checked_parts() {
+            let Some(program) = checker.find() else {
+                if policy == FsckPolicy::Always {
+                    return Err(Error::input(format!("{} is not installed", checker.name())).hint(
+                        format!("install {}, or do not ask for `--fsck always`", checker.package()),
+                    ));
+                }
+                continue;
+            };
+            let check = |disk: &Arc<dyn Disk>| checker.complaints(part.disk(disk)?, &program);
+            let found = check(&self.disk).context(|| format!("checking {}", part.name()))?;
+            if let Some(complaints) = found {
+                let was_sound = matches!(check(before), Ok(None));
+                return Err(judged(checker, part, before, &complaints, was_sound));
             }
+            verdict = Verdict::Clean;
         }
         Ok(verdict)
     }
+
+    /// Refuses an image with a FAT file system that cannot be changed safely, or with which fsck.fat,
+    /// where it is installed, is not content. Nothing else mends one before it is copied.
+    pub fn check_fat(&self) -> Result<()> {
+        for (part, checker) in self.checked_parts().filter(|it| it.1 == Checker::FsckFat) {
+            let disk = part.disk(&self.disk)?;
+            fs::fat::check(&disk).context(|| format!("checking {}", part.name()))?;
+            let Some(program) = checker.find() else { continue };
+            if let Some(complaints) = checker.complaints(disk, &program)? {
+                return Err(judged(checker, part, &self.disk, &complaints, false));
+            }
+        }
+        Ok(())
+    }
+
+    /// The parts that are mounted, each with its checker.
+    fn checked_parts(&self) -> impl Iterator<Item = (&Part, Checker)> {
+        let mounted = self.parts.iter().filter(|part| part.mount_point.is_some());
+        mounted.filter_map(|part| Some((part, Checker::of(part.kind)?)))
+    }
+}
+
+/// A checker's verdict on a part, and what to do.
+fn judged(
+    checker: Checker,
+    part: &Part,
+    before: &Arc<dyn Disk>,
+    complaints: &str,
+    was_sound: bool,
+) -> Error {
+    let name = checker.name();
+    let error = if was_sound {
+        Error::failure(format!("{name} finds the file system damaged: {complaints}"))
+            .hint("this is a bug in nodeforge: please report it")
+    } else {
+        let command = part.disk(before).map(|disk| match checker {
+            Checker::E2fsck => fs::repair::e2fsprogs(&*disk, &["e2fsck -fy"]),
+            Checker::FsckFat => fs::repair::fsck_fat(&*disk),
+        });
+        let error = Error::failure(format!(
+            "{name} finds the file system damaged, before any change: {complaints}"
+        ));
+        match command {
+            Ok(command) => error.hint(format!("{command}, or start from a fresh image")),
+            Err(_) => error,
+        }
+    };
+    error.context(format!("checking {}", part.name()))
 }
 
 #[cfg(test)]
@@ -221,7 +327,7 @@ mod tests {
         std::fs::write(&program, "#!/bin/sh\nkill -9 $$\n").expect("written");
         std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).expect("changed");
         let disk = Arc::new(Raw::open(&disk).expect("it opens"));
-        let error = check_ext4(disk, &program).expect_err("no verdict");
+        let error = Checker::E2fsck.complaints(disk, &program).expect_err("no verdict");
         assert_eq!(error.to_string(), "e2fsck was ended by a signal: 9 (SIGKILL)");
     }
 }

@@ -17,7 +17,8 @@ pub(crate) const ROOT_AT: u64 = 64 << 20;
 
 /// A disk like Raspberry Pi OS's: MBR, FAT32 with 512-byte clusters, ext4 without 64bit.
 pub(crate) fn raspberry_pi(folder: &Path) -> std::path::PathBuf {
-    let fstab = "PARTUUID=2a9b1c3d-01 /boot/firmware vfat defaults 0 2\n\
+    // With quotes, as fstab(5) allows them.
+    let fstab = "PARTUUID=\"2a9b1c3d-01\" /boot/firmware vfat defaults 0 2\n\
                  PARTUUID=2a9b1c3d-02 / ext4 defaults,noatime 0 1\n";
     let boot = fat_image(folder, 40 << 20, &["-F", "32", "-s", "1"]);
     fs::write(folder.join("cmdline.txt"), "root=PARTUUID=2a9b1c3d-02 rootwait\n").expect("a file");

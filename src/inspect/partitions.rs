@@ -111,6 +111,13 @@ impl PartitionFacts {
                 Ok(())
             };
             facts.problem = look().err().map(|error| error.to_string());
+            if facts.problem.is_some()
+                && part.kind == Kind::Ext4
+                && let Ok(disk) = part.disk(disk)
+            {
+                // What names it can be read for longer than what is in it.
+                (facts.label, facts.uuid) = fs::Ext4::identity(&*disk);
+            }
         }
         facts
     }

@@ -1,15 +1,15 @@
 //! The disk of a prepared base: its base's, grown.
 
+use std::io;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::base::ResolvedBase;
-use crate::disk::{self, Disk, Raw, Slice};
-use crate::fs::ImagePartition;
-use crate::fs::Kind;
+use crate::disk::{self, Disk, Overlay, Raw, Slice};
+use crate::fs::{Ext4, ImagePartition, Kind};
 use crate::image::Image;
 use crate::sandbox::Sandbox;
 use crate::table;
@@ -40,8 +40,7 @@ pub(crate) fn lay_out(
     sandbox: Sandbox,
 ) -> Result<DiskParts> {
     let from = Arc::clone(&base.disk);
-    let opened = Image::open(Arc::clone(&from), 0)
-        .context(|| format!("cannot open `{}`", base.path.display()))?;
+    let opened = open(base, sandbox).context(|| format!("cannot use `{}`", base.origin))?;
     let root = opened.root();
     let size = size.unwrap_or(from.size());
     if size < from.size() {
@@ -84,6 +83,63 @@ pub(crate) fn lay_out(
         },
         fat: fat.collect(),
     })
+}
+
+/// Opens the base, and refuses what its copy would be refused for: here the user's own file can be
+/// named, later it would be one that is gone with the error.
+fn open(base: &ResolvedBase, sandbox: Sandbox) -> Result<Image> {
+    let disk = as_named(base);
+    let image = match sandbox {
+        // Changed as it is.
+        Sandbox::None => Image::open(Arc::new(Overlay::new(disk)), 0)?,
+        // Mended by e2fsck, or made anew.
+        Sandbox::Loop | Sandbox::Userns => {
+            let image = Image::open(disk, 0)?;
+            let root = image.root();
+            if root.kind == Kind::Ext4 {
+                Ext4::check_changeable(&*root.disk(image.disk())?)
+                    .context(|| "opening the root file system")?;
+            }
+            image
+        }
+    };
+    image.check_fat()?;
+    Ok(image)
+}
+
+/// The base's disk, which lies in no file that a user could mend when it was unpacked into the cache.
+fn as_named(base: &ResolvedBase) -> Arc<dyn Disk> {
+    let is_their_own = Path::new(&base.origin) == base.path;
+    let path = is_their_own.then(|| base.path.clone());
+    Arc::new(NamedDisk { disk: Arc::clone(&base.disk), path })
+}
+
+/// A disk, and the file that messages are to name.
+struct NamedDisk {
+    disk: Arc<dyn Disk>,
+    path: Option<PathBuf>,
+}
+
+impl Disk for NamedDisk {
+    fn size(&self) -> u64 {
+        self.disk.size()
+    }
+
+    fn sector_size(&self) -> u32 {
+        self.disk.sector_size()
+    }
+
+    fn location(&self) -> Option<(PathBuf, u64)> {
+        Some((self.path.clone()?, 0))
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.disk.read_at(buffer, offset)
+    }
+
+    fn next_data(&self, from: u64) -> io::Result<Option<Range<u64>>> {
+        self.disk.next_data(from)
+    }
 }
 
 /// Copies a part of a disk to the same place of another; holes stay holes.

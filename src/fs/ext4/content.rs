@@ -6,8 +6,7 @@ use fs_ext4::Superblock;
 use fs_ext4::inode::Inode;
 
 use super::error::explain;
-use super::{Ext4, inode_number};
-use crate::fs::ext4::extents;
+use super::{Ext4, blocks, inode_number};
 use crate::util::error::Result;
 
 impl Ext4 {
@@ -17,16 +16,13 @@ impl Ext4 {
         let fs = self.fs()?;
         let block_size = u64::from(fs.sb.block_size());
         let mut content = Vec::new();
-        self.visit(|_, inode| {
-            let is_plain = inode.is_file()
-                && inode.links_count > 0
-                && inode.has_extents()
-                && !inode.has_inline_data();
-            // A damaged tree is the checker's to report: it gets to see all there is.
-            let extents = if is_plain { extents::collect(fs, inode) } else { Ok(Vec::new()) };
-            content.extend(extents.unwrap_or_default().iter().map(|extent| {
-                let start = extent.physical_block.saturating_mul(block_size);
-                start..start.saturating_add(u64::from(extent.length) * block_size)
+        self.visit(|number, inode| {
+            let is_plain = inode.is_file() && inode.links_count > 0 && !inode.has_inline_data();
+            // A damaged map is the checker's to report: it gets to see all there is.
+            let runs = if is_plain { blocks::map(fs, number, inode) } else { Ok(Vec::new()) };
+            content.extend(runs.unwrap_or_default().iter().map(|run| {
+                let start = run.physical * block_size;
+                start..start + run.length * block_size
             }));
             Ok(())
         })?;

@@ -1,11 +1,12 @@
-//! All extents of a file: the ext4 crate's own walk of the tree trusts it to be one.
+//! The tree of a file's extents, checked as the kernel does: the ext4 crate's own walk trusts it to be
+//! one. Source: kernel documentation, `filesystems/ext4`, "Extent Tree", and `fs/ext4/extents.c`.
 
-use std::ops::Range;
-
+use fs_ext4::checksum::linux_crc32c;
 use fs_ext4::extent::{Extent, ExtentHeader, ExtentIdx};
 use fs_ext4::fs::Filesystem;
 use fs_ext4::inode::Inode;
 
+use super::blocks::{Run, check_range};
 use super::error::{damaged, explain};
 use crate::util::error::Result;
 
@@ -19,63 +20,86 @@ const MAX_DEPTH: u16 = 5;
 ///
 /// Each must lie behind the one before: so no node can be met twice, and a damaged or hostile tree
 /// ends in an error after as many steps as there are blocks on the disk, at most.
-pub(super) fn collect(fs: &Filesystem, inode: &Inode) -> Result<Vec<Extent>> {
-    let mut extents = Vec::new();
-    walk(fs, &inode.block, MAX_DEPTH, &mut 0, &mut extents)?;
-    Ok(extents)
-}
-
-fn walk(
-    fs: &Filesystem,
-    node: &[u8],
-    depth_limit: u16,
-    next: &mut u64,
-    extents: &mut Vec<Extent>,
-) -> Result<()> {
-    let header = ExtentHeader::parse(node).map_err(explain)?;
-    if header.depth > depth_limit {
+pub(super) fn collect(fs: &Filesystem, number: u32, inode: &Inode) -> Result<Vec<Run>> {
+    let mut walk = Walk { fs, number, inode, next: 0, runs: Vec::new() };
+    let depth = ExtentHeader::parse(&inode.block).map_err(explain)?.depth;
+    if depth > MAX_DEPTH {
         return Err(damaged("a tree of extents is too deep"));
     }
-    let entries = usize::from(header.entries) * ENTRY;
-    let entries = node
-        .get(ENTRY..ENTRY + entries)
-        .ok_or_else(|| damaged("a node of extents is longer than its block"))?;
-    for entry in entries.chunks_exact(ENTRY) {
-        if header.is_leaf() {
-            let extent = Extent::parse(entry).map_err(explain)?;
-            let start = u64::from(extent.logical_block);
-            if start < *next || extent.length == 0 {
-                return Err(damaged("extents overlap"));
-            }
-            *next = start + u64::from(extent.length);
-            extents.push(extent);
-        } else {
-            let index = ExtentIdx::parse(entry).map_err(explain)?;
-            if u64::from(index.logical_block) < *next {
-                return Err(damaged("extents overlap"));
-            }
-            let before = *next;
-            let child = fs.read_block(index.leaf_block).map_err(explain)?;
-            walk(fs, &child, header.depth - 1, next, extents)?;
-            if *next == before {
-                return Err(damaged("a node of extents is empty"));
-            }
-        }
-    }
-    Ok(())
+    walk.node(&inode.block, depth, None)?;
+    Ok(walk.runs)
 }
 
-/// The bytes of a file that extents fill, runs that touch joined.
-pub(super) fn runs(extents: &[Extent], block_size: u64, size: u64) -> Vec<Range<u64>> {
-    let mut runs: Vec<Range<u64>> = Vec::new();
-    for extent in extents.iter().filter(|extent| !extent.uninitialized) {
-        let start = u64::from(extent.logical_block) * block_size;
-        let end = (start + u64::from(extent.length) * block_size).min(size);
-        match runs.last_mut() {
-            Some(last) if last.end == start => last.end = end.max(start),
-            _ if start < end => runs.push(start..end),
-            _ => {}
+struct Walk<'a> {
+    fs: &'a Filesystem,
+    number: u32,
+    inode: &'a Inode,
+    /// The first block of the file that can still come.
+    next: u64,
+    runs: Vec<Run>,
+}
+
+impl Walk<'_> {
+    /// `first` is the block of the file at which the index above says that this node begins.
+    fn node(&mut self, node: &[u8], depth: u16, first: Option<u32>) -> Result<()> {
+        let header = ExtentHeader::parse(node).map_err(explain)?;
+        if header.depth != depth {
+            return Err(damaged("a node of extents is not at the depth that it says"));
         }
+        let capacity = ENTRY * (1 + usize::from(header.max));
+        if capacity > node.len() {
+            return Err(damaged("a node of extents is longer than its block"));
+        }
+        let is_root = first.is_none();
+        if !is_root && self.fs.csum.enabled && !self.has_checksum(node, capacity) {
+            return Err(damaged("a node of extents has a wrong checksum"));
+        }
+        let entries = &node[ENTRY..ENTRY * (1 + usize::from(header.entries))];
+        let found = entries.chunks_exact(ENTRY).next();
+        let found = found.map(|it| u32::from_le_bytes(*it.first_chunk().expect("12 bytes")));
+        if !is_root && found != first {
+            return Err(damaged("an index of extents does not say what is below it"));
+        }
+        for entry in entries.chunks_exact(ENTRY) {
+            if header.is_leaf() {
+                let extent = Extent::parse(entry).map_err(explain)?;
+                self.push(Run {
+                    logical: extent.logical_block.into(),
+                    physical: extent.physical_block,
+                    length: extent.length.into(),
+                    is_written: !extent.uninitialized,
+                })?;
+            } else {
+                let index = ExtentIdx::parse(entry).map_err(explain)?;
+                let before = self.next;
+                if u64::from(index.logical_block) < before {
+                    return Err(damaged("extents overlap"));
+                }
+                check_range(self.fs, index.leaf_block, 1)?;
+                let child = self.fs.read_block(index.leaf_block).map_err(explain)?;
+                self.node(&child, depth - 1, Some(index.logical_block))?;
+                if self.next == before {
+                    return Err(damaged("a node of extents is empty"));
+                }
+            }
+        }
+        Ok(())
     }
-    runs
+
+    fn push(&mut self, run: Run) -> Result<()> {
+        if run.logical < self.next || run.length == 0 {
+            return Err(damaged("extents overlap"));
+        }
+        self.next = run.end();
+        self.runs.push(run);
+        Ok(())
+    }
+
+    /// The checksum stands behind the last entry that there is room for (`struct ext4_extent_tail`).
+    fn has_checksum(&self, node: &[u8], at: usize) -> bool {
+        let Some(stored) = node.get(at..).and_then(|tail| tail.first_chunk()) else { return false };
+        let seed = linux_crc32c(self.fs.csum.seed, &self.number.to_le_bytes());
+        let seed = linux_crc32c(seed, &self.inode.generation.to_le_bytes());
+        linux_crc32c(seed, &node[..at]) == u32::from_le_bytes(*stored)
+    }
 }

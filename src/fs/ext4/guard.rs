@@ -13,6 +13,8 @@ const COMPAT: usize = 0x5c;
 const INCOMPAT: usize = 0x60;
 const RO_COMPAT: usize = 0x64;
 const LAST_ORPHAN: usize = 0xe8;
+const UUID: usize = 0x68;
+const LABEL: usize = 0x78;
 
 const STATE_CLEAN: u16 = 1;
 const STATE_ERRORS: u16 = 2;
@@ -92,11 +94,35 @@ const RO_COMPAT_FEATURES: &[Feature] = &[
 
 /// Refuses what cannot be read and, when the disk can be written, what cannot be changed safely.
 pub(super) fn check(disk: &dyn Disk) -> Result<()> {
+    check_features(disk, disk.is_writable())?;
+    if disk.is_writable() { check_state(disk) } else { Ok(()) }
+}
+
+/// The superblock.
+fn read(disk: &dyn Disk) -> Result<[u8; 1024]> {
     let mut superblock = [0; 1024];
     disk.read_at(&mut superblock, SUPERBLOCK).context(|| "reading the ext4 superblock")?;
-    let word = |at: usize| {
-        u32::from_le_bytes(*superblock[at..].first_chunk().expect("the offset is a constant"))
-    };
+    Ok(superblock)
+}
+
+fn word(superblock: &[u8; 1024], at: usize) -> u32 {
+    u32::from_le_bytes(*superblock[at..].first_chunk().expect("the offset is a constant"))
+}
+
+/// Label and UUID, as far as the superblock can be read.
+pub(super) fn identity(disk: &dyn Disk) -> (Option<String>, Option<String>) {
+    let Ok(superblock) = read(disk) else { return (None, None) };
+    let label = superblock[LABEL..LABEL + 16].split(|&byte| byte == 0).next().unwrap_or_default();
+    let label = String::from_utf8_lossy(label).into_owned();
+    let uuid: [u8; 16] = *superblock[UUID..].first_chunk().expect("the offset is a constant");
+    let uuid = (uuid != [0; 16]).then(|| uuid::Uuid::from_bytes(uuid).hyphenated().to_string());
+    (Some(label).filter(|label| !label.is_empty()), uuid)
+}
+
+/// Refuses features that cannot be read or, where it is to be changed, kept consistent.
+pub(super) fn check_features(disk: &dyn Disk, is_changing: bool) -> Result<()> {
+    let superblock = read(disk)?;
+    let word = |at| word(&superblock, at);
     let features = [
         (word(COMPAT), COMPAT_FEATURES, Read),
         (word(INCOMPAT), INCOMPAT_FEATURES, No),
@@ -109,18 +135,20 @@ pub(super) fn check(disk: &dyn Disk) -> Result<()> {
                 Some(&(_, name, support)) => (name.to_owned(), support),
                 None => (format!("{bit:#x}"), unknown),
             };
-            check_feature(disk, &name, support)?;
+            check_feature(disk, &name, support, is_changing)?;
         }
     }
-    if !disk.is_writable() {
+    if !is_changing {
         return Ok(());
     }
     if word(INCOMPAT) & EXTENTS == 0 {
-        return Err(Error::input("the file system is ext2 or ext3: it lacks the feature `extent`")
-            .hint(format!(
-                "turn it on with `tune2fs -O extents`, then {}",
-                repair::e2fsck(disk, "-fp")
-            )));
+        return Err(Error::input(
+            "the file system is ext2 or ext3, which nodeforge reads and does not change",
+        )
+        .hint(format!(
+            "make it ext4: {}",
+            repair::e2fsprogs(disk, &["tune2fs -O extents", "e2fsck -fy -E bmap2extent"])
+        )));
     }
     let block_size = 1024_u64 << word(LOG_BLOCK_SIZE).min(6);
     if word(RO_COMPAT) & METADATA_CSUM != 0 && !checksums_end_extent_blocks(block_size) {
@@ -128,8 +156,18 @@ pub(super) fn check(disk: &dyn Disk) -> Result<()> {
             "its blocks of {block_size} bytes with the feature `metadata_csum` cannot be kept \
              consistent by nodeforge"
         ))
-        .hint("turn it off with `tune2fs -O ^metadata_csum`, or use blocks of 4096 bytes"));
+        .hint(format!(
+            "{}, or use blocks of 4096 bytes",
+            repair::e2fsprogs(disk, &["tune2fs -O ^metadata_csum"])
+        )));
     }
+    Ok(())
+}
+
+/// Refuses what was not unmounted cleanly.
+fn check_state(disk: &dyn Disk) -> Result<()> {
+    let superblock = read(disk)?;
+    let word = |at| word(&superblock, at);
     let state = u16::from_le_bytes([superblock[STATE], superblock[STATE + 1]]);
     let unclean = if word(INCOMPAT) & NEEDS_RECOVERY != 0 {
         "it was not unmounted cleanly: its journal holds changes that are not yet in place"
@@ -142,7 +180,7 @@ pub(super) fn check(disk: &dyn Disk) -> Result<()> {
     } else {
         return Ok(());
     };
-    Err(Error::input(unclean).hint(format!("{} first", repair::e2fsck(disk, "-fp"))))
+    Err(Error::input(unclean).hint(format!("{} first", repair::e2fsprogs(disk, &["e2fsck -fp"]))))
 }
 
 /// Whether the checksum of a block of extents is in its last four bytes. It follows the last
@@ -152,16 +190,16 @@ pub(super) fn checksums_end_extent_blocks(block_size: u64) -> bool {
     (block_size - 12) % 12 == 4
 }
 
-fn check_feature(disk: &dyn Disk, name: &str, support: Support) -> Result<()> {
+fn check_feature(disk: &dyn Disk, name: &str, support: Support, is_changing: bool) -> Result<()> {
     match support {
         Written => Ok(()),
-        Read | ReadUntilTurnedOff if !disk.is_writable() => Ok(()),
+        Read | ReadUntilTurnedOff if !is_changing => Ok(()),
         ReadUntilTurnedOff => Err(Error::input(format!(
             "its feature `{name}` cannot be kept consistent by nodeforge"
         ))
         .hint(format!(
-            "turn it off with `tune2fs -O ^{name}`, then {}",
-            repair::e2fsck(disk, "-fp")
+            "turn it off: {}",
+            repair::e2fsprogs(disk, &[&format!("tune2fs -O ^{name}"), "e2fsck -fy"])
         ))),
         Read => Err(Error::input(format!(
             "its feature `{name}` cannot be kept consistent by nodeforge"

@@ -1,10 +1,16 @@
 //! ext4, through the crate rust-fs-ext4.
 
+mod blocks;
 mod content;
+mod counts;
 mod device;
+mod directory;
 mod error;
 mod extents;
 mod guard;
+mod indirect;
+mod known;
+mod reading;
 mod times;
 
 use std::collections::HashMap;
@@ -13,19 +19,20 @@ use std::io::Read;
 use std::ops::Range;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use fs_ext4::dir::DirEntryType;
-use fs_ext4::extent::{self, ExtentVerifyCtx};
 use fs_ext4::fs::{Filesystem, UTIME_OMIT};
 use fs_ext4::inode::{self, Inode};
-use fs_ext4::{Superblock, file_io, xattr};
+use fs_ext4::{file_io, xattr};
 
 use crate::disk::Disk;
 use crate::fs::volume::{Planned, Space, Volume, VolumeNode};
 use crate::fs::{Attributes, Entry, FileType, Metadata, acl};
 use crate::util::error::{Context, Error, Result};
+use blocks::Run;
 use device::{Ext4Device, FixedRuntime};
+use directory::{Directories, Directory};
 use error::{damaged, explain};
 
 /// The root directory's inode, the same on every ext4.
@@ -34,7 +41,8 @@ const ROOT: VolumeNode = 2;
 /// How much of a file is copied at once, in bytes.
 const CHUNK: usize = 1 << 20;
 
-/// How many inodes are kept at most: a directory, its parents and some files.
+/// How many inodes, and how many directories, are kept at most: a directory, its parents and some
+/// files.
 const REMEMBERED: usize = 64;
 
 /// An ext4 file system.
@@ -49,11 +57,16 @@ pub struct Ext4 {
     mounted: Option<Filesystem>,
     /// Inodes read lately: programs ask several things of one file, and of its directory, in a row.
     recent: Mutex<HashMap<u32, Arc<LoadedInode>>>,
+    directories: Mutex<Directories>,
+    /// Whether the superblock's counts are known to be right, as a change needs them.
+    is_settled: bool,
 }
 
 struct LoadedInode {
     inode: Inode,
     raw: Vec<u8>,
+    /// Where its blocks lie, once somebody asked.
+    blocks: OnceLock<Vec<Run>>,
 }
 
 impl Ext4 {
@@ -66,7 +79,24 @@ impl Ext4 {
         guard::check(&*disk)?;
         let runtime = Arc::new(FixedRuntime::new(clock));
         let mounted = mount(&disk, &runtime)?;
-        Ok(Self { disk, runtime, mounted: Some(mounted), recent: Mutex::new(HashMap::new()) })
+        Ok(Self {
+            disk,
+            runtime,
+            mounted: Some(mounted),
+            recent: Mutex::default(),
+            directories: Mutex::default(),
+            is_settled: false,
+        })
+    }
+
+    /// Refuses a file system that could be read and not changed, whatever state it is in.
+    pub fn check_changeable(disk: &dyn Disk) -> Result<()> {
+        guard::check_features(disk, true)
+    }
+
+    /// Label and UUID, as far as the superblock can be read; of a file system that cannot be opened.
+    pub fn identity(disk: &dyn Disk) -> (Option<String>, Option<String>) {
+        guard::identity(disk)
     }
 
     fn fs(&self) -> Result<&Filesystem> {
@@ -78,6 +108,12 @@ impl Ext4 {
     /// The file system for a change, which outdates what was remembered.
     fn changing(&mut self) -> Result<&Filesystem> {
         self.recent.get_mut().expect("no reader panicked").clear();
+        if !self.is_settled {
+            if counts::settle(self.fs()?, &*self.disk)? {
+                self.mounted = Some(mount(&self.disk, &self.runtime)?);
+            }
+            self.is_settled = true;
+        }
         self.fs()
     }
 
@@ -88,7 +124,7 @@ impl Ext4 {
             return Ok(Arc::clone(loaded));
         }
         let (inode, raw) = self.fs()?.read_inode_verified(number).map_err(explain)?;
-        let loaded = Arc::new(LoadedInode { inode, raw });
+        let loaded = Arc::new(LoadedInode { inode, raw, blocks: OnceLock::new() });
         if recent.len() >= REMEMBERED {
             recent.clear();
         }
@@ -102,58 +138,6 @@ impl Ext4 {
             fs.apply_chown_ino(number, attributes.uid, attributes.gid).map_err(explain)?;
         }
         Ok(VolumeNode::from(number))
-    }
-
-    /// Refuses a file whose tree of extents is damaged, before its blocks are freed.
-    fn check_extents(&self, node: VolumeNode) -> Result<()> {
-        let LoadedInode { inode, .. } = &*self.load(node)?;
-        if inode.has_extents() && !inode.has_inline_data() {
-            extents::collect(self.fs()?, inode)?;
-        }
-        Ok(())
-    }
-
-    /// Reads from the extent that holds `offset`, or zeros from the hole that does, as much of
-    /// `buffer` as it has. `buffer` ends within the file.
-    fn read_run(
-        &self,
-        number: u32,
-        inode: &Inode,
-        offset: u64,
-        buffer: &mut [u8],
-    ) -> Result<usize> {
-        let fs = self.fs()?;
-        let block_size = u64::from(fs.sb.block_size());
-        let (block, within) = (offset / block_size, offset % block_size);
-        let context = ExtentVerifyCtx { ino: number, generation: inode.generation, csum: &fs.csum };
-        let found = extent::lookup_verified(
-            &inode.block,
-            &*fs.dev,
-            fs.sb.block_size(),
-            block,
-            guard::checksums_end_extent_blocks(block_size).then_some(&context),
-        )
-        .map_err(explain)?;
-        let blocks = match found {
-            Some(extent) => (u64::from(extent.logical_block) + u64::from(extent.length))
-                .checked_sub(block)
-                .ok_or_else(|| damaged("an extent was found where it is not"))?,
-            None => 1,
-        };
-        let length =
-            usize::try_from(blocks * block_size - within).unwrap_or(usize::MAX).min(buffer.len());
-        let part = &mut buffer[..length];
-        match found.filter(|extent| !extent.uninitialized) {
-            None => part.fill(0),
-            Some(extent) => {
-                let start = extent
-                    .map(block)
-                    .checked_mul(block_size)
-                    .ok_or_else(|| damaged("an extent is beyond the end of any disk"))?;
-                fs.dev.read_at(start + within, part).map_err(explain)?;
-            }
-        }
-        Ok(length)
     }
 }
 
@@ -223,14 +207,13 @@ impl Volume for Ext4 {
     }
 
     fn space(&self) -> Result<Space> {
-        let fs = self.fs()?;
-        // The mounted copy is the one read at the beginning.
-        let now = Superblock::read(&*fs.dev).map_err(explain)?;
-        let block = u64::from(now.block_size());
+        let (counts, superblock) = counts::read(self.fs()?)?;
+        let block = u64::from(superblock.block_size());
+        let total = superblock.blocks_count.saturating_mul(block);
         Ok(Space {
-            total: now.blocks_count.saturating_mul(block),
-            free: now.free_blocks_count.saturating_mul(block),
-            free_inodes: u64::from(now.free_inodes_count),
+            total,
+            free: counts.blocks.saturating_mul(counts::unit(&superblock)).min(total),
+            free_inodes: u64::from(counts.inodes),
             block,
         })
     }
@@ -240,7 +223,11 @@ impl Volume for Ext4 {
     }
 
     fn lookup(&self, directory: VolumeNode, name: &OsStr) -> Result<Option<VolumeNode>> {
-        match self.fs()?.lookup_at(inode_number(directory)?, name.as_bytes()) {
+        let number = inode_number(directory)?;
+        if let Some(known) = self.known_directory(number)? {
+            return Ok(known.get(name.as_bytes()).map(VolumeNode::from));
+        }
+        match self.fs()?.lookup_at(number, name.as_bytes()) {
             Ok(number) => Ok(Some(VolumeNode::from(number))),
             Err(fs_ext4::Error::NotFound) => Ok(None),
             Err(error) => Err(explain(error)),
@@ -275,15 +262,16 @@ impl Volume for Ext4 {
     }
 
     fn read_dir(&self, directory: VolumeNode) -> Result<Vec<(Entry, VolumeNode)>> {
-        let found = self.fs()?.read_dir_ino(inode_number(directory)?).map_err(explain)?;
-        let mut entries = Vec::with_capacity(found.len());
-        for entry in found {
-            if entry.name == b"." || entry.name == b".." {
-                continue;
+        let number = inode_number(directory)?;
+        let found = match self.known_directory(number)? {
+            Some(known) => known,
+            None => {
+                let loaded = self.load(directory)?;
+                Arc::new(Directory::read(self.fs()?, number, &loaded.inode, &loaded.raw)?)
             }
-            if entry.name.is_empty() || entry.name.iter().any(|&byte| byte == b'/' || byte == 0) {
-                return Err(damaged("a directory holds a name that is none"));
-            }
+        };
+        let mut entries = Vec::with_capacity(found.entries.len());
+        for entry in &found.entries {
             let node = VolumeNode::from(entry.inode);
             let file_type = match entry.file_type {
                 DirEntryType::RegFile => FileType::File,
@@ -295,21 +283,24 @@ impl Volume for Ext4 {
                 DirEntryType::Symlink => FileType::Symlink,
                 DirEntryType::Unknown => self.metadata(node)?.file_type,
             };
-            entries.push((Entry { name: OsString::from_vec(entry.name), file_type }, node));
+            let name = OsString::from_vec(entry.name.clone());
+            entries.push((Entry { name, file_type }, node));
         }
         Ok(entries)
     }
 
     fn read_at(&self, node: VolumeNode, offset: u64, buffer: &mut [u8]) -> Result<usize> {
         let number = inode_number(node)?;
-        let LoadedInode { inode, raw } = &*self.load(node)?;
+        let loaded = self.load(node)?;
+        let LoadedInode { inode, raw, .. } = &*loaded;
         if !inode.is_file() {
             return Err(Error::input("not a regular file"));
         }
         let left = inode.size.saturating_sub(offset);
         let length = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         let buffer = &mut buffer[..length];
-        if inode.has_inline_data() || !inode.has_extents() {
+        file_io::refuse_encrypted(inode).map_err(explain)?;
+        if inode.has_inline_data() {
             let fs = self.fs()?;
             let read = file_io::read_with_raw_verified(
                 fs,
@@ -323,33 +314,30 @@ impl Volume for Ext4 {
             let read = read.map_err(explain)?;
             return Ok(usize::try_from(read).expect("no more than the buffer holds"));
         }
+        let runs = self.blocks(number, &loaded)?;
         let mut done = 0;
         while done < length {
-            done += self.read_run(number, inode, offset + done as u64, &mut buffer[done..])?;
+            done += self.read_run(runs, offset + done as u64, &mut buffer[done..])?;
         }
         Ok(length)
     }
 
     fn data_runs(&self, node: VolumeNode) -> Result<Vec<Range<u64>>> {
-        let LoadedInode { inode, .. } = &*self.load(node)?;
+        let loaded = self.load(node)?;
+        let inode = &loaded.inode;
         if !inode.is_file() {
             return Err(Error::input("not a regular file"));
         }
-        if inode.has_inline_data() || !inode.has_extents() {
+        if inode.has_inline_data() {
             let run = Some(0..inode.size).filter(|run| !run.is_empty());
             return Ok(run.into_iter().collect());
         }
-        let fs = self.fs()?;
-        let extents = extents::collect(fs, inode)?;
-        let runs = extents::runs(&extents, u64::from(fs.sb.block_size()), inode.size);
-        if runs.iter().map(|run| run.end - run.start).sum::<u64>() > self.disk.size() {
-            return Err(damaged("a file holds more than the disk does"));
-        }
-        Ok(runs)
+        let block_size = u64::from(self.fs()?.sb.block_size());
+        Ok(blocks::data(self.blocks(inode_number(node)?, &loaded)?, block_size, inode.size))
     }
 
     fn read_link(&self, node: VolumeNode) -> Result<OsString> {
-        let LoadedInode { inode, raw } = &*self.load(node)?;
+        let LoadedInode { inode, raw, .. } = &*self.load(node)?;
         let fs = self.fs()?;
         let target = if inode.is_symlink() && inode.has_inline_data() {
             file_io::read_inline(fs, inode, raw)
@@ -360,7 +348,7 @@ impl Volume for Ext4 {
     }
 
     fn xattrs(&self, node: VolumeNode) -> Result<Vec<(OsString, Vec<u8>)>> {
-        let LoadedInode { inode, raw } = &*self.load(node)?;
+        let LoadedInode { inode, raw, .. } = &*self.load(node)?;
         let entries = xattr::read_all_resolved(self.fs()?, inode, raw).map_err(explain)?;
         let mut attributes = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -409,7 +397,7 @@ impl Volume for Ext4 {
         attributes: Attributes,
     ) -> Result<VolumeNode> {
         let number = self
-            .changing()?
+            .changing_directory(directory)?
             .apply_create_at(inode_number(directory)?, name.as_bytes(), mode_bits(attributes))
             .map_err(explain)?;
         self.claim(number, attributes)
@@ -422,9 +410,10 @@ impl Volume for Ext4 {
         attributes: Attributes,
     ) -> Result<VolumeNode> {
         let number = self
-            .changing()?
+            .changing_directory(directory)?
             .apply_mkdir_at(inode_number(directory)?, name.as_bytes(), mode_bits(attributes))
             .map_err(explain)?;
+        self.directories.get_mut().expect("no reader panicked").changed.insert(number);
         self.claim(number, attributes)
     }
 
@@ -434,7 +423,7 @@ impl Volume for Ext4 {
         name: &OsStr,
         target: &OsStr,
     ) -> Result<VolumeNode> {
-        self.changing()?
+        self.changing_directory(directory)?
             .apply_symlink_at(inode_number(directory)?, name.as_bytes(), target.as_bytes())
             .map(VolumeNode::from)
             .map_err(explain)
@@ -458,7 +447,7 @@ impl Volume for Ext4 {
             }
         };
         let number = self
-            .changing()?
+            .changing_directory(directory)?
             .apply_mknod_at(
                 inode_number(directory)?,
                 name.as_bytes(),
@@ -471,20 +460,27 @@ impl Volume for Ext4 {
     }
 
     fn link(&mut self, node: VolumeNode, directory: VolumeNode, name: &OsStr) -> Result<()> {
-        self.changing()?
+        self.changing_directory(directory)?
             .apply_link_at(inode_number(node)?, inode_number(directory)?, name.as_bytes())
             .map_err(explain)
     }
 
     fn unlink(&mut self, directory: VolumeNode, name: &OsStr) -> Result<()> {
         if let Some(node) = self.lookup(directory, name)? {
-            self.check_extents(node)?;
+            self.check_blocks(node)?;
         }
-        self.changing()?.apply_unlink_at(inode_number(directory)?, name.as_bytes()).map_err(explain)
+        self.changing_directory(directory)?
+            .apply_unlink_at(inode_number(directory)?, name.as_bytes())
+            .map_err(explain)
     }
 
     fn remove_dir(&mut self, directory: VolumeNode, name: &OsStr) -> Result<()> {
-        self.changing()?.apply_rmdir_at(inode_number(directory)?, name.as_bytes()).map_err(explain)
+        if let Some(node) = self.lookup(directory, name)? {
+            self.forget_directory(inode_number(node)?)?;
+        }
+        self.changing_directory(directory)?
+            .apply_rmdir_at(inode_number(directory)?, name.as_bytes())
+            .map_err(explain)
     }
 
     fn replace_content(
@@ -494,7 +490,7 @@ impl Volume for Ext4 {
         size: u64,
     ) -> Result<()> {
         let number = inode_number(node)?;
-        self.check_extents(node)?;
+        self.check_blocks(node)?;
         let loaded = self.load(node)?;
         if !loaded.inode.has_extents() && !loaded.inode.has_inline_data() {
             return Err(Error::failure("the file is mapped block by block, as ext3 did it")

@@ -26,10 +26,12 @@ pub(super) fn in_use(disk: &dyn Disk) -> io::Result<Option<Vec<Range<u64>>>> {
     }
     let first = (reserved + tables * table) * sector + (entries * 32).next_multiple_of(sector);
     let clusters = (sectors * sector).saturating_sub(first) / cluster;
+    // FAT32 says so by having no size of its tables in 16 bits, however few its clusters are.
+    let is_fat32 = field(0x16, 2) == 0;
     let width = match clusters {
-        ..LEAST_FAT16 => return Ok(None),
+        _ if is_fat32 => 4,
         LEAST_FAT16..LEAST_FAT32 => 2,
-        _ => 4,
+        _ => return Ok(None),
     };
     let length = (clusters + 2) * width;
     if length > table * sector {

@@ -29,6 +29,8 @@ pub fn in_use(disk: &dyn Disk, kind: Kind) -> io::Result<Vec<Range<u64>>> {
         | Kind::Luks
         | Kind::BitLocker
         | Kind::Raid
+        | Kind::Bcache
+        | Kind::Ext4Journal
         | Kind::Swap
         | Kind::Squashfs
         | Kind::Erofs
@@ -94,10 +96,13 @@ mod tests {
     fn fat_counts_its_tables_and_files() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("fat");
-        for (bits, size) in [("16", 32 << 20), ("32", 64 << 20)] {
+        // The last is a FAT32 with as few clusters as a FAT16.
+        for (bits, size, sectors) in
+            [("16", 32 << 20, "1"), ("32", 64 << 20, "1"), ("32", 64 << 20, "8")]
+        {
             empty(&path, size);
             let image = path.to_str().expect("a plain name");
-            tool(folder.path(), "mkfs.fat", &["-F", bits, "-s", "1", image]);
+            tool(folder.path(), "mkfs.fat", &["-F", bits, "-s", sectors, image]);
             let before = count(&path);
             assert!(before < 2 << 20, "{before}");
             std::fs::write(folder.path().join("zeros"), vec![0; 1 << 20]).expect("written");

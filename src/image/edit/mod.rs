@@ -121,7 +121,8 @@ impl Edit {
         if changed.is_empty() {
             return Ok(0);
         }
-        self.image.fsck(fsck)?;
+        let before = Arc::clone(&self.target.raw) as Arc<dyn Disk>;
+        self.image.fsck(fsck, &before)?;
         // From here on there is no way back, only forward.
         interrupt::check()?;
         let order = journal::Order::new(&changed, self.image.parts());

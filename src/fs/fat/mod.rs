@@ -1,31 +1,28 @@
 //! FAT12, FAT16 and FAT32, through the crate hadris-fat.
 
+mod check;
+mod device;
+
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Read};
+use std::io::Read;
 use std::ops::Range;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
-
-use hadris_fat::sync::FatFs;
-use hadris_fat::{CacheOptions, FatKind};
-use hadris_fs::{DateTime, DirCursor, ErrorKind, MountOptions, Name, NodeId, SetAttr};
-use hadris_storage::sync::BlockDevice;
-use hadris_storage::{BlockIndex, BlockSize};
 
 use super::volume::{Planned, Space, Volume, VolumeNode};
 use super::{Attributes, Entry, FileType, Metadata};
 use crate::disk::Disk;
 use crate::fs::repair;
 use crate::util::error::{Context, Error, Result};
+pub(crate) use check::check;
+use device::{FatDevice, explain};
+use hadris_fat::sync::FatFs;
+use hadris_fat::{CacheOptions, FatKind};
+use hadris_fs::{DateTime, DirCursor, ErrorKind, MountOptions, Name, NodeId, SetAttr};
 
 /// How much of a file is copied at once, in bytes.
 const CHUNK: usize = 1 << 20;
-
-/// The unit of reading and writing in bytes; FAT's own sectors may be larger.
-const BLOCK: u32 = 512;
-
-type FatError = hadris_fs::Error<io::Error>;
 
 /// A FAT file system. Names keep their case and are found in any.
 pub struct Fat {
@@ -38,20 +35,23 @@ pub struct Fat {
 
 impl Fat {
     /// Opens the file system that fills `disk`; for writing when the disk can be written, and then
-    /// only when it was unmounted cleanly. `clock`, in seconds since 1970, becomes the time of
-    /// everything that is changed.
+    /// only when it was unmounted cleanly and is sound. `clock`, in seconds since 1970, becomes the
+    /// time of everything that is changed.
     pub fn open(disk: Arc<dyn Disk>, clock: i64) -> Result<Self> {
         let writable = disk.is_writable();
         let command = repair::fsck_fat(&*disk);
         let options = MountOptions::new();
         let options = if writable { options } else { options.read_only() };
-        let fs = FatFs::mount(FatDevice(disk), options)
+        let fs = FatFs::mount(FatDevice(Arc::clone(&disk)), options)
             .map_err(|error| explain(error.into_error()))
             .context(|| "opening the FAT file system")?
             .with_cache(CacheOptions::new());
         if writable && fs.was_dirty() {
             return Err(Error::input("the FAT file system was not unmounted cleanly")
                 .hint(format!("{command} first")));
+        }
+        if writable {
+            check(&disk)?;
         }
         let kind = fs.info().kind();
         let clock = DateTime::from_unix_seconds(clock)
@@ -69,31 +69,6 @@ impl Fat {
 
     fn times(&self) -> SetAttr {
         SetAttr::new().with_created(self.clock).with_modified(self.clock).with_accessed(self.clock)
-    }
-}
-
-fn explain(error: FatError) -> Error {
-    let message = error.message();
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "the library adds errors; its own words do for the others"
-    )]
-    match error.kind() {
-        ErrorKind::NotFound => Error::failure("no such file or directory"),
-        ErrorKind::NotADirectory => Error::input("not a directory"),
-        ErrorKind::IsADirectory => Error::input("is a directory"),
-        ErrorKind::AlreadyExists => Error::input("something is there already"),
-        ErrorKind::ReadOnly => Error::failure("the file system is open for reading only"),
-        ErrorKind::NoSpace => Error::failure("no space left on the FAT file system"),
-        ErrorKind::NameTooLong => Error::input("the name is too long for FAT"),
-        ErrorKind::InvalidInput => Error::input("the name cannot be stored on FAT"),
-        ErrorKind::FileTooLarge => Error::input("FAT holds no files of 4 GiB or more"),
-        ErrorKind::Corrupt => Error::failure("the FAT file system is damaged")
-            .hint("repair the partition with `fsck.fat -a`, or start from a fresh image"),
-        _ => match error.into_device_error() {
-            Some(error) => error.into(),
-            None => Error::failure(format!("FAT: {message}")),
-        },
     }
 }
 
@@ -363,44 +338,4 @@ impl Volume for Fat {
     fn flush(&mut self) -> Result<()> {
         self.changing().sync().map_err(explain)
     }
-}
-
-/// Our disks as the FAT crate wants them. It never flushes, as ours do nothing until the end.
-struct FatDevice(Arc<dyn Disk>);
-
-impl hadris_io::ErrorType for FatDevice {
-    type Error = io::Error;
-}
-
-impl BlockDevice for FatDevice {
-    fn block_size(&self) -> BlockSize {
-        BlockSize::new(BLOCK).expect("512 is not zero")
-    }
-
-    fn block_count(&self) -> u64 {
-        self.0.size() / u64::from(BLOCK)
-    }
-
-    fn writable(&self) -> bool {
-        self.0.is_writable()
-    }
-
-    fn read_blocks(&mut self, first: BlockIndex, buffer: &mut [u8]) -> Result<(), FatError> {
-        self.0
-            .read_at(buffer, offset(first)?)
-            .map_err(|error| FatError::device(error, "reading failed"))
-    }
-
-    fn write_blocks(&mut self, first: BlockIndex, data: &[u8]) -> Result<(), FatError> {
-        self.0
-            .write_at(data, offset(first)?)
-            .map_err(|error| FatError::device(error, "writing failed"))
-    }
-}
-
-fn offset(block: BlockIndex) -> Result<u64, FatError> {
-    block
-        .get()
-        .checked_mul(u64::from(BLOCK))
-        .ok_or(FatError::new(ErrorKind::Corrupt, "a block beyond any disk"))
 }

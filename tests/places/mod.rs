@@ -1,0 +1,3 @@
+//! Machines other than the one that the tests run on.
+
+mod debian13;
