@@ -88,6 +88,9 @@ impl Kind {
 /// containers come before file systems, whose leftovers they may still hold.
 const MAGICS: &[(Kind, usize, &[u8])] = &[
     (Kind::Luks, 0, b"LUKS\xba\xbe"),
+    (Kind::Luks, 0x4000, b"SKUL\xba\xbe"),
+    (Kind::Luks, 0x8000, b"SKUL\xba\xbe"),
+    (Kind::Luks, 0x1_0000, b"SKUL\xba\xbe"),
     (Kind::BitLocker, 3, b"-FVE-FS-"),
     (Kind::Lvm, 0x018, b"LVM2 001"),
     (Kind::Lvm, 0x218, b"LVM2 001"),
@@ -127,14 +130,17 @@ const WINDOW: u64 = 68 * 1024;
 /// The feature of an ext4 superblock that is a journal's, and where its word is.
 const JOURNAL_DEVICE: u8 = 0x8;
 const INCOMPAT: usize = 1024 + 0x60;
+const LOG_BLOCK_SIZE: usize = 1024 + 0x18;
 
 /// Recognises what fills `disk`. Never writes.
 pub fn probe(disk: &dyn Disk) -> Result<Kind> {
     let length = usize::try_from(disk.size().min(WINDOW)).expect("the window fits in memory");
     let mut head = vec![0; length];
     disk.read_at(&mut head, 0).context(|| "reading the beginning of the file system")?;
-    let has = |&&(_, at, magic): &&(Kind, usize, &[u8])| {
-        head.get(at..).is_some_and(|rest| rest.starts_with(magic))
+    let has = |&&(kind, at, magic): &&(Kind, usize, &[u8])| {
+        let has_magic = head.get(at..).is_some_and(|rest| rest.starts_with(magic));
+        // Two bytes are found by chance: the size of blocks must be one, too.
+        has_magic && (kind != Kind::Ext4 || has_block_size(&head))
     };
     let found = MAGICS.iter().find(has).map(|it| it.0);
     let found = found.or_else(|| is_fat(&head).then_some(Kind::Fat));
@@ -148,6 +154,12 @@ pub fn probe(disk: &dyn Disk) -> Result<Kind> {
         None if head.iter().all(|&byte| byte == 0) => Kind::Empty,
         None => Kind::Unknown,
     })
+}
+
+/// Whether an ext4 superblock has a size of blocks that libblkid takes for one.
+fn has_block_size(head: &[u8]) -> bool {
+    let log = head.get(LOG_BLOCK_SIZE..).and_then(|rest| rest.first_chunk());
+    log.is_some_and(|log| u32::from_le_bytes(*log) < 32)
 }
 
 /// Whether a software RAID's superblock is at the end, where versions 0.90 and 1.0 put it (kernel,

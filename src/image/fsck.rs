@@ -81,6 +81,18 @@ impl Checker {
         folders.map(|folder| folder.join(self.name())).find(|program| program.is_file())
     }
 
+    /// The same, as a policy has it.
+    fn installed(self, policy: FsckPolicy) -> Result<Option<PathBuf>> {
+        match (self.find(), policy) {
+            (Some(program), _) => Ok(Some(program)),
+            (None, FsckPolicy::Always) => {
+                Err(Error::input(format!("{} is not installed", self.name()))
+                    .hint(format!("install {}, or do not ask for `--fsck always`", self.package())))
+            }
+            (None, FsckPolicy::Auto | FsckPolicy::Never) => Ok(None),
+        }
+    }
+
     /// What it would like to mend of the file system that fills `disk`; `None` when that is nothing.
     ///
     /// The disk need not be a file: what is read of it is copied to a sparse temporary one. Of ext4
@@ -241,14 +253,7 @@ impl Image {
         fs::Tree::flush(self)?;
         let mut verdict = Verdict::NotAsked;
         for (part, checker) in self.checked_parts() {
-            let Some(program) = checker.find() else {
-                if policy == FsckPolicy::Always {
-                    return Err(Error::input(format!("{} is not installed", checker.name())).hint(
-                        format!("install {}, or do not ask for `--fsck always`", checker.package()),
-                    ));
-                }
-                continue;
-            };
+            let Some(program) = checker.installed(policy)? else { continue };
             let check = |disk: &Arc<dyn Disk>| checker.complaints(part.disk(disk)?, &program);
             let found = check(&self.disk).context(|| format!("checking {}", part.name()))?;
             if let Some(complaints) = found {
@@ -258,6 +263,22 @@ impl Image {
             verdict = Verdict::Clean;
         }
         Ok(verdict)
+    }
+
+    /// Refuses to go on when the checkers would like to mend something of the disk as it was before it
+    /// was changed: a change can hide damage.
+    pub fn fsck_before(&self, policy: FsckPolicy, before: &Arc<dyn Disk>) -> Result<()> {
+        if policy == FsckPolicy::Never {
+            return Ok(());
+        }
+        for (part, checker) in self.checked_parts() {
+            let Some(program) = checker.installed(policy)? else { continue };
+            let found = checker.complaints(part.disk(before)?, &program);
+            if let Some(complaints) = found.context(|| format!("checking {}", part.name()))? {
+                return Err(judged(checker, part, before, &complaints, false));
+            }
+        }
+        Ok(())
     }
 
     /// Refuses an image with a FAT file system that cannot be changed safely, or with which fsck.fat,

@@ -117,6 +117,7 @@ impl PartitionFacts {
             {
                 // What names it can be read for longer than what is in it.
                 (facts.label, facts.uuid) = fs::Ext4::identity(&*disk);
+                facts.file_system = Some(fs::Ext4::flavor(&*disk).to_owned());
             }
         }
         facts

@@ -35,28 +35,30 @@ fn readmes_first_steps_work_for_an_ordinary_user() {
 }
 
 mod long {
-    use super::{Debian13, Who, first_steps};
+    mod as_root {
+        use super::super::{Debian13, Who, first_steps};
 
-    /// They are for the tests to start, in networks of their own.
-    #[test]
-    #[ignore = "long: downloads packages, needs root"]
-    fn servers_that_tests_need_do_not_become_services() {
-        let said = Debian13::new().run(
-            Who::Root,
-            "set -e
-             /src/scripts/install-packages servers
-             test -x /usr/sbin/named && test -x /usr/sbin/radvd && test ! -e /usr/sbin/policy-rc.d
-             sleep 2
-             grep -lxE 'named|radvd|dnsmasq|watchfrr|zebra' /proc/[0-9]*/comm || true
-             find /etc/systemd/system -name 'named*' -o -name 'radvd*' -o -name 'frr*'",
-        );
-        assert!(said.starts_with("installing with apt: "), "{said}");
-        assert_eq!(said.lines().count(), 1, "{said}");
-    }
+        /// They are for the tests to start, in networks of their own.
+        #[test]
+        #[ignore = "long: downloads packages, needs root"]
+        fn servers_that_tests_need_do_not_become_services() {
+            let said = Debian13::new().run(
+                Who::Root,
+                "set -e
+                 /src/scripts/install-packages servers
+                 test -x /usr/sbin/named && test -x /usr/sbin/radvd && test ! -e /usr/sbin/policy-rc.d
+                 sleep 2
+                 grep -lxE 'named|radvd|dnsmasq|watchfrr|zebra' /proc/[0-9]*/comm || true
+                 find /etc/systemd/system -name 'named*' -o -name 'radvd*' -o -name 'frr*'",
+            );
+            assert!(said.starts_with("installing with apt: "), "{said}");
+            assert_eq!(said.lines().count(), 1, "{said}");
+        }
 
-    #[test]
-    #[ignore = "long: builds as root, needs root"]
-    fn readmes_first_steps_work_for_root() {
-        first_steps(Who::Root);
+        #[test]
+        #[ignore = "long: builds as root, needs root"]
+        fn readmes_first_steps_work_for_root() {
+            first_steps(Who::Root);
+        }
     }
 }

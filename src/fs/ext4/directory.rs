@@ -30,6 +30,8 @@ const NODE_COUNT: usize = 8;
 pub(super) struct Directories {
     /// Those that were read whole, and not changed since.
     pub(super) read: HashMap<u32, Arc<Directory>>,
+    /// How many entries they have together, each counted as one more.
+    pub(super) weight: usize,
     /// Those that were changed here, after they were read whole: the ext4 crate finds names in them.
     pub(super) changed: HashSet<u32>,
 }

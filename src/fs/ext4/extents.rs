@@ -6,8 +6,8 @@ use fs_ext4::extent::{Extent, ExtentHeader, ExtentIdx};
 use fs_ext4::fs::Filesystem;
 use fs_ext4::inode::Inode;
 
-use super::blocks::{Run, check_range};
 use super::error::{damaged, explain};
+use super::runs::{BlockRun, check_range};
 use crate::util::error::Result;
 
 /// Header and entry of a node have the same size, in bytes.
@@ -20,8 +20,8 @@ const MAX_DEPTH: u16 = 5;
 ///
 /// Each must lie behind the one before: so no node can be met twice, and a damaged or hostile tree
 /// ends in an error after as many steps as there are blocks on the disk, at most.
-pub(super) fn collect(fs: &Filesystem, number: u32, inode: &Inode) -> Result<Vec<Run>> {
-    let mut walk = Walk { fs, number, inode, next: 0, runs: Vec::new() };
+pub(super) fn collect(fs: &Filesystem, number: u32, inode: &Inode) -> Result<Vec<BlockRun>> {
+    let mut walk = ExtentWalk { fs, number, inode, next: 0, runs: Vec::new() };
     let depth = ExtentHeader::parse(&inode.block).map_err(explain)?.depth;
     if depth > MAX_DEPTH {
         return Err(damaged("a tree of extents is too deep"));
@@ -30,16 +30,16 @@ pub(super) fn collect(fs: &Filesystem, number: u32, inode: &Inode) -> Result<Vec
     Ok(walk.runs)
 }
 
-struct Walk<'a> {
+struct ExtentWalk<'a> {
     fs: &'a Filesystem,
     number: u32,
     inode: &'a Inode,
     /// The first block of the file that can still come.
     next: u64,
-    runs: Vec<Run>,
+    runs: Vec<BlockRun>,
 }
 
-impl Walk<'_> {
+impl ExtentWalk<'_> {
     /// `first` is the block of the file at which the index above says that this node begins.
     fn node(&mut self, node: &[u8], depth: u16, first: Option<u32>) -> Result<()> {
         let header = ExtentHeader::parse(node).map_err(explain)?;
@@ -63,7 +63,7 @@ impl Walk<'_> {
         for entry in entries.chunks_exact(ENTRY) {
             if header.is_leaf() {
                 let extent = Extent::parse(entry).map_err(explain)?;
-                self.push(Run {
+                self.push(BlockRun {
                     logical: extent.logical_block.into(),
                     physical: extent.physical_block,
                     length: extent.length.into(),
@@ -86,7 +86,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn push(&mut self, run: Run) -> Result<()> {
+    fn push(&mut self, run: BlockRun) -> Result<()> {
         if run.logical < self.next || run.length == 0 {
             return Err(damaged("extents overlap"));
         }

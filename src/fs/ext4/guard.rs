@@ -18,6 +18,7 @@ const LABEL: usize = 0x78;
 
 const STATE_CLEAN: u16 = 1;
 const STATE_ERRORS: u16 = 2;
+const HAS_JOURNAL: u32 = 0x4;
 const NEEDS_RECOVERY: u32 = 0x4;
 const EXTENTS: u32 = 0x40;
 const METADATA_CSUM: u32 = 0x400;
@@ -43,7 +44,7 @@ type Feature = (u32, &'static str, Support);
 const COMPAT_FEATURES: &[Feature] = &[
     (0x1, "dir_prealloc", Written),
     (0x2, "imagic_inodes", Read),
-    (0x4, "has_journal", Written),
+    (HAS_JOURNAL, "has_journal", Written),
     (0x8, "ext_attr", Written),
     (0x10, "resize_inode", Written),
     (0x20, "dir_index", Written),
@@ -117,6 +118,22 @@ pub(super) fn identity(disk: &dyn Disk) -> (Option<String>, Option<String>) {
     let uuid: [u8; 16] = *superblock[UUID..].first_chunk().expect("the offset is a constant");
     let uuid = (uuid != [0; 16]).then(|| uuid::Uuid::from_bytes(uuid).hyphenated().to_string());
     (Some(label).filter(|label| !label.is_empty()), uuid)
+}
+
+/// What it is called, by the oldest that has all its features (libblkid, `superblocks/ext.c`).
+pub(super) fn flavor(disk: &dyn Disk) -> &'static str {
+    const EXT2_INCOMPAT: u32 = 0x2 | 0x10;
+    const EXT2_RO_COMPAT: u32 = 0x1 | 0x2 | 0x4;
+    let Ok(superblock) = read(disk) else { return "ext4" };
+    let word = |at| word(&superblock, at);
+    let has_journal = word(COMPAT) & HAS_JOURNAL != 0;
+    let incompat = if has_journal { EXT2_INCOMPAT | NEEDS_RECOVERY } else { EXT2_INCOMPAT };
+    let is_older = word(INCOMPAT) & !incompat == 0 && word(RO_COMPAT) & !EXT2_RO_COMPAT == 0;
+    match (is_older, has_journal) {
+        (true, false) => "ext2",
+        (true, true) => "ext3",
+        (false, _) => "ext4",
+    }
 }
 
 /// Refuses features that cannot be read or, where it is to be changed, kept consistent.

@@ -4,17 +4,17 @@
 use fs_ext4::fs::Filesystem;
 use fs_ext4::inode::Inode;
 
-use super::blocks::{Run, check_range};
 use super::error::{damaged, explain};
+use super::runs::{BlockRun, check_range};
 use crate::util::error::Result;
 
 /// Pointers in the inode: so many to blocks of the file, then one at each of three levels.
 const DIRECT: usize = 12;
 
 /// The blocks of a file mapped by pointers, as far as its size reaches.
-pub(super) fn collect(fs: &Filesystem, inode: &Inode) -> Result<Vec<Run>> {
+pub(super) fn collect(fs: &Filesystem, inode: &Inode) -> Result<Vec<BlockRun>> {
     let block_size = u64::from(fs.sb.block_size());
-    let mut walk = Walk {
+    let mut walk = PointerWalk {
         fs,
         end: inode.size.div_ceil(block_size),
         next: 0,
@@ -34,7 +34,7 @@ fn pointers(bytes: &[u8]) -> impl Iterator<Item = u32> {
     words.map(|word| u32::from_le_bytes(*word.first_chunk().expect("four bytes")))
 }
 
-struct Walk<'a> {
+struct PointerWalk<'a> {
     fs: &'a Filesystem,
     /// The first block of the file behind its end.
     end: u64,
@@ -42,10 +42,10 @@ struct Walk<'a> {
     next: u64,
     /// How many more blocks the file can have.
     left: u64,
-    runs: Vec<Run>,
+    runs: Vec<BlockRun>,
 }
 
-impl Walk<'_> {
+impl PointerWalk<'_> {
     /// Takes all that a pointer leads to; at level 0 that is one block of the file.
     fn follow(&mut self, pointer: u32, level: u32) -> Result<()> {
         if self.next >= self.end {
@@ -75,7 +75,7 @@ impl Walk<'_> {
             Some(last) if last.end() == self.next && last.physical + last.length == block => {
                 last.length += 1;
             }
-            _ => self.runs.push(Run {
+            _ => self.runs.push(BlockRun {
                 logical: self.next,
                 physical: block,
                 length: 1,

@@ -5,9 +5,12 @@ use std::sync::Arc;
 use fs_ext4::fs::Filesystem;
 
 use super::directory::Directory;
-use super::{Ext4, REMEMBERED, inode_number};
+use super::{Ext4, inode_number};
 use crate::fs::volume::VolumeNode;
 use crate::util::error::Result;
+
+/// As many entries of directories are kept at most: those of a folder and of all that are in it.
+const REMEMBERED: usize = 200_000;
 
 impl Ext4 {
     /// The file system for a change to a directory, which must be sound.
@@ -31,8 +34,10 @@ impl Ext4 {
         }
         let loaded = self.load(number.into())?;
         let found = Directory::read(self.fs()?, number, &loaded.inode, &loaded.raw)?;
-        if directories.read.len() >= REMEMBERED {
+        directories.weight += found.entries.len() + 1;
+        if directories.weight > REMEMBERED {
             directories.read.clear();
+            directories.weight = found.entries.len() + 1;
         }
         let found = Arc::new(found);
         directories.read.insert(number, Arc::clone(&found));

@@ -11,6 +11,7 @@ mod guard;
 mod indirect;
 mod known;
 mod reading;
+mod runs;
 mod times;
 
 use std::collections::HashMap;
@@ -30,10 +31,10 @@ use crate::disk::Disk;
 use crate::fs::volume::{Planned, Space, Volume, VolumeNode};
 use crate::fs::{Attributes, Entry, FileType, Metadata, acl};
 use crate::util::error::{Context, Error, Result};
-use blocks::Run;
 use device::{Ext4Device, FixedRuntime};
 use directory::{Directories, Directory};
 use error::{damaged, explain};
+use runs::BlockRun;
 
 /// The root directory's inode, the same on every ext4.
 const ROOT: VolumeNode = 2;
@@ -41,8 +42,7 @@ const ROOT: VolumeNode = 2;
 /// How much of a file is copied at once, in bytes.
 const CHUNK: usize = 1 << 20;
 
-/// How many inodes, and how many directories, are kept at most: a directory, its parents and some
-/// files.
+/// How many inodes are kept at most: a directory, its parents and some files.
 const REMEMBERED: usize = 64;
 
 /// An ext4 file system.
@@ -66,7 +66,7 @@ struct LoadedInode {
     inode: Inode,
     raw: Vec<u8>,
     /// Where its blocks lie, once somebody asked.
-    blocks: OnceLock<Vec<Run>>,
+    blocks: OnceLock<Vec<BlockRun>>,
 }
 
 impl Ext4 {
@@ -92,6 +92,11 @@ impl Ext4 {
     /// Refuses a file system that could be read and not changed, whatever state it is in.
     pub fn check_changeable(disk: &dyn Disk) -> Result<()> {
         guard::check_features(disk, true)
+    }
+
+    /// What it is called: `ext2`, `ext3` or `ext4`.
+    pub fn flavor(disk: &dyn Disk) -> &'static str {
+        guard::flavor(disk)
     }
 
     /// Label and UUID, as far as the superblock can be read; of a file system that cannot be opened.
@@ -185,17 +190,15 @@ fn device_numbers(inode: &Inode) -> (u32, u32) {
 
 impl Volume for Ext4 {
     fn kind(&self) -> &'static str {
-        self.mounted.as_ref().map_or("ext4", |fs| fs.flavor.name())
+        guard::flavor(&*self.disk)
     }
 
     fn label(&self) -> Option<String> {
-        let label = self.mounted.as_ref()?.sb.volume_name.trim_end_matches('\0');
-        (!label.is_empty()).then(|| label.to_owned())
+        guard::identity(&*self.disk).0
     }
 
     fn uuid(&self) -> Option<String> {
-        let bytes = self.mounted.as_ref()?.sb.uuid;
-        Some(uuid::Uuid::from_bytes(bytes).hyphenated().to_string())
+        guard::identity(&*self.disk).1
     }
 
     fn is_writable(&self) -> bool {
@@ -333,7 +336,7 @@ impl Volume for Ext4 {
             return Ok(run.into_iter().collect());
         }
         let block_size = u64::from(self.fs()?.sb.block_size());
-        Ok(blocks::data(self.blocks(inode_number(node)?, &loaded)?, block_size, inode.size))
+        Ok(runs::data(self.blocks(inode_number(node)?, &loaded)?, block_size, inode.size))
     }
 
     fn read_link(&self, node: VolumeNode) -> Result<OsString> {

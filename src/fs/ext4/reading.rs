@@ -1,14 +1,19 @@
 //! The content of files, by where their blocks lie.
 
-use super::blocks::{self, Run};
+use super::blocks;
 use super::error::explain;
+use super::runs::{self, BlockRun};
 use super::{Ext4, LoadedInode, inode_number};
 use crate::fs::volume::VolumeNode;
 use crate::util::error::Result;
 
 impl Ext4 {
     /// Where a file's blocks lie. Not for what is kept in the inode itself.
-    pub(super) fn blocks<'a>(&self, number: u32, loaded: &'a LoadedInode) -> Result<&'a [Run]> {
+    pub(super) fn blocks<'a>(
+        &self,
+        number: u32,
+        loaded: &'a LoadedInode,
+    ) -> Result<&'a [BlockRun]> {
         if let Some(known) = loaded.blocks.get() {
             return Ok(known);
         }
@@ -28,11 +33,16 @@ impl Ext4 {
 
     /// Reads from the run that holds `offset`, or zeros from the hole that does, as much of
     /// `buffer` as it has. `buffer` ends within the file.
-    pub(super) fn read_run(&self, runs: &[Run], offset: u64, buffer: &mut [u8]) -> Result<usize> {
+    pub(super) fn read_run(
+        &self,
+        runs: &[BlockRun],
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Result<usize> {
         let fs = self.fs()?;
         let block_size = u64::from(fs.sb.block_size());
         let (block, within) = (offset / block_size, offset % block_size);
-        let found = blocks::find(runs, block);
+        let found = runs::find(runs, block);
         let end = match found {
             Ok(run) => run.end(),
             Err(next) => next,

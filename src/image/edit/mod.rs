@@ -122,6 +122,7 @@ impl Edit {
             return Ok(0);
         }
         let before = Arc::clone(&self.target.raw) as Arc<dyn Disk>;
+        self.image.fsck_before(fsck, &before)?;
         self.image.fsck(fsck, &before)?;
         // From here on there is no way back, only forward.
         interrupt::check()?;
