@@ -128,6 +128,7 @@ fn refuse_what_is_no_disk(disk: &dyn Disk, path: &Path) -> Result<()> {
                 .hint("it has neither a partition table nor a file system"))
         }
         Kind::Ext4
+        | Kind::Ext4Journal
         | Kind::Fat
         | Kind::ExFat
         | Kind::Ntfs
@@ -138,6 +139,7 @@ fn refuse_what_is_no_disk(disk: &dyn Disk, path: &Path) -> Result<()> {
         | Kind::Luks
         | Kind::BitLocker
         | Kind::Raid
+        | Kind::Bcache
         | Kind::Swap
         | Kind::Squashfs
         | Kind::Erofs
