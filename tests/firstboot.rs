@@ -247,6 +247,9 @@ fn the_root_file_system_grows_to_its_disk() {
     assert!(node.run_step("05-grow-root").status.success());
 }
 
+/// Sectors of 512 bytes.
+const TIB: u64 = 1 << 31;
+
 /// sfdisk's own `+` takes the size without the bits that an MBR has no room for.
 #[test]
 fn the_root_file_system_never_shrinks_on_a_disk_too_large_for_an_mbr() {
@@ -261,7 +264,6 @@ fn the_root_file_system_never_shrinks_on_a_disk_too_large_for_an_mbr() {
     node.stand_in("resize2fs", "exit 0");
     fs::create_dir_all(node.path("dev")).expect("a folder");
     let disk = node.path("dev/vda");
-    const TIB: u64 = 1 << 31;
     // Sectors of the disk, whether it has an MBR, and the partition's size before and after.
     for (size, label, before, after) in [
         (3 * TIB, "dos", 1 << 21, 2 * TIB - (1 << 21)),

@@ -60,10 +60,12 @@ impl Judgement {
         // The decoder that is installed may be older than what it should refuse.
         let is_bad = name.contains("decompression-errors");
         let said = String::from_utf8_lossy(&output.stdout);
-        match output.status.success() && !is_bad {
-            true if said.contains("skipping journal recovery") => Self::Unclean,
-            true => Self::Clean,
-            false => Self::Damaged,
+        if !output.status.success() || is_bad {
+            Self::Damaged
+        } else if said.contains("skipping journal recovery") {
+            Self::Unclean
+        } else {
+            Self::Clean
         }
     }
 

@@ -148,7 +148,10 @@ fn parse(fs: &Filesystem, block: &[u8], entries: &mut Vec<DirEntry>) -> Result<(
         let inode = u32::from_le_bytes(*block[at..].first_chunk().expect("it is long enough"));
         let name_length = usize::from(block[at + 6]);
         let is_tail = inode == 0 && block[at + 7] == TAIL_TYPE;
-        if length < SHORTEST || length % 4 != 0 || (HEADER + name_length > length && !is_tail) {
+        if length < SHORTEST
+            || !length.is_multiple_of(4)
+            || (HEADER + name_length > length && !is_tail)
+        {
             return Err(damaged("an entry of a directory has a wrong length"));
         }
         if length > block.len() - at {

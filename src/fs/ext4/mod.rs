@@ -266,12 +266,11 @@ impl Volume for Ext4 {
 
     fn read_dir(&self, directory: VolumeNode) -> Result<Vec<(Entry, VolumeNode)>> {
         let number = inode_number(directory)?;
-        let found = match self.known_directory(number)? {
-            Some(known) => known,
-            None => {
-                let loaded = self.load(directory)?;
-                Arc::new(Directory::read(self.fs()?, number, &loaded.inode, &loaded.raw)?)
-            }
+        let found = if let Some(known) = self.known_directory(number)? {
+            known
+        } else {
+            let loaded = self.load(directory)?;
+            Arc::new(Directory::read(self.fs()?, number, &loaded.inode, &loaded.raw)?)
         };
         let mut entries = Vec::with_capacity(found.entries.len());
         for entry in &found.entries {

@@ -42,7 +42,8 @@ impl Fat {
         let command = repair::fsck_fat(&*disk);
         let options = MountOptions::new();
         let options = if writable { options } else { options.read_only() };
-        let fs = FatFs::mount(FatDevice(Arc::clone(&disk)), options)
+        let checked = writable.then(|| Arc::clone(&disk));
+        let fs = FatFs::mount(FatDevice(disk), options)
             .map_err(|error| explain(error.into_error()))
             .context(|| "opening the FAT file system")?
             .with_cache(CacheOptions::new());
@@ -50,9 +51,7 @@ impl Fat {
             return Err(Error::input("the FAT file system was not unmounted cleanly")
                 .hint(format!("{command} first")));
         }
-        if writable {
-            check(&disk)?;
-        }
+        checked.as_ref().map_or(Ok(()), check)?;
         let kind = fs.info().kind();
         let clock = DateTime::from_unix_seconds(clock)
             .map_err(|_| Error::input("the clock is out of range"))?;
