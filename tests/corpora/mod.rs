@@ -14,9 +14,8 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use rustix::fs::{FlockOperation, flock};
-use sha2::{Digest as _, Sha256};
 
-use super::support::{User, temporary_folder, tool};
+use super::support::{User, short_hash, temporary_folder, tool};
 use trial::Trial;
 
 const FETCH: &str = include_str!("fetch");
@@ -56,9 +55,7 @@ const SAMPLE: &[&str] = &[
 fn images() -> PathBuf {
     let cache = User::current().cache();
     fs::create_dir_all(&cache).expect("a folder");
-    let hash: String =
-        Sha256::digest(FETCH).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    let folder = cache.join(format!("corpora-{hash}"));
+    let folder = cache.join(format!("corpora-{}", short_hash(FETCH)));
     // Tests that run at once fetch once.
     let lock = File::create(cache.join("corpora.lock")).expect("a lock");
     flock(&lock, FlockOperation::LockExclusive).expect("locked");

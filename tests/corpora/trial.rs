@@ -88,8 +88,7 @@ impl Trial {
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
         let deepest = errors
             .lines()
-            .filter(|line| line.starts_with("error: ") || line.starts_with("  cause: "))
-            .next_back()
+            .rfind(|line| line.starts_with("error: ") || line.starts_with("  cause: "))
             .and_then(|line| line.split_once(": "))
             .map_or("", |it| it.1);
         let problem = deepest.replace(&image.display().to_string(), "IMAGE");
@@ -168,7 +167,7 @@ impl Trial {
             self.read = problem;
             return;
         }
-        self.read = "read".to_owned();
+        self.read.push_str("read");
         if self.judge != Judgement::Clean {
             return;
         }
@@ -210,7 +209,7 @@ impl Trial {
         let file = file.display().to_string();
         let (output, problem) = self.nodeforge(&["cp", "--fsck", "always", &file, &place], image);
         if !output.status.success() {
-            self.edit = problem.split(": Inode ").next().unwrap_or_default().to_owned();
+            self.edit = problem;
             if let Some(at) = self.edit.find("before any change: ") {
                 self.edit.truncate(at + "before any change".len());
             }
@@ -222,7 +221,7 @@ impl Trial {
             }
             return;
         }
-        self.edit = "edited".to_owned();
+        self.edit.push_str("edited");
         if self.judge != Judgement::Clean {
             self.broken.push("it was damaged, and was edited".to_owned());
         }

@@ -6,7 +6,7 @@ use super::Bench;
 fn the_superblocks_own_count_is_not_believed() {
     for count in ["4294968254", "0"] {
         let bench = Bench::new();
-        bench.write("tree/f", &[1; 50_000]);
+        bench.write("tree/f", &vec![1; 50_000]);
         bench.write("a", b"a\n");
         bench.mke2fs("x.img", 16, "-t ext4");
         let free = || {

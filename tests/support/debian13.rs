@@ -4,11 +4,9 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use rustix::fs::{FlockOperation, flock};
-use sha2::{Digest as _, Sha256};
-
 use super::user::require_root;
-use super::{User, temporary_folder, tool};
+use super::{User, short_hash, temporary_folder, tool};
+use rustix::fs::{FlockOperation, flock};
 
 const README: &str = include_str!("../../README.md");
 
@@ -24,7 +22,7 @@ pub(crate) enum Who {
 /// A root file system of its own, in which nodeforge is `/usr/local/bin/nodeforge` and this checkout
 /// is `/src`, for reading. What is done there is gone with it, but for nodeforge's cache.
 ///
-/// It is entered with pivot_root(8): in a chroot, the kernel lets nobody make user namespaces.
+/// It is entered with `pivot_root(8)`: in a chroot, the kernel lets nobody make user namespaces.
 pub(crate) struct Debian13 {
     root: tempfile::TempDir,
 }
@@ -131,9 +129,8 @@ fn installed() -> PathBuf {
     fs::create_dir_all(&cache).expect("a folder");
     let include = packages();
     let accounts = "useradd --root \"$1\" --create-home --uid 59999 --shell /bin/sh user";
-    let hash = Sha256::digest(format!("{include}\n{accounts}"));
-    let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    let folder = cache.join(format!("debian13-{hash}"));
+    let made_with = format!("{include}\n{accounts}");
+    let folder = cache.join(format!("debian13-{}", short_hash(&made_with)));
     // Tests that run at once install once.
     let lock = File::create(cache.join("debian13.lock")).expect("a lock");
     flock(&lock, FlockOperation::LockExclusive).expect("locked");

@@ -4,6 +4,8 @@ use std::ops::Range;
 use std::path::Path;
 use std::process::Command;
 
+use sha2::{Digest as _, Sha256};
+
 /// Runs a program, wants it to succeed, and returns its stdout.
 #[track_caller]
 pub(crate) fn tool<S: AsRef<OsStr>>(
@@ -52,4 +54,11 @@ pub(crate) fn names(folder: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+/// What tells what a test's cache was made with: sixteen hexadecimal digits.
+pub(crate) fn short_hash(text: &str) -> String {
+    let digest = Sha256::digest(text);
+    let head = digest[..8].try_into().expect("a hash is longer");
+    format!("{:016x}", u64::from_be_bytes(head))
 }
