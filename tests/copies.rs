@@ -134,6 +134,10 @@ fn a_partition_is_reached_by_its_number() {
     let _ = fixture.run(["cat", "node.img:/boot/efi/new"]).succeeds().stdout("new\n");
     let _ = fixture.run(["ls", "node.img:/boot/efi"]).succeeds().stdout("new\n");
     fixture.check_file_systems("node.img");
+    let _ = fixture.run(["rm", "node.img@15:/new", "node.img:/etc/hostname"]).exits(2).stderr(
+        "error: files of two partitions of one image cannot be removed at once\n\
+         hint: remove those of one partition, then those of the other\n",
+    );
     let _ = fixture
         .run(["ls", "node.img@7"])
         .exits(2)

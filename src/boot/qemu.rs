@@ -51,12 +51,12 @@ pub struct Machine {
     /// What runs its instructions.
     pub accelerator: Accelerator,
     /// What its network card leads to.
-    pub network: Network,
+    pub network: NetworkCard,
 }
 
 /// What a machine's network card leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Network {
+pub enum NetworkCard {
     /// To nothing but QEMU's own DHCP server.
     Nothing,
     /// To whatever this host reaches, and so to the internet.
@@ -131,9 +131,9 @@ impl Machine {
     /// number of them, in any order, without privileges.
     fn nic(&self) -> String {
         let name = match &self.network {
-            Network::Nothing => return "user,restrict=on,model=virtio-net-pci".into(),
-            Network::Internet => return "user,model=virtio-net-pci".into(),
-            Network::Shared(name) => name,
+            NetworkCard::Nothing => return "user,restrict=on,model=virtio-net-pci".into(),
+            NetworkCard::Internet => return "user,model=virtio-net-pci".into(),
+            NetworkCard::Shared(name) => name,
         };
         let hash = *Sha256::of(name).bytes();
         let group = Ipv4Addr::new(239, hash[0], hash[1], hash[2]);

@@ -9,7 +9,7 @@ use super::cluster::ClusterArgs;
 use super::ui::Ui;
 use crate::artifact::{bootable, disk_of};
 use crate::base::arch_of;
-use crate::boot::{self, Accelerator, Ending, Expectation, Machine, Network};
+use crate::boot::{self, Accelerator, Ending, Expectation, Machine, NetworkCard};
 use crate::build::OutputFolder;
 use crate::disk;
 use crate::guest::first_boot;
@@ -108,11 +108,11 @@ impl BootCommand {
         }
     }
 
-    fn network(&self) -> Network {
+    fn network(&self) -> NetworkCard {
         match &self.network {
-            Some(name) => Network::Shared(name.clone()),
-            None if self.internet => Network::Internet,
-            None => Network::Nothing,
+            Some(name) => NetworkCard::Shared(name.clone()),
+            None if self.internet => NetworkCard::Internet,
+            None => NetworkCard::Nothing,
         }
     }
 

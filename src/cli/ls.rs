@@ -78,13 +78,13 @@ impl LsCommand {
         let is_directory = tree
             .metadata(&start)?
             .is_some_and(|metadata| metadata.file_type == FileType::Directory);
-        let mut listed = Listed::default();
+        let mut listed = ListedTree::default();
         if is_directory && !self.directory {
             listing.directory(&start, Path::new(""), self.recursive, 0, &mut listed)?;
         } else {
             listed.lines.push(listing.line(&start, path.to_string_lossy().into_owned())?);
         }
-        let Listed { lines, unread, .. } = listed;
+        let ListedTree { lines, unread, .. } = listed;
         if self.json {
             print_json(&lines)?;
         } else {
@@ -110,7 +110,7 @@ impl LsCommand {
 
 /// What was found, and what could not be read.
 #[derive(Default)]
-struct Listed {
+struct ListedTree {
     lines: Vec<ListedPath>,
     unread: Vec<Problem>,
     /// Whether a directory contains itself.
@@ -129,7 +129,7 @@ impl Listing<'_> {
         shown: &Path,
         recursive: bool,
         depth: usize,
-        listed: &mut Listed,
+        listed: &mut ListedTree,
     ) -> Result<()> {
         crate::util::interrupt::check()?;
         if depth > MAX_DEPTH {

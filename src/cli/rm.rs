@@ -4,7 +4,7 @@ use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 
 use super::edit::EditOptions;
-use super::place::{Location, missing};
+use super::place::{Location, missing, split};
 use super::ui::Ui;
 use crate::fs::{FileType, Tree};
 use crate::util::error::{Error, Result};
@@ -48,6 +48,16 @@ impl RmCommand {
                 Some((_, paths)) => paths.push(path),
                 None => images.push((image, vec![path])),
             }
+        }
+        let file = |image: &Path| split(image).0;
+        let is_other = |(at, (image, _)): (usize, &(&Path, _))| {
+            images[..at].iter().any(|(before, _)| file(before) == file(image))
+        };
+        if images.iter().enumerate().any(is_other) {
+            return Err(Error::input(
+                "files of two partitions of one image cannot be removed at once",
+            )
+            .hint("remove those of one partition, then those of the other"));
         }
         // All of them before the first is changed.
         let mut edits = Vec::new();

@@ -93,6 +93,23 @@ fn boot_reads_the_format_from_the_bytes() {
         disk.display()
     );
     assert!(arguments.contains(&node), "{arguments}");
+    // Alone, unless it is asked for; and who needs more is told so.
+    assert!(arguments.contains("\nuser,restrict=on,model=virtio-net-pci\n"), "{arguments}");
+    fs::write(machines.path("packages"), "probe\n").expect("written");
+    fs::copy(machines.path("base.img"), machines.path("left.img")).expect("copied");
+    let copy = ["cp", "-r", "etc/.", "left.img:/etc"];
+    fs::create_dir_all(machines.path("etc/nodeforge")).expect("folders");
+    fs::rename(machines.path("packages"), machines.path("etc/nodeforge/packages"))
+        .expect("renamed");
+    let _ = machines.run(copy).succeeds();
+    let said = boot("left.img").exits(1).stderr_text();
+    let note = "note: its first boot installs packages, and cannot reach the internet\n\
+                hint: `--internet` lets it\n";
+    assert!(said.contains(note), "{said}");
+    let said = boot("left.img").args(["--internet"]).exits(1).stderr_text();
+    assert!(!said.contains("note:"), "{said}");
+    let arguments = fs::read_to_string(machines.path("arguments")).expect("QEMU was started");
+    assert!(arguments.contains("\nuser,model=virtio-net-pci\n"), "{arguments}");
     fs::rename(machines.artifact("server1.img.xz"), machines.artifact("x.img")).expect("renamed");
     let refused = boot("out/x.img").exits(2);
     assert!(refused.stderr_text().contains("is compressed"));
