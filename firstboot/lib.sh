@@ -89,14 +89,18 @@ write_file() {
 	mv "$write_target.new" "$write_target"
 }
 
-# download URL SHA256 MODE FILE: the file appears when all of it is there and has this hash. An
-# empty SHA256 is not checked.
+# download URL SHA256 MODE FILE: the file appears when all of it is there and has this hash. Without a
+# hash nothing is downloaded.
 download() {
+	if ! printf '%s\n' "$2" | grep -Eqx '[0-9a-f]{64}'; then
+		log "nothing says what $1 must hash to"
+		return 1
+	fi
 	mkdir -p "${4%/*}" || return
 	log "downloading $1"
-	curl --fail --silent --show-error --location --retry 5 --proto-redir '=https' \
+	curl --fail --silent --show-error --location --retry 5 --proto '=https' --proto-redir '=https' \
 		--output "$4.new" "$1" || return
-	if [ -n "$2" ] && ! printf '%s  %s\n' "$2" "$4.new" | sha256sum --check --status; then
+	if ! printf '%s  %s\n' "$2" "$4.new" | sha256sum --check --status; then
 		log "the download from $1 does not have the SHA-256 hash $2"
 		rm -f "$4.new"
 		return 1
@@ -124,11 +128,20 @@ give_kubeconfig() {
 	chown "$(printf '%s\n' "$account" | cut -d: -f3,4)" "$kube_dir" "$kube_dir/config"
 }
 
+# is_line_of FORM TEXT: whether the text is a single line, all of which an extended regular expression
+# matches.
+is_line_of() {
+	[ "$(printf '%s\n' "$2" | wc -l)" -eq 1 ] && printf '%s\n' "$2" | LC_ALL=C grep -Eqx -e "$1"
+}
+
 # --- VMware
 
-# guestinfo_get KEY: prints `guestinfo.KEY`; fails where there is no such key, or no VMware.
+# guestinfo_get KEY FORM: prints `guestinfo.KEY`, one line of this form (an extended regular expression
+# for all of it). Fails where there is no such key, its value has another form, or there is no VMware:
+# whoever may set guest information writes what ends up in files.
 guestinfo_get() {
-	guestinfo_request "info-get guestinfo.$1"
+	guestinfo_value=$(guestinfo_request "info-get guestinfo.$1") || return
+	is_line_of "$2" "$guestinfo_value" && printf '%s\n' "$guestinfo_value"
 }
 
 # guestinfo_set KEY VALUE
@@ -147,14 +160,16 @@ guestinfo_request() {
 
 # --- the machine's name and role
 
+# A DNS label.
+label='[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?'
+
 # Prints `NAME SOURCE` from the first source that has a valid name; fails when none does.
 # Anything but a DNS label is skipped: the name becomes file names and arguments.
 find_hostname() {
 	for source in file guestinfo credential; do
 		name=$("hostname_from_$source" 2>/dev/null) || continue
 		name=$(printf '%s' "$name" | tr '[:upper:]' '[:lower:]')
-		if printf '%s\n' "$name" | grep -Eqx '[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?' &&
-			[ "$name" != localhost ]; then
+		if is_line_of "$label" "$name" && [ "$name" != localhost ]; then
 			printf '%s %s\n' "$name" "$source"
 			return 0
 		fi
@@ -167,7 +182,7 @@ hostname_from_file() {
 }
 
 hostname_from_guestinfo() {
-	guestinfo_get hostname
+	guestinfo_get hostname '[A-Za-z0-9-]{1,63}'
 }
 
 hostname_from_credential() {

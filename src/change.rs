@@ -5,6 +5,7 @@ use std::fmt;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+use zeroize::Zeroize as _;
 
 use crate::config::Arch;
 use crate::util::sha256::Sha256;
@@ -16,6 +17,10 @@ pub struct Change {
     pub action: Action,
     /// Who asked for it.
     pub origin: Requester,
+    /// Files of this machine that it was made from, as users see them. Where they lie changes nothing
+    /// of what is built, so no key and no digest has them.
+    #[serde(skip)]
+    pub sources: Vec<String>,
 }
 
 /// Who asked for a change.
@@ -51,6 +56,8 @@ pub enum Checksum {
     Sha256(Sha256),
     /// Where a file of SHA-256 checksums is.
     Sha256Url(String),
+    /// What came over https when it was first fetched, which the lock file pins.
+    FirstUse,
 }
 
 /// Owner and group by name, or by number as digits; looked up in the image's own `/etc/passwd`.
@@ -101,6 +108,11 @@ pub struct User {
 }
 
 impl Change {
+    /// A change that no file of this machine went into.
+    pub fn new(action: Action, origin: Requester) -> Self {
+        Self { action, origin, sources: Vec::new() }
+    }
+
     /// The package that it is about, with what becomes of it.
     #[cfg_attr(
         not(target_os = "linux"),
@@ -238,6 +250,18 @@ pub enum Action {
         /// GPT's GUID; the id on an MBR is its first 8 digits.
         id: Uuid,
     },
+    /// `/etc/locale.conf`.
+    Locale {
+        /// `de_DE.UTF-8`
+        name: String,
+    },
+    /// `/etc/default/keyboard`.
+    Keyboard {
+        /// XKB's name of a layout: `us`.
+        layout: String,
+        /// XKB's name of a variant of it: `intl`.
+        variant: Option<String>,
+    },
     /// `/etc/localtime` and `/etc/timezone`.
     Timezone {
         /// `Europe/Berlin`.
@@ -249,6 +273,15 @@ impl Owner {
     /// root:root.
     pub fn root() -> Self {
         Self { user: "root".into(), group: "root".into() }
+    }
+}
+
+/// Bytes made from a secret are wiped.
+impl Drop for Content {
+    fn drop(&mut self) {
+        if !self.secrets.is_empty() {
+            self.bytes.zeroize();
+        }
     }
 }
 

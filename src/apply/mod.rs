@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::change::{Action, Change, UnitState};
 use crate::fs::Tree;
 use crate::guest::{
-    accounts, command_line, config_txt, files, identity, login_user, time_zone, units,
+    accounts, command_line, config_txt, files, identity, language, login_user, time_zone, units,
 };
 use crate::image::Image;
 use crate::table::{DiskId, Scheme};
@@ -84,6 +84,10 @@ fn apply_one(tree: &mut dyn Tree, action: &Action) -> Result<()> {
             identity::set_hostname(tree, name, domain.as_deref(), hosts)
         }
         Action::MachineId { id } => identity::set_machine_id(tree, id),
+        Action::Locale { name } => language::set_locale(tree, name),
+        Action::Keyboard { layout, variant } => {
+            language::set_keyboard(tree, layout, variant.as_deref())
+        }
         Action::Timezone { name } => time_zone::set(tree, name),
         Action::ConfigTxt { line } => config_txt::add_line(tree, line),
         Action::Grow { .. }
@@ -124,6 +128,8 @@ fn title(action: &Action) -> String {
         Action::Hostname { name, .. } => format!("cannot set the host name `{name}`"),
         Action::MachineId { .. } => "cannot set the machine id".into(),
         Action::DiskId { .. } => "cannot set the disk id".into(),
+        Action::Locale { name } => format!("cannot set the locale `{name}`"),
+        Action::Keyboard { layout, .. } => format!("cannot set the keyboard layout `{layout}`"),
         Action::Timezone { name } => format!("cannot set the time zone `{name}`"),
     }
 }

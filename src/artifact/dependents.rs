@@ -1,6 +1,7 @@
 //! Artifacts that read others: overlays their base, linked clones their template.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
 
 use super::format::FORMATS;
@@ -40,7 +41,10 @@ pub fn unchanged(cluster: &str, made: &[Artifact], output: &Path) -> BTreeSet<St
     let is_there = |it: &Artifact| {
         let is_known =
             |file: &ArtifactRecord| previous.artifacts.iter().any(|it| it.has_same_bytes(file));
-        it.files.iter().all(|file| is_known(file) && output.join(&file.path).is_file())
+        // A link is not what was made.
+        let is_file =
+            |path: &str| fs::symlink_metadata(output.join(path)).is_ok_and(|found| found.is_file());
+        it.files.iter().all(|file| is_known(file) && is_file(&file.path))
     };
     shared.filter(|it| is_there(it)).map(|it| it.name.clone()).collect()
 }

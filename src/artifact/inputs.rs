@@ -92,7 +92,7 @@ mod tests {
         let content = Content::secret("password", text);
         let (path, mode, owner) = ("/etc/x".to_owned(), 0o600, Owner::root());
         let action = Action::File { path, content, mode, owner };
-        Change { action, origin: Requester::Nodeforge }
+        Change::new(action, Requester::Nodeforge)
     }
 
     #[test]

@@ -23,13 +23,16 @@ pub struct Artifact {
     pub elapsed: Duration,
     /// Its files.
     pub files: Vec<ArtifactRecord>,
+    /// Paths of its files that hold secrets, and of which therefore nothing is recorded.
+    pub private: Vec<String>,
 }
 
 impl Artifact {
     /// One of no single node, with nothing in it yet.
     pub(super) fn shared(name: &str) -> Self {
         let name = name.to_owned();
-        Self { name, node: None, occupied: 0, elapsed: Duration::ZERO, files: Vec::new() }
+        let (node, occupied, elapsed) = (None, 0, Duration::ZERO);
+        Self { name, node, occupied, elapsed, files: Vec::new(), private: Vec::new() }
     }
 
     /// Hashes the artifact's file, unless its `sum` is known, or every file of its bundle.

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::claims::claimed;
 use crate::cache::Package;
 use crate::disk;
 use crate::util::error::{Context, Result};
@@ -30,6 +31,10 @@ pub struct Manifest {
     pub nodes: Vec<NodeRecord>,
     /// The files that came out, sorted by path.
     pub artifacts: Vec<ArtifactRecord>,
+    /// Paths of files that came out and whose hashes nobody may know, or that no checksum is needed of,
+    /// sorted. Earlier versions did not list them.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub unlisted: Option<Vec<String>>,
 }
 
 /// Something that went into a build.
@@ -124,18 +129,30 @@ impl Manifest {
 
     /// Takes over what an earlier build of other nodes left in `output` and is still there.
     pub fn merge_previous(&mut self, output: &Path) -> Result<()> {
-        let Some(mut previous) = Self::previous(output, &self.cluster) else { return Ok(()) };
+        let top = |path: &str| path.split('/').next().map(str::to_owned);
+        let built = |it: &Self| -> BTreeSet<_> {
+            let listed = it.artifacts.iter().map(|it| &it.path);
+            listed.chain(it.unlisted.iter().flatten()).filter_map(|path| top(path)).collect()
+        };
+        let replaced = built(self);
+        let is_left = |path: &String| {
+            top(path).is_some_and(|it| !replaced.contains(&it)) && output.join(path).exists()
+        };
+        // What a killed build left and this one does not make is still the cluster's own.
+        let mut unlisted: BTreeSet<String> = self.unlisted.take().into_iter().flatten().collect();
+        unlisted.extend(claimed(output).into_iter().filter(is_left));
+        let previous = Self::previous(output, &self.cluster);
+        let before = previous.as_ref().and_then(|it| it.unlisted.clone()).unwrap_or_default();
+        unlisted.extend(before.into_iter().filter(is_left));
+        self.unlisted = Some(unlisted.into_iter().collect());
+        let Some(mut previous) = previous else { return Ok(()) };
         // Without checksums, a build was killed while it published: how far it came is unknown.
         if !output.join(Self::SUMS).is_file() {
             previous.hash_again(output)?;
         }
-        let built: BTreeSet<_> = self.artifacts.iter().map(|it| it.path.clone()).collect();
-        let top = |path: &str| path.split('/').next().map(str::to_owned);
-        let replaced: BTreeSet<_> = built.iter().filter_map(|path| top(path)).collect();
-        self.artifacts.extend(previous.artifacts.into_iter().filter(|it| {
-            let top = top(&it.path);
-            top.is_some_and(|top| !replaced.contains(&top)) && output.join(&it.path).is_file()
-        }));
+        let mut left = previous.artifacts;
+        left.retain(|it| is_left(&it.path) && output.join(&it.path).is_file());
+        self.artifacts.extend(left);
         self.artifacts.sort();
         let known: BTreeSet<_> = self.nodes.iter().map(|it| it.hostname.clone()).collect();
         let artifacts = &self.artifacts;

@@ -4,6 +4,7 @@
 
 mod batch;
 mod bmap;
+mod claims;
 mod codec;
 mod compressed;
 mod dependents;
@@ -13,6 +14,7 @@ mod in_use;
 mod inputs;
 mod made;
 mod manifest;
+mod own_files;
 mod prepared;
 mod side_file;
 mod staging;
@@ -27,8 +29,9 @@ pub use in_use::in_use;
 pub use inputs::DiskInputs;
 pub use made::Artifact;
 pub use manifest::{ArtifactRecord, FileRecord, InputRecord, Manifest, NodeRecord, write_synced};
+pub use own_files::OwnFiles;
 pub use prepared::PreparedBase;
 pub use side_file::write_side_files;
 pub use staging::Staging;
 pub use standalone::{standalone_endings, standalone_format, write_standalone};
-pub use write::write;
+pub use write::{expected, write};

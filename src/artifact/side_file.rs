@@ -45,6 +45,8 @@ pub fn write_side_files(handouts: &[SideFile], staging: &Staging) -> Result<Vec<
                 sha256: Sha256::of(&handout.content.bytes),
                 inputs: None,
             });
+        } else {
+            artifact.private.push(handout.path.clone());
         }
     }
     Ok(artifacts)

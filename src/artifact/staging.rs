@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
+use super::claims::{CLAIMS, claimed};
+use super::manifest::write_synced;
 use crate::util::error::{Context, Error, Result};
 use crate::util::file_lock::FileLock;
 use crate::vmware::TemplateBackup;
@@ -45,7 +47,8 @@ impl Staging {
         };
         for entry in fs::read_dir(output)? {
             let entry = entry?;
-            if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            let name = entry.file_name();
+            if name.to_string_lossy().starts_with(PREFIX) && name != CLAIMS {
                 if let Some(backup) = TemplateBackup::left_in(&entry.path()) {
                     backup.restore()?;
                     continue;
@@ -75,6 +78,22 @@ impl Staging {
     /// The folder in which artifacts end up.
     pub fn output(&self) -> &Path {
         &self.output
+    }
+
+    /// Writes down what is about to be published, beside what a killed build had written down.
+    pub fn claim(&self, paths: impl IntoIterator<Item = String>) -> Result<()> {
+        let mut claims = claimed(&self.output);
+        claims.extend(paths);
+        let text = serde_json::to_vec(&claims).expect("texts");
+        write_synced(&self.path(CLAIMS), &text)?;
+        self.publish([CLAIMS])
+    }
+
+    /// All that was claimed is published and listed.
+    pub fn settle(&self) -> Result<()> {
+        fs::remove_file(self.output.join(CLAIMS))
+            .context(|| format!("cannot remove `{CLAIMS}`"))?;
+        self.sync()
     }
 
     /// Takes away what would be wrong while artifacts are published. All that was not published by

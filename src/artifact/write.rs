@@ -13,6 +13,7 @@ use super::format::definition::{ArtifactFormat, BMAP, NodeArtifact, NodeWriter, 
 use super::made::{Artifact, make_private};
 use super::staging::Staging;
 use crate::artifact::bmap;
+use crate::config::{Cluster, Node};
 use crate::util::error::{Context as _, Result};
 use crate::util::parallel::parallel;
 use crate::util::progress::Progress;
@@ -50,6 +51,26 @@ pub fn write(
     artifacts.extend(parallel(1, &parallel_ones, make)?);
     artifacts.extend(parallel(jobs, &rest, make)?);
     Ok(artifacts)
+}
+
+/// What [`write`] makes of these nodes, by its names in the output folder.
+pub fn expected(
+    cluster: &Cluster,
+    formats: &[&'static ArtifactFormat],
+    nodes: &[&Node],
+) -> Vec<String> {
+    let shared = |it: &&ArtifactFormat| it.shared_of(cluster).map(|it| shared_name(cluster, it));
+    let mut names: Vec<String> = formats.iter().copied().filter_map(|it| shared(&it)).collect();
+    let has_bmap = formats.iter().any(|it| it.has_bmap);
+    for hostname in nodes.iter().map(|it| &it.hostname) {
+        names.extend(formats.iter().filter_map(|it| it.of_node(hostname)));
+        names.extend(has_bmap.then(|| format!("{hostname}{BMAP}")));
+    }
+    names
+}
+
+fn shared_name(cluster: &Cluster, shared: &SharedArtifact) -> String {
+    format!("{}{}", cluster.name, shared.ending)
 }
 
 /// One artifact still to be made.
@@ -96,7 +117,7 @@ impl Task<'_> {
 
     fn name(&self, batch: &Batch<'_>) -> String {
         match self {
-            Self::Shared(_, shared) => format!("{}{}", batch.cluster.name, shared.ending),
+            Self::Shared(_, shared) => shared_name(batch.cluster, shared),
             Self::Node { format, node, .. } => format.of_node(node.hostname).unwrap_or_default(),
             Self::Bmap(node) => format!("{}{BMAP}", node.hostname),
         }

@@ -18,6 +18,8 @@ use crate::util::error::{Context as _, Error, Result};
 use crate::util::file_lock::FileLock;
 use crate::util::sha256::Sha256;
 
+/// The most bytes of a file that only its server vouches for: it is held in memory.
+const FIRST_USE_LIMIT: u64 = 64 << 20;
 /// The most bytes a file may have.
 const LIMIT: u64 = 16 << 30;
 
@@ -61,8 +63,14 @@ impl Resolver<'_> {
         let mut inputs = PrepareInputs { changes: Vec::new(), all: Vec::new() };
         for change in changes {
             let by = || format!("it is asked for by {}", change.origin);
-            let Change { action, origin } = change;
-            let mut push = |action| inputs.changes.push(Change { action, origin: origin.clone() });
+            let Change { action, origin, sources } = change;
+            let mut push = |action| {
+                inputs.changes.push(Change {
+                    action,
+                    origin: origin.clone(),
+                    sources: sources.clone(),
+                });
+            };
             match action {
                 Action::AptSource { name, key_url, fingerprint, .. } => {
                     let known = before.keys.iter().find(|it| it.url == *key_url);
@@ -108,6 +116,8 @@ impl Resolver<'_> {
                 | Action::Hostname { .. }
                 | Action::MachineId { .. }
                 | Action::DiskId { .. }
+                | Action::Locale { .. }
+                | Action::Keyboard { .. }
                 | Action::Timezone { .. } => push(action.clone()),
             }
         }
@@ -222,6 +232,11 @@ impl Resolver<'_> {
                 None if self.options.offline => return Err(not_cached(url)),
                 None => (self.listed(list, url)?, format!("SHA-256 listed in {list}"), None),
             },
+            Checksum::FirstUse => match known.filter(|_| !self.options.update) {
+                Some(known) => (known.sha256, known.verified.clone()),
+                None if self.options.offline => return Err(not_cached(url)),
+                None => return self.first_use(url),
+            },
         };
         let (path, in_use) = self.cache.file(sha256, self.progress, |place| {
             if self.options.offline {
@@ -246,6 +261,22 @@ impl Resolver<'_> {
             verified: recorded.unwrap_or_else(|| verified.clone()),
         };
         let url = url.to_owned();
+        Ok((locked, FetchedFile { url, path, sha256, verified, _in_use: Some(in_use) }))
+    }
+
+    /// A file that nothing vouches for but its server: what comes is pinned.
+    fn first_use(&self, url: &str) -> Result<(LockedArtifact, FetchedFile)> {
+        self.progress.stage(&format!("downloading {}", url.rsplit('/').next().unwrap_or(url)));
+        let bytes = Client::new()?.get(url, Plain::Refused, FIRST_USE_LIMIT, self.progress)?;
+        let sha256 = Sha256::of(&bytes);
+        self.progress.warn(&format!(
+            "trusting `{url}` at first use: nodeforge.lock pins its SHA-256 {sha256}"
+        ));
+        let (path, in_use) = self.cache.file(sha256, self.progress, |place| {
+            std::fs::write(place, &bytes).context(|| format!("writing `{}`", place.display()))
+        })?;
+        let (url, verified) = (url.to_owned(), "trusted over https at first use".to_owned());
+        let locked = LockedArtifact { url: url.clone(), sha256, verified: verified.clone() };
         Ok((locked, FetchedFile { url, path, sha256, verified, _in_use: Some(in_use) }))
     }
 

@@ -255,7 +255,7 @@ fn changes(layout: &BootstrapLayout) -> Vec<Change> {
     let mut changes: Vec<Change> = own
         .into_iter()
         .chain(actions)
-        .map(|action| Change { action, origin: Requester::Nodeforge })
+        .map(|action| Change::new(action, Requester::Nodeforge))
         .collect();
     changes.extend(first_boot::presets());
     changes

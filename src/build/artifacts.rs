@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::guards::{refuse_another, refuse_started};
+use super::guards::{refuse_another, refuse_foreign, refuse_started};
 use super::known_hosts::{KNOWN_HOSTS, known_hosts};
 use super::prepared::{Preparation, PreparedCluster};
 use super::project::Project;
@@ -70,7 +70,7 @@ pub fn build<'a>(project: &mut Project<'_>, request: &BuildRequest<'a>) -> Resul
     let plans = Plans::make(project, &request.nodes)?;
     let staging = Staging::new(request.output)?;
     if !request.replace {
-        refuse_to_lose(project, request)?;
+        refuse_to_lose(project, request, &plans.side_files)?;
     }
     let prepared = project.prepare(request.preparation)?;
     let full = |error| room::explain(error, request.output, Place::Output, None);
@@ -96,11 +96,22 @@ impl<'a> Plans<'a> {
     }
 }
 
-/// Refuses, before anything is made, what would replace another cluster's artifacts or a machine's
-/// disk.
-fn refuse_to_lose(project: &Project<'_>, request: &BuildRequest<'_>) -> Result<()> {
+/// Refuses, before anything is made, what would replace another cluster's artifacts, a file that no
+/// build made, or a machine's disk.
+fn refuse_to_lose(
+    project: &Project<'_>,
+    request: &BuildRequest<'_>,
+    side_files: &[SideFile],
+) -> Result<()> {
     let cluster = &project.cluster.name;
     refuse_another(cluster, request.output)?;
+    let mut expected = artifact::expected(project.cluster, request.formats, &request.nodes);
+    let of_all = [Manifest::NAME, Manifest::SUMS, SBOM];
+    expected.extend(of_all.map(str::to_owned));
+    expected.extend((project.cluster.host_keys == HostKeys::Build).then(|| KNOWN_HOSTS.to_owned()));
+    expected.extend(side_files.iter().map(|it| it.top().to_owned()));
+    let expected = expected.iter().map(String::as_str);
+    refuse_foreign(project.cluster, expected, side_files, request.output)?;
     let names = request
         .formats
         .iter()
@@ -167,7 +178,10 @@ fn publish(
     write_synced(&staging.path(SBOM), sbom.as_bytes())?;
     let mut files: Vec<_> = artifacts.iter().flat_map(|it| it.files.clone()).collect();
     files.push(ArtifactRecord::of_bytes(SBOM, sbom.as_bytes()));
-    let manifest = records::manifest(cluster, prepared, stamped, files, output)?;
+    let mut unlisted: Vec<_> = artifacts.iter().flat_map(|it| it.private.clone()).collect();
+    unlisted.extend((cluster.host_keys == HostKeys::Build).then(|| KNOWN_HOSTS.to_owned()));
+    let made = files.iter().map(|it| &it.path).chain(&unlisted).cloned().collect::<Vec<_>>();
+    let manifest = records::manifest(cluster, prepared, stamped, files, unlisted, output)?;
     manifest.write(&staging.path(""))?;
     let mut names: Vec<&str> = artifacts.iter().map(|it| it.name.as_str()).collect();
     // What others depend on goes first: at no moment does a child lack its parent.
@@ -193,9 +207,15 @@ fn publish(
         let changed = shared.filter(|name| !unchanged.contains(name));
         refuse_started(&cluster.name, changed, output)?;
     }
+    if !request.replace {
+        let published = [Manifest::NAME, Manifest::SUMS].into_iter().chain(names.iter().copied());
+        refuse_foreign(cluster, published, &plans.side_files, output)?;
+    }
+    staging.claim(made)?;
     staging.withdraw([Manifest::SUMS])?;
     staging.withdraw(outdated.iter().map(|(name, _)| name.as_str()))?;
     names.extend([Manifest::NAME, Manifest::SUMS]);
     staging.publish(names)?;
+    staging.settle()?;
     Ok(manifest)
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::artifact::ArtifactFormat;
-use crate::config::Cluster;
+use crate::config::{self, Cluster};
 use crate::util::error::{Error, Result};
 
 /// The folder that builds leave their artifacts in.
@@ -13,13 +13,21 @@ pub struct OutputFolder {
 }
 
 impl OutputFolder {
-    /// The folder named on the command line, else the cluster file's, else `out`.
-    pub fn new(named: Option<&Path>, cluster: Option<&Cluster>) -> Self {
-        let path = named
-            .or(cluster.map(|it| it.output.directory.as_path()))
-            .unwrap_or(Path::new("out"))
-            .to_owned();
-        Self { path }
+    /// The folder named on the command line, else the cluster file's, else `out`. A link does not
+    /// lead the cluster file's elsewhere.
+    pub fn new(named: Option<&Path>, cluster: Option<&Cluster>) -> Result<Self> {
+        let path = match (named, cluster.map(|it| &it.output)) {
+            (Some(named), _) => named.to_owned(),
+            (None, Some(output)) => {
+                if let Some(folder) = &output.kept_in {
+                    config::stays_below(folder, &output.directory)
+                        .map_err(|error| error.hint("`-o` names a folder elsewhere"))?;
+                }
+                output.directory.clone()
+            }
+            (None, None) => PathBuf::from("out"),
+        };
+        Ok(Self { path })
     }
 
     /// The image at a path, if there is one; else the node's artifact in this folder, in the first of

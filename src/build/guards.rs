@@ -1,8 +1,11 @@
 //! What a build does not replace unless it is told to.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::artifact::{Manifest, in_use};
+use crate::artifact::{Manifest, OwnFiles, in_use};
+use crate::config::Cluster;
+use crate::plan::SideFile;
 use crate::util::error::{Error, Result};
 
 /// Of one folder there is one manifest, and clusters may have nodes of the same names.
@@ -16,6 +19,18 @@ pub(super) fn refuse_another(cluster: &str, output: &Path) -> Result<()> {
         }
         None => Ok(()),
     }
+}
+
+/// A build fills a folder of its own; what others left there stays.
+pub(super) fn refuse_foreign<'a>(
+    cluster: &Cluster,
+    names: impl IntoIterator<Item = &'a str>,
+    side_files: &[SideFile],
+    output: &Path,
+) -> Result<()> {
+    let folders: BTreeSet<&str> = side_files.iter().map(SideFile::top).collect();
+    let own = OwnFiles::of(&cluster.name, output);
+    own.refuse_foreign(&cluster.name, output, names, &folders)
 }
 
 /// Machines that were started have data that nothing else has.

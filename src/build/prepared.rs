@@ -192,6 +192,8 @@ fn purpose(base_sha256: Sha256, changes: &[Change]) -> Result<Sha256> {
             | Action::Hostname { .. }
             | Action::MachineId { .. }
             | Action::DiskId { .. }
+            | Action::Locale { .. }
+            | Action::Keyboard { .. }
             | Action::Timezone { .. } => false,
         })
         .collect();

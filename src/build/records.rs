@@ -36,6 +36,7 @@ pub(super) fn manifest(
     prepared: &PreparedCluster,
     stamped: &[StampedNode<'_>],
     artifacts: Vec<ArtifactRecord>,
+    unlisted: Vec<String>,
     output: &Path,
 ) -> Result<Manifest> {
     let name = |name: &str| name.rsplit('/').next().unwrap_or(name).to_owned();
@@ -71,6 +72,7 @@ pub(super) fn manifest(
             })
             .collect(),
         artifacts,
+        unlisted: Some(unlisted),
     };
     manifest.artifacts.sort();
     manifest.merge_previous(output)?;

@@ -71,7 +71,7 @@ pub(super) struct BootCommand {
 impl BootCommand {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         let cluster = self.cluster.load_if_any()?;
-        let folder = OutputFolder::new(self.output.as_deref(), cluster.as_ref());
+        let folder = OutputFolder::new(self.output.as_deref(), cluster.as_ref())?;
         let image = folder.find(&self.target, &bootable())?;
         let disk = disk_of(&image);
         boot::refuse_compressed(&disk)?;

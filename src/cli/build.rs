@@ -1,5 +1,4 @@
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
@@ -8,12 +7,12 @@ use clap::Args;
 
 use super::arguments::{file_and_nodes, select};
 use super::cluster::{ClusterArgs, note_oddities};
-use super::output::print_json;
+use super::output::{print, print_json};
 use super::source::{PrepareArgs, SourceArgs};
 use super::table::table;
 use super::ui::{Ui, bytes, seconds};
 use crate::artifact::{Artifact, ArtifactFormat, chosen, format_named, format_names};
-use crate::build::{BuildRequest, Built, Project, build};
+use crate::build::{BuildRequest, Built, OutputFolder, Project, build};
 use crate::image::FsckPolicy;
 use crate::util::error::Result;
 use crate::util::progress::Progress as _;
@@ -29,8 +28,8 @@ pub(super) struct BuildCommand {
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
 
-    /// Replace another cluster's artifacts, and machines that were started with all that is on their
-    /// disks
+    /// Replace another cluster's artifacts, files that no build made, and machines that were started
+    /// with all that is on their disks
     #[arg(long)]
     replace: bool,
 
@@ -69,7 +68,7 @@ impl BuildCommand {
         let (file, names) = file_and_nodes(&self.arguments);
         let cluster = self.cluster.load(file)?;
         let nodes = select(&cluster, names)?;
-        let output = self.output.as_ref().unwrap_or(&cluster.output.directory);
+        let output = &OutputFolder::new(self.output.as_deref(), Some(&cluster))?.path;
         let formats = if self.format.is_empty() { chosen(&cluster) } else { self.format.clone() };
         let jobs = self.jobs.or_else(|| available_parallelism().ok()).map_or(1, usize::from);
 
@@ -125,8 +124,7 @@ fn print_table(built: &Built<'_>, ui: &Ui, output: &Path) -> Result<()> {
         })
         .collect();
     let headings = ["NODE", "ROLE", "ARTIFACT", "ON DISK", "STAMP", "WRITE"];
-    let mut out = std::io::stdout();
-    write!(out, "{}", table(&headings, &[3, 4, 5], &rows))?;
+    print(&table(&headings, &[3, 4, 5], &rows))?;
     let timings: Vec<_> = ui
         .timings()
         .iter()

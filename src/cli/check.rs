@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::cluster::{ClusterArgs, note_oddities};
-use super::output::print_json;
+use super::output::{print, print_json};
 use super::table::table;
 use super::ui::Ui;
 use crate::base::{self, Catalogue, LockFile};
@@ -64,7 +64,7 @@ impl CheckCommand {
             })
             .collect();
         let headings = ["NODE", "ROLE", "ADDRESSES", "BASE", "OUTPUTS"];
-        anstream::print!("{}", table(&headings, &[], &rows));
+        print(&table(&headings, &[], &rows))?;
         ui.detail(&format!(
             "the profile is {}: {}",
             cluster.profile.name, cluster.profile.description

@@ -1,8 +1,7 @@
-use std::io;
-
 use clap::Args;
 use clap_complete::Shell;
 
+use super::output::write;
 use crate::util::error::Result;
 
 /// Print a shell's completion script
@@ -16,7 +15,6 @@ impl CompletionsCommand {
     pub(super) fn run(&self, mut command: clap::Command) -> Result<()> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut command, "nodeforge", &mut script);
-        io::Write::write_all(&mut io::stdout(), &script)?;
-        Ok(())
+        write(&script).map(|_| ())
     }
 }

@@ -9,8 +9,8 @@ use super::output::{counted, print, print_json};
 use super::place::{Location, ReadArgs, missing};
 use crate::fs::Tree;
 use crate::inspect::diff::{Comparison, FileChanges, compare_files};
-use crate::inspect::printable;
 use crate::util::error::Result;
+use crate::util::printable::printable;
 
 /// Show what two images differ in: packages, units, users, files
 ///

@@ -1,5 +1,4 @@
 use std::fmt::Write as _;
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -8,7 +7,7 @@ use serde::Serialize;
 
 use super::backing::BackingArgs;
 use super::cluster::ClusterArgs;
-use super::output::{print, print_json};
+use super::output::{self, print, print_json};
 use super::source::{PrepareArgs, SourceArgs};
 use super::table::table;
 use super::ui::{Ui, bytes, seconds};
@@ -95,7 +94,7 @@ impl FlashCommand {
             return self.list();
         };
         let cluster = self.cluster.load_if_any()?;
-        let folder = OutputFolder::new(self.output.as_deref(), cluster.as_ref());
+        let folder = OutputFolder::new(self.output.as_deref(), cluster.as_ref())?;
         let image = self.find_image(target, device, cluster.as_ref(), &folder, ui)?;
         let permitted = self.check(Some(&image), device, &folder)?;
         match &permitted {
@@ -237,20 +236,15 @@ fn say(image: &NodeImage) -> String {
 /// Asks at the terminal; anything but a yes is a no.
 fn ask(question: &str, image: &NodeImage, device: &Device) -> Result<()> {
     let name = device.path.display();
-    if !io::stdin().is_terminal() {
-        return Err(Error::input(format!(
+    let question = format!("{question}All of it will be lost. Write {} to {name}?", say(image));
+    match output::ask(&question)? {
+        Some(true) => Ok(()),
+        Some(false) => Err(Error::failure(format!("`{name}` was not changed"))),
+        None => Err(Error::input(format!(
             "cannot ask whether to overwrite `{name}`: standard input is not a terminal"
         ))
-        .hint("`--yes` goes ahead without asking; `--dry-run` shows what would be lost"));
+        .hint("`--yes` goes ahead without asking; `--dry-run` shows what would be lost")),
     }
-    anstream::eprint!("{question}All of it will be lost. Write {} to {name}? [y/N] ", say(image));
-    io::stderr().flush()?;
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
-    if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
-        return Ok(());
-    }
-    Err(Error::failure(format!("`{name}` was not changed")))
 }
 
 fn said(summary: &Summary, verified: bool, elapsed: std::time::Duration, name: &Path) -> String {

@@ -10,10 +10,9 @@ use super::ui::{Ui, bytes};
 use crate::artifact::disk_of;
 use crate::guest::first_boot::FirstBoot;
 use crate::guest::identity::MachineId;
-use crate::inspect::{
-    BuildFacts, NodeFacts, PartitionFacts, Report, Segment, System, draw, printable,
-};
+use crate::inspect::{BuildFacts, NodeFacts, PartitionFacts, Report, Segment, System, draw};
 use crate::util::error::Result;
+use crate::util::printable::printable;
 
 /// Show what is in an image: its partitions, its system, and what nodeforge made of it
 ///

@@ -9,8 +9,8 @@ use super::output::{print, print_json};
 use super::place::{Location, ReadArgs, missing};
 use crate::fs::{FileType, Metadata, Tree};
 use crate::guest::accounts::AccountNames;
-use crate::inspect::printable;
 use crate::util::error::{Error, ErrorKind, Problem, Result};
+use crate::util::printable::printable;
 use crate::util::rfc3339::{minutes, rfc3339};
 
 /// List files of an image

@@ -35,11 +35,13 @@ mod table;
 mod ui;
 mod vm;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{ColorChoice, Parser, Subcommand};
 
-use crate::util::error::Result;
+use crate::util::error::{Error, Result};
+use crate::util::printable::printable;
 use ui::Ui;
 
 pub use report::report;
@@ -93,6 +95,21 @@ enum Command {
 }
 
 impl Cli {
+    /// Reads the command line, or says what is wrong with it and exits. File names end up there, so
+    /// what is quoted of it is made safe for a terminal.
+    pub fn read() -> Self {
+        let arguments: Vec<OsString> = std::env::args_os().collect();
+        Self::try_parse_from(&arguments).unwrap_or_else(|_| {
+            let safe = arguments.iter().map(|it| printable(&it.to_string_lossy()));
+            // The same mistake in other letters.
+            if let Err(error) = Self::try_parse_from(safe) {
+                error.exit()
+            }
+            report(&Error::input("an argument has control characters in it"));
+            std::process::exit(2)
+        })
+    }
+
     /// Makes the colours asked for those of everything printed from here on.
     pub fn apply_color(&self) {
         let choice = match self.color {

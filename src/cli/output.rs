@@ -1,25 +1,39 @@
-//! Results on stdout. A reader that stops early, as `head` does, is not an error.
+//! What commands say on stdout, and what they ask. Nothing else of theirs writes there, so that no
+//! stranger's text reaches a terminal as it is; a reader that stops early, as `head` does, is not an
+//! error.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, BufRead as _, ErrorKind, IsTerminal as _, Write};
 
 use serde::Serialize;
 
 use crate::util::error::{Context, Result};
+use crate::util::printable::{printable_json, printable_lines};
 
-/// Prints text, with its colours where they are wanted.
+/// Prints text, without what a terminal would act upon.
 pub(super) fn print(text: &str) -> Result<()> {
-    let mut out = anstream::stdout().lock();
-    forgive(out.write_all(text.as_bytes()).and_then(|()| out.flush())).map(|_| ())
+    write(printable_lines(text).as_bytes()).map(|_| ())
+}
+
+/// Asks at the terminal; anything but a yes is a no. `None` where there is no terminal.
+pub(super) fn ask(question: &str) -> Result<Option<bool>> {
+    if !io::stdin().is_terminal() {
+        return Ok(None);
+    }
+    let mut out = io::stderr().lock();
+    write!(out, "{} [y/N] ", printable_lines(question))?;
+    out.flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(Some(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")))
 }
 
 /// Prints a value as indented JSON.
 pub(super) fn print_json(value: &impl Serialize) -> Result<()> {
-    let mut text = serde_json::to_string_pretty(value).expect("plain data");
-    text.push('\n');
-    write(text.as_bytes()).map(|_| ())
+    let text = serde_json::to_string_pretty(value).expect("plain data");
+    write(format!("{}\n", printable_json(&text)).as_bytes()).map(|_| ())
 }
 
-/// Writes bytes as they are; `false` when they are not read any more.
+/// Writes bytes as they are, for who asked for a file's own; `false` when they are not read any more.
 pub(super) fn write(bytes: &[u8]) -> Result<bool> {
     let mut out = io::stdout().lock();
     forgive(out.write_all(bytes).and_then(|()| out.flush()))

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::arguments::{file_and_nodes, select};
 use super::cluster::ClusterArgs;
 use super::content_diff::content_diff;
-use super::output::print_json;
+use super::output::{print, print_json};
 use super::source::{SandboxArgs, SourceArgs};
 use super::ui::Ui;
 use crate::build::Project;
@@ -74,8 +74,7 @@ impl PlanCommand {
                 return Err(Error::input("`--diff` compares two nodes")
                     .hint("name both: `nodeforge plan --diff server1 agent1`"));
             };
-            anstream::print!("{}", difference(first, one, second, other));
-            return Ok(());
+            return print(&difference(first, one, second, other));
         }
         let prepare = plan::prepare(&cluster)?;
         let handouts = plan::handouts(&cluster, &secrets)?;
@@ -97,9 +96,9 @@ impl PlanCommand {
         for handout in &handouts {
             show_handout(&mut text, handout);
         }
-        anstream::print!("{text}");
+        print(&text)?;
         if !secrets.is_stored() {
-            ui.note("note: secrets are made by the first build; those shown are examples");
+            ui.note("note: secrets and ids are made by the first build; those shown are examples");
         }
         Ok(())
     }

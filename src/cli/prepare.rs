@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::cluster::ClusterArgs;
-use super::output::print_json;
+use super::output::{print, print_json};
 use super::source::{PrepareArgs, SourceArgs};
 use super::ui::Ui;
 use crate::build::Project;
@@ -50,7 +50,6 @@ impl PrepareCommand {
                 "packages": image.about.packages,
             }));
         }
-        anstream::println!("{} {}", prepared.key, image.path.display());
-        Ok(())
+        print(&format!("{} {}\n", prepared.key, image.path.display()))
     }
 }

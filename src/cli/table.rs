@@ -4,9 +4,13 @@ use unicode_width::UnicodeWidthStr as _;
 
 use super::output::print;
 use crate::util::error::Result;
+use crate::util::printable::printable;
 
-/// A table under a row of headings in capitals. Columns are two blanks apart.
+/// A table under a row of headings in capitals. Columns are two blanks apart, and no cell is more than
+/// a line.
 pub(super) fn table(headings: &[&str], right_aligned: &[usize], rows: &[Vec<String>]) -> String {
+    let line = |row: &Vec<String>| row.iter().map(|cell| printable(cell)).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(line).collect();
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].width());
         cells.chain([headings[column].width()]).max().unwrap_or_default()
@@ -14,7 +18,7 @@ pub(super) fn table(headings: &[&str], right_aligned: &[usize], rows: &[Vec<Stri
     let widths: Vec<usize> = (0..headings.len()).map(width).collect();
     let mut text = String::new();
     let headings = headings.iter().map(|heading| (*heading).to_owned()).collect();
-    for row in std::iter::once(&headings).chain(rows) {
+    for row in std::iter::once(&headings).chain(&rows) {
         let cells: Vec<String> = row
             .iter()
             .enumerate()

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::util::printable::{printable, printable_lines};
 use crate::util::progress::Progress;
 
 /// What a command says while it works.
@@ -59,8 +60,8 @@ impl Ui {
             return;
         }
         match &*self.stage.lock().expect("no panic while drawing") {
-            Some(stage) if self.live => stage.bar.suspend(|| anstream::eprintln!("{text}")),
-            _ => anstream::eprintln!("{text}"),
+            Some(stage) if self.live => stage.bar.suspend(|| say(text)),
+            _ => say(text),
         }
     }
 
@@ -77,11 +78,17 @@ impl Ui {
     }
 }
 
+/// Other programs' words and strangers' names are among what is said.
+fn say(text: &str) {
+    anstream::eprintln!("{}", printable_lines(text));
+}
+
 impl Progress for Ui {
     fn stage(&self, name: &str) {
         self.finish();
         let target =
             if self.live { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let name = &printable(name);
         let bar = ProgressBar::with_draw_target(None, target)
             .with_style(style("{spinner} {prefix} {wide_msg:.dim} {elapsed:.dim}"));
         bar.set_prefix(name.to_owned());
@@ -95,7 +102,7 @@ impl Progress for Ui {
 
     fn message(&self, text: &str) {
         if let Some(stage) = &*self.stage.lock().expect("no panic while drawing") {
-            stage.bar.set_message(text.to_owned());
+            stage.bar.set_message(printable(text));
         }
     }
 

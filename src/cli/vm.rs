@@ -1,12 +1,11 @@
 use std::fs;
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::cluster::ClusterArgs;
-use super::output::{print, print_json};
+use super::output::{self, print, print_json};
 use super::table::table;
 use super::ui::Ui;
 use crate::artifact::{ArtifactRecord, Manifest, Staging};
@@ -84,7 +83,7 @@ impl VmCommand {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         let vmrun = Vmrun::find()?;
         let cluster = self.cluster.load_if_any()?;
-        let output = OutputFolder::new(self.output.as_deref(), cluster.as_ref()).path;
+        let output = OutputFolder::new(self.output.as_deref(), cluster.as_ref())?.path;
         let all = Bundle::all(&output)?;
         let running = vmrun.running()?;
         let runs = |machine: &Bundle| running.contains(&machine.vmx);
@@ -184,20 +183,15 @@ fn check(chosen: &[&Bundle], all: &[Bundle], runs: impl Fn(&Bundle) -> bool) -> 
 /// Asks at the terminal; anything but a yes is a no.
 fn ask(names: &[String]) -> Result<()> {
     let names = names.join(", ");
-    if !io::stdin().is_terminal() {
-        return Err(Error::input(format!(
+    let question = format!("All that is on their disks will be lost. Delete {names}?");
+    match output::ask(&question)? {
+        Some(true) => Ok(()),
+        Some(false) => Err(Error::failure("nothing was deleted")),
+        None => Err(Error::input(format!(
             "cannot ask whether to delete {names}: standard input is not a terminal"
         ))
-        .hint("`--yes` goes ahead without asking"));
+        .hint("`--yes` goes ahead without asking")),
     }
-    anstream::eprint!("All that is on their disks will be lost. Delete {names}? [y/N] ");
-    io::stderr().flush()?;
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
-    if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
-        return Ok(());
-    }
-    Err(Error::failure("nothing was deleted"))
 }
 
 /// Clones first: a template that goes with them has none left then.

@@ -4,14 +4,61 @@ use std::path::{Path, PathBuf};
 
 use super::reader::{Reader, Spanned, Table};
 use super::types::Access;
-use crate::config::file;
+use crate::config::{file, key_lines, password_hash};
 use crate::util::error::{Error, Result};
 
-/// What a line of `authorized_keys` begins with when it has no options.
-const KEY_TYPES: [&str; 4] = ["ssh-", "ecdsa-", "sk-ssh-", "sk-ecdsa-"];
-/// Prefixes of crypt(3) hashes that are still safe: yescrypt, gost-yescrypt, scrypt, bcrypt,
-/// SHA-512 and SHA-256. Source: crypt(5).
-const SAFE_HASHES: [&str; 8] = ["$y$", "$gy$", "$7$", "$2a$", "$2b$", "$2y$", "$6$", "$5$"];
+/// Users and groups of every Debian system, which would become somebody who logs in. Source:
+/// base-passwd's `passwd.master` and `group.master`, and what packages of every image add.
+const SYSTEM_NAMES: [&str; 48] = [
+    "_apt",
+    "adm",
+    "audio",
+    "backup",
+    "bin",
+    "cdrom",
+    "crontab",
+    "daemon",
+    "dhcpcd",
+    "dialout",
+    "dip",
+    "disk",
+    "fax",
+    "floppy",
+    "games",
+    "input",
+    "irc",
+    "kmem",
+    "kvm",
+    "list",
+    "lp",
+    "mail",
+    "man",
+    "messagebus",
+    "netdev",
+    "news",
+    "nobody",
+    "nogroup",
+    "operator",
+    "plugdev",
+    "polkitd",
+    "proxy",
+    "render",
+    "sasl",
+    "sgx",
+    "shadow",
+    "src",
+    "sshd",
+    "staff",
+    "sudo",
+    "sync",
+    "sys",
+    "tape",
+    "tty",
+    "users",
+    "utmp",
+    "uucp",
+    "www-data",
+];
 
 const USER_NAME_HINT: &str =
     "a login name is a letter and then letters, digits, `-` or `_`, all in lower case";
@@ -19,13 +66,14 @@ const USER_NAME_HINT: &str =
 pub(super) fn read(table: Table<'_>) -> Option<Access> {
     let reader = table.reader;
     let user = table.require("user", "user = \"admin\"").and_then(|value| value.string());
-    for name in user.iter().filter(|name| !is_user_name(name.value)) {
-        let message = format!("`{}` is not a valid login name", name.value);
-        reader.wrong_hint(&name.span, message, USER_NAME_HINT);
+    if let Some(name) = &user {
+        reader.accept(&name.span, check_user_name(name.value));
     }
-    let mut keys = Vec::new();
+    let (mut keys, mut sources) = (Vec::new(), Vec::new());
     for key in table.strings("ssh_authorized_keys") {
-        keys.extend(reader.accept(&key.span, read_keys(reader, &key)).unwrap_or_default());
+        let (found, source) = reader.accept(&key.span, read_keys(reader, &key)).unwrap_or_default();
+        keys.extend(found);
+        sources.extend(source);
     }
     // The same key from a file and from a line, say.
     let mut unique: Vec<String> = Vec::new();
@@ -39,7 +87,7 @@ pub(super) fn read(table: Table<'_>) -> Option<Access> {
         let hint = "hash it with `mkpasswd --method=yescrypt` and write `password_hash = \"$y$…\"`";
         reader.wrong_secret(&password.span(), message, hint);
     }
-    let password_hash = read_password_hash(&table);
+    let password_hash = read_password_hash(&table, &mut sources);
     let passwordless_sudo =
         table.get("passwordless_sudo").and_then(|value| value.boolean()).unwrap_or_default();
     table.finish();
@@ -48,6 +96,7 @@ pub(super) fn read(table: Table<'_>) -> Option<Access> {
         ssh_authorized_keys: unique,
         password_hash,
         passwordless_sudo,
+        sources,
     })
 }
 
@@ -60,29 +109,41 @@ fn is_user_name(name: &str) -> bool {
 
 /// `Input` when `name` cannot be a login name.
 pub fn check_user_name(name: &str) -> Result<()> {
-    if is_user_name(name) {
-        return Ok(());
+    if !is_user_name(name) {
+        return Err(
+            Error::input(format!("`{name}` is not a valid login name")).hint(USER_NAME_HINT)
+        );
     }
-    Err(Error::input(format!("`{name}` is not a valid login name")).hint(USER_NAME_HINT))
+    if SYSTEM_NAMES.contains(&name) || name.starts_with("systemd-") {
+        return Err(Error::input(format!(
+            "`{name}` is an account or a group of the system itself"
+        ))
+        .hint("choose another name: who logs in gets a shell, and perhaps sudo"));
+    }
+    Ok(())
 }
 
 /// Keys of a line of `authorized_keys`, or of a file of such lines; `Input` when they are none.
 pub fn authorized_keys(text: &str) -> Result<Vec<String>> {
-    keys(text, || text.into())
+    keys(text, || Ok(text.into())).map(|(keys, _)| keys)
 }
 
-fn read_keys(reader: &Reader, key: &Spanned<&str>) -> Result<Vec<String>> {
+/// Lines of `authorized_keys`, and the file that they stand in.
+type FoundKeys = (Vec<String>, Option<PathBuf>);
+
+fn read_keys(reader: &Reader, key: &Spanned<&str>) -> Result<FoundKeys> {
     keys(key.value, || reader.resolve(key))
 }
 
-fn keys(text: &str, path: impl FnOnce() -> PathBuf) -> Result<Vec<String>> {
-    if KEY_TYPES.iter().any(|kind| text.starts_with(kind)) && text.contains(' ') {
-        return parse_key(text.trim()).map(|key| vec![key]);
+fn keys(text: &str, path: impl FnOnce() -> Result<PathBuf>) -> Result<FoundKeys> {
+    if key_lines::is_line(text) {
+        return Ok((vec![key_lines::check_line(text)?], None));
     }
     if text.contains("PRIVATE KEY") {
         return Err(private_key("this"));
     }
-    read_key_file(&path())
+    let path = path()?;
+    Ok((read_key_file(&path)?, Some(path)))
 }
 
 fn read_key_file(path: &Path) -> Result<Vec<String>> {
@@ -95,12 +156,16 @@ fn read_key_file(path: &Path) -> Result<Vec<String>> {
     if text.contains("PRIVATE KEY") {
         return Err(private_key(&format!("`{shown}`")));
     }
+    if let Some(hint) = key_lines::conversion(&text, &shown.to_string()) {
+        return Err(Error::input(format!("`{shown}` is a key in another format")).hint(hint));
+    }
     let lines = text.lines().enumerate();
     let lines = lines.map(|(index, line)| (index + 1, line.trim()));
     let keys: Vec<String> = lines
         .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
         .map(|(number, line)| {
-            parse_key(line).map_err(|error| error.context(format!("`{shown}`, line {number}")))
+            key_lines::check_line(line)
+                .map_err(|error| error.context(format!("`{shown}`, line {number}")))
         })
         .collect::<Result<_>>()?;
     if keys.is_empty() {
@@ -109,35 +174,11 @@ fn read_key_file(path: &Path) -> Result<Vec<String>> {
     Ok(keys)
 }
 
-/// The line as it goes to `authorized_keys`, options and comment kept.
-fn parse_key(line: &str) -> Result<String> {
-    let mut parsed = ssh_key::AuthorizedKeys::new(line);
-    match parsed.next() {
-        // A second line in one string would be a second key that was not checked.
-        Some(Ok(_)) if !line.contains(['\n', '\r', '\0']) => Ok(line.to_owned()),
-        Some(Err(error)) => {
-            Err(Error::input(format!("`{}` is not an SSH public key: {error}", shortened(line)))
-                .hint("is it cut short? a `.pub` file holds the whole line"))
-        }
-        _ => Err(Error::input(format!("`{}` is not one SSH public key", shortened(line)))),
-    }
-}
-
 fn private_key(what: &str) -> Error {
     Error::input(format!("{what} is a private key")).hint("name the public one, ending in `.pub`")
 }
 
-fn shortened(line: &str) -> String {
-    const MOST: usize = 40;
-    let line = line.escape_debug().to_string();
-    if line.chars().count() <= MOST {
-        return line;
-    }
-    let start: String = line.chars().take(MOST).collect();
-    format!("{start}…")
-}
-
-fn read_password_hash(table: &Table<'_>) -> Option<String> {
+fn read_password_hash(table: &Table<'_>, sources: &mut Vec<PathBuf>) -> Option<String> {
     let reader = table.reader;
     let hash = table.string("password_hash");
     let path = table.string("password_file");
@@ -153,8 +194,9 @@ fn read_password_hash(table: &Table<'_>) -> Option<String> {
         }
         (Some(hash), None) => check_hash(reader, &hash),
         (None, Some(path)) => {
-            let text = file::read_text(&reader.resolve(&path), file::MOST_KEY);
-            let text = reader.accept(&path.span, text)?;
+            let file = reader.accept(&path.span, reader.resolve(&path))?;
+            let text = reader.accept(&path.span, file::read_text(&file, file::MOST_KEY))?;
+            sources.push(file);
             check_hash(reader, &Spanned::new(text.trim_end(), path.span))
         }
         (None, None) => None,
@@ -163,15 +205,10 @@ fn read_password_hash(table: &Table<'_>) -> Option<String> {
 
 /// The hash, when it may stand in `/etc/shadow`.
 fn check_hash(reader: &Reader, hash: &Spanned<&str>) -> Option<String> {
-    let text = hash.value;
-    let hint = "`mkpasswd --method=yescrypt` makes one: `$y$j9T$…`";
-    let clean = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':' && byte != b'\\');
-    if text.starts_with("$1$") {
-        reader.wrong_secret(&hash.span, "MD5 hashes of passwords can be cracked in minutes", hint);
-    } else if !clean || !SAFE_HASHES.iter().any(|prefix| text.starts_with(prefix)) {
-        reader.wrong_secret(&hash.span, "this is not a crypt(3) hash of a password", hint);
-    } else {
-        return Some(text.to_owned());
+    if let Some(fault) = password_hash::fault(hash.value) {
+        let hint = "`mkpasswd --method=yescrypt` makes one: `$y$j9T$…`";
+        reader.wrong_secret(&hash.span, fault, hint);
+        return None;
     }
-    None
+    Some(hash.value.to_owned())
 }

@@ -3,7 +3,7 @@
 use super::reader::{Reader, Spanned, Table, Value};
 use super::types::{Arch, Base, Bootstrap, Layout};
 use crate::config::suggest;
-use crate::util::error::Problem;
+use crate::util::error::{Error, Problem, Result};
 
 const KINDS: &str = "`image`, `path`, `url` or `bootstrap`";
 
@@ -35,7 +35,9 @@ pub(super) fn read(value: &Value<'_>) -> Option<Base> {
         image.string().map(|name| Base::Catalogue(name.value.to_owned()))
     } else if let Some(path) = &path {
         let arch = table.get("arch").and_then(|value| read_arch(&value));
-        path.string().map(|path| Base::Path { path: reader.resolve(&path), arch })
+        let path = path.string();
+        let path = path.and_then(|path| reader.accept(&path.span, reader.resolve(&path)));
+        path.map(|path| Base::Path { path, arch })
     } else if let Some(bootstrap) = &bootstrap {
         bootstrap.table("`bootstrap`").and_then(read_bootstrap).map(Base::Bootstrap)
     } else {
@@ -91,9 +93,20 @@ fn read_url(table: &Table<'_>, url: &Spanned<&str>) -> Option<Base> {
         sha256,
         sha512,
         signature: signature.map(|it| it.value.to_owned()),
-        key: key.map(|it| it.value.to_owned()),
+        key: key.and_then(|key| reader.accept(&key.span, place_of_key(reader, &key))),
         arch,
     })
+}
+
+/// A key by its address, its fingerprint or its file. A file of a profile's is the profile's own.
+fn place_of_key(reader: &Reader, key: &Spanned<&str>) -> Result<String> {
+    let text = key.value;
+    let is_hexadecimal = text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b' ');
+    if !reader.is_confined() || is_hexadecimal || text.contains("://") {
+        return Ok(text.to_owned());
+    }
+    let path = std::path::absolute(reader.resolve(key)?)?;
+    path.into_os_string().into_string().map_err(|_| Error::input("its path is not UTF-8 text"))
 }
 
 /// Whether an address gives no user's name or password away; reports it if it does.
@@ -131,7 +144,8 @@ fn read_bootstrap(table: Table<'_>) -> Option<Bootstrap> {
         let message = format!("`{}` is not the name of a Debian release", text.value);
         table.reader.wrong_hint(&text.span, message, "for example `trixie` or `bookworm`");
     }
-    for text in mirror.iter().filter(|text| !is_mirror(text.value)) {
+    let is_foreign = |text: &str| table.reader.is_confined() && text.starts_with("file:");
+    for text in mirror.iter().filter(|text| !is_mirror(text.value) || is_foreign(text.value)) {
         let message = format!("`{}` is not the address of a mirror", text.value);
         table.reader.wrong_hint(&text.span, message, "for example `https://deb.debian.org/debian`");
     }

@@ -6,11 +6,13 @@ use std::path::Path;
 use super::base::choice;
 use super::cluster_types::{Cluster, Places};
 use super::formats::FormatRule;
+use super::origin::Origin;
 use super::profile_types::Profile;
-use super::reader::{LayerText, Reader, Span, Table, Value};
-use super::types::{HostKeys, Locale, Output, Vm, VmNetwork};
+use super::reader::{LayerText, Reader, Span, Spanned, Table, Value};
+use super::types::{HostKeys, Keyboard, Locale, Output, Vm, VmNetwork};
 use crate::config::{
-    access, base, check, files, hostname, node, origins, pools, profile, recipient, setting, size,
+    access, base, check, file, files, hostname, node, origins, pools, profile, recipient, setting,
+    size,
 };
 use crate::util::error::{Error, Result};
 
@@ -43,7 +45,7 @@ pub(super) fn parse_layers(
 #[cfg(test)]
 pub(crate) fn parse(path: &Path, text: String, directory: std::path::PathBuf) -> Result<Cluster> {
     let source = crate::util::error::Source { name: path.display().to_string(), text };
-    let origin = super::origin::Origin::File;
+    let origin = Origin::File;
     let layer = LayerText { origin, source, directory };
     parse_layers(path, vec![layer], super::formats::example_rules())
 }
@@ -218,11 +220,35 @@ fn read_locale(table: Table<'_>) -> Locale {
     };
     let locale = Locale {
         timezone: word("timezone", "Europe/Berlin", b"/_+-"),
-        keyboard: word("keyboard", "de", b"_-"),
+        keyboard: table.string("keyboard").and_then(|text| read_keyboard(table.reader, &text)),
         locale: word("locale", "C.UTF-8", b"_.@-"),
     };
     table.finish();
     locale
+}
+
+/// `LAYOUT`, or `LAYOUT(VARIANT)`.
+fn read_keyboard(reader: &Reader, text: &Spanned<&str>) -> Option<Keyboard> {
+    let (layout, variant) = match text.value.split_once('(') {
+        Some((layout, rest)) => (layout, rest.strip_suffix(')').or(Some(""))),
+        None => (text.value, None),
+    };
+    let is_word = |word: &str, extra: &[u8]| {
+        (1..100).contains(&word.len())
+            && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || extra.contains(&byte))
+    };
+    if is_word(layout, b"_/") && variant.is_none_or(|it| is_word(it, b"_-")) {
+        let (layout, variant) = (layout.to_owned(), variant.map(str::to_owned));
+        return Some(Keyboard { layout, variant });
+    }
+    let hint = match text.value.split_once('-') {
+        Some((layout, variant)) if is_word(layout, b"") && is_word(variant, b"_-") => {
+            format!("a variant stands in brackets: `{layout}({variant})`")
+        }
+        _ => "for example `de`, or with a variant `us(intl)`".to_owned(),
+    };
+    reader.wrong_hint(&text.span, format!("`{}` is not a valid keyboard", text.value), hint);
+    None
 }
 
 fn read_vm(table: Table<'_>) -> Vm {
@@ -296,16 +322,34 @@ fn number(table: &Table<'_>, key: &'static str, least: u32, most: u32) -> Option
     Some(number)
 }
 
+/// A colleague's file fills a folder below its own; what is typed may fill any.
+fn read_output_folder(reader: &Reader, directory: &Spanned<&str>, output: &mut Output) {
+    let own = match reader.origin(&directory.span) {
+        Origin::File => Some(reader.directory_of(&directory.span).to_owned()),
+        Origin::Environment | Origin::CommandLine => None,
+    };
+    if let (Some(_), Some(fault)) = (&own, file::plain_fault(Path::new(directory.value))) {
+        let message = format!("`{}` {fault}", directory.value);
+        let hint = "artifacts stay below the cluster file's folder; `-o` names any other";
+        reader.wrong_hint(&directory.span, message, hint);
+        return;
+    }
+    output.kept_in = own;
+    output.directory =
+        reader.accept(&directory.span, reader.resolve(directory)).unwrap_or_default();
+}
+
 fn read_output(reader: &Reader, table: Option<Table<'_>>, known: &'static [FormatRule]) -> Output {
     let mut output = Output {
         directory: reader.directory.join("out"),
+        kept_in: Some(reader.directory.clone()),
         formats: known.iter().map(|it| it.name).take(1).collect(),
         variants: BTreeMap::new(),
         known,
     };
     let Some(table) = table else { return output };
     if let Some(directory) = table.string("directory") {
-        output.directory = reader.resolve(&directory);
+        read_output_folder(reader, &directory, &mut output);
     }
     if let Some(value) = table.get("formats") {
         let formats = value.elements().unwrap_or_default();

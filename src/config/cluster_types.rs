@@ -9,7 +9,7 @@ use super::profile_types::Profile;
 use super::setting_types::Setting;
 use super::types::{Access, Base, HostKeys, Locale, Node, Output, Vm};
 use crate::config::file;
-use crate::util::error::Place;
+use crate::util::error::{Place, Result};
 
 /// A cluster file with its profile, all checked.
 #[derive(Clone, Debug)]
@@ -66,9 +66,13 @@ pub struct Places {
 }
 
 impl Cluster {
-    /// A path as the cluster file means it: `~` is the user's home, relative ones start at the
-    /// file's folder.
-    pub fn resolve(&self, path: &Path) -> PathBuf {
-        file::resolve(&self.directory, path)
+    /// A path as messages have it: from the cluster file's folder when it is below that.
+    pub fn shown(&self, path: &Path) -> String {
+        path.strip_prefix(&self.directory).unwrap_or(path).display().to_string()
+    }
+
+    /// A path that the profile names: below the cluster file's folder, links followed.
+    pub fn below(&self, path: &Path) -> Result<PathBuf> {
+        file::below(&self.directory, path)
     }
 }

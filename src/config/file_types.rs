@@ -1,5 +1,7 @@
 //! Checked types of files that a cluster or a profile brings.
 
+use std::path::PathBuf;
+
 use crate::util::error::Place;
 
 /// An extra file.
@@ -13,6 +15,8 @@ pub struct ExtraFile {
     pub is_template: bool,
     /// What to call the template in errors.
     pub template_name: String,
+    /// The file of this machine that it was read from.
+    pub source: Option<PathBuf>,
     /// Permission bits.
     pub mode: u32,
     /// Whose it is; the image must know the name.
@@ -45,6 +49,8 @@ pub struct SideFileSpec {
     pub is_template: bool,
     /// What to call the template in errors.
     pub template_name: String,
+    /// The file of this machine that it was read from.
+    pub source: Option<PathBuf>,
     /// Whether it is wanted; always without one.
     pub when: Option<Condition>,
     /// Where it was asked for.

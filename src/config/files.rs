@@ -1,26 +1,39 @@
 //! `[[files]]`: single extra files, in cluster files and in a profile's roles.
 
+use std::path::PathBuf;
+
 use super::file_types::ExtraFile;
 use super::reader::{Reader, Spanned, Table};
 use crate::config::{condition, file};
 use crate::util::error::Result;
 
-/// Reads the file that a `source` names: its bytes, and what to call it in errors.
-pub(super) type Load<'a> = dyn Fn(&Spanned<&str>) -> Result<(Vec<u8>, String)> + 'a;
+/// A file that a `source` names.
+pub(super) struct Loaded {
+    pub(super) bytes: Vec<u8>,
+    /// What to call it in errors.
+    pub(super) name: String,
+    /// Where it is on this machine; `None` in the binary.
+    pub(super) path: Option<PathBuf>,
+}
+
+/// Reads the file that a `source` names.
+pub(super) type Load<'a> = dyn Fn(&Spanned<&str>) -> Result<Loaded> + 'a;
 
 /// What stands in a file.
 pub(super) struct Body {
     pub(super) bytes: Vec<u8>,
     pub(super) is_template: bool,
     pub(super) template_name: String,
+    pub(super) source: Option<PathBuf>,
 }
 
 /// All of `[[files]]` of a table in a cluster file.
 pub(super) fn read_all(table: &Table<'_>) -> Vec<ExtraFile> {
     let reader = table.reader;
     read_with(table, &|source| {
-        let bytes = file::read(&reader.resolve(source), file::MOST_CONTENT)?;
-        Ok((bytes, source.value.to_owned()))
+        let path = reader.resolve(source)?;
+        let bytes = file::read(&path, file::MOST_CONTENT)?;
+        Ok(Loaded { bytes, name: source.value.to_owned(), path: Some(path) })
     })
 }
 
@@ -42,10 +55,21 @@ fn read(table: Table<'_>, load: &Load<'_>) -> Option<ExtraFile> {
     let when = condition::read(&table);
     let body = read_body(&table, path.as_deref(), load);
     table.finish();
-    let Body { bytes, is_template, template_name } = body?;
+    let Body { bytes, is_template, template_name, source } = body?;
     let place = Some(reader.place(&span));
     let (path, mode, (user, group)) = (path?, mode?, owner?);
-    Some(ExtraFile { path, bytes, is_template, template_name, mode, user, group, when, place })
+    Some(ExtraFile {
+        path,
+        bytes,
+        is_template,
+        template_name,
+        source,
+        mode,
+        user,
+        group,
+        when,
+        place,
+    })
 }
 
 /// `content`, which is a template, or `source`, which is one when its name ends in `.j2`.
@@ -56,16 +80,18 @@ pub(super) fn read_body(table: &Table<'_>, path: Option<&str>, load: &Load<'_>) 
         (Some(content), None) => {
             let bytes = content.value.as_bytes().to_vec();
             let template_name = format!("content of {}", path.unwrap_or(name));
-            Some(Body { bytes, is_template: true, template_name })
+            Some(Body { bytes, is_template: true, template_name, source: None })
         }
         (None, Some(source)) => {
-            let (bytes, template_name) = reader.accept(&source.span, load(&source))?;
+            let loaded = reader.accept(&source.span, load(&source))?;
+            let Loaded { bytes, name: template_name, path } = loaded;
+            reader.accept(&source.span, file::check_script(&bytes, &template_name))?;
             let is_template = source.value.strip_suffix(".j2").is_some();
             if is_template && std::str::from_utf8(&bytes).is_err() {
                 reader.wrong(&source.span, format!("`{}` is not UTF-8 text", source.value));
                 return None;
             }
-            Some(Body { bytes, is_template, template_name })
+            Some(Body { bytes, is_template, template_name, source: path })
         }
         (None, None) => {
             let hint = "for example `content = \"hello\\n\"` or `source = \"motd.j2\"`";

@@ -12,9 +12,31 @@ pub(super) const LABEL_HINT: &str =
 /// `Input` when `name` cannot be a host name.
 pub fn check_hostname(name: &str) -> Result<()> {
     let fault = label_fault(name);
-    fault.map_or(Ok(()), |why| {
-        Err(Error::input(format!("`{name}` is not a valid host name: {why}")))
-    })
+    fault.map_or_else(
+        || check_reserved(name),
+        |why| Err(Error::input(format!("`{name}` is not a valid host name: {why}"))),
+    )
+}
+
+/// `Input` when every machine has `name` for itself, or for a group of hosts: hosts(5) of Debian and
+/// other systems.
+pub(super) fn check_reserved(name: &str) -> Result<()> {
+    const RESERVED: [&str; 10] = [
+        "localhost",
+        "localhost4",
+        "localhost6",
+        "localdomain",
+        "ip6-localhost",
+        "ip6-loopback",
+        "ip6-localnet",
+        "ip6-mcastprefix",
+        "ip6-allnodes",
+        "ip6-allrouters",
+    ];
+    if !RESERVED.contains(&name) {
+        return Ok(());
+    }
+    Err(Error::input(format!("`{name}` is not a name for a host: every machine has it already")))
 }
 
 /// Why `name` is not a valid DNS label (RFC 1123, lower case); `None` when it is one.

@@ -68,7 +68,7 @@ fn read(path: &Path) -> Result<LayerText> {
         return Err(Error::input(format!("there is no cluster file `{}`", path.display()))
             .hint("`nodeforge init` writes one"));
     }
-    let text = file::read_text(path, file::MOST_TOML)?;
+    let text = file::read_toml(path)?;
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

@@ -68,6 +68,10 @@ fn read(table: Table<'_>) -> Vec<PlacedNode> {
     }
     let mut nodes = Vec::with_capacity(names.len());
     for name in names {
+        if let Err(error) = hostname::check_reserved(&name) {
+            reader.accept::<()>(&hostname.span, Err(error));
+            break;
+        }
         if let Some(fault) = hostname::label_fault(&name) {
             let message = format!("the host name `{name}` is not a valid DNS label: {fault}");
             reader.wrong_hint(&hostname.span, message, hostname::LABEL_HINT);

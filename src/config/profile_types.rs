@@ -1,6 +1,7 @@
 //! Checked types of a profile.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use regex::Regex;
 
@@ -43,7 +44,16 @@ pub struct Profile {
     /// Roles in the order in which hostnames are tried against them.
     pub roles: Vec<Role>,
     /// First-boot steps by name, of all roles; scripts.
-    pub firstboot_steps: BTreeMap<String, Vec<u8>>,
+    pub firstboot_steps: BTreeMap<String, FirstbootStep>,
+}
+
+/// A script of the first boot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FirstbootStep {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// The file of this machine that it was read from.
+    pub source: Option<PathBuf>,
 }
 
 impl Profile {
@@ -161,6 +171,8 @@ pub struct OverlayFile {
     pub bytes: Vec<u8>,
     /// Whether it is rendered.
     pub is_template: bool,
+    /// The file of this machine that it was read from.
+    pub source: Option<PathBuf>,
     /// Permission bits: `0o755` for scripts (those that begin with `#!`), else `0o644`.
     pub mode: u32,
 }
@@ -182,10 +194,13 @@ pub struct ArtifactSpec {
     pub when: Option<Condition>,
 }
 
+/// In place of a SHA-256: whatever comes first, which the lock file then pins.
+pub const FIRST_USE: &str = "first-use";
+
 /// What a download must hash to, with expressions that are not rendered yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChecksumSpec {
-    /// SHA-256: 64 hexadecimal digits, or a template of them.
+    /// SHA-256: 64 hexadecimal digits, [`FIRST_USE`], or a template of either.
     Sha256(String),
     /// Where a file of SHA-256 checksums is.
     Sha256Url(String),

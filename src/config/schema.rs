@@ -49,7 +49,7 @@ pub fn cluster(formats: &[FormatRule]) -> Value {
         &[],
         [
             ("timezone", text("Europe/Berlin")),
-            ("keyboard", text("XKB layout: de")),
+            ("keyboard", text("XKB layout, or layout and variant: de, us(intl)")),
             ("locale", text("C.UTF-8")),
         ],
     );

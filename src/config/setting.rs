@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use zeroize::Zeroizing;
+
 use super::reader::{Reader, Span, Spanned, Table, Value};
 use super::setting_types::{SecretText, Setting, SettingKind, SettingSpec, SettingType};
 use crate::config::{address, file, hostname, suggest};
@@ -129,7 +131,7 @@ fn host(text: &str) -> Result<Setting> {
 }
 
 fn path(reader: &Reader, written: &Spanned<&str>) -> Result<Setting> {
-    let path = reader.resolve(written);
+    let path = reader.resolve(written)?;
     if path.try_exists().unwrap_or_default() {
         return Ok(Setting::Path(path));
     }
@@ -158,16 +160,22 @@ fn read_secret(reader: &Reader, value: &Value<'_>) -> Option<Setting> {
     let variable = table.string("env");
     let span = table.span();
     table.finish();
-    let text = match (file, variable) {
+    let (text, file) = match (file, variable) {
         (Some(path), None) => {
-            let text = file::read_text(&reader.resolve(&path), file::MOST_KEY);
-            reader.accept(&path.span, text)?
+            let file = reader.accept(&path.span, reader.resolve(&path))?;
+            let text = file::read_text(&file, file::MOST_KEY);
+            (Zeroizing::new(reader.accept(&path.span, text)?), Some(file))
+        }
+        (None, Some(name)) if reader.is_confined() => {
+            let hint = "the cluster file may: in [settings], `NAME = { env = \"…\" }`";
+            reader.wrong_hint(&name.span, "a profile reads no variable of the environment", hint);
+            return None;
         }
         (None, Some(name)) => {
             let text = std::env::var(name.value).map_err(|_| {
                 Error::input(format!("the environment has no variable `{}`", name.value))
             });
-            reader.accept(&name.span, text)?
+            (Zeroizing::new(reader.accept(&name.span, text)?), None)
         }
         _ => {
             reader.wrong_hint(
@@ -178,7 +186,8 @@ fn read_secret(reader: &Reader, value: &Value<'_>) -> Option<Setting> {
             return None;
         }
     };
-    Some(Setting::Secret(SecretText(text.trim_end_matches(['\r', '\n']).to_owned())))
+    let text = Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned());
+    Some(Setting::Secret(SecretText { text, file }))
 }
 
 fn example(kind: &SettingType) -> String {

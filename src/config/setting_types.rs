@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
+use zeroize::Zeroizing;
 
 use super::words::words;
 
@@ -56,7 +57,12 @@ impl Setting {
 
 /// Text that never reaches a log through a `{:?}`.
 #[derive(Clone, PartialEq, Eq)]
-pub struct SecretText(pub String);
+pub struct SecretText {
+    /// The secret itself; wiped when it is dropped.
+    pub text: Zeroizing<String>,
+    /// The file that it was read from; `None` from the environment.
+    pub file: Option<PathBuf>,
+}
 
 impl fmt::Debug for SecretText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -87,6 +87,8 @@ pub struct Access {
     pub password_hash: Option<String>,
     /// Whether sudo asks for no password.
     pub passwordless_sudo: bool,
+    /// The files that keys and hash were read from.
+    pub sources: Vec<PathBuf>,
 }
 
 impl Access {
@@ -105,13 +107,22 @@ pub enum HostKeys {
     FirstBoot,
 }
 
+/// A keyboard, as XKB names it: `us(intl)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keyboard {
+    /// `us`
+    pub layout: String,
+    /// `intl`
+    pub variant: Option<String>,
+}
+
 /// Time zone, keyboard and language; `None` keeps the base's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Locale {
     /// `Europe/Berlin`.
     pub timezone: Option<String>,
     /// XKB layout: `de`.
-    pub keyboard: Option<String>,
+    pub keyboard: Option<Keyboard>,
     /// `C.UTF-8`.
     pub locale: Option<String>,
 }
@@ -165,6 +176,9 @@ impl fmt::Display for VmNetwork {
 pub struct Output {
     /// The folder, absolute or from the cluster file's.
     pub directory: PathBuf,
+    /// The folder of the file that names it, which no link may lead out of. `None` where the command
+    /// line or the environment names it.
+    pub kept_in: Option<PathBuf>,
     /// Names of formats, in the order of the file, none twice.
     pub formats: Vec<&'static str>,
     /// The variant of each format that has a choice and was given one, by the format's name.

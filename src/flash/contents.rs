@@ -9,6 +9,7 @@ use crate::disk::{Disk, Slice};
 use crate::fs;
 use crate::table::{self, PartitionTable, Scheme};
 use crate::util::error::Result;
+use crate::util::printable::printable;
 
 /// A device's contents, as far as they can be told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -87,11 +88,6 @@ fn describe(disk: Arc<dyn Disk>) -> Result<(String, Option<String>)> {
     let kind = fs::probe(&*disk)?.name().to_owned();
     let label = fs::open(disk, 0).ok().and_then(|volume| volume.label());
     Ok((kind, label.map(|it| printable(&it))))
-}
-
-/// Labels come from strangers and go to a terminal.
-fn printable(label: &str) -> String {
-    label.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// In one line: `GPT: bootfs (FAT), rootfs (ext4)`.

@@ -16,9 +16,9 @@ const GRUB_DEFAULTS: &str = "/etc/default/grub.d/90-nodeforge.cfg";
 pub(crate) fn add_argument(tree: &mut dyn Tree, argument: &str) -> Result<()> {
     for path in CMDLINE_TXT {
         if tree.metadata(Path::new(path))?.is_some() {
-            let line =
-                with_argument(read_text(tree, path)?.unwrap_or_default().trim_end(), argument);
-            return tree.write(Path::new(path), format!("{line}\n").as_bytes(), None);
+            let text = read_text(tree, path)?.unwrap_or_default();
+            let text = edit_first_line(&text, |line| with_argument(line, argument));
+            return tree.write(Path::new(path), text.as_bytes(), None);
         }
     }
     if tree.metadata(Path::new(GRUB_CFG))?.is_none() {
@@ -44,18 +44,31 @@ pub(crate) fn add_argument(tree: &mut dyn Tree, argument: &str) -> Result<()> {
 pub(crate) fn remove_argument(tree: &mut dyn Tree, argument: &str) -> Result<()> {
     for path in CMDLINE_TXT {
         let Some(text) = read_text(tree, path)? else { continue };
-        let words: Vec<&str> = text.split_whitespace().filter(|word| *word != argument).collect();
-        if words.len() < text.split_whitespace().count() {
-            let line = words.join(" ") + "\n";
-            tree.write(Path::new(path), line.as_bytes(), None)?;
+        let edited = edit_first_line(&text, |line| {
+            let words = line.split_whitespace().filter(|word| *word != argument);
+            words.collect::<Vec<_>>().join(" ")
+        });
+        if edited != text {
+            tree.write(Path::new(path), edited.as_bytes(), None)?;
         }
     }
     Ok(())
 }
 
+/// cmdline.txt with its first line edited: the firmware hands no other to the kernel, so that what
+/// stands there stays as it is.
+fn edit_first_line(text: &str, edit: impl Fn(&str) -> String) -> String {
+    let (line, rest) = text.split_once('\n').unwrap_or((text, ""));
+    let (before, after) = (line.trim_end(), edit(line.trim_end()));
+    // What needs no change keeps its bytes.
+    if before == after { text.to_owned() } else { format!("{after}\n{rest}") }
+}
+
 fn with_argument(line: &str, argument: &str) -> String {
     if line.split_whitespace().any(|word| word == argument) {
         line.to_owned()
+    } else if line.is_empty() {
+        argument.to_owned()
     } else {
         format!("{line} {argument}")
     }
@@ -71,5 +84,17 @@ mod tests {
         assert_eq!(once, "root=/dev/sda1 ro cgroup_enable=memory");
         assert_eq!(with_argument(&once, "cgroup_enable=memory"), once);
         assert_eq!(with_argument("a quiet2", "quiet"), "a quiet2 quiet");
+    }
+
+    #[test]
+    fn the_first_line_of_cmdline_txt_counts() {
+        let add = |text: &str| edit_first_line(text, |line| with_argument(line, "quiet"));
+        assert_eq!(add("ro rootwait \n"), "ro rootwait quiet\n");
+        assert_eq!(add("ro"), "ro quiet\n");
+        assert_eq!(add(""), "quiet\n");
+        // An argument in the second line reaches no kernel.
+        assert_eq!(add("ro\nquiet\n"), "ro quiet\nquiet\n");
+        assert_eq!(add("ro quiet \r\n# mine\n"), "ro quiet \r\n# mine\n");
+        assert_eq!(add("ro\r\n# mine\n"), "ro quiet\n# mine\n");
     }
 }

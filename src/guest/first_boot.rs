@@ -88,5 +88,5 @@ pub(crate) fn presets() -> [Change; 2] {
     };
     let questions =
         Action::Unit { name: "systemd-firstboot.service".into(), state: UnitState::Masked };
-    [preset, questions].map(|action| Change { action, origin: Requester::Nodeforge })
+    [preset, questions].map(|action| Change::new(action, Requester::Nodeforge))
 }

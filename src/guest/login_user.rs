@@ -14,6 +14,11 @@ const ADMINISTRATORS: [&str; 2] = ["adm", "sudo"];
 /// Makes the user with a home directory, or changes the one that is there.
 pub(crate) fn set_user(tree: &mut dyn Tree, user: &User) -> Result<()> {
     let (uid, gid, home) = match find_user(tree, &user.name)? {
+        // root may log in; a daemon may not become somebody.
+        Some((uid, ..)) if uid != 0 && !PEOPLE.contains(&uid) => {
+            return Err(Error::input(format!("`{}` is a system account of the image", user.name))
+                .hint("choose another name: who logs in gets a shell, and perhaps sudo"));
+        }
         Some(found) => found,
         None => create_user(tree, &user.name)?,
     };

@@ -9,6 +9,7 @@ pub mod first_boot;
 pub(crate) mod fstab;
 mod generalise;
 pub mod identity;
+pub(crate) mod language;
 pub(crate) mod login_user;
 pub(crate) mod os_release;
 pub mod roles;

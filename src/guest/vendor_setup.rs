@@ -81,7 +81,7 @@ pub(crate) fn switch_off(
             actions.push(file(&format!("{NETPLAN}/{name}"), "network:\n  version: 2\n"));
         }
     }
-    let own = |action| Change { action, origin: Requester::Nodeforge };
+    let own = |action| Change::new(action, Requester::Nodeforge);
     Ok(actions.into_iter().map(own).collect())
 }
 

@@ -6,7 +6,6 @@ mod map;
 mod node;
 mod packages;
 mod partitions;
-mod printable;
 pub mod sbom;
 mod system;
 
@@ -15,7 +14,6 @@ pub use map::{Segment, draw};
 pub use node::NodeFacts;
 pub use packages::{PackageList, packages};
 pub use partitions::{PartitionFacts, TableFacts};
-pub use printable::printable;
 pub use system::System;
 
 use std::path::{Path, PathBuf};

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::list::ChangeList;
-use crate::change::{Requester, UnitState};
+use crate::change::{Action, Content, Owner, Requester, UnitState};
 use crate::config::{self, Cluster, Node, Role};
 use crate::guest::first_boot::STEPS;
 use crate::guest::roles::{ROLES, RoleLine, RoleTable};
@@ -29,9 +29,12 @@ pub(super) fn add(list: &mut ChangeList, cluster: &Cluster, node: Option<&Node>)
     let mut installed = BTreeSet::new();
     for role in profile.roles.iter().filter(is_wanted) {
         for step in role.firstboot.iter().filter(|step| installed.insert(step.as_str())) {
-            if let Some(bytes) = profile.firstboot_steps.get(step) {
-                let path = format!("{STEPS}/{step}");
-                list.file(&Requester::Role(role.name.clone()), &path, 0o755, bytes.clone());
+            if let Some(script) = profile.firstboot_steps.get(step) {
+                let content = Content::public(script.bytes.clone());
+                let (path, owner) = (format!("{STEPS}/{step}"), Owner::root());
+                let sources = script.source.iter().map(|path| cluster.shown(path)).collect();
+                let action = Action::File { path, content, mode: 0o755, owner };
+                list.push_from(&Requester::Role(role.name.clone()), action, sources);
             }
         }
     }

@@ -13,7 +13,12 @@ pub(super) struct ChangeList(Vec<Change>);
 
 impl ChangeList {
     pub(super) fn push(&mut self, origin: &Requester, action: Action) {
-        self.0.push(Change { action, origin: origin.clone() });
+        self.0.push(Change::new(action, origin.clone()));
+    }
+
+    /// A change that files of this machine went into.
+    pub(super) fn push_from(&mut self, origin: &Requester, action: Action, sources: Vec<String>) {
+        self.0.push(Change { action, origin: origin.clone(), sources });
     }
 
     /// A public file of root's.
@@ -57,7 +62,8 @@ impl ChangeList {
             let content = content(&file.bytes, file.is_template, &format!("{name}.j2"), renderer)?;
             let mode = if content.secrets.is_empty() { file.mode } else { file.mode & 0o700 };
             let (path, owner) = (file.path.clone(), Owner::root());
-            self.push(&origin, Action::File { path, content, mode, owner });
+            let sources = renderer.sources(file.source.as_deref(), &content);
+            self.push_from(&origin, Action::File { path, content, mode, owner }, sources);
         }
         Ok(())
     }
@@ -74,26 +80,10 @@ impl ChangeList {
         }
         let content = content(&file.bytes, file.is_template, &file.template_name, renderer)?;
         let owner = Owner { user: file.user.clone(), group: file.group.clone() };
+        let sources = renderer.sources(file.source.as_deref(), &content);
         let action = Action::File { path: file.path.clone(), content, mode: file.mode, owner };
-        self.guarded(origin, action, file.place.as_ref())
-    }
-
-    /// A file of root's; one that holds secrets must be for root's eyes only.
-    fn guarded(&mut self, origin: &Requester, action: Action, place: Option<&Place>) -> Result<()> {
-        if let Action::File { path, content, mode, owner } = &action
-            && !content.secrets.is_empty()
-            && let Some(who) = who_else_reads(*mode, owner)
-        {
-            let names = content.secrets.join("`, `");
-            let message = format!("`{path}` would show the secret `{names}` to {who}");
-            let hint = format!(
-                "it belongs to {}:{} and has mode {mode:04o}; let only root read it: `mode = \"0600\"`",
-                owner.user, owner.group
-            );
-            let problem = Problem::new(message).at_places(place.cloned());
-            return Err(Error::input(problem.hint(hint)));
-        }
-        self.push(origin, action);
+        guard(&action, file.place.as_ref())?;
+        self.push_from(origin, action, sources);
         Ok(())
     }
 
@@ -105,6 +95,24 @@ impl ChangeList {
         self.0.reverse();
         self.0
     }
+}
+
+/// A file that holds secrets must be for root's eyes only.
+fn guard(action: &Action, place: Option<&Place>) -> Result<()> {
+    if let Action::File { path, content, mode, owner } = action
+        && !content.secrets.is_empty()
+        && let Some(who) = who_else_reads(*mode, owner)
+    {
+        let names = content.secrets.join("`, `");
+        let message = format!("`{path}` would show the secret `{names}` to {who}");
+        let hint = format!(
+            "it belongs to {}:{} and has mode {mode:04o}; let only root read it: `mode = \"0600\"`",
+            owner.user, owner.group
+        );
+        let problem = Problem::new(message).at_places(place.cloned());
+        return Err(Error::input(problem.hint(hint)));
+    }
+    Ok(())
 }
 
 /// Who besides root gets to see a file of this mode.
@@ -173,6 +181,8 @@ fn subject_of(action: &Action) -> (&'static str, String) {
         Action::Hostname { .. } => ("host name", String::new()),
         Action::MachineId { .. } => ("machine id", String::new()),
         Action::DiskId { .. } => ("disk id", String::new()),
+        Action::Locale { .. } => ("locale", String::new()),
+        Action::Keyboard { .. } => ("keyboard", String::new()),
         Action::Timezone { .. } => ("time zone", String::new()),
     }
 }

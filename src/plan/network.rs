@@ -3,17 +3,56 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use crate::config::Node;
+use crate::config::{Node, OverlayFile, OverlaySpec};
 
 /// Sorts before whatever the profile has for all interfaces, and before what netplan and cloud-init
 /// write, whose names begin with `10-`: the first that matches is the only one that counts.
 pub(super) const PATH: &str = "/etc/systemd/network/05-nodeforge.network";
 
-/// The unit's text; `None` when the profile's own, with DHCP and router advertisements, does.
-pub(super) fn unit(node: &Node, domain: Option<&str>) -> Option<String> {
+/// The files that a node needs; none when the profile's own, with DHCP and router advertisements, do.
+/// What only adds name servers adds them to the profile's units for wired cards, of which a unit of its
+/// own would hide all the rest.
+pub(super) fn files(
+    node: &Node,
+    domain: Option<&str>,
+    overlays: &[&OverlaySpec],
+) -> Vec<(String, String)> {
     if node.addresses.is_empty() && node.dns.is_empty() {
-        return None;
+        return Vec::new();
     }
+    let of_profile =
+        overlays.iter().flat_map(|overlay| &overlay.files).filter(|file| is_wired(file));
+    let of_profile: Vec<&str> = of_profile.map(|file| file.path.as_str()).collect();
+    if !node.addresses.is_empty() || of_profile.is_empty() {
+        return vec![(PATH.to_owned(), unit(node, domain))];
+    }
+    // One that the profile has itself under this name is the profile's to fill.
+    if of_profile.contains(&PATH) {
+        return Vec::new();
+    }
+    let mut text =
+        format!("# The name servers of {}, from its cluster file.\n[Network]\n", node.hostname);
+    name_servers(&mut text, node, domain);
+    of_profile.iter().map(|path| (format!("{path}.d/05-nodeforge.conf"), text.clone())).collect()
+}
+
+/// Whether it is a unit of networkd's for the cards that a unit of ours would be for.
+fn is_wired(file: &OverlayFile) -> bool {
+    let text = String::from_utf8_lossy(&file.bytes);
+    let names = text.lines().filter_map(|line| line.strip_prefix("Name="));
+    let mut names = names.flat_map(str::split_whitespace);
+    file.path.starts_with("/etc/systemd/network/")
+        && file.path.ends_with(".network")
+        && names.any(|name| name.starts_with("en") || name.starts_with("eth") || name == "*")
+}
+
+fn name_servers(text: &mut String, node: &Node, domain: Option<&str>) {
+    let servers = node.dns.iter().map(|server| format!("DNS={server}\n"));
+    text.extend(servers.chain(domain.map(|domain| format!("Domains={domain}\n"))));
+}
+
+/// A unit for all wired cards.
+fn unit(node: &Node, domain: Option<&str>) -> String {
     let mut text = format!(
         "# The addresses of {}, from its cluster file.\n[Match]\nName=en* eth*\n\n[Network]\n",
         node.hostname
@@ -32,11 +71,6 @@ pub(super) fn unit(node: &Node, domain: Option<&str>) -> Option<String> {
     for gateway in &node.gateway {
         line("Gateway", gateway);
     }
-    for server in &node.dns {
-        line("DNS", server);
-    }
-    if let Some(domain) = domain {
-        line("Domains", &domain);
-    }
-    Some(text)
+    name_servers(&mut text, node, domain);
+    text
 }

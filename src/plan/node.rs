@@ -3,7 +3,7 @@
 use super::list::ChangeList;
 use super::render::{Renderer, Scope};
 use crate::change::{Action, Change, Content, Owner, Requester, User};
-use crate::config::{Cluster, ExtraFile, HostKeys, Locale, Node};
+use crate::config::{Cluster, ExtraFile, HostKeys, Keyboard, Locale, Node, OverlaySpec};
 use crate::guest::first_boot::NOT_BEFORE;
 use crate::guest::identity::UNINITIALIZED;
 use crate::plan::{firstboot, network, rules};
@@ -30,8 +30,11 @@ pub fn node(cluster: &Cluster, node: &Node, secrets: &Secrets) -> Result<Vec<Cha
     list.push(&Requester::Nodeforge, Action::MachineId { id });
     let id = secrets.disk_id(&node.hostname);
     list.push(&Requester::Nodeforge, Action::DiskId { id });
-    if let Some(text) = network::unit(node, cluster.domain.as_deref()) {
-        list.file(&Requester::ClusterFile, network::PATH, 0o644, text);
+    let overlays = || cluster.profile.overlays.iter().chain(&role.overlays);
+    for (path, text) in
+        network::files(node, cluster.domain.as_deref(), &wanted(overlays(), &renderer)?)
+    {
+        list.file(&Requester::ClusterFile, &path, 0o644, text);
     }
     if cluster.host_keys == HostKeys::Build {
         host_key(&mut list, node, secrets)?;
@@ -55,6 +58,15 @@ pub fn node(cluster: &Cluster, node: &Node, secrets: &Secrets) -> Result<Vec<Cha
         list.extra(&Requester::ClusterFile, file, &renderer)?;
     }
     Ok(list.finish())
+}
+
+/// The overlays whose conditions hold.
+fn wanted<'a>(
+    overlays: impl Iterator<Item = &'a OverlaySpec>,
+    renderer: &Renderer<'_>,
+) -> Result<Vec<&'a OverlaySpec>> {
+    let holds = |it: &'a OverlaySpec| Ok(renderer.holds(it.when.as_ref())?.then_some(it));
+    overlays.filter_map(|it| holds(it).transpose()).collect()
 }
 
 /// All changes that make the prepared base into a template of machines, which get their name and
@@ -84,7 +96,8 @@ fn common(list: &mut ChangeList, cluster: &Cluster, node: Option<&Node>) {
         password_hash: access.password_hash.clone(),
         passwordless_sudo: access.passwordless_sudo,
     };
-    list.push(&Requester::ClusterFile, Action::User(user));
+    let sources = access.sources.iter().map(|path| cluster.shown(path)).collect();
+    list.push_from(&Requester::ClusterFile, Action::User(user), sources);
     locale(list, &cluster.locale);
     firstboot::add(list, cluster, node);
 }
@@ -95,17 +108,11 @@ fn locale(list: &mut ChangeList, locale: &Locale) {
         list.push(&origin, Action::Timezone { name: name.clone() });
     }
     if let Some(name) = &locale.locale {
-        // Where systemd looks, and where Debian's login programs do.
-        list.file(&origin, "/etc/locale.conf", 0o644, format!("LANG={name}\n"));
-        let (path, target) = ("/etc/default/locale".into(), "../locale.conf".into());
-        list.push(&origin, Action::Symlink { path, target });
+        list.push(&origin, Action::Locale { name: name.clone() });
     }
-    if let Some(layout) = &locale.keyboard {
-        let text = format!(
-            "XKBMODEL=\"pc105\"\nXKBLAYOUT=\"{layout}\"\nXKBVARIANT=\"\"\nXKBOPTIONS=\"\"\n\
-             BACKSPACE=\"guess\"\n"
-        );
-        list.file(&origin, "/etc/default/keyboard", 0o644, text);
+    if let Some(Keyboard { layout, variant }) = &locale.keyboard {
+        let (layout, variant) = (layout.clone(), variant.clone());
+        list.push(&origin, Action::Keyboard { layout, variant });
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::list::ChangeList;
 use super::render::{Renderer, Scope};
 use crate::change::{Action, Change, Checksum, PackageState, Requester};
-use crate::config::{AptSource, ArtifactSpec, Base, ChecksumSpec, Cluster, PackageSpec};
+use crate::config::{AptSource, ArtifactSpec, Base, ChecksumSpec, Cluster, FIRST_USE, PackageSpec};
 use crate::plan::rules;
 use crate::util::error::{Error, Problem, Result};
 
@@ -103,9 +103,14 @@ fn download(artifact: &ArtifactSpec, renderer: &Renderer<'_>) -> Result<Action> 
     let checksum = match &artifact.checksum {
         ChecksumSpec::Sha256(hash) => {
             let hash = renderer.render_word(&title, hash)?;
-            Checksum::Sha256(hash.parse().map_err(|problem: Problem| {
-                Error::input(problem).context(format!("{title}: `{hash}` is not a valid `sha256`"))
-            })?)
+            if hash == FIRST_USE {
+                Checksum::FirstUse
+            } else {
+                Checksum::Sha256(hash.parse().map_err(|problem: Problem| {
+                    Error::input(problem)
+                        .context(format!("{title}: `{hash}` is not a valid `sha256`"))
+                })?)
+            }
         }
         ChecksumSpec::Sha256Url(url) => Checksum::Sha256Url(renderer.render_word(&title, url)?),
     };

@@ -30,7 +30,7 @@ pub fn schema() -> Value {
             "download",
             &join(
                 &path,
-                &[("url", &text), ("sha256?", &text), ("sha256_url?", &text), ("arch?", &text)],
+                &[("url", &text), ("sha256?", &perhaps), ("sha256_url?", &text), ("arch?", &text)],
             ),
         ),
         action("file", &join(&join(&path, &owned), &content)),
@@ -52,12 +52,14 @@ pub fn schema() -> Value {
         action("hostname", &[("name", &text), ("domain", &perhaps), ("hosts", &hosts)]),
         action("machine-id", &[("id", &text)]),
         action("disk-id", &[("id", &text)]),
+        action("locale", &[("name", &text)]),
+        action("keyboard", &[("layout", &text), ("variant", &perhaps)]),
         action("timezone", &[("name", &text)]),
     ];
     let changes = json!({ "type": "array", "items": { "$ref": "#/$defs/change" } });
     let node = object(&[("hostname", &text), ("changes", &changes)]);
     let nodes = json!({ "type": "array", "items": node });
-    let handouts = json!({ "type": "array", "items": object(&join(&path, &content)) });
+    let handouts = json!({ "type": "array", "items": object(&join(&join(&path, &content), &[("sources", &texts)])) });
     let sandbox = json!({ "enum": ["loop", "userns", "none"] });
     let mut schema = object(&[
         ("prepare", &changes),
@@ -83,7 +85,10 @@ fn action(name: &str, keys: &[SchemaKey<'_>]) -> Value {
             "name": { "type": "string" },
         },
     });
-    object(&join(keys, &[("action", &json!({ "const": name })), ("origin", &origin)]))
+    let sources = json!({ "type": "array", "items": { "type": "string" } });
+    let of_all =
+        [("action", &json!({ "const": name })), ("origin", &origin), ("sources", &sources)];
+    object(&join(keys, &of_all))
 }
 
 fn join<'a>(one: &[SchemaKey<'a>], other: &[SchemaKey<'a>]) -> Vec<SchemaKey<'a>> {

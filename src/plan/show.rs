@@ -50,22 +50,34 @@ pub fn describe(change: &Change) -> String {
         }
         Action::MachineId { id } => format!("set the machine id {id}"),
         Action::DiskId { id } => format!("set the disk id {id} (on an MBR: its first 8 digits)"),
+        Action::Locale { name } => format!("set the locale {name}"),
+        Action::Keyboard { layout, variant } => {
+            let variant = variant.as_ref().map(|it| format!("({it})")).unwrap_or_default();
+            format!("set the keyboard layout {layout}{variant}")
+        }
         Action::Timezone { name } => format!("set the time zone {name}"),
     };
-    format!("{action} ({})", change.origin)
+    format!("{action}{} ({})", from(&change.sources), change.origin)
 }
 
 /// One line for a handout: `write router.conf, mode 0644, 527 bytes`.
 pub fn describe_handout(handout: &SideFile) -> String {
-    let SideFile { path, content } = handout;
-    format!("write {path}, mode {:04o}, {}", handout.mode(), weigh(content))
+    let SideFile { path, content, sources } = handout;
+    format!("write {path}, mode {:04o}, {}{}", handout.mode(), weigh(content), from(sources))
+}
+
+/// The files of this machine that something is made from.
+fn from(sources: &[String]) -> String {
+    if sources.is_empty() { String::new() } else { format!(", from {}", sources.join(", ")) }
 }
 
 /// A handout for programs.
 pub fn handout_to_json(handout: &SideFile) -> Value {
-    let SideFile { path, content } = handout;
-    let mut object =
-        json!({ "path": path, "mode": octal(handout.mode()), "secrets": content.secrets });
+    let SideFile { path, content, sources } = handout;
+    let mut object = json!({
+        "path": path, "mode": octal(handout.mode()), "secrets": content.secrets,
+        "sources": sources,
+    });
     add_content(&mut object, content);
     object
 }
@@ -89,6 +101,7 @@ pub fn to_json(change: &Change) -> Value {
             match checksum {
                 Checksum::Sha256(hash) => object["sha256"] = json!(hash),
                 Checksum::Sha256Url(url) => object["sha256_url"] = json!(url),
+                Checksum::FirstUse => object["sha256"] = Value::Null,
             }
             ("download", object)
         }
@@ -131,9 +144,14 @@ pub fn to_json(change: &Change) -> Value {
         }
         Action::MachineId { id } => ("machine-id", json!({ "id": id })),
         Action::DiskId { id } => ("disk-id", json!({ "id": id.to_string() })),
+        Action::Locale { name } => ("locale", json!({ "name": name })),
+        Action::Keyboard { layout, variant } => {
+            ("keyboard", json!({ "layout": layout, "variant": variant }))
+        }
         Action::Timezone { name } => ("timezone", json!({ "name": name })),
     };
     object["action"] = json!(name);
+    object["sources"] = json!(change.sources);
     object["origin"] = match &change.origin {
         Requester::Nodeforge => json!({ "kind": "nodeforge" }),
         Requester::Profile(name) => json!({ "kind": "profile", "name": name }),

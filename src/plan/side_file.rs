@@ -14,9 +14,16 @@ pub struct SideFile {
     pub path: String,
     /// What is in it.
     pub content: Content,
+    /// Files of this machine that it is made from, as users see them.
+    pub sources: Vec<String>,
 }
 
 impl SideFile {
+    /// What it is, or lies in, at the top of the output folder.
+    pub fn top(&self) -> &str {
+        self.path.split('/').next().unwrap_or_default()
+    }
+
     /// Permission bits: for its owner's eyes only when it holds a secret.
     pub fn mode(&self) -> u32 {
         if self.content.secrets.is_empty() { 0o644 } else { 0o600 }
@@ -47,7 +54,8 @@ pub fn handouts(cluster: &Cluster, secrets: &Secrets) -> Result<Vec<SideFile>> {
             return Err(Error::input(problem.at_places([wanted.place.clone()])));
         }
         let content = content(&wanted.bytes, wanted.is_template, &wanted.template_name, &renderer)?;
-        handouts.push(SideFile { path, content });
+        let sources = renderer.sources(wanted.source.as_deref(), &content);
+        handouts.push(SideFile { path, content, sources });
     }
     Ok(handouts)
 }

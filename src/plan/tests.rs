@@ -96,6 +96,7 @@ fn of_two_changes_of_a_path_the_later_counts() -> Result<()> {
         bytes: b"mine\n".to_vec(),
         is_template: false,
         template_name: String::new(),
+        source: None,
         mode: 0o644,
         user: "root".into(),
         group: "systemd-network".into(),

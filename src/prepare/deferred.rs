@@ -101,6 +101,8 @@ impl Deferred {
             | Action::Hostname { .. }
             | Action::MachineId { .. }
             | Action::DiskId { .. }
+            | Action::Locale { .. }
+            | Action::Keyboard { .. }
             | Action::Timezone { .. } => {
                 apply::apply(image, std::slice::from_ref(change))?;
             }
@@ -129,14 +131,9 @@ impl Deferred {
             writeln!(text, "{key}='{}'", words.join(" ")).expect("writing to a string");
         }
         let step = config::firstboot(&format!("steps/{STEP}")).expect("compiled in");
-        let file = |path: &str, bytes: Vec<u8>, mode| Change {
-            action: Action::File {
-                path: path.into(),
-                content: Content::public(bytes),
-                mode,
-                owner: Owner::root(),
-            },
-            origin: Requester::Nodeforge,
+        let file = |path: &str, bytes: Vec<u8>, mode| {
+            let (path, content, owner) = (path.into(), Content::public(bytes), Owner::root());
+            Change::new(Action::File { path, content, mode, owner }, Requester::Nodeforge)
         };
         let path = format!("{}/{STEP}", first_boot::STEPS);
         Ok([

@@ -34,9 +34,11 @@ pub(crate) fn source_file(change: &Change) -> Option<Change> {
         | Action::Hostname { .. }
         | Action::MachineId { .. }
         | Action::DiskId { .. }
+        | Action::Locale { .. }
+        | Action::Keyboard { .. }
         | Action::Timezone { .. } => return None,
     };
-    Some(Change { action, origin: change.origin.clone() })
+    Some(Change::new(action, change.origin.clone()))
 }
 
 /// Writes a downloaded file to its place in the image.

@@ -68,7 +68,7 @@ mod tests {
     use crate::change::{Action, Requester};
 
     fn change(path: &str, origin: Requester) -> Change {
-        Change { action: Action::Remove { path: path.into() }, origin }
+        Change::new(Action::Remove { path: path.into() }, origin)
     }
 
     #[test]

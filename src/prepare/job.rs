@@ -208,6 +208,8 @@ fn finish(changes: &[Change], files: &BTreeMap<Sha256, File>) -> Result<()> {
             | Action::Hostname { .. }
             | Action::MachineId { .. }
             | Action::DiskId { .. }
+            | Action::Locale { .. }
+            | Action::Keyboard { .. }
             | Action::Timezone { .. } => {
                 apply::apply(&mut LiveTree, std::slice::from_ref(change))?;
             }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 use super::made::SshHostKey;
 use super::secret::Secret;
@@ -66,6 +67,10 @@ impl Secrets {
         let found = store.read()?;
         let is_new = found.is_none();
         let mut secrets = Self::or_new(found, cluster, &store.path())?;
+        if is_new {
+            // The same ids each time: whoever compares two plans looks for what changed.
+            secrets.stored.seed = Zeroizing::new([0; 32]);
+        }
         let is_changed = secrets.make_missing_named(cluster)?;
         secrets.make_ready(cluster)?;
         let lacks_host_key = secrets.lacking_host_key(cluster).next().is_some();
@@ -166,15 +171,15 @@ impl Secrets {
     /// The value of one that is stored, or of one part: `ca.cert`. `None` when there is none.
     pub fn reveal(&self, name: &str) -> Option<String> {
         if let Some(host) = name.strip_prefix(HOST_KEY) {
-            return self.stored.host_keys.get(host).map(|it| it.value.private.clone());
+            return self.stored.host_keys.get(host).map(|it| it.value.private.to_string());
         }
         if name == SEED {
-            return Some(hex::hex(&self.stored.seed));
+            return Some(hex::hex(&*self.stored.seed));
         }
         let (name, part) = name.split_once('.').unwrap_or((name, ""));
         let NamedSecret { kind, made } = &self.stored.named.get(name)?.value;
         if part.is_empty() {
-            return Some(made.value.clone());
+            return Some(made.value.to_string());
         }
         match kind {
             SecretKind::Ca => {
@@ -190,7 +195,7 @@ impl Secrets {
                     | None => None,
                 };
                 match part {
-                    "key" => Some(made.value.clone()),
+                    "key" => Some(made.value.to_string()),
                     "cert" => made.public.clone(),
                     "hash" => Some(ready()?.hash.to_string()),
                     "file_hash" => Some(ready()?.file_hash.to_string()),
@@ -198,7 +203,7 @@ impl Secrets {
                 }
             }
             SecretKind::KeyPair => match part {
-                "private" => Some(made.value.clone()),
+                "private" => Some(made.value.to_string()),
                 "public" => made.public.clone(),
                 _ => None,
             },
@@ -235,7 +240,7 @@ impl Secrets {
     fn make_anew(&mut self, cluster: &Cluster, name: &str) -> Result<()> {
         let created = calendar::today();
         if name == SEED {
-            self.stored.seed = generate::random()?;
+            self.stored.seed = Zeroizing::new(generate::random()?);
             self.stored.seed_created = created;
             return Ok(());
         }
@@ -254,7 +259,7 @@ impl Secrets {
         };
         if let SecretRecipe::File { path } = &spec.recipe {
             return Err(Error::input(format!("the secret `{name}` is your own file"))
-                .hint(format!("write `{}` again", cluster.resolve(path).display())));
+                .hint(format!("write `{}` again", cluster.directory.join(path).display())));
         }
         let made = Secret::make(&spec.recipe)?;
         let value = NamedSecret { kind: spec.recipe.kind(), made };
@@ -286,7 +291,7 @@ impl Secrets {
     fn new(cluster: &str) -> Result<Self> {
         Ok(Self::from_stored(StoredSecrets {
             cluster: cluster.to_owned(),
-            seed: generate::random()?,
+            seed: Zeroizing::new(generate::random()?),
             seed_created: calendar::today(),
             named: BTreeMap::new(),
             host_keys: BTreeMap::new(),
@@ -344,7 +349,8 @@ impl Secrets {
     ) -> Result<Secret> {
         let name = &spec.name;
         if let SecretRecipe::File { path } = &spec.recipe {
-            let path = cluster.resolve(path);
+            let path =
+                cluster.below(path).context(|| format!("the secret `{name}` cannot be read"))?;
             // Only who asks for it needs it: what it is for may be switched off.
             if !path.exists() {
                 return Ok(Secret::Missing(format!(
@@ -353,7 +359,7 @@ impl Secrets {
                 )));
             }
             return file::read_text(&path, file::MOST_KEY)
-                .map(Secret::Text)
+                .map(|text| Secret::Text(text.into()))
                 .context(|| format!("the secret `{name}` cannot be read"))
                 .map_err(|error| {
                     error.hint("the profile wants you to write this file; keep it to yourself")

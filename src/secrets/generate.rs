@@ -45,7 +45,7 @@ pub(crate) fn seed() -> Result<String> {
 pub(crate) fn ssh_host_key(hostname: &str) -> Result<SshHostKey> {
     let keypair = Ed25519Keypair::from_seed(&random()?);
     let encoded = PrivateKey::new(keypair.into(), hostname).and_then(|key| {
-        let private = key.to_openssh(ssh_key::LineEnding::LF)?.as_str().to_owned();
+        let private = key.to_openssh(ssh_key::LineEnding::LF)?.as_str().to_owned().into();
         Ok(SshHostKey { private, public: key.public_key().to_openssh()? })
     });
     encoded.map_err(|error| Error::failure(format!("cannot encode an SSH key: {error}")))

@@ -7,6 +7,7 @@ use rcgen::{
 use time::{Duration, OffsetDateTime, Time};
 use x509_cert::Certificate;
 use x509_cert::der::DecodePem as _;
+use zeroize::Zeroizing;
 
 use super::made::MadeSecret;
 use crate::util::error::{Error, Result};
@@ -21,7 +22,7 @@ pub struct Ca {
     /// Its certificate in PEM; public.
     pub cert: String,
     /// Its key: PKCS#8 in PEM.
-    pub key: String,
+    pub key: Zeroizing<String>,
     /// SHA-256 of the DER `SubjectPublicKeyInfo`: what kubeadm pins.
     pub hash: Sha256,
     /// SHA-256 of the bytes of `cert`: what k3s pins.
@@ -32,14 +33,14 @@ pub struct Ca {
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeyPair {
     /// PKCS#8 in PEM.
-    pub private: String,
+    pub private: Zeroizing<String>,
     /// `SubjectPublicKeyInfo` in PEM.
     pub public: String,
 }
 
 impl Ca {
     /// From its key and its certificate in PEM.
-    pub(crate) fn new(key: String, cert: String) -> Result<Self> {
+    pub(crate) fn new(key: Zeroizing<String>, cert: String) -> Result<Self> {
         let pair = Key::from_pem(&key)
             .map_err(|error| Error::input(format!("its value is not a private key: {error}")))?;
         let hash = Sha256::of(pair.subject_public_key_info());
@@ -74,12 +75,12 @@ pub(crate) fn make_ca(common_name: &str) -> Result<MadeSecret> {
     params.not_before = today - Duration::DAY;
     params.not_after = today + LIFETIME;
     let cert = params.self_signed(&key).map_err(|error| failed(&error))?;
-    Ok(MadeSecret { value: key.serialize_pem(), public: Some(cert.pem()) })
+    Ok(MadeSecret { value: key.serialize_pem().into(), public: Some(cert.pem()) })
 }
 
 pub(crate) fn make_key_pair() -> Result<MadeSecret> {
     let key = Key::generate().map_err(|error| failed(&error))?;
-    Ok(MadeSecret { value: key.serialize_pem(), public: Some(key.public_key_pem()) })
+    Ok(MadeSecret { value: key.serialize_pem().into(), public: Some(key.public_key_pem()) })
 }
 
 fn failed(error: &rcgen::Error) -> Error {

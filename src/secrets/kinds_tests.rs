@@ -186,7 +186,7 @@ fn texts_are_kept_and_files_are_read() -> Result<()> {
     fs::write(folder.path().join("own.key"), "hush\n")?;
     let texts = |secrets: &Secrets| -> Vec<String> {
         let text = |name| match secrets.get(name).map(AsRef::as_ref) {
-            Some(Secret::Text(text)) => text.clone(),
+            Some(Secret::Text(text)) => text.to_string(),
             _ => panic!("no text"),
         };
         ["s0", "s1", "s2"].map(text).to_vec()

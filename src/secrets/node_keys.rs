@@ -3,18 +3,20 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
 use crate::secrets::generate;
 use crate::util::hex;
 
 /// The keys of a cluster's nodes: 32 bytes each.
 #[derive(Clone, PartialEq, Eq)]
 pub struct NodeKeys {
-    seed: [u8; 32],
+    seed: Zeroizing<[u8; 32]>,
     hostnames: Arc<HashSet<String>>,
 }
 
 impl NodeKeys {
-    pub(crate) fn new(seed: [u8; 32], hostnames: Arc<HashSet<String>>) -> Self {
+    pub(crate) fn new(seed: Zeroizing<[u8; 32]>, hostnames: Arc<HashSet<String>>) -> Self {
         Self { seed, hostnames }
     }
 

@@ -9,6 +9,8 @@ use age::armor::{ArmoredReader, ArmoredWriter, Format};
 use age::x25519::Recipient;
 use age::{DecryptError, Decryptor, Encryptor, Identity, IdentityFile};
 
+use zeroize::Zeroizing;
+
 use crate::config::file;
 use crate::util::error::{Context as _, Error, Result};
 
@@ -37,7 +39,7 @@ pub(crate) fn seal(text: &str, recipients: &[String]) -> Result<String> {
 }
 
 /// What a sealed text says, given a key that opens it.
-pub(crate) fn open(sealed: &str, most: u64) -> Result<String> {
+pub(crate) fn open(sealed: &str, most: u64) -> Result<Zeroizing<String>> {
     let (identities, places) = identities()?;
     let places = places.join(", ");
     let damaged =
@@ -59,7 +61,7 @@ pub(crate) fn open(sealed: &str, most: u64) -> Result<String> {
         }
         why => damaged(&why),
     })?;
-    let mut text = String::new();
+    let mut text = Zeroizing::new(String::new());
     reader.take(most).read_to_string(&mut text).map_err(|why| damaged(&why))?;
     Ok(text)
 }

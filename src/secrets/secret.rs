@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
 use super::keys::{Ca, KeyPair};
 use super::made::MadeSecret;
 use super::node_keys::NodeKeys;
@@ -15,7 +17,7 @@ use crate::util::error::{Error, Result};
 #[derive(Clone, PartialEq, Eq)]
 pub enum Secret {
     /// A token, a password, a key: secret as a whole.
-    Text(String),
+    Text(Zeroizing<String>),
     /// A file that the user has not written, and what to say to who asks for it.
     Missing(String),
     /// A certificate authority.
@@ -38,6 +40,7 @@ impl Secret {
         let public = || made.public.clone().ok_or_else(|| Error::input("its `public` is missing"));
         let seed = || {
             generate::unhex(&made.value)
+                .map(Zeroizing::new)
                 .ok_or_else(|| Error::input("its value is not 64 hexadecimal digits"))
         };
         Ok(match kind {
@@ -71,7 +74,7 @@ impl Secret {
             SecretRecipe::SshHostKey => {
                 let key = generate::ssh_host_key("")?;
                 Ok(MadeSecret {
-                    value: key.private,
+                    value: key.private.clone(),
                     public: Some(key.public.trim_end().to_owned()),
                 })
             }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
 use super::made::{MadeSecret, SshHostKey};
 use super::stored::{NamedSecret, Stored, StoredSecrets};
@@ -133,7 +134,7 @@ impl Store<'_> {
     /// replaces one that somebody else made meanwhile.
     pub(crate) fn write(&self, secrets: &StoredSecrets) -> Result<()> {
         let (plain, sealed) = (self.folder.join(FILE), self.folder.join(sealed::FILE));
-        let text = text(secrets);
+        let text = Zeroizing::new(text(secrets));
         if self.recipients.is_empty() {
             if sealed.exists() {
                 let message =
@@ -167,7 +168,8 @@ fn read_plain(path: &Path) -> Result<Option<StoredSecrets>> {
         ))
         .hint(format!("`chmod 600 {shown}`; and if others did, rotate them")));
     }
-    understand(&file::read_text(path, MOST)?, &shown.to_string()).map(Some)
+    let text = Zeroizing::new(file::read_text(path, MOST)?);
+    understand(&text, &shown.to_string()).map(Some)
 }
 
 /// Reads whatever store a folder has.
@@ -192,14 +194,15 @@ fn parse(text: &str) -> Result<StoredSecrets> {
         return Err(Error::input(format!("it has version {}, not {VERSION}", text.version)));
     }
     let seed = generate::unhex(&text.seed.value)
+        .map(Zeroizing::new)
         .ok_or_else(|| Error::input("its seed is not 64 hexadecimal digits"))?;
     let named = text.secrets.into_iter();
     let named = named.map(|(name, it)| {
-        let made = MadeSecret { value: it.value, public: it.public };
+        let made = MadeSecret { value: it.value.into(), public: it.public };
         (name, Stored { value: NamedSecret { kind: it.kind, made }, created: it.created })
     });
     let host_keys = text.ssh_host_keys.into_iter().map(|(host, it)| {
-        let value = SshHostKey { private: it.private, public: it.public };
+        let value = SshHostKey { private: it.private.into(), public: it.public };
         (host, Stored { value, created: it.created })
     });
     Ok(StoredSecrets {
@@ -244,7 +247,7 @@ fn text(secrets: &StoredSecrets) -> String {
     line(format_args!("version = {VERSION}"));
     line(format_args!("cluster = {}", quoted(&secrets.cluster)));
     line(format_args!("\n[seed]"));
-    line(format_args!("value = {}", quoted(&hex::hex(&secrets.seed))));
+    line(format_args!("value = {}", quoted(&hex::hex(&*secrets.seed))));
     line(format_args!("created = {}", quoted(&secrets.seed_created)));
     for (name, stored) in &secrets.named {
         line(format_args!("\n[secrets.{}]", quoted(name)));

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use zeroize::Zeroizing;
+
 use super::made::{MadeSecret, SshHostKey};
 use crate::config::SecretKind;
 
@@ -27,7 +29,7 @@ pub(super) struct StoredSecrets {
     /// The name of the cluster whose secrets they are.
     pub(super) cluster: String,
     /// What machine ids follow from.
-    pub(super) seed: [u8; 32],
+    pub(super) seed: Zeroizing<[u8; 32]>,
     /// The day the seed was made.
     pub(super) seed_created: String,
     /// The profile's secrets by their names.

@@ -10,13 +10,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use x25519_dalek::{PublicKey, StaticSecret};
+use zeroize::Zeroizing;
 
 use crate::secrets::generate;
 
 /// The `WireGuard` keys of a cluster's nodes and their peers.
 #[derive(Clone)]
 pub struct WireGuard {
-    seed: [u8; 32],
+    seed: Zeroizing<[u8; 32]>,
     hostnames: Arc<HashSet<String>>,
     /// Each node's template asks for those of all others.
     public: Arc<Mutex<HashMap<String, String>>>,
@@ -31,7 +32,7 @@ impl PartialEq for WireGuard {
 impl Eq for WireGuard {}
 
 impl WireGuard {
-    pub(crate) fn new(seed: [u8; 32], hostnames: Arc<HashSet<String>>) -> Self {
+    pub(crate) fn new(seed: Zeroizing<[u8; 32]>, hostnames: Arc<HashSet<String>>) -> Self {
         Self { seed, hostnames, public: Arc::default() }
     }
 

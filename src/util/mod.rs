@@ -8,6 +8,7 @@ pub mod hex;
 pub mod in_order;
 pub mod interrupt;
 pub mod parallel;
+pub mod printable;
 pub mod process;
 pub mod progress;
 pub(crate) mod rfc3339;

@@ -10,6 +10,16 @@ use std::time::Duration;
 use super::error::{Context, Error, Result};
 use crate::util::interrupt;
 
+/// Keeps this process and those it starts from leaving their memory in a file: there are secrets in it.
+///
+/// Handlers such as systemd-coredump go by the limit too. The process stays dumpable: otherwise its
+/// files in `/proc` would be root's, among them the maps of ids that a user namespace needs.
+pub fn forbid_core_dumps() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    // To lower a limit is always allowed.
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+}
+
 /// Where Debian keeps file-system tools, which an ordinary user's `PATH` lacks.
 const SYSTEM_FOLDERS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 

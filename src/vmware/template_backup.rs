@@ -6,7 +6,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, symlink};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::util::error::{Context, Result};
 
@@ -34,23 +34,32 @@ impl TemplateBackup {
             }
             // The output folder may be moved before the files are restored.
             let (bundle, folder) = (bundle.canonicalize()?, folder.canonicalize()?);
-            let of = match folder.parent().and_then(|output| bundle.strip_prefix(output).ok()) {
-                Some(name) => Path::new("..").join(name),
-                None => bundle,
-            };
-            symlink(of, folder.join(OF))
+            let name = folder.parent().and_then(|output| bundle.strip_prefix(output).ok());
+            let name = name.ok_or_else(|| io::Error::other("it is not in the output folder"))?;
+            symlink(Path::new("..").join(name), folder.join(OF))
         };
         back_up().context(|| format!("cannot back up the files of `{}`", bundle.display()))?;
         Ok(Self { folder: folder.to_owned() })
     }
 
     /// The backup that a killed run of this user left in `folder`; `None` when there is none that is
-    /// complete.
+    /// complete. Whoever handed out the output folder may have made it: what it would restore lies in
+    /// that folder, and no link leads elsewhere.
     pub fn left_in(folder: &Path) -> Option<Self> {
         let own = rustix::process::geteuid().as_raw();
         let is_own = |path: &Path| fs::symlink_metadata(path).is_ok_and(|it| it.uid() == own);
         let is_whole = [folder, &folder.join(FILES), &folder.join(OF)].into_iter().all(is_own);
-        is_whole.then(|| Self { folder: folder.to_owned() })
+        let target = fs::read_link(folder.join(OF)).ok()?;
+        let mut parts = target.components();
+        let is_beside = parts.next() == Some(Component::ParentDir)
+            && matches!(parts.next(), Some(Component::Normal(_)))
+            && parts.next().is_none();
+        let is_folder = |path: &Path| fs::symlink_metadata(path).is_ok_and(|it| it.is_dir());
+        let bundle = folder.join(&target);
+        let is_in_place = is_folder(&bundle) || fs::symlink_metadata(&bundle).is_err();
+        let is_plain = is_folder(folder) && is_folder(&folder.join(FILES));
+        (is_whole && is_beside && is_in_place && is_plain)
+            .then(|| Self { folder: folder.to_owned() })
     }
 
     /// Restores what is gone; returns how many files those were.

@@ -2,8 +2,9 @@
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
-use super::style::{ERROR, FRAME, is_invisible, printable};
+use super::style::{ERROR, FRAME, printable};
 use crate::util::error::Place;
+use crate::util::printable::is_active;
 
 /// The most columns of a line that are shown.
 const WIDEST: usize = 120;
@@ -47,7 +48,7 @@ fn snippet(place: &Place, kind: AnnotationKind) -> Snippet<'_, annotate_snippets
 /// The library replaces most of what a terminal would obey, but neither C1 control characters nor
 /// the marks for a direction.
 fn visible(text: &str) -> String {
-    let shown = |c| if c != '\t' && is_invisible(c) { '\u{fffd}' } else { c };
+    let shown = |c| if c != '\t' && is_active(c) { '\u{fffd}' } else { c };
     text.chars().map(shown).collect()
 }
 

@@ -2,6 +2,8 @@
 
 use anstyle::{AnsiColor, Style};
 
+use crate::util::printable::is_active;
+
 pub(super) const ERROR: Style = AnsiColor::Red.on_default().bold();
 pub(super) const FRAME: Style = AnsiColor::Blue.on_default().bold();
 pub(super) const HINT: Style = AnsiColor::Cyan.on_default().bold();
@@ -15,15 +17,9 @@ pub(super) fn printable(message: &str) -> String {
         match c {
             '\n' => text.push_str("\n    "),
             '\t' => text.push(' '),
-            c if is_invisible(c) => text.extend(c.escape_default()),
+            c if is_active(c) => text.extend(c.escape_default()),
             c => text.push(c),
         }
     }
     text
-}
-
-/// Control characters, and those that turn the direction of writing around.
-pub(super) fn is_invisible(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
-use super::style::is_invisible;
 use super::*;
 use crate::util::error::Source;
+use crate::util::printable::is_active;
 
 fn plain(error: &Error) -> String {
     anstream::adapter::strip_str(&render(error)).to_string()
@@ -122,7 +122,7 @@ fn input_cannot_forge_lines_or_move_the_cursor() {
     let error = Error::input("`a\nerror: b` \u{1b}[2J\u{202e}");
     assert_eq!(plain(&error), "error: `a\n    error: b` \\u{1b}[2J\\u{202e}\n");
     assert!(pointing("x = \"\u{1b}[2J\"", "x").contains("1 | x = \"\u{fffd}[2J\""));
-    let hostile: String = ('\0'..='\u{ffff}').filter(|c| is_invisible(*c) && *c != '\n').collect();
+    let hostile: String = ('\0'..='\u{ffff}').filter(|c| is_active(*c) && *c != '\n').collect();
     let text = format!("{hostile}x{hostile}");
     let source = Arc::new(Source { name: format!("f{hostile}\n"), text: text.clone() });
     for span in [0..text.len(), hostile.len()..hostile.len() + 1] {
@@ -130,7 +130,7 @@ fn input_cannot_forge_lines_or_move_the_cursor() {
             Problem::new(&*hostile).at(&source, span.clone()).also_at(&source, span, &*hostile);
         let shown = plain(&Error::check(vec![problem]).expect_err("one problem"));
         let lines: String = shown.split('\n').collect();
-        assert!(!lines.contains(is_invisible), "{lines:?}");
+        assert!(!lines.contains(is_active), "{lines:?}");
     }
 }
 

@@ -4,7 +4,7 @@ use super::fields::owned;
 use crate::config::base::{is_without_password, read_arch};
 use crate::config::condition;
 use crate::config::files::{check_path, read_mode};
-use crate::config::profile_types::{AptSource, ArtifactSpec, ChecksumSpec};
+use crate::config::profile_types::{AptSource, ArtifactSpec, ChecksumSpec, FIRST_USE};
 use crate::config::reader::{Spanned, Table};
 use crate::util::sha256::Sha256;
 
@@ -57,11 +57,12 @@ pub(super) fn read_artifact(table: Table<'_>) -> Option<ArtifactSpec> {
     let url = table.require("url", "url = \"https://…\"").and_then(|value| value.string());
     let (sha256, sha256_url) = (table.string("sha256"), table.string("sha256_url"));
     if let Some(url) = &url {
-        check_address(&table, url, sha256.is_some());
+        check_address(&table, url, sha256.as_ref().is_some_and(|it| it.value != FIRST_USE));
     }
     let checksum = match (sha256, sha256_url) {
         (Some(hash), None) => {
-            if !hash.value.contains("{{") && hash.value.parse::<Sha256>().is_err() {
+            let is_known = hash.value.contains("{{") || hash.value == FIRST_USE;
+            if !is_known && hash.value.parse::<Sha256>().is_err() {
                 reader.wrong(&hash.span, "`sha256` must be 64 hexadecimal digits");
             }
             Some(ChecksumSpec::Sha256(hash.value.to_owned()))

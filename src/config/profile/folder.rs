@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use include_dir::{Dir, include_dir};
 
 use crate::config::file;
+use crate::config::files::Loaded;
 use crate::config::reader::{Reader, Spanned};
 use crate::util::error::{Context as _, Error, Result};
 
@@ -101,7 +102,7 @@ impl Folder {
                 Ok(dir.get_file(dir.path().join(path)).map(|file| file.contents().to_vec()))
             }
             Self::Disk(folder) => {
-                let path = folder.join(path);
+                let path = file::below(folder, Path::new(path))?;
                 if !path.exists() {
                     return Ok(None);
                 }
@@ -111,18 +112,25 @@ impl Folder {
     }
 
     /// A file that a `source` in the profile names, and what to call it in errors.
-    pub(super) fn load_source(
-        &self,
-        reader: &Reader,
-        source: &Spanned<&str>,
-    ) -> Result<(Vec<u8>, String)> {
-        let bytes = match self {
-            Self::Shipped(_) => self.read(source.value, file::MOST_CONTENT)?,
-            Self::Disk(_) => Some(file::read(&reader.resolve(source), file::MOST_CONTENT)?),
+    pub(super) fn load_source(&self, reader: &Reader, source: &Spanned<&str>) -> Result<Loaded> {
+        let (bytes, path) = match self {
+            Self::Shipped(_) => (self.read(source.value, file::MOST_CONTENT)?, None),
+            Self::Disk(_) => {
+                let path = reader.resolve(source)?;
+                (Some(file::read(&path, file::MOST_CONTENT)?), Some(path))
+            }
         };
-        let shown = self.shown(source.value);
-        let bytes = bytes.ok_or_else(|| Error::input(format!("there is no `{shown}`")))?;
-        Ok((bytes, shown))
+        let name = self.shown(source.value);
+        let bytes = bytes.ok_or_else(|| Error::input(format!("there is no `{name}`")))?;
+        Ok(Loaded { bytes, name, path })
+    }
+
+    /// Where a file is on this machine; `None` in the binary.
+    pub(super) fn place(&self, path: &str) -> Option<PathBuf> {
+        match self {
+            Self::Shipped(_) => None,
+            Self::Disk(folder) => Some(folder.join(path)),
+        }
     }
 
     /// All files below `path`, sorted; `None` when there is no such folder.
@@ -134,7 +142,7 @@ impl Folder {
                 walk_shipped(dir, dir.path(), &mut entries);
             }
             Self::Disk(folder) => {
-                let folder = folder.join(path);
+                let folder = file::below(folder, Path::new(path))?;
                 if !folder.is_dir() {
                     return Ok(None);
                 }

@@ -28,11 +28,11 @@ fn read(table: Table<'_>, folder: &Folder) -> Option<SideFileSpec> {
         reader.wrong_hint(&path.span, format!("`{}` {fault}", path.value), hint);
     }
     table.finish();
-    let files::Body { bytes, is_template, template_name } = body?;
+    let files::Body { bytes, is_template, template_name, source } = body?;
     let path = path?;
     let place = reader.place(&path.span);
     let path = path.value.to_owned();
-    Some(SideFileSpec { path, bytes, is_template, template_name, when, place })
+    Some(SideFileSpec { path, bytes, is_template, template_name, source, when, place })
 }
 
 impl SideFileSpec {

@@ -1,7 +1,7 @@
 //! `profile.toml`, read over the profile it extends.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::fields::{extend_checked, is_identifier, owned, read_units};
 use super::folder::{Folder, shipped_profiles};
@@ -33,7 +33,11 @@ fn load_named(
     let name = written.value;
     let is_path = name.contains('/') || name.starts_with(['.', '~']);
     let folder = if is_path {
-        Folder::Disk(reader.resolve(written))
+        Folder::Disk(if reader.is_confined() {
+            beside(reader, written)?
+        } else {
+            reader.resolve(written)?
+        })
     } else {
         Folder::shipped_profile(name).ok_or_else(|| unknown(reader, name))?
     };
@@ -54,12 +58,29 @@ fn load_named(
     };
     let text = String::from_utf8(bytes)
         .map_err(|_| Error::input(format!("`{shown}` is not UTF-8 text")))?;
+    let text = file::with_unix_ends(&text);
     let name = name.trim_end_matches('/').rsplit('/').next().unwrap_or(name);
-    let reader = Reader::new(shown, text, folder.directory());
+    let reader = Reader::confined(shown, text, folder.directory());
     let entries = reader.parse()?;
     let profile = read(Table::root(&reader, &entries), &folder, name, chain);
     reader.finish()?;
     profile.ok_or_else(|| Error::input(format!("the profile `{name}` cannot be read")))
+}
+
+/// The folder of a profile that another one extends: below that one's folder, or beside it.
+fn beside(reader: &Reader, written: &Spanned<&str>) -> Result<PathBuf> {
+    let path = Path::new(written.value);
+    let own = &reader.directory;
+    let around = own.canonicalize().unwrap_or_else(|_| own.clone());
+    let around = around.parent().unwrap_or(&around);
+    let folder = file::resolve(own, path);
+    if path.is_absolute() || path.starts_with("~") || file::stays_below(around, &folder).is_err() {
+        return Err(Error::input(format!("`{}` is not a profile beside this one", written.value))
+            .hint(
+                "a profile extends a shipped one, or one in a folder beside its own: `../other`",
+            ));
+    }
+    Ok(folder)
 }
 
 fn unknown(reader: &Reader, name: &str) -> Error {

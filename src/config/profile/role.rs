@@ -6,7 +6,7 @@ use super::fields::{owned, read_units};
 use super::folder::Folder;
 use crate::config::base::choice;
 use crate::config::profile::{folder, overlay};
-use crate::config::profile_types::{First, Profile, Role, RoleKind, Units};
+use crate::config::profile_types::{First, FirstbootStep, Profile, Role, RoleKind, Units};
 use crate::config::reader::{Reader, Spanned, Table};
 use crate::config::{file, files, suggest};
 use crate::util::error::{Error, Problem, Result};
@@ -58,8 +58,8 @@ fn read(table: Table<'_>, folder: &Folder, profile: &mut Profile) -> Option<Role
     let files = files::read_with(&table, &|source| folder.load_source(reader, source));
     let mut firstboot = Vec::new();
     for step in table.strings("firstboot") {
-        if let Some(bytes) = reader.accept(&step.span, load_step(folder, step.value)) {
-            profile.firstboot_steps.insert(step.value.to_owned(), bytes);
+        if let Some(script) = reader.accept(&step.span, load_step(folder, step.value)) {
+            profile.firstboot_steps.insert(step.value.to_owned(), script);
             firstboot.push(step.value.to_owned());
         }
     }
@@ -110,7 +110,7 @@ fn compile(reader: &Reader, pattern: &Spanned<&str>) -> Option<Regex> {
 }
 
 /// A first-boot step: the profile's own first, then the shipped ones.
-fn load_step(profile: &Folder, name: &str) -> Result<Vec<u8>> {
+fn load_step(profile: &Folder, name: &str) -> Result<FirstbootStep> {
     let has_number = name.len() > 3
         && name.as_bytes()[..2].iter().all(u8::is_ascii_digit)
         && name.as_bytes()[2] == b'-';
@@ -121,10 +121,12 @@ fn load_step(profile: &Folder, name: &str) -> Result<Vec<u8>> {
     }
     let path = format!("firstboot/{name}");
     if let Some(bytes) = profile.read(&path, file::MOST_CONTENT)? {
-        return Ok(bytes);
+        file::check_script(&bytes, &path)?;
+        return Ok(FirstbootStep { bytes, source: profile.place(&path) });
     }
     let shipped = folder::firstboot(&format!("steps/{name}"));
-    shipped.map(<[u8]>::to_vec).ok_or_else(|| {
+    let shipped = shipped.map(|bytes| FirstbootStep { bytes: bytes.to_vec(), source: None });
+    shipped.ok_or_else(|| {
         let error = Error::input(format!("there is no first-boot step `{name}`"));
         let names = folder::firstboot_steps();
         error.hint(suggest::closest(name, names.iter().copied()).unwrap_or_else(|| {

@@ -1,10 +1,12 @@
 //! `[[secret]]`: what is made once for each cluster.
 
+use std::path::Path;
+
 use super::fields::{is_identifier, owned};
 use crate::config::profile_types::Profile;
 use crate::config::reader::Table;
 use crate::config::secret_spec::{SecretKind, SecretRecipe, SecretSpec};
-use crate::config::suggest;
+use crate::config::{file, suggest};
 
 pub(super) fn read_all(root: &Table<'_>, profile: &mut Profile) {
     for table in root.tables("secret") {
@@ -86,6 +88,11 @@ fn read_recipe(table: &Table<'_>, name: Option<&str>) -> Option<SecretRecipe> {
                 reader.wrong_hint(&table.span(), "a secret of kind `file` needs `path`", hint);
                 return None;
             };
+            if let Some(fault) = file::plain_fault(Path::new(path.value)) {
+                let hint = "the user's own file lies below the cluster file's folder";
+                reader.wrong_hint(&path.span, format!("`{}` {fault}", path.value), hint);
+                return None;
+            }
             SecretRecipe::File { path: path.value.into() }
         }
     })

@@ -21,6 +21,8 @@ pub(in crate::config) struct Reader {
     /// What relative paths in the first file start from.
     pub(in crate::config) directory: PathBuf,
     layers: Vec<Layer>,
+    /// Whether the paths in it may lead anywhere: the user's own files' may, a profile's may not.
+    is_confined: bool,
     problems: RefCell<Vec<Problem>>,
 }
 
@@ -28,6 +30,11 @@ impl Reader {
     pub(in crate::config) fn new(name: String, text: String, directory: PathBuf) -> Self {
         let source = Source { name, text };
         Self::layered(vec![LayerText { origin: Origin::File, source, directory }])
+    }
+
+    /// A file whose paths may not lead out of its folder.
+    pub(in crate::config) fn confined(name: String, text: String, directory: PathBuf) -> Self {
+        Self { is_confined: true, ..Self::new(name, text, directory) }
     }
 
     /// Several files, each with its folder; what a later one says counts.
@@ -48,7 +55,7 @@ impl Reader {
             _ => Arc::new(Source { name, text }),
         };
         let directory = directory.unwrap_or_default();
-        Self { source, directory, layers, problems: RefCell::default() }
+        Self { source, directory, layers, is_confined: false, problems: RefCell::default() }
     }
 
     /// The files' tables, laid over each other. What is not TOML at all is reported and nothing
@@ -181,10 +188,25 @@ impl Reader {
         self.source.text.get(span.clone()).unwrap_or_default()
     }
 
+    /// Whether the paths in it stay in its folder, and the environment is not its to read.
+    pub(in crate::config) fn is_confined(&self) -> bool {
+        self.is_confined
+    }
+
+    /// What relative paths in the file that holds these bytes start from.
+    pub(in crate::config) fn directory_of(&self, span: &Span) -> &Path {
+        &self.layer(span).directory
+    }
+
     /// A path as the file that names it means it: `~` is the user's home, relative ones start at
-    /// the file's folder.
-    pub(in crate::config) fn resolve(&self, path: &Spanned<&str>) -> PathBuf {
-        file::resolve(&self.layer(&path.span).directory, Path::new(path.value))
+    /// the file's folder. A profile's may not lead out of that.
+    pub(in crate::config) fn resolve(&self, path: &Spanned<&str>) -> Result<PathBuf> {
+        let (directory, path) = (self.directory_of(&path.span), Path::new(path.value));
+        if self.is_confined {
+            return file::below(directory, path)
+                .map_err(|error| error.hint("a profile reads files of its own folder only"));
+        }
+        Ok(file::resolve(directory, path))
     }
 }
 

@@ -18,7 +18,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -127,7 +127,8 @@ impl Journal {
         let path = path_of(image);
         let create = || {
             remove(&path)?;
-            File::options().read(true).write(true).create_new(true).open(&path)
+            // As private as an image of a node: it holds the node's keys as well.
+            File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)
         };
         let file = create().context(|| format!("collecting changes in `{}`", path.display()))?;
         Ok((Self { path, sealed: false }, file))

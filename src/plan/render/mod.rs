@@ -11,13 +11,14 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashSet};
 use std::io::{self, Write};
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value};
 
 use crate::change::Content;
-use crate::config::{Cluster, Condition};
+use crate::config::{Cluster, Condition, SecretRecipe, SecretText, Setting};
 use crate::util::error::{Error, Problem, Result, Source};
 pub(super) use scope::Scope;
 use values::Used;
@@ -62,6 +63,24 @@ impl<'a> Renderer<'a> {
         environment.set_debug(true);
         let (used, common, nodes) = (Used::default(), OnceCell::new(), OnceCell::new());
         Self { environment: Arc::new(environment), cluster, scope, used, common, nodes }
+    }
+
+    /// The files of this machine that something was made from: its own, and those of its secrets.
+    pub(super) fn sources(&self, own: Option<&Path>, content: &Content) -> Vec<String> {
+        let mut sources: Vec<String> =
+            own.map(|path| self.cluster.shown(path)).into_iter().collect();
+        for name in &content.secrets {
+            let spec = self.cluster.profile.secrets.iter().find(|spec| spec.name == *name);
+            if let Some(SecretRecipe::File { path }) = spec.map(|spec| &spec.recipe) {
+                sources.push(path.display().to_string());
+            }
+            if let Some(Setting::Secret(SecretText { file: Some(path), .. })) =
+                self.cluster.settings.get(name)
+            {
+                sources.push(self.cluster.shown(path));
+            }
+        }
+        sources
     }
 
     /// Lets templates know one more text.
@@ -198,7 +217,7 @@ impl<'a> Renderer<'a> {
             return Ok(text.to_owned());
         }
         let content = self.render(name, text)?;
-        let word = String::from_utf8(content.bytes).unwrap_or_default();
+        let word = String::from_utf8(content.bytes.clone()).unwrap_or_default();
         if word.is_empty() || !word.bytes().all(|byte| byte.is_ascii_graphic()) {
             let word = word.escape_debug();
             return Err(Error::input(format!("{name} renders to `{word}`, which is not one word")));

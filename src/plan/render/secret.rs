@@ -29,7 +29,7 @@ pub(super) fn all(profile: &Profile, secrets: &Secrets, reach: &Reach<'_>, used:
 fn one(spec: &SecretSpec, secret: &Arc<Secret>, reach: &Reach<'_>, used: &Used) -> Guarded {
     let refusal = reach.refusal(spec);
     let whole = match secret.as_ref() {
-        Secret::Text(text) => Some(Ok(Value::from(text))),
+        Secret::Text(text) => Some(Ok(Value::from(text.as_str()))),
         Secret::Missing(why) => Some(Err(why.clone())),
         Secret::Ca(_) | Secret::KeyPair(_) | Secret::NodeKeys(_) | Secret::WireGuard(_) => None,
     };
@@ -194,12 +194,12 @@ impl Object for Parts {
                 "cert" => Ok(Value::from(&ca.cert)),
                 "hash" => Ok(Value::from(ca.hash.to_string())),
                 "file_hash" => Ok(Value::from(ca.file_hash.to_string())),
-                "key" => self.private(|| ca.key.clone()),
+                "key" => self.private(|| ca.key.to_string()),
                 _ => return None,
             },
             Secret::KeyPair(pair) => match part {
                 "public" => Ok(Value::from(&pair.public)),
-                "private" => self.private(|| pair.private.clone()),
+                "private" => self.private(|| pair.private.to_string()),
                 _ => return None,
             },
             Secret::NodeKeys(keys) => match part {

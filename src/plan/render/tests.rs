@@ -12,7 +12,10 @@ fn render(text: &str) -> Result<Content> {
     cluster.settings.insert("pool".into(), net("2001:db8:0:1::/112"));
     cluster.settings.insert("lan".into(), net("192.168.77.0/24"));
     cluster.settings.insert("wide".into(), net("192.168.0.0/16"));
-    cluster.settings.insert("tsig".into(), Setting::Secret(SecretText("hush".into())));
+    cluster.settings.insert(
+        "tsig".into(),
+        Setting::Secret(SecretText { text: String::from("hush").into(), file: None }),
+    );
     let secrets = Secrets::load_or_pretend(&cluster)?;
     let renderer = Renderer::new(&cluster, Scope::Node(&cluster.nodes[1], &secrets));
     renderer.render("test.j2", text)

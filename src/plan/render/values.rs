@@ -100,7 +100,7 @@ fn setting(setting: &Setting) -> Value {
         Setting::Ip(address) => Value::from(address.to_string()),
         Setting::IpPool(first, last) => Value::from_object(Pool(*first, *last)),
         Setting::Path(path) => Value::from(path.display().to_string()),
-        Setting::Secret(text) => Value::from(&text.0),
+        Setting::Secret(text) => Value::from(text.text.as_str()),
         Setting::Absent => Value::from(()),
     }
 }

@@ -8,7 +8,7 @@
 
 KUBECONFIG=$root/etc/kubernetes/admin.conf
 export KUBECONFIG
-# What came with the image, for a first boot without the internet.
+# What came with the image: nothing that the cluster is given is downloaded on first boot.
 # shellcheck disable=SC2034 # for the steps
 baked=$root/usr/share/nodeforge
 # Where the cluster follows a repository.
