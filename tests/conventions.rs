@@ -112,6 +112,40 @@ fn tests_are_marked_and_do_not_return_early() {
     assert_eq!(found, Vec::<String>::new());
 }
 
+/// What strangers wrote is printed by those who make it safe for a terminal.
+#[test]
+fn a_terminal_is_written_to_in_few_places() {
+    /// Results, progress, errors; a worker's messages, and a machine's own console.
+    const WRITERS: [&str; 5] = [
+        "cli/output.rs",
+        "cli/ui.rs",
+        "cli/report/mod.rs",
+        "sandbox/protocol.rs",
+        "boot/console.rs",
+    ];
+    /// Of tests.
+    const LOGS: [&str; 3] =
+        ["cli/report/messages.rs", "image/hostile_tests.rs", "disk/mutation.rs"];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    let mut found = Vec::new();
+    for path in files {
+        let text = fs::read_to_string(&path).expect("UTF-8");
+        let name = path.strip_prefix(&root).expect("below").display().to_string();
+        let writes = ["print!(", "println!(", "stdout()", "stderr()", "dbg!("];
+        let is_known = WRITERS.iter().chain(&LOGS).any(|it| name == *it);
+        // A child process' own are no terminal of ours.
+        let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let lines = lines.filter(|line| writes.iter().any(|it| line.contains(it)));
+        let lines = lines.filter(|line| !line.contains(".stdout()") && !line.contains(".stderr()"));
+        if !is_known {
+            found.extend(lines.map(|line| format!("{name}: {}", line.trim())));
+        }
+    }
+    assert_eq!(found, Vec::<String>::new());
+}
+
 #[test]
 fn mistakes_are_found() {
     let wrong = |text: &str| mistakes("tests/a.rs", text).len();

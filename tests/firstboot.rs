@@ -414,18 +414,22 @@ fn a_download_is_there_when_it_is_what_was_asked_for() {
     let (well, said) = download(&"0".repeat(64));
     assert!(!well && said.contains("https://example.org/a does not have the SHA-256 hash 0000"));
     assert_eq!(fs::read_dir(node.path("srv")).expect("a folder").count(), 0, "nothing is left");
-    for sha256 in [hash, ""] {
-        assert!(download(sha256).0);
-        assert_eq!(node.read(file), "hello");
-        let mode = fs::metadata(node.path(file)).expect("there").permissions().mode() & 0o777;
-        assert_eq!(mode, 0o755);
-        fs::remove_file(node.path(file)).expect("there");
+    assert!(download(hash).0);
+    assert_eq!(node.read(file), "hello");
+    let mode = fs::metadata(node.path(file)).expect("there").permissions().mode() & 0o777;
+    assert_eq!(mode, 0o755);
+    fs::remove_file(node.path(file)).expect("there");
+    let calls = node.calls();
+    for none in ["", "abc", &hash.replace('2', "2\n")] {
+        let (well, said) = download(none);
+        assert!(!well && said.contains("nothing says what https://example.org/a must hash to"));
     }
+    assert_eq!(node.calls(), calls, "nothing is asked for");
     node.stand_in(
         "curl",
         "while [ \"$1\" != --output ]; do shift; done; printf h >\"$2\"; exit 18",
     );
-    assert!(!download("").0 && !node.path(file).exists(), "half a file");
+    assert!(!download(hash).0 && !node.path(file).exists(), "half a file");
 }
 
 /// Every file of a node that is a program or a library of the shell, and every Perl program.

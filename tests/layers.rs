@@ -80,7 +80,10 @@ fn paths_start_at_the_folder_of_the_layer_that_has_them() {
         .folder(folder.path())
         .succeeds()
         .stdout_text();
-    assert!(said.contains("write /etc/note, mode 0644, 10 bytes (cluster file)"), "{said}");
+    assert!(
+        said.contains("write /etc/note, mode 0644, 10 bytes, from home/note (cluster file)"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod support;
 
+mod access;
 mod architecture;
 mod artifacts;
 mod attacks;
@@ -21,6 +22,7 @@ mod firstboot;
 mod flash;
 mod fusion;
 mod layers;
+mod lines;
 mod places;
 mod planned;
 mod prepare;

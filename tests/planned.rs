@@ -72,6 +72,10 @@ fn the_list_printed_is_the_list_applied() {
                 let printed = tool("sgdisk", ["-p", &image]);
                 assert!(printed.contains(&text(change, "id").to_uppercase()), "{printed}");
             }
+            "locale" => {
+                assert_eq!(cat("/etc/locale.conf"), format!("LANG={}\n", text(change, "name")));
+                touched.extend(["/etc/locale.conf".into(), "/etc/default/locale".into()]);
+            }
             "timezone" => {
                 assert!(stat("/etc/localtime").contains("zoneinfo/Etc/UTC"));
                 touched.extend(["/etc/localtime".into(), "/etc/timezone".into()]);

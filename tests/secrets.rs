@@ -270,7 +270,7 @@ fn handouts_and_conditions_are_planned() {
         "  write /etc/kubernetes/pki/ca.key, mode 0600, from the secret cluster_ca (role server)\n",
         "  write /etc/systemd/network/wg0.key, mode 0640, owned by root:systemd-network, \
          from the secret vpn (role server)\n",
-        "\nhandouts\n  write wireguard/laptop.conf, mode 0600, from the secret vpn\n",
+        "\nhandouts\n  write wireguard/laptop.conf, mode 0600, from the secret vpn, from own/laptop.conf.j2\n",
         "  write router.txt, mode 0644, ",
         "    | agent2 ",
     ] {

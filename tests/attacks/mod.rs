@@ -3,6 +3,10 @@
 
 mod bounds;
 mod cache;
+mod files;
+mod first_boot;
 mod images;
 mod lock;
 mod sandbox;
+mod secrets;
+mod terminals;

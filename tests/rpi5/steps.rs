@@ -37,11 +37,10 @@ pub(super) fn control_plane() -> Node {
     }
     node.overlay(&format!("{PROFILE}/overlays/kubeadm-control"));
     node.overlay(&format!("{PROFILE}/overlays/kubeadm-first"));
-    node.write(
-        "etc/nodeforge/cluster.env",
-        "LOGIN_USER='pi'\nCILIUM_VERSION='1.18.4'\nGATEWAY_API='https://example.org/v1.3.0/standard-install.yaml'\n\
-         GATEWAY_API_SHA256=''\nFLUX_OPERATOR_VERSION='0.48.0'\n",
-    );
+    node.write("etc/nodeforge/cluster.env", "LOGIN_USER='pi'\n");
+    for baked in ["gateway-api.yaml", "cilium.tgz", "flux-operator.yaml"] {
+        node.write(&format!("usr/share/nodeforge/{baked}"), "");
+    }
     for name in ["helm", "curl"] {
         node.stand_in(name, "exit 0");
     }
@@ -272,25 +271,15 @@ fn helm_comes_out_of_its_archive() {
 }
 
 #[test]
-fn the_gateway_api_comes_first_and_whole() {
+fn what_the_cluster_is_given_came_with_the_image() {
     let node = control_plane();
     node.stand_in("kubectl", "exit 0");
-    node.stand_in("curl", "while [ \"$1\" != --output ]; do shift; done; printf crds >\"$2\"");
     goes_well(&node, "70-gateway-api");
-    assert!(
-        calls_of(&node, "curl")[0].ends_with(" https://example.org/v1.3.0/standard-install.yaml")
-    );
-    assert!(calls_of(&node, "kubectl")[0].ends_with("/var/lib/nodeforge/gateway-api.yaml"));
-
-    let env = node.read("etc/nodeforge/cluster.env");
-    let wrong = env.replace("GATEWAY_API_SHA256=''", &format!("GATEWAY_API_SHA256='{:064}'", 0));
-    node.write("etc/nodeforge/cluster.env", &wrong);
-    goes_wrong(&node, "70-gateway-api");
-    assert_eq!(calls_of(&node, "kubectl").len(), 1);
-
-    node.write("usr/share/nodeforge/gateway-api.yaml", "crds");
-    goes_well(&node, "70-gateway-api");
-    assert_eq!(calls_of(&node, "curl").len(), 2, "what came with the image needs no internet");
+    assert!(calls_of(&node, "kubectl")[0].ends_with("/usr/share/nodeforge/gateway-api.yaml"));
+    for name in ["70-gateway-api", "72-cilium", "80-flux-operator"] {
+        goes_well(&node, name);
+    }
+    assert_eq!(calls_of(&node, "curl").len(), 0);
     node.stand_in("kubectl", "exit 1");
     goes_wrong(&node, "70-gateway-api");
 }
@@ -309,18 +298,14 @@ fn cilium_is_installed_and_given_its_addresses() {
     goes_well(&node, "72-cilium");
     let install = "helm upgrade --install cilium --namespace kube-system --create-namespace";
     let values = "--values /etc/nodeforge/cilium/values.yaml";
+    let baked = format!("{install} /usr/share/nodeforge/cilium.tgz {values}");
     assert_eq!(
         calls_of(&node, "helm"),
-        [
-            "helm status cilium --namespace kube-system --output json".to_owned(),
-            format!("{install} cilium --repo https://helm.cilium.io --version 1.18.4 {values}"),
-        ]
+        ["helm status cilium --namespace kube-system --output json", &baked]
     );
     assert!(calls_of(&node, "kubectl")[1].ends_with("/etc/nodeforge/cilium/lan.yaml"));
 
     // The power failed in the middle of it, or of what mends that.
-    node.write("usr/share/nodeforge/cilium.tgz", "");
-    let baked = format!("{install} /usr/share/nodeforge/cilium.tgz {values}");
     for state in ["pending-install", "pending-upgrade", "uninstalling"] {
         node.stand_in("helm", &release(state));
         goes_well(&node, "72-cilium");
@@ -355,10 +340,12 @@ fn flux_gets_its_keys_and_the_disk_loses_them() {
     node.write("etc/nodeforge/flux-instance.yaml", "kind: FluxInstance\n");
     node.stand_in("kubectl", "cat 2>/dev/null; exit 0");
     goes_well(&node, "80-flux-operator");
-    assert!(
-        calls_of(&node, "helm")[1]
-            .contains(" oci://ghcr.io/controlplaneio-fluxcd/charts/flux-operator --version 0.48.0")
-    );
+    assert!(calls_of(&node, "kubectl")[0].ends_with("/usr/share/nodeforge/flux-operator.yaml"));
+    node.write("usr/share/nodeforge/flux-operator.tgz", "");
+    goes_well(&node, "80-flux-operator");
+    assert!(calls_of(&node, "helm")[1].ends_with(" /usr/share/nodeforge/flux-operator.tgz"));
+    assert_eq!(calls_of(&node, "kubectl").len(), 1);
+    node.forget_calls();
     goes_well(&node, "82-flux-secrets");
     assert_eq!(calls_of(&node, "kubectl").len(), 0, "nothing to give");
 

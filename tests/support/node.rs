@@ -130,6 +130,10 @@ impl Node {
         said
     }
 
+    pub(crate) fn forget_calls(&self) {
+        let _ = fs::remove_file(self.path("calls"));
+    }
+
     pub(crate) fn calls(&self) -> String {
         fs::read_to_string(self.path("calls")).unwrap_or_default()
     }
