@@ -233,7 +233,11 @@ impl Resolver<'_> {
                 None => (self.listed(list, url)?, format!("SHA-256 listed in {list}"), None),
             },
             Checksum::FirstUse => match known.filter(|_| !self.options.update) {
-                Some(known) => (known.sha256, known.verified.clone()),
+                Some(known) => (
+                    known.sha256,
+                    format!("SHA-256 pinned in {BY_LOCK}"),
+                    Some(known.verified.clone()),
+                ),
                 None if self.options.offline => return Err(not_cached(url)),
                 None => return self.first_use(url),
             },

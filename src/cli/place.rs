@@ -89,7 +89,8 @@ impl ReadArgs {
         };
         let cluster = self.cluster.load_if_any()?;
         let is_node = |it: &Cluster| it.nodes.iter().any(|node| node.hostname == name);
-        match OutputFolder::new(self.output.as_deref(), cluster.as_ref()).find(name, &flashable()) {
+        let folder = OutputFolder::new(self.output.as_deref(), cluster.as_ref())?;
+        match folder.find(name, &flashable()) {
             Ok(artifact) => Ok(artifact),
             Err(error) if cluster.as_ref().is_some_and(is_node) => Err(error),
             // Opening it says that it is not there.
