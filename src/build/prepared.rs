@@ -73,8 +73,7 @@ impl Project<'_> {
         let arch = base.arch_for(&self.cluster.base)?;
         let inputs = self.inputs(&base)?;
         let purpose = purpose(base.sha256, &inputs.changes)?;
-        let is_vouched_for = self.is_vouched_for();
-        let sandbox = how.kind(arch, is_vouched_for);
+        let sandbox = how.kind(arch, self.is_vouched_for());
         let pinned = pinned(&self.lock, purpose).map(<[Package]>::to_vec);
         self.hold_packages(pinned.is_some(), sandbox, &inputs)?;
         let request = prepare::Request {
@@ -83,7 +82,6 @@ impl Project<'_> {
             base: &base,
             arch,
             sandbox,
-            is_vouched_for,
             locked: pinned.as_deref().unwrap_or_default(),
             force: how.force || (self.lock.lock.newest_packages && sandbox != Sandbox::None),
             offline: self.options.offline,
@@ -107,8 +105,7 @@ impl Project<'_> {
         let base = look.base()?;
         let arch = base.arch_for(&self.cluster.base)?;
         let inputs = look.inputs(&base)?;
-        let is_vouched_for = look.is_vouched_for();
-        let sandbox = how.kind(arch, is_vouched_for);
+        let sandbox = how.kind(arch, look.is_vouched_for());
         let purpose = purpose(base.sha256, &inputs.changes)?;
         let request = prepare::Request {
             cluster: self.cluster,
@@ -116,7 +113,6 @@ impl Project<'_> {
             base: &base,
             arch,
             sandbox,
-            is_vouched_for,
             locked: pinned(&look.lock, purpose).unwrap_or_default(),
             force: look.lock.lock.newest_packages && sandbox != Sandbox::None,
             offline: true,

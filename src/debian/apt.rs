@@ -135,6 +135,11 @@ impl Apt<'_> {
 
     /// First all that is needed is fetched, by apt alone; then packages' scripts run, without a network.
     fn fetch_and_get(&mut self, verb: &str, packages: &[&str]) -> Result<()> {
+        let mut lines = Vec::new();
+        let listing = self.command(&[verb, "--print-uris"], packages, Network::Loopback)?;
+        // One that fails does so again right away, and is reported then.
+        self.log.follow(listing, |line| lines.push(line.to_owned()))?;
+        lines.iter().try_for_each(|line| self.archives.spare(line))?;
         let fetched = self.get(&[verb, "--download-only"], packages, Network::Host);
         // However it went, the next run finds what came.
         self.archives.keep_fetched()?;
@@ -143,12 +148,26 @@ impl Apt<'_> {
     }
 
     fn get(&mut self, verb: &[&str], packages: &[&str], network: Network) -> Result<()> {
+        let command = self.command(verb, packages, network)?;
+        self.run(command, &format!("`apt-get {}`", verb[0]))
+    }
+
+    fn command(&self, verb: &[&str], packages: &[&str], network: Network) -> Result<Command> {
         let mut command = self.guest.command("apt-get", network)?;
         for option in OPTIONS {
             command.args(["-o", option]);
         }
         command.args(verb).arg("--").args(packages);
-        self.run(command, &format!("`apt-get {}`", verb[0]))
+        self.surround(&mut command);
+        Ok(command)
+    }
+
+    /// Gives a program the environment that all of them have.
+    fn surround(&self, command: &mut Command) {
+        command.env("DEBIAN_FRONTEND", "noninteractive").env("DEBCONF_NOWARNINGS", "yes");
+        if self.from_host {
+            command.envs(HostApt::environment());
+        }
     }
 
     /// The packages that were asked for by name, a line each.
@@ -160,10 +179,7 @@ impl Apt<'_> {
     }
 
     fn run(&mut self, mut command: Command, what: &str) -> Result<()> {
-        command.env("DEBIAN_FRONTEND", "noninteractive").env("DEBCONF_NOWARNINGS", "yes");
-        if self.from_host {
-            command.envs(HostApt::environment());
-        }
+        self.surround(&mut command);
         let mut watcher = Watcher::new(self.progress);
         let status = self.log.follow(command, |line| watcher.line(line))?;
         if status.success() {

@@ -1,13 +1,13 @@
 //! The .deb files of a preparation: those of the cache, which the image's programs only read, and those
 //! that its apt fetches.
 //!
-//! A script of a package could write to any file of a package that its root shares with the cache, and
-//! so be in the next cluster's image. So the cache's are a read-only mount, the folder that apt works in
-//! has links into it, and what was fetched is taken out of reach before any script runs.
+//! Whoever can write to a package of the cache is in the next cluster's image, and apt looks at no more
+//! than the size of what it finds fetched. So a package is taken from the cache only when it has the hash
+//! that the lock file or the repository's lists ask for; it is seen through a read-only mount; and what was
+//! fetched is taken out of reach before any script runs.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -25,31 +25,24 @@ const CACHED: &str = "/run/nodeforge-packages";
 pub(crate) struct Archives {
     /// The cache's.
     cache: PathBuf,
-    /// The same files under second names: whoever prunes the cache leaves them.
+    /// Those of them that are used, under second names: whoever prunes the cache leaves them.
     cached: PathBuf,
-    /// Whether what is fetched may go there: not what a base fetched that nobody vouches for.
-    keeps: bool,
+    /// Their hashes.
+    hashes: BTreeMap<String, Sha256>,
     /// Where the image's apt keeps its own, and its lists.
     folder: PathBuf,
     lists: PathBuf,
-    /// Those that it fetched and that are not in the cache.
-    fetched: BTreeMap<String, Sha256>,
 }
 
 impl Archives {
     /// Makes apt's folders in `scratch`.
-    pub(crate) fn open(cache: &Path, keeps: bool, scratch: &Path) -> Result<Self> {
+    pub(crate) fn open(cache: &Path, scratch: &Path) -> Result<Self> {
         let (folder, lists) = (scratch.join("archives"), scratch.join("lists"));
         let cached = scratch.join("cached");
         fs::create_dir_all(folder.join("partial"))?;
         fs::create_dir_all(lists.join("partial"))?;
         fs::create_dir(&cached)?;
-        let fetched = BTreeMap::new();
-        let archives = Self { cache: cache.to_owned(), cached, keeps, folder, lists, fetched };
-        for name in debs(&archives.cache)? {
-            archives.show_cached(&name)?;
-        }
-        Ok(archives)
+        Ok(Self { cache: cache.to_owned(), cached, hashes: BTreeMap::new(), folder, lists })
     }
 
     /// Folders, and where the root is to see them.
@@ -65,12 +58,11 @@ impl Archives {
 
     /// Where the packages' files will be in the root, when the cache has all of them and they are what
     /// they were.
-    pub(crate) fn locked(&self, locked: &[Package]) -> Result<Option<Vec<String>>> {
+    pub(crate) fn locked(&mut self, locked: &[Package]) -> Result<Option<Vec<String>>> {
         let mut files = Vec::new();
         for package in locked {
             let name = package.file_name();
-            let path = self.cached.join(&name);
-            if !path.is_file() || Some(sha256_of_file(&path)?) != package.sha256 {
+            if package.sha256.is_none() || self.take(&name)? != package.sha256 {
                 return Ok(None);
             }
             files.push(format!("{CACHED}/{name}"));
@@ -78,58 +70,72 @@ impl Archives {
         Ok(Some(files))
     }
 
+    /// Spares apt a file that it would fetch, of a line of what `apt-get --print-uris` says:
+    /// `'http://…/tar_1.35_amd64.deb' tar_1.35_amd64.deb 815000 SHA256:…`.
+    pub(crate) fn spare(&mut self, line: &str) -> Result<()> {
+        let mut words = line.rsplit(' ');
+        let hash = words.next().and_then(|it| it.strip_prefix("SHA256:")?.parse().ok());
+        let name = words.nth(1).filter(|it| it.ends_with(".deb") && !it.contains('/'));
+        if let (Some(hash), Some(name)) = (hash, name)
+            && self.take(name)? == Some(hash)
+            && !self.folder.join(name).exists()
+        {
+            self.link(name)?;
+        }
+        Ok(())
+    }
+
     /// Takes what was fetched out of the reach of packages' scripts. To be called before any of them
     /// runs.
     pub(crate) fn keep_fetched(&mut self) -> Result<()> {
         for name in debs(&self.folder)? {
-            let path = self.folder.join(&name);
-            if self.keeps {
-                let kept = self.cache.join(&name);
-                let keep = || {
-                    fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
-                    // Of two files with one name the newcomer stays.
-                    fs::rename(&path, &kept)
-                };
-                keep().context(|| format!("cannot keep the package `{}`", kept.display()))?;
-                self.show_cached(&name)?;
-            } else {
-                self.fetched.insert(name, sha256_of_file(&path)?);
-            }
+            let (path, kept) = (self.folder.join(&name), self.cache.join(&name));
+            let keep = || {
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
+                // Of two files with one name the newcomer stays.
+                fs::rename(&path, &kept)
+            };
+            keep().context(|| format!("cannot keep the package `{}`", kept.display()))?;
+            self.take(&name)?;
+            self.link(&name)?;
         }
         Ok(())
-    }
-
-    /// The SHA-256 of a package's file, when it is here.
-    fn sha256(&self, package: &Package) -> Result<Option<Sha256>> {
-        let name = package.file_name();
-        if let Some(known) = self.fetched.get(&name) {
-            return Ok(Some(*known));
-        }
-        let path = self.cached.join(name);
-        path.is_file().then(|| sha256_of_file(&path)).transpose()
     }
 
     /// Notes the hashes of packages that were not there before.
-    pub(crate) fn add_hashes(&self, after: &mut [Package], before: &[Package]) -> Result<()> {
+    pub(crate) fn add_hashes(&self, after: &mut [Package], before: &[Package]) {
         for package in after {
             if before.binary_search(package).is_err() {
-                package.sha256 = self.sha256(package)?;
+                package.sha256 = self.hashes.get(&package.file_name()).copied();
             }
         }
-        Ok(())
     }
 
-    /// Lets apt find a package of the cache.
-    fn show_cached(&self, name: &str) -> Result<()> {
-        let show = || {
-            match fs::hard_link(self.cache.join(name), self.cached.join(name)) {
-                // It was pruned this moment.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-                done => done?,
+    /// Holds a package of the cache, and hashes it; `None` when the cache has no such one.
+    fn take(&mut self, name: &str) -> Result<Option<Sha256>> {
+        let held = self.cached.join(name);
+        let hold = || {
+            match fs::remove_file(&held) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
             }
-            symlink(format!("{CACHED}/{name}"), self.folder.join(name))
+            match fs::hard_link(self.cache.join(name), &held) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+                done => done.map(|()| fs::symlink_metadata(&held).is_ok_and(|it| it.is_file())),
+            }
         };
-        show().context(|| format!("cannot use the cache's package `{name}`"))
+        if !hold().context(|| format!("cannot use the cache's package `{name}`"))? {
+            return Ok(None);
+        }
+        let hash = sha256_of_file(&held)?;
+        self.hashes.insert(name.to_owned(), hash);
+        Ok(Some(hash))
+    }
+
+    /// Lets apt find a package that is held.
+    fn link(&self, name: &str) -> Result<()> {
+        symlink(format!("{CACHED}/{name}"), self.folder.join(name))
+            .context(|| format!("cannot use the cache's package `{name}`"))
     }
 }
 
@@ -145,4 +151,31 @@ fn debs(folder: &Path) -> Result<Vec<String>> {
         io::Result::Ok(names)
     };
     read().context(|| format!("cannot read `{}`", folder.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What somebody put into the cache under a package's name is not the package.
+    #[test]
+    fn only_what_has_the_hash_of_the_lists_is_taken_from_the_cache() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cache, scratch) = (folder.path().join("cache"), folder.path().join("scratch"));
+        fs::create_dir(&cache).unwrap();
+        for (name, content) in [("good_1_all.deb", "good"), ("bad_1_all.deb", "evil")] {
+            fs::write(cache.join(name), content).unwrap();
+        }
+        let mut archives = Archives::open(&cache, &scratch).unwrap();
+        for (name, content) in [("good", "good"), ("bad", "bad!"), ("../bad", "evil"), ("none", "")]
+        {
+            let hash = Sha256::of(content.as_bytes());
+            let file = format!("{name}_1_all.deb");
+            archives.spare(&format!("'http://example.org/{file}' {file} 4 SHA256:{hash}")).unwrap();
+        }
+        archives.spare("Reading package lists...").unwrap();
+        let target = fs::read_link(scratch.join("archives/good_1_all.deb")).unwrap();
+        assert_eq!(target, Path::new("/run/nodeforge-packages/good_1_all.deb"));
+        assert_eq!(fs::read_dir(scratch.join("archives")).unwrap().count(), 2, "and partial");
+    }
 }

@@ -28,8 +28,6 @@ pub struct Request<'a> {
     pub arch: Arch,
     /// How they are run.
     pub sandbox: Sandbox,
-    /// Whether a signature or a pinned hash says that the base is what it should be.
-    pub is_vouched_for: bool,
     /// What the lock file says of packages, when it was written for the same request.
     pub locked: &'a [Package],
     /// Whether it is made even when the cache has it.
@@ -146,7 +144,6 @@ impl Request<'_> {
             changes: self.inputs.changes.clone(),
             files: self.files(),
             archives: cache.folder("debs")?,
-            is_vouched_for: self.is_vouched_for,
             locked: self.locked.to_vec(),
             offline: self.offline,
             shell_on_failure: self.shell_on_failure,

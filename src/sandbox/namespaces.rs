@@ -1,6 +1,7 @@
 //! Namespaces, made by util-linux's `unshare`: what the sandboxes of one kernel have in common.
 
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -81,13 +82,16 @@ pub(super) fn explain(stderr: &str) -> Error {
     if is_root() {
         return error.hint("in a container, it needs the right to make mount and pid namespaces");
     }
-    let restricted =
-        std::fs::read_to_string("/proc/sys/kernel/apparmor_restrict_unprivileged_userns");
-    if restricted.is_ok_and(|text| text.trim() == "1") {
-        return error.hint(
-            "AppArmor forbids user namespaces here: \
-             sysctl kernel.apparmor_restrict_unprivileged_userns=0, or run as root",
-        );
-    }
-    error.hint("this needs user namespaces (sysctl user.max_user_namespaces), or root")
+    let setting = |path: &str| std::fs::read_to_string(Path::new("/proc/sys").join(path));
+    let is = |path: &str, value: &str| setting(path).is_ok_and(|text| text.trim() == value);
+    error.hint(if is("user/max_user_namespaces", "0") {
+        "user namespaces are switched off here: sysctl user.max_user_namespaces=15000, or run as root"
+    } else if is("kernel/unprivileged_userns_clone", "0") {
+        "user namespaces are for root alone here: sysctl kernel.unprivileged_userns_clone=1, or run as root"
+    } else if is("kernel/apparmor_restrict_unprivileged_userns", "1") {
+        "AppArmor forbids user namespaces here: \
+         sysctl kernel.apparmor_restrict_unprivileged_userns=0, or run as root"
+    } else {
+        "this needs user namespaces, which a chroot and many containers refuse; or root"
+    })
 }

@@ -3,6 +3,7 @@
 mod boots;
 mod downloads;
 mod locks;
+mod refused;
 mod sandboxes;
 mod secrets;
 mod shell;

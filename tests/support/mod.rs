@@ -39,5 +39,5 @@ pub(crate) use run::Run;
 pub(crate) use server::{Authority, Fault, Server};
 pub(crate) use stop::Stop;
 pub(crate) use tools::{names, partitions, short_hash, tool};
-pub(crate) use user::{User, require_root};
+pub(crate) use user::{User, account_files, require_root};
 pub(crate) use wait::wait_until;

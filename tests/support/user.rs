@@ -112,7 +112,7 @@ pub(crate) fn require_root() {
 }
 
 /// This machine's lists of users with the ordinary user in them.
-fn account_files() -> &'static Path {
+pub(crate) fn account_files() -> &'static Path {
     static FILES: OnceLock<tempfile::TempDir> = OnceLock::new();
     let make = || {
         let folder = temporary_folder();

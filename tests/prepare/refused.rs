@@ -1,0 +1,81 @@
+//! Where this kind of sandbox cannot be made: told at once, and all else works.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use super::Stand;
+use crate::support::{User, account_files, wait_until};
+
+/// Runs a program as the ordinary user, in a place where nobody may make a user namespace: util-linux 2.41
+/// waits for ever for the ids of one that is refused. Root may forbid it in a namespace of its own.
+const WITHOUT: &str = r#"
+files=$1 id=$2
+shift 2
+# Until root has given it its users.
+read -r _
+for file in passwd group subuid subgid; do
+	mount --bind "$files/$file" "/etc/$file" || exit 125
+done
+echo 0 >/proc/sys/user/max_user_namespaces || exit 125
+exec setpriv --reuid "$id" --regid "$id" --clear-groups -- "$@""#;
+
+fn without_user_namespaces(stand: &Stand, arguments: &[&str]) -> Output {
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--mount", "sh", "-c", WITHOUT, "sh"]);
+    command.arg(account_files()).arg("59999").arg(env!("CARGO_BIN_EXE_nodeforge"));
+    command.args(arguments).current_dir(stand.folder.path());
+    let home = &stand.user.home;
+    command.env("HOME", home).env("XDG_CACHE_HOME", stand.path("cache")).env_remove("NO_COLOR");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("unshare starts");
+    let process = PathBuf::from(format!("/proc/{}", child.id()));
+    let own = fs::read_link("/proc/self/ns/user").expect("a namespace");
+    wait_until(|| fs::read_link(process.join("ns/user")).is_ok_and(|it| it != own));
+    for map in ["gid_map", "uid_map"] {
+        fs::write(process.join(map), "0 0 65536\n").expect("root may");
+    }
+    child.stdin.take().expect("piped").write_all(b"\n").expect("it reads");
+    child.wait_with_output().expect("it ends")
+}
+
+mod as_root {
+    use super::*;
+
+    #[test]
+    #[ignore = "needs root"]
+    fn where_user_namespaces_are_refused_it_is_told_at_once() {
+        let stand = Stand::new(User::ordinary());
+        stand.profile("");
+        let begun = Instant::now();
+        let run = |arguments: &[&str]| {
+            let output = without_user_namespaces(&stand, arguments);
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            (output.status.code(), text(&output.stdout), text(&output.stderr))
+        };
+        let (code, plan, errors) = run(&["plan"]);
+        assert_eq!((code, errors.as_str()), (Some(0), ""));
+        let told = "  which fails here: cannot make a sandbox\n";
+        assert!(plan.contains(told), "{plan}");
+
+        let (code, _, errors) = run(&["-q", "prepare"]);
+        assert_eq!(
+            errors,
+            "error: cannot make a sandbox\n  \
+               cause: unshare: unshare failed: No space left on device\n\
+             hint: user namespaces are switched off here: sysctl user.max_user_namespaces=15000, or run as root\n\
+             hint: `--sandbox none` leaves packages to each node's first boot\n"
+        );
+        assert_eq!(code, Some(1));
+        assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+
+        // What is prepared already needs no sandbox, and its nodes none at all.
+        let _ = stand.run(["prepare"]).succeeds();
+        let (code, _, errors) = run(&["-q", "build"]);
+        assert_eq!((code, errors.as_str()), (Some(0), ""));
+        let (code, hostname, _) = run(&["cat", "out/server1.img:/etc/hostname"]);
+        assert_eq!((code, hostname.as_str()), (Some(0), "server1\n"));
+    }
+}
