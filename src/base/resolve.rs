@@ -22,7 +22,7 @@ use crate::download::{Client, Hashes, Wanted, container, download};
 use crate::image::{Architecture, Image, edit};
 use crate::util::error::{Error, Result};
 use crate::util::progress::Progress;
-use crate::util::room::Place;
+use crate::util::room::FolderUse;
 use crate::util::sha256::Sha256;
 
 /// How the network and the lock file may be used.
@@ -101,8 +101,8 @@ impl ResolvedBase {
     /// Copies it to a file of the cache just made that is at least as long.
     pub fn copy_to(&self, to: &Raw) -> Result<()> {
         match (&self.image, &self.raw) {
-            (Some(image), _) => image.copy_to(to, Place::Cache),
-            (None, Some(raw)) => disk::copy_file(raw, to, Place::Cache),
+            (Some(image), _) => image.copy_to(to, FolderUse::Cache),
+            (None, Some(raw)) => disk::copy_file(raw, to, FolderUse::Cache),
             (None, None) => Ok(disk::copy_sparse(&*self.disk, to)?),
         }
     }

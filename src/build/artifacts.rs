@@ -22,7 +22,7 @@ use crate::plan::{self, SideFile};
 use crate::secrets::Secrets;
 use crate::util::error::{Context, Error, Result};
 use crate::util::parallel::parallel;
-use crate::util::room::{self, Place};
+use crate::util::room::{self, FolderUse};
 
 /// So many nodes are stamped before their artifacts are written: deltas wait for that in memory.
 const GROUP: usize = 16;
@@ -73,7 +73,7 @@ pub fn build<'a>(project: &mut Project<'_>, request: &BuildRequest<'a>) -> Resul
         refuse_to_lose(project, request, &plans.side_files)?;
     }
     let prepared = project.prepare(request.preparation)?;
-    let full = |error| room::explain(error, request.output, Place::Output, None);
+    let full = |error| room::explain(error, request.output, FolderUse::Output, None);
     let made = make(project, request, &plans, &prepared, &staging).map_err(full)?;
     project.progress.stage("publishing");
     let manifest = publish(project, request, &plans, &prepared, &made, &staging).map_err(full)?;

@@ -12,7 +12,7 @@ use crate::disk::{Raw, sha256_of_disk};
 use crate::util::error::{Context as _, Result};
 use crate::util::file_lock::FileLock;
 use crate::util::progress::Progress;
-use crate::util::room::{self, Place};
+use crate::util::room::{self, FolderUse};
 use crate::util::sha256::Sha256;
 
 impl Cache {
@@ -68,7 +68,7 @@ impl Cache {
         let made = make(&new)
             .and_then(|()| publish().context(|| format!("moving a file to `{}`", place.display())));
         let in_use = made.map_err(|error| {
-            let error = room::explain(error, &parent, Place::Cache, None);
+            let error = room::explain(error, &parent, FolderUse::Cache, None);
             // The first error is the news.
             drop(fs::remove_file(&new));
             error

@@ -16,7 +16,7 @@ use crate::disk::{Raw, Windows};
 use crate::util::error::{Context, Error, Result};
 use crate::util::file_lock::FileLock;
 use crate::util::progress::Progress;
-use crate::util::room::{self, Place};
+use crate::util::room::{self, FolderUse};
 use crate::util::sha256::Sha256;
 
 /// What a maker of an image knows of it besides its bytes.
@@ -63,7 +63,7 @@ impl Cache {
             .and_then(|made| temporary.complete(made, progress))
             .and_then(|()| temporary.publish(&parent, key, progress));
         if let Err(error) = result {
-            let error = room::explain(error, &temporary.path, Place::Cache, None);
+            let error = room::explain(error, &temporary.path, FolderUse::Cache, None);
             // The first error is the news; what cannot be removed now is swept by the next run.
             drop(remove(&temporary.path, progress));
             return Err(error);

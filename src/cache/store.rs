@@ -18,7 +18,7 @@ use crate::util::error::{Context, Error, Result};
 use crate::util::file_lock::FileLock;
 use crate::util::interrupt;
 use crate::util::progress::Progress;
-use crate::util::room::Place;
+use crate::util::room::FolderUse;
 
 pub(crate) const DISK: &str = "disk.img";
 /// Where bases are in the cache.
@@ -72,7 +72,7 @@ impl CachedImage {
     }
 
     /// Copies it to a file just made that is at least as long; fails unless it is what it was.
-    pub(crate) fn copy_to(&self, to: &Raw, place: Place) -> Result<()> {
+    pub(crate) fn copy_to(&self, to: &Raw, place: FolderUse) -> Result<()> {
         self.disk.copy_to(to, place, threads())
     }
 

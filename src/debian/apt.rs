@@ -31,11 +31,6 @@ const OPTIONS: [&str; 14] = [
     "Acquire::https::Timeout=30",
 ];
 
-/// Where apt keeps .deb files: a bind mount, so that they never reach the image.
-pub(super) const ARCHIVES: &str = "/var/cache/apt/archives";
-/// Where apt keeps its lists: likewise.
-pub(super) const LISTS: &str = "/var/lib/apt/lists";
-
 /// Where packages come from.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum PackageSource {

@@ -11,13 +11,16 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use super::apt::{ARCHIVES, LISTS};
 use crate::cache::Package;
 use crate::disk::sha256_of_file;
 use crate::sandbox::Guest;
 use crate::util::error::{Context as _, Result};
 use crate::util::sha256::Sha256;
 
+/// Where apt keeps .deb files: a bind mount, so that they never reach the image.
+const ARCHIVES: &str = "/var/cache/apt/archives";
+/// Where apt keeps its lists: likewise.
+const LISTS: &str = "/var/lib/apt/lists";
 /// Where programs of the image see the cache's packages.
 const CACHED: &str = "/run/nodeforge-packages";
 

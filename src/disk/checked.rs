@@ -10,7 +10,7 @@ use super::copy::{clone_file, require_room};
 use super::{Disk, Raw, WINDOW, Windows, copy_sparse, windows};
 use crate::util::error::{Error, Result};
 use crate::util::parallel::parallel;
-use crate::util::room::Place;
+use crate::util::room::FolderUse;
 
 /// A raw image of which no byte is given out before its window was found to be what the list says. Each
 /// window is looked at once; holes are looked at, too, and not read.
@@ -39,7 +39,7 @@ impl Checked {
 
     /// Copies it to a file just made that is at least as long. Where the file system can, the two share their
     /// blocks; else holes stay holes. Fails when anything of it is not what the list says.
-    pub fn copy_to(&self, to: &Raw, place: Place, threads: usize) -> Result<()> {
+    pub fn copy_to(&self, to: &Raw, place: FolderUse, threads: usize) -> Result<()> {
         if clone_file(&self.raw, to) {
             return self.check(threads);
         }
@@ -124,7 +124,7 @@ mod tests {
         let empty = |name: &str, size| Raw::create(&folder.path().join(name), size).unwrap();
         let copy = empty("copy", raw.size());
         let checked = |raw: &Arc<Raw>| Checked::new(Arc::clone(raw), windows.clone()).unwrap();
-        checked(&raw).copy_to(&copy, Place::Cache, 2).unwrap();
+        checked(&raw).copy_to(&copy, FolderUse::Cache, 2).unwrap();
         assert_eq!(Windows::of(&copy, 2).unwrap(), windows);
 
         // Data, a hole that has become data, and data that has become a hole.
@@ -140,7 +140,9 @@ mod tests {
             assert!(error.contains("is damaged: its bytes"), "{error}");
             assert!(damaged.check(2).is_err());
             let copy = empty(&format!("copy at {at}"), raw.size());
-            assert!(Checked::new(raw, windows).unwrap().copy_to(&copy, Place::Cache, 2).is_err());
+            assert!(
+                Checked::new(raw, windows).unwrap().copy_to(&copy, FolderUse::Cache, 2).is_err()
+            );
         }
         let holes = empty("holes", 5 * WINDOW + 512);
         let damaged = Checked::new(Arc::new(holes), windows.clone()).unwrap();

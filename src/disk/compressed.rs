@@ -17,7 +17,7 @@ use super::scratch::Scratch;
 use crate::disk::unpacked;
 use crate::util::error::{Context, Error, Result};
 use crate::util::interrupt;
-use crate::util::room::{self, Place};
+use crate::util::room::{self, FolderUse};
 
 /// Memory of the xz decoder in bytes: what its threads may use together before it goes on with
 /// fewer of them, and what one may need at all. `xz -9` needs 65 MiB.
@@ -38,7 +38,7 @@ pub(super) fn decompress(file: File, format: Format, scratch: &Scratch) -> Resul
         .context(|| format!("making a file in `{}`", scratch.folder.display()))?;
     let input = BufReader::with_capacity(256 * 1024, file);
     unpack(decoder(input, format)?, &target, scratch.limit)
-        .map_err(|error| room::explain(error, &scratch.folder, Place::Scratch, None))?;
+        .map_err(|error| room::explain(error, &scratch.folder, FolderUse::Scratch, None))?;
     Raw::from_file(target, false)
 }
 

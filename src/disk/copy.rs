@@ -8,7 +8,7 @@ use super::cluster::{CLUSTER, cluster_buffer};
 use super::clusters::is_zero;
 use super::raw::Raw;
 use crate::util::error::Result;
-use crate::util::room::{self, Place};
+use crate::util::room::{self, FolderUse};
 
 /// Bytes read and written at once.
 const CHUNK: u64 = 16 * CLUSTER;
@@ -33,7 +33,7 @@ pub fn copy_sparse(from: &dyn Disk, to: &dyn Disk) -> io::Result<()> {
 /// system can, the two share their blocks until one is written; else the data is copied, and
 /// holes stay holes.
 /// Fails at once where there is no room for that.
-pub fn copy_file(from: &Raw, to: &Raw, place: Place) -> Result<()> {
+pub fn copy_file(from: &Raw, to: &Raw, place: FolderUse) -> Result<()> {
     if clone_file(from, to) {
         return Ok(());
     }
@@ -42,7 +42,7 @@ pub fn copy_file(from: &Raw, to: &Raw, place: Place) -> Result<()> {
 }
 
 /// Fails when the file system of a file has no room for what another disk has data of.
-pub(super) fn require_room(from: &dyn Disk, to: &Raw, place: Place) -> Result<()> {
+pub(super) fn require_room(from: &dyn Disk, to: &Raw, place: FolderUse) -> Result<()> {
     let (mut needed, mut at) = (0, 0);
     while let Some(run) = from.next_data(at)? {
         needed += run.end - run.start;
@@ -128,7 +128,7 @@ mod tests {
         assert!(one.file().metadata().unwrap().blocks() * 512 <= 19 << 16);
 
         let two = Raw::create(&folder.path().join("two"), memory.size() + 4096).unwrap();
-        copy_file(&one, &two, Place::Output).unwrap();
+        copy_file(&one, &two, FolderUse::Output).unwrap();
         bytes.resize(bytes.len() + 4096, 0);
         assert!(contents(&two) == bytes);
         assert!(two.file().metadata().unwrap().blocks() * 512 <= 19 << 16);

@@ -9,11 +9,11 @@ use super::http::{Client, Method, Plain, Response};
 use super::part::{PartialFile, Validator};
 use super::retry::Fault;
 use super::sinks::{Gone, Sinks};
-use super::stream::{Stream, StreamTrouble};
+use super::stream::{BodyStream, StreamTrouble};
 use super::wanted::Wanted;
 use crate::util::error::{Error, Result};
 use crate::util::progress::Progress;
-use crate::util::room::{self, Place};
+use crate::util::room::{self, FolderUse};
 
 /// Why a stream ended before its end.
 pub(crate) enum Interruption {
@@ -84,9 +84,9 @@ pub(crate) fn receive(
         // What comes is kept until all of it was verified; the image is another file.
         let folder = part.path().parent().unwrap_or(Path::new("."));
         let needed = total.saturating_sub(part.length());
-        room::require(folder, Place::Cache, needed).map_err(Interruption::Stopped)?;
+        room::require(folder, FolderUse::Cache, needed).map_err(Interruption::Stopped)?;
     }
-    let mut stream = Stream::new(response.body.into_reader(), wanted.url);
+    let mut stream = BodyStream::new(response.body.into_reader(), wanted.url);
     while let Some(chunk) = stream.next().map_err(|trouble| match trouble {
         StreamTrouble::Stopped(error) => Interruption::Stopped(error),
         StreamTrouble::Fault(fault) => Interruption::Fault(fault),

@@ -9,7 +9,7 @@ use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body, ResponseExt as _};
 
 use super::retry::{Fault, Retry};
-use super::stream::{Stream, StreamTrouble};
+use super::stream::{BodyStream, StreamTrouble};
 use crate::download::proxy::{self, Route};
 use crate::util::error::{Context, Error, Result};
 use crate::util::interrupt;
@@ -225,7 +225,7 @@ pub(crate) fn detached<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'sta
 
 fn small_body(url: &str, response: Response, limit: u64) -> std::result::Result<Vec<u8>, Fault> {
     let announced = response.body.content_length();
-    let mut stream = Stream::new(response.body.into_reader().take(limit + 1), url);
+    let mut stream = BodyStream::new(response.body.into_reader().take(limit + 1), url);
     let mut bytes = Vec::new();
     while let Some(chunk) = stream.next().map_err(|trouble| match trouble {
         StreamTrouble::Stopped(error) => Fault::Permanent(error),

@@ -32,7 +32,7 @@ use std::thread;
 use crate::util::error::{Context as _, Error, Result};
 use crate::util::interrupt;
 use crate::util::progress::Progress;
-use crate::util::room::{self, Place};
+use crate::util::room::{self, FolderUse};
 use crate::util::sha256::Sha256;
 use connection::{Interruption, receive};
 use part::PartialFile;
@@ -88,7 +88,7 @@ pub(crate) fn download(
             Err(DownloadFailure::Stopped(error)) => {
                 let kept = part.length();
                 let needed = part.total().map(|total| total.saturating_sub(kept));
-                let error = room::explain(error, parts, Place::Cache, needed);
+                let error = room::explain(error, parts, FolderUse::Cache, needed);
                 if kept == 0 {
                     part.remove()?;
                     return Err(error);

@@ -24,13 +24,13 @@ pub(super) enum StreamTrouble {
 }
 
 /// A body.
-pub(super) struct Stream<'a> {
+pub(super) struct BodyStream<'a> {
     chunks: Receiver<io::Result<Vec<u8>>>,
     pace: Pace,
     url: &'a str,
 }
 
-impl<'a> Stream<'a> {
+impl<'a> BodyStream<'a> {
     pub(super) fn new(body: impl Read + Send + 'static, url: &'a str) -> Self {
         Self { chunks: pump(body), pace: Pace::default(), url }
     }

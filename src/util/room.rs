@@ -7,9 +7,9 @@ use super::error::{Error, Result};
 /// With less than this, in bytes, a file system is full: a program that failed may have given back a little.
 const NEXT_TO_NOTHING: u64 = 16 << 20;
 
-/// Whose folder it is, which says how it can be another one.
+/// What a folder is used for, which says how it can be another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum FolderUse {
     /// nodeforge's cache.
     Cache,
     /// Where images are decompressed.
@@ -18,7 +18,7 @@ pub enum Place {
     Output,
 }
 
-impl Place {
+impl FolderUse {
     fn hint(self) -> &'static str {
         match self {
             Self::Cache => {
@@ -32,7 +32,7 @@ impl Place {
 
 /// Fails when a folder's file system has no room for so many bytes more. Where it is not known how much there is,
 /// trying tells.
-pub fn require(folder: &Path, place: Place, needed: u64) -> Result<()> {
+pub fn require(folder: &Path, place: FolderUse, needed: u64) -> Result<()> {
     match free(folder) {
         Some(free) if free < needed => {
             let message = full(folder, free, Some(needed));
@@ -45,7 +45,7 @@ pub fn require(folder: &Path, place: Place, needed: u64) -> Result<()> {
 /// An error of something that writes into a folder, with what there is to say when its file system is full. To be
 /// called before what was written is removed.
 #[must_use]
-pub fn explain(error: Error, folder: &Path, place: Place, needed: Option<u64>) -> Error {
+pub fn explain(error: Error, folder: &Path, place: FolderUse, needed: Option<u64>) -> Error {
     let is_full = |text: &str| {
         ["No space left", "quota exceeded", "Could not allocate"].iter().any(|it| text.contains(it))
     };
@@ -104,18 +104,18 @@ mod tests {
     #[test]
     fn what_is_needed_and_free_is_said() {
         let folder = tempfile::tempdir().unwrap();
-        require(&folder.path().join("not/yet"), Place::Cache, 1).unwrap();
-        let error = require(folder.path(), Place::Output, 1 << 60).unwrap_err();
+        require(&folder.path().join("not/yet"), FolderUse::Cache, 1).unwrap();
+        let error = require(folder.path(), FolderUse::Output, 1 << 60).unwrap_err();
         let text = error.to_string();
         assert!(text.starts_with("the file system of `/"), "{text}");
         assert!(text.ends_with(" are free, and 1099511627776.0 MiB are needed"), "{text}");
         assert_eq!(error.problems()[0].hints, ["make room, or choose another folder with `-o`"]);
 
         let other = Error::failure("no luck").hint("try");
-        assert_eq!(explain(other.clone(), folder.path(), Place::Cache, None), other);
+        assert_eq!(explain(other.clone(), folder.path(), FolderUse::Cache, None), other);
         let full =
             Error::failure("No space left on device").context("writing it").hint("raise `size`");
-        let explained = explain(full, folder.path(), Place::Scratch, Some(1 << 60));
+        let explained = explain(full, folder.path(), FolderUse::Scratch, Some(1 << 60));
         let problem = &explained.problems()[0];
         assert_eq!(problem.causes, ["writing it", "No space left on device"]);
         assert_eq!(problem.hints, ["make room, or point TMPDIR elsewhere"]);

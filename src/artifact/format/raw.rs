@@ -10,7 +10,7 @@ use crate::artifact::prepared::PreparedBase;
 use crate::disk::sha256_of_disk;
 use crate::disk::{CLUSTER, Delta, Disk, Raw, copy_sparse};
 use crate::util::error::{Context as _, Result};
-use crate::util::room::Place;
+use crate::util::room::FolderUse;
 use crate::util::sha256::Sha256;
 
 pub(super) static FORMAT: ArtifactFormat = ArtifactFormat {
@@ -47,7 +47,7 @@ fn write_whole(file: &File, _name: &str, disk: &dyn Disk) -> Result<()> {
 fn copy(path: &Path, prepared: &PreparedBase, delta: &Delta) -> Result<()> {
     let size = prepared.disk.size();
     let image = Raw::create(path, size)?;
-    let copied = prepared.image.copy_to(&image, Place::Output);
+    let copied = prepared.image.copy_to(&image, FolderUse::Output);
     copied.context(|| format!("copying `{}`", prepared.image.path.display()))?;
     for (index, cluster) in delta {
         let start = index * CLUSTER;
