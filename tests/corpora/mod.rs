@@ -1,7 +1,7 @@
 //! nodeforge on the test images of e2fsprogs, util-linux, dosfstools, qemu, xz and zstd: what it says of
 //! each, beside what their own tools say. `verdicts.tsv` lists it: image, what blkid calls it and its
-//! partition table, what nodeforge calls it, its own checker's verdict, whether nodeforge reads it and
-//! edits it. `explained.tsv` says why where nodeforge and others differ.
+//! partition table, what nodeforge calls it, its own checker's verdict, whether nodeforge reads it, whether
+//! it edits it, and why not. `explained.tsv` says why where nodeforge and others differ.
 //!
 //! `NODEFORGE_WRITE_VERDICTS=FILE` writes a new list.
 
@@ -104,10 +104,12 @@ fn check(names: &[String]) {
         let broken = trial.broken.iter().filter(|rule| !is_explained(rule));
         wrong.extend(broken.map(|rule| format!("{name}: {rule}")));
         // One that a newer release of a package brought is held to the rules only.
+        let row = trial.row();
+        let verdict = |row: &str| row.rsplit_once('\t').map(|it| it.0.to_owned());
         if let Some(expected) = listed.get(name.as_str())
-            && *expected != trial.row()
+            && verdict(expected) != verdict(&row)
         {
-            wrong.push(format!("{name}:\n  listed {expected}\n  found  {}", trial.row()));
+            wrong.push(format!("{name}:\n  listed {expected}\n  found  {row}"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

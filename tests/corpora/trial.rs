@@ -37,6 +37,8 @@ const NAMES: &[(&str, &str)] = &[
 pub(super) struct Trial {
     blkid: String,
     ours: String,
+    /// Whether `ours` is what is in it, and not why that cannot be told.
+    is_inspected: bool,
     judge: Judgement,
     read: String,
     edit: String,
@@ -55,6 +57,7 @@ impl Trial {
         let mut trial = Self {
             blkid: [kind.as_str(), blkid.get("PTTYPE")].join("/"),
             ours: String::new(),
+            is_inspected: false,
             judge,
             read: String::new(),
             edit: String::new(),
@@ -73,9 +76,15 @@ impl Trial {
         trial
     }
 
-    /// A line of the list.
+    /// A line of the list: five columns, and why, in words that may change.
     pub(super) fn row(&self) -> String {
-        [&self.blkid, &self.ours, self.judge.name(), &self.read, &self.edit].join("\t")
+        let class = |said: &str, done: &str| {
+            if said.starts_with(done) { done.to_owned() } else { "refused".to_owned() }
+        };
+        let ours = if self.is_inspected { self.ours.clone() } else { "refused".to_owned() };
+        let (read, edit) = (class(&self.read, "read"), class(&self.edit, "edited"));
+        let why = if self.edit == "edited" { "" } else { &self.edit };
+        [&self.blkid, &ours, self.judge.name(), &read, &edit, why].join("\t")
     }
 
     /// Runs nodeforge; what it says goes wrong, in one line, or nothing.
@@ -102,6 +111,7 @@ impl Trial {
             self.ours = problem;
             return;
         }
+        self.is_inspected = true;
         let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
         let parts = report["partitions"].as_array().expect("partitions");
