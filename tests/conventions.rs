@@ -115,12 +115,14 @@ fn tests_are_marked_and_do_not_return_early() {
 /// What strangers wrote is printed by those who make it safe for a terminal.
 #[test]
 fn a_terminal_is_written_to_in_few_places() {
-    /// Results, progress, errors; a worker's messages, and a machine's own console.
-    const WRITERS: [&str; 5] = [
+    /// Results, progress, errors; a worker's messages, and why it could not start a program, which the
+    /// worker reads; a machine's own console.
+    const WRITERS: [&str; 6] = [
         "cli/output.rs",
         "cli/ui.rs",
         "cli/report/mod.rs",
         "sandbox/protocol.rs",
+        "sandbox/confine.rs",
         "boot/console.rs",
     ];
     /// Of tests.
