@@ -1,6 +1,6 @@
 //! apt, run inside an image's root.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use super::apt_output::{Watcher, failure};
 use super::archives::Archives;
@@ -9,7 +9,7 @@ use super::log::Log;
 use crate::cache::Package;
 use crate::change::PackageState;
 use crate::sandbox::{Guest, Network};
-use crate::util::error::{Context, Result};
+use crate::util::error::Result;
 use crate::util::progress::Progress;
 
 /// What every call gets. The image is thrown away when it fails, so nothing is synced on the way;
@@ -30,6 +30,9 @@ const OPTIONS: [&str; 14] = [
     "Acquire::http::Timeout=30",
     "Acquire::https::Timeout=30",
 ];
+
+/// More packages than any root has: a program of the image that lists them without end is not heard on.
+const MANY: usize = 100_000;
 
 /// Where packages come from.
 #[derive(Debug, PartialEq, Eq)]
@@ -133,7 +136,11 @@ impl Apt<'_> {
         let mut lines = Vec::new();
         let listing = self.command(&[verb, "--print-uris"], packages, Network::Loopback)?;
         // One that fails does so again right away, and is reported then.
-        self.log.follow(listing, |line| lines.push(line.to_owned()))?;
+        self.log.follow(listing, |line| {
+            if line.starts_with('\'') && lines.len() < MANY {
+                lines.push(line.to_owned());
+            }
+        })?;
         lines.iter().try_for_each(|line| self.archives.spare(line))?;
         let fetched = self.get(&[verb, "--download-only"], packages, Network::Host);
         // However it went, the next run finds what came.
@@ -166,11 +173,18 @@ impl Apt<'_> {
     }
 
     /// The packages that were asked for by name, a line each.
-    fn manual(&self) -> Result<String> {
+    fn manual(&mut self) -> Result<String> {
         let mut command = self.guest.command("apt-mark", Network::Loopback)?;
-        let output = command.arg("showmanual").stdin(Stdio::null()).output();
-        let output = output.context(|| "cannot run `apt-mark showmanual`")?;
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        command.arg("showmanual");
+        let (mut names, mut count) = (String::new(), 0);
+        self.log.follow(command, |line| {
+            count += 1;
+            if count < MANY {
+                names.push_str(line);
+                names.push('\n');
+            }
+        })?;
+        Ok(names)
     }
 
     fn run(&mut self, mut command: Command, what: &str) -> Result<()> {

@@ -14,7 +14,7 @@ use std::{fs, io};
 use crate::cache::Package;
 use crate::disk::sha256_of_file;
 use crate::sandbox::Guest;
-use crate::util::error::{Context as _, Result};
+use crate::util::error::{Context as _, Error, Result};
 use crate::util::sha256::Sha256;
 
 /// Where apt keeps .deb files: a bind mount, so that they never reach the image.
@@ -93,10 +93,15 @@ impl Archives {
     pub(crate) fn keep_fetched(&mut self) -> Result<()> {
         for name in debs(&self.folder)? {
             let (path, kept) = (self.folder.join(&name), self.cache.join(&name));
+            // A copy: what fetched the file may have a second name of it, or gave it to somebody.
             let keep = || {
-                fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
+                let mut new =
+                    tempfile::Builder::new().prefix(".").suffix(".new").tempfile_in(&self.cache)?;
+                io::copy(&mut fs::File::open(&path)?, new.as_file_mut())?;
+                new.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
                 // Of two files with one name the newcomer stays.
-                fs::rename(&path, &kept)
+                new.persist(&kept)?;
+                fs::remove_file(&path)
             };
             keep().context(|| format!("cannot keep the package `{}`", kept.display()))?;
             self.take(&name)?;
@@ -116,6 +121,10 @@ impl Archives {
 
     /// Holds a package of the cache, and hashes it; `None` when the cache has no such one.
     fn take(&mut self, name: &str) -> Result<Option<Sha256>> {
+        // The lock file names packages, and is not to name other files.
+        if name.starts_with('.') || name.contains(['/', '\0']) {
+            return Err(Error::input(format!("`{name}` is not the name of a package's file")));
+        }
         let held = self.cached.join(name);
         let hold = || {
             match fs::remove_file(&held) {
@@ -177,6 +186,16 @@ mod tests {
             archives.spare(&format!("'http://example.org/{file}' {file} 4 SHA256:{hash}")).unwrap();
         }
         archives.spare("Reading package lists...").unwrap();
+        let outside = Package {
+            name: folder.path().join("mine").to_str().unwrap().to_owned(),
+            version: "1".into(),
+            architecture: "all".into(),
+            sha256: Some(Sha256::of(b"mine")),
+        };
+        fs::write(folder.path().join("mine_1_all.deb"), "mine").unwrap();
+        let error = archives.locked(&[outside]).unwrap_err();
+        assert!(error.to_string().contains("is not the name of a package's file"), "{error}");
+        assert!(folder.path().join("mine_1_all.deb").exists());
         let target = fs::read_link(scratch.join("archives/good_1_all.deb")).unwrap();
         assert_eq!(target, Path::new("/run/nodeforge-packages/good_1_all.deb"));
         assert_eq!(fs::read_dir(scratch.join("archives")).unwrap().count(), 2, "and partial");

@@ -2,17 +2,20 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::{fs, io};
 
 use super::diversions::{Diversion, aside};
 use crate::debian::{Log, failure};
+use crate::fs::{LiveTree, Tree as _};
 use crate::sandbox::{Guest, Network};
-use crate::util::error::{Context, Result};
+use crate::util::error::Result;
 use crate::util::progress::Progress;
 
 const PROGRAM: &str = "/usr/sbin/update-initramfs";
 /// One line for each update that was put off: its arguments.
 const NOTES: &str = "/run/nodeforge-initramfs";
+
+/// The most bytes of them.
+const LONGEST: u64 = 1 << 20;
 
 /// Updates that are put off. What makes one for a new kernel is not: hooks of that kernel's package
 /// look for it.
@@ -42,11 +45,10 @@ impl PostponedInitramfs {
         let Some(file) = self.0 else { return Ok(()) };
         let notes = guest.inside(|| {
             file.restore()?;
-            match fs::read_to_string(NOTES) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-                notes => notes.context(|| format!("cannot read `{NOTES}`")),
-            }
+            // A script may have put anything there.
+            LiveTree.read(Path::new(NOTES), LONGEST)
         })?;
+        let notes = String::from_utf8_lossy(&notes.unwrap_or_default()).into_owned();
         if notes.is_empty() {
             return Ok(());
         }

@@ -110,9 +110,15 @@ impl PrepareJob {
         let host_apt = match self.foreign.filter(|_| self.changes.iter().any(is_of_package)) {
             Some(arch) => {
                 let chroot = Chroot::enter(root, &[])?;
-                let foreign = fs::read_to_string("/var/lib/dpkg/arch").unwrap_or_default();
+                let foreign =
+                    LiveTree.read(Path::new("/var/lib/dpkg/arch"), 4096)?.unwrap_or_default();
                 chroot.leave()?;
-                HostApt::gather(arch, &foreign, root, &scratch.join("host-apt"))?
+                HostApt::gather(
+                    arch,
+                    &String::from_utf8_lossy(&foreign),
+                    root,
+                    &scratch.join("host-apt"),
+                )?
             }
             None => None,
         };

@@ -100,7 +100,8 @@ fn unpack(base: &Path, offset: u64, folder: &Path) -> Result<Vec<SkippedNode>> {
 /// a killed build. Growing is done unmounted: the kernel lets only those with `CAP_SYS_RESOURCE`
 /// grow what is mounted, which root in a container lacks.
 fn mount(partition: &ImagePartition, folder: &Path) -> Result<()> {
-    let options = format!("loop,offset={},sizelimit={}", partition.offset, partition.size);
+    let options =
+        format!("loop,nodev,nosuid,offset={},sizelimit={}", partition.offset, partition.size);
     let mount = |tool: Tool| {
         tool.arg(folder).run().map(drop).context(|| "cannot mount the root file system")
     };
@@ -118,7 +119,7 @@ fn mount(partition: &ImagePartition, folder: &Path) -> Result<()> {
         .arg(&device)
         .run()
         .context(|| "cannot grow the root file system")?;
-    mount(Tool::new("mount", "mount").args(["-t", "ext4", &device]))?;
+    mount(Tool::new("mount", "mount").args(["-t", "ext4", "-o", "nodev,nosuid", &device]))?;
     drop(in_use);
     Ok(())
 }

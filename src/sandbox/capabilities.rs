@@ -30,10 +30,9 @@ const KEPT: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::AUDIT_WRITE)
     .union(CapabilitySet::SETFCAP);
 
-/// Gives up all other capabilities, for this thread and whatever it starts; `but` as well.
-pub(super) fn drop_all_but_needed(but: CapabilitySet) -> Result<()> {
-    let kept = KEPT.difference(but);
-    drop_others(kept).context(|| "cannot give up capabilities")
+/// Gives up all other capabilities, for this thread and whatever it starts.
+pub(super) fn drop_all_but_needed() -> Result<()> {
+    drop_others(KEPT).context(|| "cannot give up capabilities")
 }
 
 fn drop_others(kept: CapabilitySet) -> io::Result<()> {

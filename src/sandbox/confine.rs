@@ -6,14 +6,15 @@
 //! need are given up for ever.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::{env, io};
 
-use rustix::io::Errno;
+use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, UnmountFlags};
-use rustix::thread::CapabilitySet;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::chroot::Chroot;
 use super::guest::{Bind, GuestSpec};
@@ -44,7 +45,7 @@ fn run(spec: &str, program: &OsString, arguments: impl Iterator<Item = OsString>
     // Such as a folder of the host's that whoever started nodeforge had open.
     close_fds::set_fds_cloexec(3, &[]);
     let spec: GuestSpec = serde_json::from_str(spec).map_err(|error| json_error(&error))?;
-    let lost = shut_in(&spec)?;
+    shut_in(&spec)?;
     // A group leader is the leader of its session already.
     let _ = rustix::process::setsid();
     if spec.has_terminal {
@@ -56,27 +57,27 @@ fn run(spec: &str, program: &OsString, arguments: impl Iterator<Item = OsString>
         // Scripts that talk to themselves are rare: those that do will say what they miss.
         drop(loopback::bring_up());
     }
-    capabilities::drop_all_but_needed(lost)?;
+    capabilities::drop_all_but_needed()?;
     syscalls::refuse_dangerous()?;
     let error = Command::new(program).args(arguments).exec();
     Err(Error::from(error).context(format!("cannot start `{}`", program.to_string_lossy())))
 }
 
-/// Makes the root this process's own, with nothing else in sight. Returns the capabilities with which
-/// that could be undone.
-fn shut_in(spec: &GuestSpec) -> Result<CapabilitySet> {
+/// Makes the root this process's own, with nothing else in sight.
+fn shut_in(spec: &GuestSpec) -> Result<()> {
     let root = &*spec.root;
     mounts::bind_onto_itself(root)?;
     mounts::restrict(root, MountFlags::NOSUID | MountFlags::NODEV)?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let held = rustix::fs::open(root, flags, Mode::empty()).map_err(io::Error::from)?;
     let folders: Result<Vec<_>> = spec.binds.iter().map(hold).collect();
     let devices = mounts::devices()?;
     let chroot = Chroot::enter_with(root, &folders?)?;
     mounts::mount_systems(&devices).context(|| format!("cannot enter `{}`", root.display()))?;
     chroot.keep_mounts();
-    env::set_current_dir(root)?;
-    let lost = leave_host().context(|| "cannot take the host's root away")?;
+    leave_host(&held).context(|| "cannot take the host's root away")?;
     env::set_current_dir("/")?;
-    Ok(lost)
+    Ok(())
 }
 
 fn hold(bind: &Bind) -> Result<BindMount> {
@@ -87,19 +88,15 @@ fn hold(bind: &Bind) -> Result<BindMount> {
     }
 }
 
-/// The current folder becomes the root, and the host's is unmounted.
-fn leave_host() -> io::Result<CapabilitySet> {
-    match rustix::process::pivot_root(".", ".") {
-        // The old root lies on the new one now: source: pivot_root(2), "pivot_root(".", ".")".
-        Ok(()) => {
-            rustix::mount::unmount(".", UnmountFlags::DETACH)?;
-            Ok(CapabilitySet::empty())
-        }
-        // nodeforge itself is in a chroot, whose root is no mount. Who cannot chroot cannot leave one.
-        Err(Errno::INVAL) => {
-            std::os::unix::fs::chroot(Path::new("."))?;
-            Ok(CapabilitySet::SYS_CHROOT)
-        }
-        Err(error) => Err(error.into()),
-    }
+/// What is held becomes the root, and the host's is unmounted.
+fn leave_host(root: &OwnedFd) -> io::Result<()> {
+    // nodeforge itself may be in a chroot. Entering the mount namespace that it is in already leads out of
+    // that, to the namespace's own root: only what takes its place has nothing of the host's around it.
+    let namespace = File::open("/proc/self/ns/mnt")?;
+    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Mount))?;
+    rustix::process::fchdir(root)?;
+    // The old root lies on the new one then: source: pivot_root(2), "pivot_root(".", ".")".
+    rustix::process::pivot_root(".", ".")?;
+    rustix::mount::unmount(".", UnmountFlags::DETACH)?;
+    Ok(())
 }

@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use rustix::fs::{CWD, StatVfsMountFlags};
@@ -19,12 +19,12 @@ use crate::util::error::{Context, Error, Result};
 const DEVICES: [&str; 6] =
     ["/dev/full", "/dev/null", "/dev/random", "/dev/tty", "/dev/urandom", "/dev/zero"];
 
-/// Parts of `/proc` that root could change the host by, as the file's owner: seen, and not written.
-const READ_ONLY: [&str; 6] =
-    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger", "/proc/mtrr"];
+/// Files of `/proc` that root could change the host by, as their owner: seen, and not written. So is every
+/// folder there that is not a process's.
+const READ_ONLY: [&str; 2] = ["/proc/sysrq-trigger", "/proc/mtrr"];
 
 /// And those that tell what is not the image's business: empty.
-const MASKED: [&str; 8] = [
+const MASKED: [&str; 15] = [
     "/proc/kcore",
     "/proc/keys",
     "/proc/key-users",
@@ -33,6 +33,13 @@ const MASKED: [&str; 8] = [
     "/proc/timer_list",
     "/proc/sched_debug",
     "/proc/latency_stats",
+    "/proc/kpagecgroup",
+    "/proc/kpagecount",
+    "/proc/kpageflags",
+    "/proc/iomem",
+    "/proc/ioports",
+    "/proc/slabinfo",
+    "/proc/vmallocinfo",
 ];
 
 /// The usual links in /dev.
@@ -136,6 +143,9 @@ pub(crate) fn mount_systems(devices: &[BindMount]) -> Result<()> {
     for device in devices {
         fs::File::create_new(&device.to).context(|| format!("cannot create `{}`", device.to))?;
         device.attach()?;
+        // What is written to a device goes to it all the same; its owner and mode are the host's.
+        let read_only = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NOEXEC;
+        restrict(Path::new(&device.to), read_only)?;
     }
     let terminals = MountFlags::NOSUID | MountFlags::NOEXEC;
     mount_one("devpts", "/dev/pts", terminals, c"newinstance,ptmxmode=0666")?;
@@ -147,7 +157,16 @@ pub(crate) fn mount_systems(devices: &[BindMount]) -> Result<()> {
 }
 
 fn protect_proc() -> Result<()> {
-    for path in READ_ONLY.map(Path::new).into_iter().filter(|it| it.exists()) {
+    let mut read_only: Vec<PathBuf> = READ_ONLY.map(PathBuf::from).into();
+    for entry in fs::read_dir("/proc").context(|| "cannot read `/proc`")? {
+        let entry = entry?;
+        let is_process =
+            entry.file_name().as_encoded_bytes().first().is_some_and(u8::is_ascii_digit);
+        if entry.file_type()?.is_dir() && !is_process {
+            read_only.push(entry.path());
+        }
+    }
+    for path in read_only.iter().filter(|it| it.exists()) {
         bind_onto_itself(path)?;
         restrict(path, MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV)?;
     }
@@ -163,17 +182,23 @@ fn protect_proc() -> Result<()> {
 pub(crate) fn mount_binds(folders: &[BindMount], mounted: &mut Vec<String>) -> Result<()> {
     for folder in folders {
         fs::create_dir_all(&folder.to).context(|| format!("cannot create `{}`", folder.to))?;
+        refuse_link(&folder.to)?;
         folder.attach_folder()?;
         mounted.push(folder.to.clone());
     }
     Ok(())
 }
 
-fn mount_one(kind: &str, path: &str, flags: MountFlags, data: &CStr) -> Result<()> {
-    fs::create_dir_all(path).context(|| format!("cannot create `{path}`"))?;
+fn refuse_link(path: &str) -> Result<()> {
     if fs::symlink_metadata(path)?.is_symlink() {
         return Err(Error::failure(format!("`{path}` is a link in this image, not a folder")));
     }
+    Ok(())
+}
+
+fn mount_one(kind: &str, path: &str, flags: MountFlags, data: &CStr) -> Result<()> {
+    fs::create_dir_all(path).context(|| format!("cannot create `{path}`"))?;
+    refuse_link(path)?;
     mount(kind, path, kind, flags, data)
         .map_err(io::Error::from)
         .context(|| format!("cannot mount `{path}`"))

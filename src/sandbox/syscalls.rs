@@ -142,7 +142,9 @@ fn refused() -> Result<BTreeMap<c_long, Vec<SeccompRule>>> {
         .iter()
         .map(|&family| condition(0, Is::Ne, u64::from(family.cast_unsigned())))
         .collect::<Result<_>>()?;
-    rules.insert(libc::SYS_socket, vec![rule(others)?]);
+    let others = rule(others)?;
+    rules.insert(libc::SYS_socketpair, vec![others.clone()]);
+    rules.insert(libc::SYS_socket, vec![others]);
     Ok(rules)
 }
 

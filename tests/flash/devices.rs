@@ -54,6 +54,14 @@ impl Drop for LoopDevice {
     }
 }
 
+/// Writes a disk image of one partition with something in it; gives its bytes.
+fn noisy_disk(image: &Path, size: usize, seed: u64) -> Vec<u8> {
+    fs::write(image, noise(size, seed)).expect("a file");
+    let script = "printf 'label: dos\\nstart=64, type=83\\n' | sfdisk --quiet --wipe never \"$1\"";
+    tool("sh", ["-c".as_ref(), script.as_ref(), "sh".as_ref(), image.as_os_str()]);
+    fs::read(image).expect("there")
+}
+
 #[test]
 #[ignore = "needs root"]
 fn a_device_holds_what_the_image_does() {
@@ -188,7 +196,7 @@ fn mounts_and_swap_are_refused() {
         ),
     );
     let inside = at.join("node1.img");
-    File::create(&inside).expect("a file").set_len(MIB).expect("a size");
+    noisy_disk(&inside, 1 << 20, 3);
     refused(
         &[&inside, &device.path],
         format!("error: `{name}` holds the image\nhint: move it to another disk first\n"),
@@ -357,7 +365,7 @@ fn a_failing_medium_is_told_by_its_sector() {
     fs::create_dir(&small).expect("a folder");
     tool("mount", ["-t", "tmpfs", "-o", "size=8m", "none", small.to_str().expect("plain")]);
     let image = folder.path().join("full.img");
-    fs::write(&image, noise(24 << 20, 5)).expect("a file");
+    noisy_disk(&image, 24 << 20, 5);
     let backing = small.join("device");
     File::create(&backing).expect("a file").set_len(32 * MIB).expect("a size");
     let device = LoopDevice::over(&backing, &[]);
@@ -382,8 +390,7 @@ fn a_failing_medium_is_told_by_its_sector() {
 fn an_interrupted_flash_leaves_nothing_that_boots() {
     let folder = temporary_folder();
     let image = folder.path().join("large.img");
-    let bytes = noise(96 << 20, 7);
-    fs::write(&image, &bytes).expect("a file");
+    let bytes = noisy_disk(&image, 96 << 20, 7);
     let mut stopped = 0;
     for (signal, step) in [("KILL", 1), ("INT", 2), ("KILL", 3), ("TERM", 8), ("KILL", 40)] {
         let device = LoopDevice::new(folder.path(), 100 * MIB, &[]);

@@ -128,7 +128,8 @@ fn k3s_is_in_the_images_of_macs() {
 
 #[test]
 fn k3s_is_downloaded_by_the_node_and_checked() {
-    let server = Server::http();
+    let authority = Authority::new();
+    let server = Server::https(&authority);
     server.put_file(&format!("{RELEASE}/k3s"), Path::new(K3S));
     let folder = cluster(&[&format!("k3s_mirror = \"{}\"", server.url(""))]);
     let sum = checksum("sha256sum", Path::new(K3S));
@@ -145,7 +146,8 @@ fn k3s_is_downloaded_by_the_node_and_checked() {
     let node = Node::new("server1");
     node.write("etc/nodeforge/k3s.env", env);
     node.stand_in("swapoff", "exit 0");
-    let step = || node.shell(&format!("exec sh {FIRSTBOOT}/steps/40-k3s-install"));
+    let trust = format!("export CURL_CA_BUNDLE={}", authority.certificate().display());
+    let step = || node.shell(&format!("{trust}; exec sh {FIRSTBOOT}/steps/40-k3s-install"));
     server.put(&format!("{RELEASE}/k3s"), "not k3s");
     let output = step();
     assert!(!output.status.success());
