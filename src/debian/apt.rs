@@ -134,7 +134,9 @@ impl Apt<'_> {
     /// First all that is needed is fetched, by apt alone; then packages' scripts run, without a network.
     fn fetch_and_get(&mut self, verb: &str, packages: &[&str]) -> Result<()> {
         let mut lines = Vec::new();
-        let listing = self.command(&[verb, "--print-uris"], packages, Network::Loopback)?;
+        // Without being told, it names MD5 for the sake of old scripts.
+        let listed = [verb, "--print-uris", "-o", "Acquire::ForceHash=SHA256"];
+        let listing = self.command(&listed, packages, Network::Loopback)?;
         // One that fails does so again right away, and is reported then.
         self.log.follow(listing, |line| {
             if line.starts_with('\'') && lines.len() < MANY {
