@@ -149,7 +149,9 @@ impl CpCommand {
         // There is no other way to ask for it.
         let umask = umask(Mode::empty());
         rustix::process::umask(umask);
-        CopyOptions { owner: Some(user()), plain: Some(umask.bits()), goes_on: true }
+        // A mode has 16 bits on macOS.
+        let plain = u64::from(umask.bits()).try_into().ok();
+        CopyOptions { owner: Some(user()), plain, goes_on: true }
     }
 
     fn open(&self, place: &Location) -> Result<CopySource> {
