@@ -75,7 +75,7 @@ fn edit_journal(bytes: &[u8]) {
     let Some((sectors, rest)) = bytes.split_first_chunk() else { return };
     let length = usize::from(u16::from_le_bytes(*sectors)) * 512;
     let (disk, journal) = rest.split_at(length.min(rest.len()));
-    let folder = folder("edit-journal");
+    let folder = folder("edit_journal");
     let image = folder.join("image");
     let written = fs::write(&image, whole_sectors(disk));
     if written.and(fs::write(folder.join(".image.nodeforge-edit"), journal)).is_ok() {
@@ -106,7 +106,7 @@ fn fat(bytes: &[u8]) {
 
 /// `nodeforge.lock`.
 fn lock_file(bytes: &[u8]) {
-    let folder = folder("lock-file");
+    let folder = folder("lock_file");
     if fs::write(folder.join("nodeforge.lock"), bytes).is_ok()
         && let Err(error) = LockFile::open(&folder)
     {
@@ -135,7 +135,7 @@ fn sandbox_message(mut bytes: &[u8]) {
 fn secrets_store(bytes: &[u8]) {
     use std::os::unix::fs::PermissionsExt as _;
     for name in ["nodeforge.secrets", "nodeforge.secrets.age"] {
-        let folder = folder("secrets-store");
+        let folder = folder("secrets_store");
         let path = folder.join(name);
         let private = fs::Permissions::from_mode(0o600);
         if fs::write(&path, bytes).and_then(|()| fs::set_permissions(&path, private)).is_ok() {
@@ -158,7 +158,7 @@ fn vmdk_siblings(bytes: &[u8]) {
     let Some((length, rest)) = bytes.split_first_chunk() else { return };
     let length = usize::from(u16::from_le_bytes(*length)).min(rest.len());
     let (descriptor, extent) = rest.split_at(length);
-    let folder = folder("vmdk-siblings");
+    let folder = folder("vmdk_siblings");
     let path = folder.join("disk.vmdk");
     let written =
         fs::write(&path, descriptor).and(fs::write(folder.join("disk-s001.vmdk"), extent));
