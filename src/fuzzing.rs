@@ -175,8 +175,8 @@ fn whole_sectors(bytes: &[u8]) -> Vec<u8> {
     disk
 }
 
-/// Reads a little of each of the first runs of data.
-fn read_some(disk: &dyn Disk) {
+/// Reads a little of each of the first runs of data, and checks that the runs follow one another.
+pub fn read_some(disk: &dyn Disk) {
     let mut buffer = [0; 4096];
     let mut at = 0;
     for _ in 0..16 {

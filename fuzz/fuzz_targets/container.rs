@@ -4,7 +4,8 @@
 use std::io::Write as _;
 
 use libfuzzer_sys::fuzz_target;
-use nodeforge::disk::{Disk as _, Scratch, open_with};
+use nodeforge::disk::{Scratch, open_with};
+use nodeforge::fuzzing::read_some;
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(folder) = tempfile() else { return };
@@ -12,15 +13,7 @@ fuzz_target!(|bytes: &[u8]| {
     let written = std::fs::File::create(&path).and_then(|mut file| file.write_all(bytes));
     let scratch = Scratch { folder, limit: 16 << 20 };
     let (Ok(()), Ok(disk)) = (written, open_with(&path, &scratch)) else { return };
-    let mut buffer = [0; 4096];
-    let mut at = 0;
-    for _ in 0..16 {
-        let Ok(Some(run)) = disk.next_data(at) else { break };
-        assert!(at <= run.start && run.start < run.end && run.end <= disk.size());
-        let length = usize::try_from(run.end - run.start).unwrap_or(4096).min(4096);
-        let _ = disk.read_at(&mut buffer[..length], run.start);
-        at = run.end;
-    }
+    read_some(&*disk);
 });
 
 /// One folder for this process: images lie in the page cache and are overwritten each time.

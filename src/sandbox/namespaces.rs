@@ -41,7 +41,7 @@ pub(super) fn spawn(mut unshare: Command, init: Init<'_>) -> Result<Child> {
         .stderr(Stdio::piped());
     if !init.has_terminal {
         // The terminal's Ctrl-C is for us; the sandbox learns of it through the lifeline.
-        unshare.process_group(0);
+        quiet(&mut unshare);
     }
     unshare.spawn().context(|| "cannot start `unshare`")
 }
