@@ -152,9 +152,8 @@ fn check_stops(user: &User, stops: &[(&str, &str)]) {
             let begun = Instant::now();
             assert_no_trace(folder.path());
             assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-            let mut prune = Run::by(user, ["cache", "prune"]).folder(folder.path());
-            prune = prune.env("XDG_CACHE_HOME", folder.path().join("cache"));
-            prune.succeeds();
+            let prune = Run::by(user, ["cache", "prune"]).folder(folder.path());
+            prune.env("XDG_CACHE_HOME", folder.path().join("cache")).succeeds();
         }
         assert_eq!(leftovers(folder.path()), Vec::<String>::new());
         assert_eq!(temporary_files(user), Vec::<String>::new());
@@ -227,10 +226,25 @@ fn assert_no_trace(folder: &Path) {
     let folder = folder.to_str().expect("UTF-8");
     let mounts = fs::read_to_string("/proc/self/mountinfo").expect("readable");
     assert!(!mounts.contains(folder), "{mounts}");
-    wait_until(|| {
-        let found = Command::new("pgrep").args(["--full", folder]).output().expect("pgrep starts");
-        found.stdout.is_empty()
-    });
+    wait_until(|| processes_at_work_in(folder).is_empty());
     let loops = tool("losetup", ["--list", "--noheadings", "--output", "BACK-FILE"]);
     assert!(!loops.contains(folder), "{loops}");
+}
+
+/// Processes that name something below the folder on their command line, or have it open, by their ids.
+/// What a sandbox is started with does not stand on its command line.
+fn processes_at_work_in(folder: &str) -> Vec<String> {
+    let is_below = |link: &Path| fs::read_link(link).is_ok_and(|to| to.starts_with(folder));
+    let is_at_work = |process: &Path| {
+        let line = fs::read(process.join("cmdline")).unwrap_or_default();
+        let open = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
+        String::from_utf8_lossy(&line).contains(folder)
+            || open.map(|entry| entry.path()).any(|it| is_below(&it))
+            || ["cwd", "root"].iter().any(|name| is_below(&process.join(name)))
+    };
+    let own = std::process::id().to_string();
+    let processes = fs::read_dir("/proc").expect("readable").flatten();
+    let ids = processes.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let ids = ids.filter(|id| id.bytes().all(|byte| byte.is_ascii_digit()) && *id != own);
+    ids.filter(|id| is_at_work(&Path::new("/proc").join(id))).collect()
 }

@@ -34,6 +34,15 @@ impl LoopDevice {
         Self { path, backing: backing.to_owned() }
     }
 
+    /// As [`Self::new`], with a number that nobody else is given while the device is changed.
+    fn at(number: &OwnNumber, folder: &Path, size: u64) -> Self {
+        require_root();
+        let (path, backing) = (number.path(), folder.join("device"));
+        fs::write(&backing, noise(usize::try_from(size).expect("small"), 99)).expect("a file");
+        tool("losetup", [&path, &backing]);
+        Self { path, backing }
+    }
+
     fn name(&self) -> String {
         self.path.display().to_string()
     }
@@ -51,6 +60,40 @@ impl Drop for LoopDevice {
     fn drop(&mut self) {
         // A failure here must not hide that of the test.
         Command::new("losetup").arg("--detach").arg(&self.path).status().ok();
+    }
+}
+
+/// The number of a loop device that the kernel made for us alone: whoever asks for a free device is given
+/// the lowest one, and would be given ours between two of its files.
+struct OwnNumber(u32);
+
+impl OwnNumber {
+    /// `LOOP_CTL_ADD` and `LOOP_CTL_REMOVE` of linux/loop.h.
+    const ADD: u32 = 0x4C80;
+    const REMOVE: u32 = 0x4C81;
+
+    fn take() -> Self {
+        let own = Self(90);
+        assert!(own.control(Self::ADD), "loop device {} cannot be made", own.0);
+        own
+    }
+
+    fn path(&self) -> PathBuf {
+        format!("/dev/loop{}", self.0).into()
+    }
+
+    fn control(&self, request: u32) -> bool {
+        let script = "import fcntl, sys; \
+                      fcntl.ioctl(open('/dev/loop-control'), int(sys.argv[1]), int(sys.argv[2]))";
+        let arguments = ["-c", script, &request.to_string(), &self.0.to_string()];
+        Command::new("python3").args(arguments).status().expect("python3 starts").success()
+    }
+}
+
+impl Drop for OwnNumber {
+    fn drop(&mut self) {
+        // A failure here must not hide that of the test.
+        self.control(Self::REMOVE);
     }
 }
 
@@ -312,7 +355,8 @@ fn a_device_is_overwritten_only_after_a_yes() {
 fn another_device_by_the_time_of_the_answer_is_refused() {
     let folder = temporary_folder();
     let image = image(folder.path());
-    let device = LoopDevice::new(folder.path(), 40 * MIB, &[]);
+    let number = OwnNumber::take();
+    let device = LoopDevice::at(&number, folder.path(), 40 * MIB);
     let other = folder.path().join("other");
     fs::write(&other, noise(50 << 20, 5)).expect("written");
     let name = device.name();
