@@ -8,9 +8,8 @@ roles_file=$root/etc/nodeforge/roles
 # shellcheck disable=SC2034 # for the runner
 steps_dir=$root/usr/lib/nodeforge/firstboot.d
 state_dir=$root/var/lib/nodeforge/firstboot
-# shellcheck disable=SC2034 # for the runner and `nodeforge-firstboot`
 failed_file=$state_dir/failed
-# shellcheck disable=SC2034 # likewise
+# shellcheck disable=SC2034 # for the runner and `nodeforge-firstboot`
 done_file=$root/var/lib/k8s-firstboot-done
 
 # --- messages
@@ -209,4 +208,15 @@ find_role() {
 # is_done STEP
 is_done() {
 	[ -e "$state_dir/$1.done" ]
+}
+
+# failure key|since|round|why: of what failed last; nothing where nothing did. Lines of a file.
+failure() {
+	case $1 in
+	key) set -- 1 ;;
+	since) set -- 2 ;;
+	round) set -- 3 ;;
+	why) set -- 4 ;;
+	esac
+	[ ! -e "$failed_file" ] || sed -n "$1p" "$failed_file"
 }

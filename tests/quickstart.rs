@@ -268,3 +268,41 @@ for_every_user!(
     a_full_disk_is_an_error_that_leaves_nothing,
     equal_inputs_give_equal_bits_whatever_the_number_of_jobs,
 );
+
+/// A node that fails is watched until the timeout: it tries again by itself. Only QEMU is a stand-in here.
+#[test]
+fn a_boot_test_that_runs_out_of_time_names_the_step_that_failed_last() {
+    let built = built(&User::ordinary());
+    let folder = built.user.folder();
+    let qemu = folder.path().join("qemu-system-x86_64");
+    let stand_in = |lines: &str, end: &str| {
+        let script = format!(
+            "#!/bin/sh\n[ \"$1\" != --version ] || {{ echo QEMU emulator version 10.0.2; exit; }}\n\
+             cat <<'EOF'\n{lines}EOF\n{end}\n"
+        );
+        fs::write(&qemu, script).expect("written");
+        tool("chmod", ["0755", &qemu.display().to_string()]);
+    };
+    let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", folder.path().display());
+    let boot = |arguments: &[&str]| {
+        Run::by(&built.user, ["boot", "agent1", "--test", "--timeout", "2"])
+            .args(arguments)
+            .folder(built.folder.path())
+            .env("PATH", &path)
+    };
+    let failed = |step: &str| format!("nodeforge-firstboot: failed: step {step} (round 1)\n");
+    let lines = format!("{}{}\n", failed("20-two"), failed("30-three"));
+    let what = "nothing on the console matched `nodeforge-firstboot: done` in 2 seconds";
+    stand_in(&lines, "exec sleep 60");
+    let told = boot(&[]).exits(1).stderr_text();
+    let wanted = format!("error: {what}\n  cause: it said last `{}`\n", failed("30-three").trim());
+    assert!(told.ends_with(&wanted), "{told}");
+    stand_in("booting\n", "exec sleep 60");
+    let told = boot(&[]).exits(1).stderr_text();
+    assert!(told.ends_with(&format!("error: {what}\n")), "{told}");
+    stand_in(&lines, "");
+    let told = boot(&[]).exits(1).stderr_text();
+    assert!(told.contains("error: the machine went off before its console matched"), "{told}");
+    stand_in(&format!("{lines}nodeforge-firstboot: done\n"), "exec sleep 60");
+    boot(&[]).exits(0);
+}

@@ -15,9 +15,9 @@ use crate::util::interrupt;
 pub struct Expectation {
     /// A line that matches ends it well.
     pub success: Regex,
-    /// A line that matches ends it badly.
-    pub failure: Option<Regex>,
-    /// How long to wait for either.
+    /// The last line that matches is remembered: what the machine itself has to say.
+    pub complaint: Option<Regex>,
+    /// How long to wait.
     pub timeout: Duration,
 }
 
@@ -26,12 +26,10 @@ pub struct Expectation {
 pub enum Ending {
     /// The line that matched `success`.
     Success(String),
-    /// The line that matched `failure`.
-    Failure(String),
-    /// Neither came in time.
-    TimedOut,
-    /// The machine went off first.
-    PoweredOff,
+    /// It did not come in time. With the last complaint.
+    TimedOut(Option<String>),
+    /// The machine went off first. With the last complaint.
+    PoweredOff(Option<String>),
 }
 
 /// A line longer than this is judged as if it ended here.
@@ -69,16 +67,17 @@ fn read_console(child: &mut Child, expectation: &Expectation) -> Result<Ending> 
     let deadline = Instant::now() + expectation.timeout;
     let chunks = chunks_of(child);
     let mut line = Vec::new();
+    let mut complaint = None;
     loop {
         interrupt::check()?;
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Ok(Ending::TimedOut);
+            return Ok(Ending::TimedOut(complaint));
         }
         let chunk = match chunks.recv_timeout(left.min(interrupt::POLL)) {
             Ok(chunk) => chunk,
             Err(RecvTimeoutError::Timeout) => continue,
-            Err(RecvTimeoutError::Disconnected) => return Ok(Ending::PoweredOff),
+            Err(RecvTimeoutError::Disconnected) => return Ok(Ending::PoweredOff(complaint)),
         };
         let mut out = std::io::stdout();
         out.write_all(&chunk).and_then(|()| out.flush())?;
@@ -87,27 +86,26 @@ fn read_console(child: &mut Child, expectation: &Expectation) -> Result<Ending> 
                 line.push(byte);
                 continue;
             }
-            if let Some(ending) = judge(&line, expectation) {
-                return Ok(ending);
+            if let Some(matched) = matched(&line, &expectation.success) {
+                return Ok(Ending::Success(matched));
             }
+            let said = expectation.complaint.as_ref().and_then(|it| matched(&line, it));
+            complaint = said.or(complaint);
             line.clear();
         }
         // A prompt is not a whole line, and waits for an answer.
-        if let Some(ending) = judge(&line, expectation) {
-            return Ok(ending);
+        if let Some(matched) = matched(&line, &expectation.success) {
+            return Ok(Ending::Success(matched));
         }
     }
 }
 
-fn judge(line: &[u8], expectation: &Expectation) -> Option<Ending> {
+/// The line, where it matches.
+fn matched(line: &[u8], pattern: &Regex) -> Option<String> {
     let whole = String::from_utf8_lossy(line);
     let line = whole.trim_end();
     // A pattern may mean the end of what is said, or the space after a prompt.
-    let is_match = |pattern: &Regex| pattern.is_match(line) || pattern.is_match(&whole);
-    if expectation.failure.as_ref().is_some_and(is_match) {
-        return Some(Ending::Failure(line.to_owned()));
-    }
-    is_match(&expectation.success).then(|| Ending::Success(line.to_owned()))
+    (pattern.is_match(line) || pattern.is_match(&whole)).then(|| line.to_owned())
 }
 
 /// What the console says, read on a thread of its own so that silence can be timed.

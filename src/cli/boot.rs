@@ -34,7 +34,7 @@ pub(super) struct BootCommand {
     #[arg(long, value_name = "REGEX", conflicts_with = "test")]
     until: Option<Regex>,
 
-    /// Exit 0 once first boot is done, 1 when it fails
+    /// Exit 0 once first boot is done; a node that fails tries again until the timeout
     #[arg(long)]
     test: bool,
 
@@ -94,18 +94,23 @@ impl BootCommand {
         };
         let prepared = machine.prepare()?;
         let Some(expectation) = self.expectation() else { return prepared.interact() };
-        match prepared.watch(&expectation)? {
-            Ending::Success(_) => Ok(()),
-            Ending::Failure(line) => Err(Error::failure(format!("the machine said `{line}`"))),
-            Ending::TimedOut => Err(Error::failure(format!(
-                "nothing on the console matched `{}` in {} seconds",
-                expectation.success, self.timeout
-            ))),
-            Ending::PoweredOff => Err(Error::failure(format!(
-                "the machine went off before its console matched `{}`",
-                expectation.success
-            ))),
-        }
+        let success = &expectation.success;
+        let (what, complaint) = match prepared.watch(&expectation)? {
+            Ending::Success(_) => return Ok(()),
+            Ending::TimedOut(complaint) => {
+                let seconds = self.timeout;
+                let what =
+                    format!("nothing on the console matched `{success}` in {seconds} seconds");
+                (what, complaint)
+            }
+            Ending::PoweredOff(complaint) => {
+                (format!("the machine went off before its console matched `{success}`"), complaint)
+            }
+        };
+        Err(match complaint {
+            Some(line) => Error::failure(format!("it said last `{line}`")).context(what),
+            None => Error::failure(what),
+        })
     }
 
     fn network(&self) -> NetworkCard {
@@ -122,11 +127,11 @@ impl BootCommand {
             let regex = |text| Regex::new(text).expect("the pattern is a constant");
             return Some(Expectation {
                 success: regex("nodeforge-firstboot: done"),
-                failure: Some(regex("nodeforge-firstboot: failed: ")),
+                complaint: Some(regex("nodeforge-firstboot: failed: ")),
                 timeout,
             });
         }
         let success = self.until.clone()?;
-        Some(Expectation { success, failure: None, timeout })
+        Some(Expectation { success, complaint: None, timeout })
     }
 }

@@ -9,12 +9,15 @@ use crate::guest::first_boot::STEPS;
 use crate::guest::roles::{ROLES, RoleLine, RoleTable};
 
 /// Files of `firstboot/`, where they go, and their modes.
-const FILES: [(&str, &str, u32); 5] = [
+const FILES: [(&str, &str, u32); 7] = [
     ("k8s-firstboot.service", "/etc/systemd/system/k8s-firstboot.service", 0o644),
     ("k8s-firstboot.sh", "/usr/bin/k8s-firstboot.sh", 0o755),
     ("lib.sh", "/usr/lib/nodeforge/lib.sh", 0o644),
     ("nodeforge-firstboot", "/usr/bin/nodeforge-firstboot", 0o755),
     ("nodeforge-host-keys.service", "/etc/systemd/system/nodeforge-host-keys.service", 0o644),
+    // After Raspberry Pi OS's own, 40-rpi-volatile-storage.conf.
+    ("journald.conf", "/etc/systemd/journald.conf.d/90-nodeforge.conf", 0o644),
+    ("watchdog.conf", "/etc/systemd/system.conf.d/90-nodeforge.conf", 0o644),
 ];
 
 /// The units, the runner, the steps of a node's role (of all roles without a node), and the table

@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -11,12 +12,14 @@ pub(crate) const FIRSTBOOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/firstbo
 /// A node's root with the runner, two roles and steps that note that they ran.
 pub(crate) struct Node {
     root: tempfile::TempDir,
+    /// After which the runner gives up; on a node it never does.
+    rounds: Cell<u32>,
 }
 
 impl Node {
     pub(crate) fn new(hostname: &str) -> Self {
         let root = temporary_folder();
-        let node = Self { root };
+        let node = Self { root, rounds: Cell::new(1) };
         for folder in [
             "etc",
             "usr/bin",
@@ -51,6 +54,10 @@ impl Node {
         node.stand_in("hostname", "exit 0");
         node.stand_in("systemctl", "exit 0");
         node
+    }
+
+    pub(crate) fn give_up_after(&self, rounds: u32) {
+        self.rounds.set(rounds);
     }
 
     pub(crate) fn path(&self, path: &str) -> PathBuf {
@@ -113,6 +120,8 @@ impl Node {
             .env("NODEFORGE_ROOT", self.root.path())
             .env("NODEFORGE_ATTEMPTS", "3")
             .env("NODEFORGE_DELAY", "0")
+            .env("NODEFORGE_ROUND_DELAY", "0")
+            .env("NODEFORGE_ROUNDS", self.rounds.get().to_string())
             .env("NODEFORGE_API_WAIT", "0")
             .env("NODEFORGE_HOSTNAME", "node0")
             .env("NODEFORGE_STEP", "the-step")
