@@ -53,6 +53,7 @@ pub mod sandbox;
 pub mod secrets;
 pub mod table;
 pub mod util;
+mod versions;
 pub mod vmware;
 #[cfg(target_os = "linux")]
 pub mod worker;

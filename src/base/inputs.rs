@@ -202,7 +202,10 @@ impl Resolver<'_> {
                 "the key {} of the apt source `{name}` expired on {day}, and `{url}` has no newer one",
                 certificate.fingerprint()
             ))
-            .hint("ask its publisher for the key that signs now, and name its address in the profile"));
+            .hint(
+                "find the key that signs now at its publisher, and give its address: `key_url` of the \
+                 `[[apt_source]]`, or the setting that it is taken from",
+            ));
         }
         if pinned.is_none() {
             self.progress.warn(&format!(

@@ -204,7 +204,29 @@ impl LockFile {
     pub fn check(&self, changes: &[Change]) -> Result<()> {
         self.lock.check(&self.path, changes)
     }
+
+    /// What to tell of keys that it pins for the apt sources among `changes` and that expire soon.
+    pub fn expiring(&self, changes: &[Change]) -> Vec<String> {
+        const SOON: i64 = 60;
+        let today = calendar::today();
+        let mut told = Vec::new();
+        for (name, key) in self.lock.keys_of(changes) {
+            let Some(day) = &key.expires else { continue };
+            if calendar::days_between(&today, day).is_some_and(|days| (0..=SOON).contains(&days)) {
+                told.push(format!(
+                    "the key {} of the apt source `{name}` expires on {day}: `nodeforge lock --update` \
+                     pins its successor once `{}` has one",
+                    key.fingerprint, key.url
+                ));
+            }
+        }
+        told
+    }
 }
+
+/// What helps where an address has only an expired key; a new lock file does not.
+pub(super) const OTHER_KEY: &str = "where that has expired too, give the address of the key that signs now: \
+     `key_url` of the `[[apt_source]]`, or the setting that it is taken from";
 
 impl Lock {
     /// Reads it; an empty one when there is none.
@@ -233,9 +255,7 @@ impl Lock {
     /// would refuse what that signed.
     fn check(&self, path: &Path, changes: &[Change]) -> Result<()> {
         let today = calendar::today();
-        for change in changes {
-            let Action::AptSource { name, key_url, .. } = &change.action else { continue };
-            let Some(key) = self.keys.iter().find(|it| it.url == *key_url) else { continue };
+        for (name, key) in self.keys_of(changes) {
             // Dates written so compare as texts do.
             if let Some(day) = key.expires.as_ref().filter(|day| **day < today) {
                 return Err(Error::input(format!(
@@ -243,10 +263,22 @@ impl Lock {
                     path.display(),
                     key.fingerprint
                 ))
-                .hint("`nodeforge lock --update` pins what its publisher has now"));
+                .hint(format!("`nodeforge lock --update` pins what `{}` has now", key.url))
+                .hint(OTHER_KEY));
             }
         }
         Ok(())
+    }
+
+    /// The apt sources among `changes` and the keys that are pinned for them.
+    fn keys_of<'a>(
+        &'a self,
+        changes: &'a [Change],
+    ) -> impl Iterator<Item = (&'a str, &'a LockedKey)> {
+        changes.iter().filter_map(|change| {
+            let Action::AptSource { name, key_url, .. } = &change.action else { return None };
+            Some((name.as_str(), self.keys.iter().find(|it| it.url == *key_url)?))
+        })
     }
 
     /// Writes what was found out since it was read as `before`: nothing else, and nothing that

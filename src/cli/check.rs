@@ -80,7 +80,11 @@ impl CheckCommand {
     /// Fails when what the lock file pins cannot be used any more.
     fn check_lock(&self, cluster: &Cluster, ui: &Ui) -> Result<()> {
         let file = LockFile::open(&cluster.directory)?;
-        file.check(&plan::prepare(cluster)?)?;
+        let changes = plan::prepare(cluster)?;
+        file.check(&changes)?;
+        for told in file.expiring(&changes) {
+            ui.warn(&told);
+        }
         let catalogue = Catalogue::load(None)?;
         if base::pinned(&file, &cluster.base, &catalogue, &cluster.directory)?.is_some() {
             return Ok(());

@@ -7,8 +7,11 @@ use clap::Args;
 use super::arguments::CLUSTER_FILE;
 use super::ui::Ui;
 use crate::artifact;
-use crate::config::{Cluster, Inputs, RoleKind};
+use crate::config::{Cluster, Inputs, RoleKind, Setting};
+use crate::util::calendar;
 use crate::util::error::{Error, Result};
+use crate::util::progress::Progress as _;
+use crate::versions::{self, VersionSupport};
 
 /// What a cluster is described by.
 #[derive(Debug, Args)]
@@ -50,6 +53,7 @@ impl ClusterArgs {
 
 /// Notes what is valid and rarely meant.
 pub(super) fn note_oddities(cluster: &Cluster, ui: &Ui) {
+    warn_of_versions(cluster, ui);
     if cluster.access.is_closed() {
         ui.note("note: no user can log in: [access] has neither SSH keys nor a password");
     }
@@ -62,5 +66,20 @@ pub(super) fn note_oddities(cluster: &Cluster, ui: &Ui) {
             "note: {controls} control planes survive no more failures than {fewer} and fail more often: \
              use an odd number"
         ));
+    }
+}
+
+/// Warns of programs that their publishers do not support for long any more.
+fn warn_of_versions(cluster: &Cluster, ui: &Ui) {
+    let today = calendar::today();
+    for (name, spec) in &cluster.profile.settings {
+        let (Some(program), Some(Setting::String(version))) =
+            (&spec.program, cluster.settings.get(name))
+        else {
+            continue;
+        };
+        if let VersionSupport::Doubtful(why) = versions::support(program, version, &today) {
+            ui.warn(&format!("`{name} = \"{version}\"`: {why}"));
+        }
     }
 }

@@ -40,6 +40,7 @@ use std::process::ExitCode;
 
 use clap::{ColorChoice, Parser, Subcommand};
 
+use crate::util::calendar;
 use crate::util::error::{Error, Result};
 use crate::util::printable::printable;
 use ui::Ui;
@@ -123,6 +124,7 @@ impl Cli {
     /// Carries out the command; returns what the process exits with when nothing failed.
     pub fn run(&self) -> Result<ExitCode> {
         let ui = Ui::new(self.quiet, self.verbose);
+        calendar::fixed()?;
         match &self.command {
             Command::Init(command) => command.run(&ui),
             Command::Check(command) => command.run(&ui),

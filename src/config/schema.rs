@@ -9,6 +9,7 @@ use super::formats::FormatRule;
 use super::secret_spec::SecretKind;
 use super::setting_types::SettingKind;
 use super::types::Arch;
+use crate::versions;
 
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 
@@ -120,6 +121,13 @@ pub fn profile() -> Value {
             ("values", texts("The choices of an enum")),
             ("overlap", switch("Whether a network may share addresses with others")),
             ("optional", switch("Whether it may be missing: none in templates")),
+            (
+                "program",
+                choice(
+                    "The program whose version it is",
+                    &versions::programs().collect::<Vec<_>>(),
+                ),
+            ),
         ],
     );
     let packages = table(

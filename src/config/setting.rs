@@ -8,6 +8,7 @@ use super::reader::{Reader, Span, Spanned, Table, Value};
 use super::setting_types::{SecretText, Setting, SettingKind, SettingSpec, SettingType};
 use crate::config::{address, file, hostname, suggest};
 use crate::util::error::{Error, Problem, Result};
+use crate::versions;
 
 /// One `[settings.NAME]` of a profile.
 pub(super) fn read_spec(table: Table<'_>) -> Option<SettingSpec> {
@@ -51,9 +52,19 @@ pub(super) fn read_spec(table: Table<'_>) -> Option<SettingSpec> {
     let is_optional = table.get("optional").and_then(|value| value.boolean()).unwrap_or_default();
     let default = default.or(is_optional.then_some(Setting::Absent));
     let may_overlap = table.get("overlap").and_then(|value| value.boolean()).unwrap_or_default();
+    let program = table.string("program").and_then(|name| {
+        if versions::is_program(name.value) {
+            return Some(name.value.to_owned());
+        }
+        let hint = suggest::closest(name.value, versions::programs())
+            .unwrap_or_else(|| format!("it has {}", suggest::all(versions::programs())));
+        let message = format!("`{}` is not in nodeforge's table of versions", name.value);
+        table.reader.wrong_hint(&name.span, message, hint);
+        None
+    });
     table.finish();
     let description = description.unwrap_or_default();
-    Some(SettingSpec { kind: kind?, default, description, may_overlap })
+    Some(SettingSpec { kind: kind?, default, description, may_overlap, program })
 }
 
 /// The cluster file's `[settings]` over the profile's defaults. The places of given values are

@@ -168,4 +168,6 @@ pub struct SettingSpec {
     pub description: String,
     /// Whether a network may share addresses with the nodes and other settings' networks.
     pub may_overlap: bool,
+    /// The program whose version it is, as the table of versions calls it.
+    pub program: Option<String>,
 }

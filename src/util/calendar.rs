@@ -3,9 +3,34 @@
 use time::macros::format_description;
 use time::{Date, Duration, OffsetDateTime};
 
-/// Today in UTC.
+use super::error::{Error, Result};
+
+/// The variable that says what day it is, `2026-11-30`: for tests, whose results depend on it.
+pub(crate) const TODAY: &str = "NODEFORGE_TODAY";
+
+/// The day that [`TODAY`] says.
+pub(crate) fn fixed() -> Result<Option<String>> {
+    let Some(text) = std::env::var_os(TODAY) else { return Ok(None) };
+    let day = text.to_str().filter(|text| parse(text).is_some());
+    day.map(|text| Some(text.to_owned())).ok_or_else(|| {
+        Error::input(format!("{TODAY} is `{}`, not a day", text.display()))
+            .hint("it is written like 2026-11-30")
+    })
+}
+
+/// Today in UTC: what [`TODAY`] says, else what the clock does.
 pub(crate) fn today() -> String {
-    OffsetDateTime::now_utc().date().to_string()
+    let clock = || OffsetDateTime::now_utc().date().to_string();
+    fixed().ok().flatten().unwrap_or_else(clock)
+}
+
+/// How many days a date is after another; negative when it is before. `None` when one is no date.
+pub(crate) fn days_between(from: &str, to: &str) -> Option<i64> {
+    Some((parse(to)? - parse(from)?).whole_days())
+}
+
+fn parse(text: &str) -> Option<Date> {
+    Date::parse(text, format_description!("[year]-[month]-[day]")).ok()
 }
 
 /// Today's number in UTC: 1970-01-01 is 0.
@@ -23,8 +48,7 @@ pub(crate) fn date(days: u64) -> String {
 
 /// How many days ago a date was; `None` when it is not a date, or lies in the future.
 pub(crate) fn days_since(text: &str) -> Option<u64> {
-    let date = Date::parse(text, format_description!("[year]-[month]-[day]")).ok()?;
-    (OffsetDateTime::now_utc().date() - date).whole_days().try_into().ok()
+    (OffsetDateTime::now_utc().date() - parse(text)?).whole_days().try_into().ok()
 }
 
 #[cfg(test)]

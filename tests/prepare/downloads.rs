@@ -173,8 +173,11 @@ fn a_lock_past_its_time_is_refused() {
         let said = stand.run([command]).exits(2).stderr_text();
         let words = format!(
             "nodeforge.lock` is out of date: the key {} of the apt source `own` expired on {day}\n\
-             hint: `nodeforge lock --update` pins what its publisher has now\n",
-            key.fingerprint
+             hint: `nodeforge lock --update` pins what `{}` has now\n\
+             hint: where that has expired too, give the address of the key that signs now: `key_url` of the \
+             `[[apt_source]]`, or the setting that it is taken from\n",
+            key.fingerprint,
+            stand.plain.url("/key.asc")
         );
         assert!(said.contains(&words), "{said}");
     };
@@ -186,7 +189,8 @@ fn a_lock_past_its_time_is_refused() {
         let said = stand.run(arguments).exits(1).stderr_text();
         let words = format!(
             "the key {} of the apt source `own` expired on 2020-12-31, and `{}` has no newer one\n\
-             hint: ask its publisher for the key that signs now, and name its address in the profile\n",
+             hint: find the key that signs now at its publisher, and give its address: `key_url` of the \
+             `[[apt_source]]`, or the setting that it is taken from\n",
             old.fingerprint,
             stand.plain.url("/key.asc")
         );

@@ -58,7 +58,7 @@ fn publish(server: &Server, gpg: &Gpg, key: &Key) {
     let kubernetes = Repository::new(Style::Flat);
     let idle = service("/usr/bin/sleep infinity");
     let api = service("/usr/bin/kubeadm serve");
-    for version in ["1.34.2-1.1", "1.35.0-1.1"] {
+    for version in ["1.36.4-1.1", "1.37.0-1.1"] {
         kubernetes
             .add_files(
                 "kubelet",
@@ -78,7 +78,7 @@ fn publish(server: &Server, gpg: &Gpg, key: &Key) {
             );
     }
     let crictl = "#!/bin/sh\nexec systemctl --quiet is-active crio.service\n";
-    kubernetes.add_files("cri-tools", "1.34.0-1.1", "", &[("/usr/bin/crictl", crictl, "755")]);
+    kubernetes.add_files("cri-tools", "1.36.0-1.1", "", &[("/usr/bin/crictl", crictl, "755")]);
     kubernetes.publish(gpg, key, server, "/kubernetes");
     server.put("/kubernetes/Release.key", gpg.public(key));
 
@@ -87,7 +87,7 @@ fn publish(server: &Server, gpg: &Gpg, key: &Key) {
     runtime
         .add_files(
             "cri-o",
-            "1.34.2-1.1",
+            "1.36.4-1.1",
             "",
             &[("/usr/lib/systemd/system/crio.service", &idle, "644")],
         )
@@ -134,13 +134,13 @@ fn build(arch: Arch, nodes: &[&str]) -> Built {
         checksum("sha256sum", &path("summed"))
     };
     let helm = archive(folder.path(), "-czf", &[(&format!("linux-{arch}/helm"), HELM)]);
-    let name = format!("helm-v3.19.2-linux-{arch}.tar.gz");
+    let name = format!("helm-v4.2.4-linux-{arch}.tar.gz");
     let sum = put(&format!("/helm/{name}"), &helm);
     secure.put(&format!("/helm/{name}.sha256sum"), format!("{sum}  {name}\n"));
-    let gateway = put("/gateway/v1.3.0/standard-install.yaml", b"kind: CustomResourceDefinition\n");
+    let gateway = put("/gateway/v1.4.1/standard-install.yaml", b"kind: CustomResourceDefinition\n");
     let cilium = put("/cilium.tgz", b"a chart");
     let flux = put("/flux-operator.tgz", b"another chart");
-    let list = r#"[{"Config":"a.json","RepoTags":["registry.k8s.io/pause:3.10.1","quay.io/cilium/cilium:v1.18.4"],"Layers":[]}]"#;
+    let list = r#"[{"Config":"a.json","RepoTags":["registry.k8s.io/pause:3.10.1","quay.io/cilium/cilium:v1.19.8"],"Layers":[]}]"#;
     let images = put("/images.tar", &archive(folder.path(), "-cf", &[("manifest.json", list)]));
 
     let source = |name: &str| {

@@ -93,7 +93,7 @@ fn packages_are_of_their_version_and_held() {
         let stanza = status.split("\n\n").find(|it| it.starts_with(&format!("Package: {name}\n")));
         let stanza = stanza.expect("installed");
         assert!(stanza.contains("\nStatus: hold ok installed\n"), "{stanza}");
-        assert!(stanza.contains("\nVersion: 1.34.2-1.1\n"), "{stanza}");
+        assert!(stanza.contains("\nVersion: 1.36.4-1.1\n"), "{stanza}");
     }
 }
 

@@ -36,6 +36,70 @@ fn the_file_to_begin_with_is_accepted() {
     assert_eq!((code, said.as_str()), (Some(0), note));
 }
 
+/// `check` on a day, with settings of its own.
+fn warned(day: &str, settings: &str) -> String {
+    let folder = temporary_folder();
+    let start = concat!(env!("CARGO_MANIFEST_DIR"), "/profiles/rpi5-kubeadm/cluster.toml");
+    let text = fs::read_to_string(start).expect("readable");
+    let text = text.replace("[output]", &format!("{settings}[output]"));
+    fs::write(folder.path().join("cluster.toml"), text).expect("written");
+    let run = Run::new(["check"]).folder(folder.path()).env("NODEFORGE_TODAY", day);
+    let said = run.succeeds().stderr_text();
+    said.lines().filter(|line| line.starts_with("warning: ")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn what_is_not_supported_for_long_is_worth_a_warning() {
+    assert_eq!(warned("2026-11-30", ""), "");
+    // Half a year from the day the defaults were chosen.
+    assert_eq!(warned("2027-04-28", ""), "");
+    let mine =
+        |version: &str| warned("2026-11-30", &format!("kubernetes_version = \"{version}\"\n"));
+    assert_eq!(
+        mine("1.34.2"),
+        "warning: `kubernetes_version = \"1.34.2\"`: support of Kubernetes 1.34 ended on 2026-10-27; that of \
+         1.37 ends on 2027-10-28"
+    );
+    assert_eq!(
+        mine("1.38.0"),
+        "warning: `kubernetes_version = \"1.38.0\"`: Kubernetes 1.38.0 is newer than this nodeforge knows: 1.37 \
+         is the newest in its table"
+    );
+    assert_eq!(
+        warned("2027-04-29", ""),
+        "warning: `kubernetes_version = \"1.36.4\"`: support of Kubernetes 1.36 ends on 2027-06-28; that of 1.37 \
+         ends on 2027-10-28"
+    );
+    let error = Run::new(["check"]).env("NODEFORGE_TODAY", "30.11.2026").exits(2).stderr_text();
+    assert_eq!(
+        error,
+        "error: NODEFORGE_TODAY is `30.11.2026`, not a day\nhint: it is written like 2026-11-30\n"
+    );
+}
+
+#[test]
+fn the_keys_of_repositories_are_pinned_apart_from_the_clusters_minor() {
+    let folder = temporary_folder();
+    let start = concat!(env!("CARGO_MANIFEST_DIR"), "/profiles/rpi5-kubeadm/cluster.toml");
+    let text = fs::read_to_string(start).expect("readable");
+    let old = text.replace("[output]", "kubernetes_version = \"1.33.13\"\n[output]");
+    fs::write(folder.path().join("cluster.toml"), old).expect("written");
+    let plan = Run::new(["plan", "--json"]).folder(folder.path()).succeeds().stdout_text();
+    let plan: serde_json::Value = serde_json::from_str(&plan).expect("JSON");
+    let sources: Vec<_> = plan["prepare"]
+        .as_array()
+        .expect("changes")
+        .iter()
+        .filter(|it| it["action"] == "apt-source")
+        .collect();
+    let [kubernetes, crio] = sources[..] else { panic!("{sources:?}") };
+    assert!(kubernetes["text"].as_str().expect("text").contains("/v1.33/deb/"), "{kubernetes}");
+    assert_eq!(kubernetes["key_url"], "https://pkgs.k8s.io/core:/stable:/v1.37/deb/Release.key");
+    assert_eq!(kubernetes["fingerprint"], "DE15B14486CD377B9E876E1A234654DA9A296436");
+    assert!(crio["text"].as_str().expect("text").contains("/v1.33/deb/"), "{crio}");
+    assert_eq!(crio["fingerprint"], "85B67D5C50100B1AC8CEFE49CBA9C85640A2B579");
+}
+
 #[test]
 fn what_makes_no_cluster_is_refused() {
     let flux = "flux_url = \"https://github.com/me/cluster\"\n";
@@ -115,18 +179,18 @@ fn values_that_only_a_node_would_stumble_over_are_refused() {
         &["pods have IPv4 addresses, and services IPv6"],
     );
     for (version, words) in [
-        ("v1.34.2", "is not a full version of Kubernetes"),
-        ("1.34", "is not a full version of Kubernetes"),
-        ("1.34.", "is not a full version of Kubernetes"),
-        ("1.34.2-1.1", "is not a full version of Kubernetes"),
-        ("1.30.14", "Kubernetes 1.30.14 is too old"),
+        ("v1.36.4", "is not a full version of Kubernetes"),
+        ("1.36", "is not a full version of Kubernetes"),
+        ("1.36.", "is not a full version of Kubernetes"),
+        ("1.36.4-1.1", "is not a full version of Kubernetes"),
+        ("1.31.14", "Kubernetes 1.31.14 is too old"),
     ] {
         refused("[output]", &format!("kubernetes_version = \"{version}\"\n[output]"), &[words]);
     }
     for (version, words) in [
         ("1.17.9", "Cilium 1.17.9 is too old"),
         ("1.9.0", "Cilium 1.9.0 is too old"),
-        ("v1.18.4", "is not a full version of Cilium"),
+        ("v1.19.8", "is not a full version of Cilium"),
         ("1.18", "is not a full version of Cilium"),
         ("main", "is not a full version of Cilium"),
     ] {
@@ -134,8 +198,10 @@ fn values_that_only_a_node_would_stumble_over_are_refused() {
     }
     let key = "age_key = { env = \"PATH\" }\n[output]";
     refused("[output]", key, &["`age_key` does not hold an age key", "AGE-SECRET-KEY-"]);
-    let version = "gateway_api_version = \"1.4.1\"\n[output]";
-    refused("[output]", version, &["the Gateway API 1.4.1 is newer than Cilium 1.18.4 supports"]);
+    let version = "gateway_api_version = \"1.5.0\"\n[output]";
+    refused("[output]", version, &["the Gateway API 1.5.0 is newer than Cilium 1.19.8 supports"]);
+    let version = "cilium_version = \"1.18.13\"\n[output]";
+    refused("[output]", version, &["the Gateway API 1.4.1 is newer than Cilium 1.18.13 supports"]);
     let offline = format!(
         "offline = true\nimages = \"https://example.org/images.tar\"\ncilium_chart_sha256 = \"{0}\"\n\
          gateway_api_sha256 = \"{0}\"\n[output]",
@@ -210,7 +276,7 @@ fn without_the_internet_the_chart_is_of_its_version_and_images_go_by_tag() {
         let start = concat!(env!("CARGO_MANIFEST_DIR"), "/profiles/rpi5-kubeadm/cluster.toml");
         let text = fs::read_to_string(start).expect("readable");
         let text =
-            text.replace("[output]", &format!("{offline}cilium_version = \"1.18.5\"\n[output]"));
+            text.replace("[output]", &format!("{offline}cilium_version = \"1.19.7\"\n[output]"));
         fs::write(folder.path().join("cluster.toml"), text).expect("written");
         Run::new(["plan", "--json"]).folder(folder.path()).succeeds().stdout_text()
     };
@@ -219,7 +285,7 @@ fn without_the_internet_the_chart_is_of_its_version_and_images_go_by_tag() {
          cilium_chart_sha256 = \"{0}\"\ngateway_api_sha256 = \"{0}\"\n",
         "0".repeat(64)
     ));
-    assert!(offline.contains("\"https://helm.cilium.io/cilium-1.18.5.tgz\""), "{offline}");
+    assert!(offline.contains("\"https://helm.cilium.io/cilium-1.19.7.tgz\""), "{offline}");
     assert_eq!(offline.matches("useDigest: false").count(), 4, "{offline}");
     assert!(offline.contains("\"/etc/nodeforge/not-before\""), "{offline}");
     assert!(!plan("").contains("useDigest"));

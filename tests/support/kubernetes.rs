@@ -5,7 +5,7 @@ use super::{python_tool, tool};
 /// Stands in for k3s, and checks what it is given.
 pub(crate) const K3S: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/k3s");
 
-/// Wants every object in the files to be one that Kubernetes 1.34, or the definition of its kind,
+/// Wants every object in the files to be one that Kubernetes 1.36, or the definition of its kind,
 /// knows.
 #[track_caller]
 pub(crate) fn resources_are_known(files: &[PathBuf]) {
@@ -20,8 +20,8 @@ pub(crate) fn resources_are_known(files: &[PathBuf]) {
 }
 
 fn validate_built_in(files: &[&str]) {
-    let validate = python_tool(&["kubernetes-validate==1.34.1"], "kubernetes-validate");
-    let mut arguments = vec!["-k", "1.34", "--strict", "--quiet"];
+    let validate = python_tool(&["kubernetes-validate==1.36.0"], "kubernetes-validate");
+    let mut arguments = vec!["-k", "1.36", "--strict", "--quiet"];
     arguments.extend(files);
     tool(validate.to_str().expect("UTF-8"), arguments);
 }

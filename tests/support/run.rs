@@ -4,6 +4,9 @@ use std::process::{Command, Output, Stdio};
 
 use super::User;
 
+/// The day that nodeforge takes it for, unless a test says another.
+const TODAY: &str = "2026-11-30";
+
 /// One run of nodeforge: `Run::new(["check"]).folder(&dir).fails(2).stderr("…")`.
 #[must_use]
 pub(crate) struct Run {
@@ -24,7 +27,8 @@ impl Run {
     /// As another user.
     pub(crate) fn by<S: AsRef<OsStr>>(user: &User, arguments: impl IntoIterator<Item = S>) -> Self {
         let mut command = user.command(env!("CARGO_BIN_EXE_nodeforge"));
-        command.args(arguments).stdin(Stdio::null());
+        // What is supported, and for how long, depends on the day.
+        command.args(arguments).env("NODEFORGE_TODAY", TODAY).stdin(Stdio::null());
         Self { command }
     }
 
