@@ -11,6 +11,7 @@ use super::claims::{CLAIMS, claimed};
 use super::manifest::write_synced;
 use crate::util::error::{Context, Error, Result};
 use crate::util::file_lock::FileLock;
+use crate::util::new_files;
 use crate::vmware::TemplateBackup;
 
 /// What the hidden folders' names begin with.
@@ -33,7 +34,7 @@ impl Staging {
     /// Makes the output folder where it is missing, takes its lock, and clears away what a killed
     /// build left behind.
     pub fn new(output: &Path) -> Result<Self> {
-        fs::create_dir_all(output)
+        new_files::create_dir_all(output)
             .context(|| format!("cannot make the output folder `{}`", output.display()))?;
         let folder =
             File::open(output).context(|| format!("cannot open `{}`", output.display()))?;
@@ -61,6 +62,7 @@ impl Staging {
             .prefix(PREFIX)
             .tempdir_in(output)
             .context(|| format!("cannot make a folder in `{}`", output.display()))?;
+        new_files::give_path(temporary.path());
         Ok(Self { temporary, output: output.to_owned(), _lock: lock })
     }
 
@@ -117,6 +119,7 @@ impl Staging {
     pub fn publish<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<()> {
         for name in names {
             let (from, to) = (self.path(name), self.output.join(name));
+            new_files::give_tree(&from);
             replace(&from, &to).context(|| format!("cannot move `{name}` into place"))?;
         }
         self.sync()

@@ -8,6 +8,7 @@ use super::format::FORMATS;
 use super::format::definition::{ArtifactFormat, WholeImage};
 use crate::disk::Disk;
 use crate::util::error::{Context, Error, Result};
+use crate::util::new_files;
 
 /// What names of such files end in, in words: `.img, .img.xz or .qcow2`.
 pub fn standalone_endings() -> String {
@@ -53,6 +54,7 @@ pub fn write_standalone(format: &ArtifactFormat, path: &Path, disk: &dyn Disk) -
     (whole.write)(temporary.as_file(), &name, disk).context(context)?;
     temporary.as_file().sync_all().context(context)?;
     let occupied = temporary.as_file().metadata().context(context)?.blocks() * 512;
+    new_files::give_in_place_of(temporary.as_file(), path);
     temporary.persist(path).map_err(|error| error.error).context(context)?;
     File::open(folder).and_then(|folder| folder.sync_all()).context(context)?;
     Ok(occupied)

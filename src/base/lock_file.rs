@@ -11,6 +11,7 @@ use crate::change::{Action, Change};
 use crate::download::Hashes;
 use crate::util::calendar;
 use crate::util::error::{Context as _, Error, Result};
+use crate::util::new_files;
 use crate::util::sha256::Sha256;
 
 const NAME: &str = "nodeforge.lock";
@@ -313,6 +314,7 @@ impl Lock {
             file.write_all(HEADER.as_bytes())?;
             file.write_all(text.as_bytes())?;
             file.as_file().sync_all()?;
+            new_files::give_in_place_of(file.as_file(), path);
             file.persist(path).map_err(|error| error.error)?;
             io::Result::Ok(())
         };

@@ -1,6 +1,8 @@
 //! QEMU's command line.
 
+use std::fs::File;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -20,6 +22,9 @@ use crate::util::sha256::Sha256;
 /// The first major version whose emulation runs Debian 13: 7.2 panics guests at random.
 const OLDEST: u32 = 10;
 
+/// What KVM is asked through.
+const KVM: &str = "/dev/kvm";
+
 /// What a guest that breaks out of the machine must not do on this host: start programs, gain rights,
 /// take processors from others.
 const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
@@ -34,6 +39,63 @@ pub enum Accelerator {
     Kvm,
     /// The Mac's own, for a guest of the host's architecture
     Hvf,
+}
+
+impl Accelerator {
+    /// Fails where it is not there for guests like this, or not for this user.
+    fn require(self, guest: Arch) -> Result<()> {
+        let name = match self {
+            Self::Tcg => return Ok(()),
+            Self::Kvm => "kvm",
+            Self::Hvf => "hvf",
+        };
+        let is_here = match self {
+            Self::Tcg => true,
+            Self::Kvm => cfg!(target_os = "linux"),
+            Self::Hvf => cfg!(target_os = "macos"),
+        };
+        let emulated = "`--accel tcg` emulates it: slow, and anywhere";
+        if !is_here {
+            let message = format!("`{name}` is not an accelerator of this system");
+            return Err(Error::input(message).hint(emulated));
+        }
+        let is_native = match guest {
+            Arch::Amd64 => cfg!(target_arch = "x86_64"),
+            Arch::Arm64 => cfg!(target_arch = "aarch64"),
+        };
+        if !is_native {
+            let message = format!("`{name}` runs no {} guests on this processor", guest.name());
+            return Err(Error::input(message).hint(emulated));
+        }
+        if self == Self::Kvm {
+            let opened = File::options().read(true).write(true).open(KVM);
+            return opened.map(drop).map_err(|error| no_kvm(error).hint(emulated));
+        }
+        Ok(())
+    }
+}
+
+/// Why KVM cannot be used, and what helps.
+fn no_kvm(error: std::io::Error) -> Error {
+    let kind = error.kind();
+    let error = Error::from(error).context(format!("opening `{KVM}`"));
+    #[expect(clippy::wildcard_enum_match_arm, reason = "other errors need no remedy of ours")]
+    match kind {
+        std::io::ErrorKind::PermissionDenied => {
+            let group = std::fs::metadata(KVM).map_or(0, |it| it.gid());
+            error.hint(if group == 0 {
+                "it is for root alone here".to_owned()
+            } else {
+                format!(
+                    "it is for its group: `sudo gpasswd -a \"$USER\" $(stat -c %G {KVM})`, then log in again"
+                )
+            })
+        }
+        std::io::ErrorKind::NotFound => error.hint(
+            "the processor's virtualisation is off in the firmware, or this is a machine that offers none",
+        ),
+        _ => error,
+    }
 }
 
 /// A machine to be booted.
@@ -81,6 +143,7 @@ impl Machine {
             Arch::Arm64 => "qemu-system-aarch64",
         };
         check_version(program)?;
+        self.accelerator.require(self.arch)?;
         let folder = tempfile::tempdir().context(|| "making a temporary folder")?;
         let links = disk::links(&self.disk, &self.backing)?;
         let opened = disk::open_over(&self.disk, &self.backing)?;

@@ -27,6 +27,7 @@ use crate::guest::first_boot;
 use crate::sandbox::{self, Environment, Sandbox};
 use crate::util::clock;
 use crate::util::error::{Context, Error, Result};
+use crate::util::new_files;
 use crate::util::process::{self, Tool};
 use crate::util::progress::Progress;
 use crate::util::sha256::Sha256;
@@ -141,7 +142,9 @@ pub fn bootstrap(
             has_terminal: false,
             epoch: Some(epoch),
         };
-        let packages = sandbox::run(sandbox, &job, environment, progress)?;
+        let done = sandbox::run(sandbox, &job, environment, progress);
+        new_files::give_path(&job.log);
+        let packages = done?;
         progress.stage("installing the boot loader");
         match base.layout {
             Layout::Uefi => {

@@ -11,6 +11,7 @@ use super::trust;
 use crate::disk::{Raw, sha256_of_disk};
 use crate::util::error::{Context as _, Result};
 use crate::util::file_lock::FileLock;
+use crate::util::new_files;
 use crate::util::progress::Progress;
 use crate::util::room::{self, FolderUse};
 use crate::util::sha256::Sha256;
@@ -61,6 +62,7 @@ impl Cache {
         let publish = || {
             let file = File::open(&new)?;
             file.sync_all()?;
+            new_files::give(&file);
             let in_use = FileLock::shared(file)?;
             fs::rename(&new, &place)?;
             io::Result::Ok(in_use)

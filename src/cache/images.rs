@@ -15,6 +15,7 @@ use crate::disk::sha256_of_disk;
 use crate::disk::{Raw, Windows};
 use crate::util::error::{Context, Error, Result};
 use crate::util::file_lock::FileLock;
+use crate::util::new_files;
 use crate::util::progress::Progress;
 use crate::util::room::{self, FolderUse};
 use crate::util::sha256::Sha256;
@@ -86,6 +87,7 @@ impl Temporary {
         let create = || {
             let path =
                 tempfile::Builder::new().prefix(&format!(".{key}.")).tempdir_in(parent)?.keep();
+            new_files::give_path(&path);
             let lock = FileLock::shared(File::open(&path)?)?;
             io::Result::Ok(Self { path, _lock: lock })
         };
@@ -99,6 +101,7 @@ impl Temporary {
         let publish = || {
             let old = format!(".{key}.old.");
             let old = tempfile::Builder::new().prefix(&old).tempdir_in(parent)?.keep();
+            new_files::give_path(&old);
             match fs::rename(&place, &old) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -128,6 +131,7 @@ impl Temporary {
             packages: made.packages,
         };
         Cache::write(&self.path.join(ABOUT), &about.to_json()?)?;
+        new_files::give_tree(&self.path);
         let sync = || {
             for entry in fs::read_dir(&self.path)? {
                 File::open(entry?.path())?.sync_all()?;

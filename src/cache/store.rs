@@ -17,6 +17,7 @@ use crate::disk::{Checked, Disk as _, Raw, Windows, sha256_of_disk};
 use crate::util::error::{Context, Error, Result};
 use crate::util::file_lock::FileLock;
 use crate::util::interrupt;
+use crate::util::new_files;
 use crate::util::progress::Progress;
 use crate::util::room::FolderUse;
 
@@ -87,7 +88,8 @@ impl CachedImage {
 }
 
 impl Cache {
-    /// The user's cache: `$XDG_CACHE_HOME/nodeforge`, else `~/.cache/nodeforge`.
+    /// The user's cache: `$XDG_CACHE_HOME/nodeforge`, else `~/.cache/nodeforge`; under sudo, that of the user
+    /// behind it.
     pub fn open() -> Result<Self> {
         let (root, limit) = Self::place()?;
         Ok(Self { limit, ..Self::at(root)? })
@@ -105,7 +107,7 @@ impl Cache {
         let absolute =
             |name| std::env::var_os(name).map(PathBuf::from).filter(|it| it.is_absolute());
         let folder = absolute("XDG_CACHE_HOME")
-            .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
+            .or_else(|| new_files::home().map(|home| home.join(".cache")))
             .ok_or_else(|| {
                 Error::failure("cannot find a place for the cache")
                     .hint("set HOME or XDG_CACHE_HOME")
@@ -117,7 +119,7 @@ impl Cache {
 
     /// A cache in a folder of its own, without a limit.
     pub fn at(root: PathBuf) -> Result<Self> {
-        fs::create_dir_all(&root)
+        new_files::create_dir_all(&root)
             .context(|| format!("making the cache `{}`", root.display()))
             .map_err(|error| error.hint(ELSEWHERE))?;
         trust::require_own(&root)?;
@@ -133,7 +135,7 @@ impl Cache {
     pub(crate) fn folder(&self, name: &str) -> Result<PathBuf> {
         let folder = self.root.join(name);
         if !self.is_read_only {
-            fs::create_dir_all(&folder)
+            new_files::create_dir_all(&folder)
                 .context(|| format!("making `{}`", folder.display()))
                 .map_err(|error| error.hint(ELSEWHERE))?;
         }
@@ -253,6 +255,7 @@ impl Cache {
             let folder = path.parent().unwrap_or(Path::new("."));
             let mut file = tempfile::NamedTempFile::new_in(folder)?;
             file.write_all(bytes)?;
+            new_files::give(file.as_file());
             file.persist(path)?;
             io::Result::Ok(())
         };
@@ -313,5 +316,6 @@ pub(crate) fn try_lock(parent: &Path, key: &str) -> Result<Option<FileLock>> {
     let file = file
         .context(|| format!("opening `{}`", path.display()))
         .map_err(|error| error.hint(ELSEWHERE))?;
+    new_files::give(&file);
     FileLock::try_exclusive(file).context(|| format!("locking `{}`", path.display()))
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use crate::util::error::{Context as _, Error, Result};
+use crate::util::new_files::behind_sudo;
 
 /// The bits of a mode that let its group and everybody write.
 const GROUP: u32 = 0o020;
@@ -26,18 +27,26 @@ pub(super) fn present<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 
 /// As root: fails when another user can write a file or a folder of the cache, as sshd's `StrictModes` does.
 /// Whoever can, can have root mount, run and hand out whatever they like: what images hash to is written
-/// beside them. What is not there is nobody's.
+/// beside them. What is not there is nobody's. The user behind sudo asked for what is done, and could have
+/// asked root for anything else.
 pub(super) fn require_own(path: &Path) -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }
     let found = present(fs::metadata(path)).context(|| format!("reading `{}`", path.display()))?;
     let Some(found) = found else { return Ok(()) };
+    let user = behind_sudo();
+    // As login's USERGROUPS_ENAB: nobody else is in a group with the user's own number.
+    let is_private = |gid| gid == 0 || user.is_some_and(|it| it.uid == gid && it.gid == gid);
     let who = match () {
-        () if found.uid() != 0 => format!("user {}", found.uid()),
+        () if found.uid() != 0 && user.is_none_or(|it| it.uid != found.uid()) => {
+            format!("user {}", found.uid())
+        }
         () if found.mode() & ALL != 0 => "every user".to_owned(),
         // The group of root is root's.
-        () if found.mode() & GROUP != 0 && found.gid() != 0 => format!("group {}", found.gid()),
+        () if found.mode() & GROUP != 0 && !is_private(found.gid()) => {
+            format!("group {}", found.gid())
+        }
         () => return Ok(()),
     };
     Err(Error::failure(format!(

@@ -17,6 +17,7 @@ use crate::image::copy::{
     self, Copied, CopyOptions, CopyTarget, HostTree, Withheld, ends_in_slash, is_content,
 };
 use crate::util::error::{Context, Error, Result};
+use crate::util::new_files::behind_sudo;
 
 /// Copy files between this machine and images, or between images
 ///
@@ -207,12 +208,10 @@ fn name(path: &Path) -> Option<OsString> {
 
 /// Whose copies on this machine are: the user's who called sudo, if it was called.
 fn user() -> (u32, u32) {
-    let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
-    let number = |name| std::env::var(name).ok()?.parse().ok();
-    match (number("SUDO_UID"), number("SUDO_GID")) {
-        (Some(uid), Some(gid)) if rustix::process::geteuid().is_root() => (uid, gid),
-        _ => (uid.as_raw(), gid.as_raw()),
-    }
+    behind_sudo().map_or_else(
+        || (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
+        |user| (user.uid, user.gid),
+    )
 }
 
 /// Several files need a directory to go to.

@@ -162,7 +162,13 @@ impl FlashCommand {
             image.map(|it| flash::table_sector_size(&*it.disk)).transpose()?.flatten();
         let size = image.map_or(0, |it| it.disk.size());
         let request = FlashRequest { name: device, size, sector_size, needed: &needed };
-        flash::check(&request, flash::find(device)?, self.to_file)
+        let permitted = flash::check(&request, flash::find(device)?, self.to_file)?;
+        if let Permitted::Device(device) = &permitted
+            && !self.dry_run
+        {
+            OpenTarget::require_rights(device)?;
+        }
+        Ok(permitted)
     }
 
     fn write(&self, source: &dyn Disk, to: &Permitted, name: &Path, ui: &Ui) -> Result<()> {

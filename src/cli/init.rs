@@ -1,4 +1,4 @@
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Write as _;
 use std::path::PathBuf;
 
@@ -8,6 +8,7 @@ use super::arguments::CLUSTER_FILE;
 use super::ui::Ui;
 use crate::config;
 use crate::util::error::{Context, Error, Result};
+use crate::util::new_files;
 
 /// Write a commented cluster file to begin with
 #[derive(Debug, Args)]
@@ -28,10 +29,11 @@ impl InitCommand {
                 .hint(format!("the profiles are {}", config::shipped_profiles().join(", "))));
         };
         let path = self.directory.join(CLUSTER_FILE);
-        fs::create_dir_all(&self.directory)
+        new_files::create_dir_all(&self.directory)
             .context(|| format!("making the folder `{}`", self.directory.display()))?;
         match File::create_new(&path) {
             Ok(mut file) => {
+                new_files::give(&file);
                 file.write_all(text).context(|| format!("writing `{}`", path.display()))?;
             }
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {

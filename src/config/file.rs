@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Read as _};
 use std::path::{Component, Path, PathBuf};
 
 use crate::util::error::{Context as _, Error, Result};
+use crate::util::new_files;
 
 /// The most a cluster file or a profile may hold, in bytes.
 pub(crate) const MOST_TOML: u64 = 16 << 20;
@@ -15,7 +16,7 @@ pub(crate) const MOST_KEY: u64 = 1 << 20;
 
 /// A path as a file in `directory` means it: `~` is the user's home.
 pub(crate) fn resolve(directory: &Path, path: &Path) -> PathBuf {
-    match (path.strip_prefix("~"), std::env::home_dir()) {
+    match (path.strip_prefix("~"), new_files::home().or_else(std::env::home_dir)) {
         (Ok(rest), Some(home)) => home.join(rest),
         _ => directory.join(path),
     }

@@ -9,6 +9,7 @@ use ureq::http::header;
 
 use super::http::Response;
 use crate::util::error::{Context, Result};
+use crate::util::new_files;
 
 /// What tells whether the server still has the same file (RFC 9110, section 13.1.5).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +57,7 @@ impl PartialFile {
             let mut options = File::options();
             options.read(true).write(true).create(true).truncate(false);
             let file = options.open(&path)?;
+            new_files::give(&file);
             let length = file.metadata()?.len();
             io::Result::Ok((file, length))
         };
@@ -102,7 +104,9 @@ impl PartialFile {
         self.about.validator = validator;
         self.about.total = total;
         let save = || fs::write(about_path(&self.path), serde_json::to_vec(&self.about)?);
-        save().context(|| format!("writing beside `{}`", self.path.display()))
+        save().context(|| format!("writing beside `{}`", self.path.display()))?;
+        new_files::give_path(&about_path(&self.path));
+        Ok(())
     }
 
     /// A server's word on its length, when it comes late.

@@ -12,6 +12,7 @@ use super::device::Device;
 use super::node::DeviceNode;
 use super::target::Target;
 use crate::util::error::{Context, Error, Result};
+use crate::util::new_files;
 use crate::util::process::Tool;
 
 /// A device or file that is open for flashing.
@@ -41,23 +42,7 @@ impl OpenTarget {
             let flags = OFlags::EXCL | OFlags::DIRECT;
             options.custom_flags(flags.bits().cast_signed());
         }
-        let file = options.open(&path).map_err(|error| {
-            let kind = error.kind();
-            let error = Error::from(error).context(format!("opening `{}`", path.display()));
-            #[expect(
-                clippy::wildcard_enum_match_arm,
-                reason = "other errors need no remedy of ours"
-            )]
-            match kind {
-                io::ErrorKind::PermissionDenied => {
-                    error.hint("writing to a device takes root: try again with `sudo`")
-                }
-                io::ErrorKind::ResourceBusy => {
-                    error.hint("something still uses it: `lsblk` and `fuser -v` say what")
-                }
-                _ => error,
-            }
-        })?;
+        let file = options.open(&path).map_err(|error| cannot_open(&path, error))?;
         // Cards are changed while people think about a question.
         if !matches!(super::find(&device.path)?, DeviceNode::Whole(now) if now.is(device)) {
             let message = format!("`{}` is another device by now", device.path.display());
@@ -65,6 +50,19 @@ impl OpenTarget {
         }
         let (size, sector_size) = (device.size, device.sector_size);
         Ok(Self { file, path: device.path.clone(), size, sector_size, temporary: None })
+    }
+
+    /// Fails where this process has no right to write to a device. It is not opened for writing: udev would look
+    /// at its partitions again, and desktops would mount them.
+    pub fn require_rights(device: &Device) -> Result<()> {
+        use rustix::fs::{Access, AtFlags, CWD, accessat};
+
+        let path = raw_node(&device.path);
+        accessat(CWD, &path, Access::READ_OK | Access::WRITE_OK, AtFlags::EACCESS)
+            .map_err(io::Error::from)
+            // A container may forbid what the modes allow.
+            .and_then(|()| File::open(&path).map(drop))
+            .map_err(|error| cannot_open(&path, error))
     }
 
     /// Makes a file of `size` bytes, which [`Self::finish`] puts in place of what is at `path`. It is
@@ -81,6 +79,7 @@ impl OpenTarget {
                 .suffix(".part")
                 .tempfile_in(folder(&path))?
                 .into_parts();
+            new_files::give_in_place_of(&file, &path);
             file.set_len(size)?;
             io::Result::Ok(Self { file, path, size, sector_size: 1, temporary: Some(temporary) })
         };
@@ -109,6 +108,25 @@ impl OpenTarget {
             }
         }
         Ok(())
+    }
+}
+
+/// Why a device cannot be opened, and what helps.
+fn cannot_open(path: &Path, error: io::Error) -> Error {
+    let kind = error.kind();
+    let error = Error::from(error).context(format!("opening `{}`", path.display()));
+    #[expect(clippy::wildcard_enum_match_arm, reason = "other errors need no remedy of ours")]
+    match kind {
+        io::ErrorKind::PermissionDenied if rustix::process::geteuid().is_root() => {
+            error.hint("a container needs to be given the device, to read and to write")
+        }
+        io::ErrorKind::PermissionDenied => {
+            error.hint("writing to a device takes root: try again with `sudo`")
+        }
+        io::ErrorKind::ResourceBusy => {
+            error.hint("something still uses it: `lsblk` and `fuser -v` say what")
+        }
+        _ => error,
     }
 }
 

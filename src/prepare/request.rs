@@ -135,6 +135,7 @@ impl Request<'_> {
         progress: &dyn Progress,
     ) -> Result<Vec<Package>> {
         use crate::sandbox;
+        use crate::util::new_files;
         let log = format!("prepare-{}-{}.log", self.cluster.name, &key[..12]);
         let job = super::job::PrepareJob {
             sandbox: self.sandbox,
@@ -157,7 +158,12 @@ impl Request<'_> {
             has_terminal: self.shell_on_failure,
             epoch: None,
         };
-        sandbox::run(self.sandbox, &job, environment, progress)
+        let done = sandbox::run(self.sandbox, &job, environment, progress);
+        // The worker, which is root in there, knows nothing of who called it.
+        for path in [&job.archives, &job.log] {
+            new_files::give_tree(path);
+        }
+        done
     }
 
     #[cfg(not(target_os = "linux"))]

@@ -8,11 +8,17 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(target_os = "linux")]
 use super::{
-    backend::Backend, emulator::Emulator, loop_root::LoopRoot, namespaces::is_root,
-    none::NoSandbox, userns::UserNamespace,
+    backend::Backend,
+    emulator::Emulator,
+    loop_root::LoopRoot,
+    namespaces::{self, is_root},
+    none::NoSandbox,
+    userns::UserNamespace,
 };
 use crate::config::Arch;
 use crate::util::error::Result;
+#[cfg(target_os = "linux")]
+use crate::util::new_files::behind_sudo;
 
 /// How an image's root is made reachable for its programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -50,7 +56,10 @@ impl Sandbox {
     pub(crate) fn for_folder(arch: Arch) -> Self {
         // A table of emulators that is not the host's needs a user namespace.
         let is_plain = matches!(Emulator::find(arch), Ok(None));
-        if is_root() && is_plain { Self::Loop } else { Self::Userns }
+        // Of the cache of an ordinary user, who is behind sudo, nothing is mounted as root where there is another
+        // way; and what that user prepared is what is looked for.
+        let is_own = behind_sudo().is_none() || namespaces::has_no_users();
+        if is_root() && is_plain && is_own { Self::Loop } else { Self::Userns }
     }
 
     /// Fails where the host does not let programs of an image be run like this.

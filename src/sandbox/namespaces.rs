@@ -75,6 +75,17 @@ pub(super) fn mounts_only() -> Command {
     command
 }
 
+/// Whether a setting of the kernel has a value.
+fn is(path: &str, value: &str) -> bool {
+    let text = std::fs::read_to_string(Path::new("/proc/sys").join(path));
+    text.is_ok_and(|text| text.trim() == value)
+}
+
+/// Whether nobody may make a user namespace here, not even root.
+pub(super) fn has_no_users() -> bool {
+    is("user/max_user_namespaces", "0")
+}
+
 /// What the host may be lacking when `unshare` itself failed.
 pub(super) fn explain(stderr: &str) -> Error {
     let last = stderr.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it gave no reason");
@@ -82,9 +93,7 @@ pub(super) fn explain(stderr: &str) -> Error {
     if is_root() {
         return error.hint("in a container, it needs the right to make mount and pid namespaces");
     }
-    let setting = |path: &str| std::fs::read_to_string(Path::new("/proc/sys").join(path));
-    let is = |path: &str, value: &str| setting(path).is_ok_and(|text| text.trim() == value);
-    error.hint(if is("user/max_user_namespaces", "0") {
+    error.hint(if has_no_users() {
         "user namespaces are switched off here: sysctl user.max_user_namespaces=15000, or run as root"
     } else if is("kernel/unprivileged_userns_clone", "0") {
         "user namespaces are for root alone here: sysctl kernel.unprivileged_userns_clone=1, or run as root"

@@ -18,6 +18,7 @@ use crate::secrets::{generate, sealed};
 use crate::util::error::{Context as _, Error, ErrorKind, Result};
 use crate::util::file_lock::FileLock;
 use crate::util::hex;
+use crate::util::new_files;
 
 /// The store's layout; other numbers are of other nodeforges.
 const VERSION: u32 = 1;
@@ -224,6 +225,7 @@ fn write(path: &Path, text: &str, is_new: bool) -> Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
         file.write_all(text.as_bytes())?;
         file.as_file().sync_all()?;
+        new_files::give_in_place_of(file.as_file(), &path);
         let persisted = if is_new { file.persist_noclobber(&path) } else { file.persist(&path) };
         persisted?;
         File::open(folder)?.sync_all()

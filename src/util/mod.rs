@@ -7,6 +7,7 @@ pub mod file_lock;
 pub mod hex;
 pub mod in_order;
 pub mod interrupt;
+pub mod new_files;
 pub mod parallel;
 pub mod printable;
 pub mod process;

@@ -9,6 +9,7 @@ use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::{Component, Path, PathBuf};
 
 use crate::util::error::{Context, Result};
+use crate::util::new_files::{self, behind_sudo};
 
 /// A link to the bundle whose files are beside it.
 const OF: &str = "of";
@@ -25,7 +26,7 @@ impl TemplateBackup {
     pub fn make(bundle: &Path, folder: &Path) -> Result<Self> {
         let back_up = || {
             let files = folder.join(FILES);
-            fs::create_dir_all(&files)?;
+            new_files::create_dir_all(&files)?;
             for entry in fs::read_dir(bundle)? {
                 let entry = entry?;
                 if entry.file_type()?.is_file() {
@@ -36,7 +37,9 @@ impl TemplateBackup {
             let (bundle, folder) = (bundle.canonicalize()?, folder.canonicalize()?);
             let name = folder.parent().and_then(|output| bundle.strip_prefix(output).ok());
             let name = name.ok_or_else(|| io::Error::other("it is not in the output folder"))?;
-            symlink(Path::new("..").join(name), folder.join(OF))
+            symlink(Path::new("..").join(name), folder.join(OF))?;
+            new_files::give_path(&folder.join(OF));
+            io::Result::Ok(())
         };
         back_up().context(|| format!("cannot back up the files of `{}`", bundle.display()))?;
         Ok(Self { folder: folder.to_owned() })
@@ -46,8 +49,9 @@ impl TemplateBackup {
     /// complete. Whoever handed out the output folder may have made it: what it would restore lies in
     /// that folder, and no link leads elsewhere.
     pub fn left_in(folder: &Path) -> Option<Self> {
-        let own = rustix::process::geteuid().as_raw();
-        let is_own = |path: &Path| fs::symlink_metadata(path).is_ok_and(|it| it.uid() == own);
+        let own = [Some(rustix::process::geteuid().as_raw()), behind_sudo().map(|it| it.uid)];
+        let is_own =
+            |path: &Path| fs::symlink_metadata(path).is_ok_and(|it| own.contains(&Some(it.uid())));
         let is_whole = [folder, &folder.join(FILES), &folder.join(OF)].into_iter().all(is_own);
         let target = fs::read_link(folder.join(OF)).ok()?;
         let mut parts = target.components();

@@ -12,14 +12,14 @@ use super::{MIB, SIZE, image, noise};
 use crate::support::{Run, Stop, require_root, temporary_folder, tool};
 
 /// A file that the kernel shows as a block device, gone with the test.
-struct LoopDevice {
+pub(crate) struct LoopDevice {
     path: PathBuf,
     backing: PathBuf,
 }
 
 impl LoopDevice {
     /// `size` bytes of something that is on it already.
-    fn new(folder: &Path, size: u64, options: &[&str]) -> Self {
+    pub(crate) fn new(folder: &Path, size: u64, options: &[&str]) -> Self {
         let backing = folder.join("device");
         fs::write(&backing, noise(usize::try_from(size).expect("small"), 99)).expect("a file");
         Self::over(&backing, options)
@@ -43,7 +43,7 @@ impl LoopDevice {
         Self { path, backing }
     }
 
-    fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         self.path.display().to_string()
     }
 

@@ -2,6 +2,8 @@
 
 mod devices;
 
+pub(crate) use devices::LoopDevice;
+
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};

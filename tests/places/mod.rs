@@ -1,3 +1,5 @@
 //! Machines other than the one that the tests run on.
 
+mod accelerators;
 mod debian13;
+mod sudo;

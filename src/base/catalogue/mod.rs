@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use crate::config::{Base, closest};
 use crate::util::error::{Context as _, Error, Result};
+use crate::util::new_files;
 
 pub use entry::CatalogueEntry;
 pub(crate) use entry::MAX_SIZE;
@@ -135,7 +136,7 @@ fn named_file() -> Option<PathBuf> {
 fn usual_file() -> Option<PathBuf> {
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|it| it.is_absolute());
     let folder =
-        absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|it| it.join(".config")));
+        absolute("XDG_CONFIG_HOME").or_else(|| new_files::home().map(|it| it.join(".config")));
     folder.map(|it| it.join("nodeforge/catalogue.toml")).filter(|it| it.is_file())
 }
 

@@ -28,6 +28,7 @@ use crate::disk::{CLUSTER, Disk, Raw, Shadow, open_regular};
 use crate::image::Part;
 use crate::image::read_only::ReadOnly;
 use crate::util::error::{Context, Error, Result};
+use crate::util::new_files;
 use crate::util::sha256::Sha256;
 
 const MAGIC: [u8; 16] = *b"nodeforge edit 1";
@@ -131,6 +132,8 @@ impl Journal {
             File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)
         };
         let file = create().context(|| format!("collecting changes in `{}`", path.display()))?;
+        // Whoever is left with it finishes the edit.
+        new_files::give(&file);
         Ok((Self { path, sealed: false }, file))
     }
 
