@@ -128,17 +128,24 @@ fn read_owner(reader: &Reader, text: &Spanned<&str>) -> Option<(String, String)>
 /// An absolute path inside an image, in its only spelling.
 pub(super) fn check_path(reader: &Reader, path: &Spanned<&str>) -> Option<String> {
     let text = path.value;
-    let (message, hint) = if !text.starts_with('/') {
-        ("is not absolute", "paths on the node start with `/`")
-    } else if text.len() > 4095 || text.chars().any(char::is_control) {
-        ("is not a path", "it is too long, or has control characters")
-    } else if text.split('/').skip(1).any(|part| matches!(part, "" | "." | "..")) {
-        ("is not a plain path to a file", "leave out `.`, `..`, `//` and a `/` at the end")
-    } else {
+    let Some((message, hint)) = path_problem(text) else {
         return Some(text.to_owned());
     };
     reader.wrong_hint(&path.span, format!("`{text}` {message}"), hint);
     None
+}
+
+/// What keeps a text from being the absolute path of a file on a node, and what to do about it.
+pub fn path_problem(text: &str) -> Option<(&'static str, &'static str)> {
+    if !text.starts_with('/') {
+        Some(("is not absolute", "paths on the node start with `/`"))
+    } else if text.len() > 4095 || text.chars().any(char::is_control) {
+        Some(("is not a path", "it is too long, or has control characters"))
+    } else if text.split('/').skip(1).any(|part| matches!(part, "" | "." | "..")) {
+        Some(("is not a plain path to a file", "leave out `.`, `..`, `//` and a `/` at the end"))
+    } else {
+        None
+    }
 }
 
 /// Permission bits from octal digits.

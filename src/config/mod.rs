@@ -40,6 +40,7 @@ pub use crate::config::types::*;
 pub use access::{authorized_keys, check_user_name};
 #[cfg(test)]
 pub(crate) use cluster::parse;
+pub use files::path_problem;
 pub use formats::FormatRule;
 #[cfg(test)]
 pub(crate) use formats::example_rules;

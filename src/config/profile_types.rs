@@ -184,7 +184,7 @@ pub struct ArtifactSpec {
     pub url: String,
     /// What it must hash to.
     pub checksum: ChecksumSpec,
-    /// Absolute path on the node.
+    /// Absolute path on the node, with expressions that are not rendered yet.
     pub path: String,
     /// Permission bits.
     pub mode: u32,

@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 use super::list::ChangeList;
 use super::render::{Renderer, Scope};
 use crate::change::{Action, Change, Checksum, PackageState, Requester};
-use crate::config::{AptSource, ArtifactSpec, Base, ChecksumSpec, Cluster, FIRST_USE, PackageSpec};
+use crate::config::{
+    AptSource, ArtifactSpec, Base, ChecksumSpec, Cluster, FIRST_USE, PackageSpec, path_problem,
+};
 use crate::plan::rules;
 use crate::util::error::{Error, Problem, Result};
 
@@ -114,11 +116,15 @@ fn download(artifact: &ArtifactSpec, renderer: &Renderer<'_>) -> Result<Action> 
         }
         ChecksumSpec::Sha256Url(url) => Checksum::Sha256Url(renderer.render_word(&title, url)?),
     };
+    let path = renderer.render_word(&title, &artifact.path)?;
+    if let Some((problem, hint)) = path_problem(&path) {
+        return Err(Error::input(format!("{title}: `{path}` {problem}")).hint(hint));
+    }
     Ok(Action::Download {
         url: renderer.render_word(&title, &artifact.url)?,
         checksum,
         arch: artifact.arch,
-        path: artifact.path.clone(),
+        path,
         mode: artifact.mode,
     })
 }

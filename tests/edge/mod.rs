@@ -28,6 +28,9 @@ overlays = [\"k3s-stand-in\"]
 install = [\"iputils-ping\", \"openssl\", \"python3-yaml\"]
 ";
 
+/// Their publishers cannot be reached.
+const NOTHING_BAKED: &str = "offline = false\ncharts = \"repository\"\n";
+
 /// Runs after the first boot in two of the guests.
 const GUEST_CHECK: &str = "
 [[node.files]]
@@ -100,7 +103,7 @@ fn cluster(settings: &str) -> tempfile::TempDir {
     for (from, to) in [
         ("profile = \"edge-k3s\"\n", "profile = \"./profile\"\n"),
         ("size = \"8G\"\n", "size = \"3G\"\n"),
-        ("[settings]\n", &format!("[settings]\noffline = false\n{settings}\n")),
+        ("[settings]\n", &format!("[settings]\n{NOTHING_BAKED}{settings}\n")),
         (first, &format!("{first}{GUEST_CHECK}{LINE}")),
         (
             "hostname = \"edge\"\n",

@@ -38,6 +38,10 @@ fn the_first_server_deploys_what_others_accept() {
 fn options_change_what_is_deployed() {
     let folder =
         cluster("example_apps = true\ncert_manager = true\nacme_email = \"me@example.org\"");
+    // Nothing is fetched for a plan.
+    let file = folder.path().join("cluster.toml");
+    let text = fs::read_to_string(&file).expect("there");
+    fs::write(&file, text.replacen("charts = \"repository\"\n", "", 1)).expect("written");
     let text = Run::new(["plan", "--json", "k3s-node1"]).folder(folder.path()).succeeds();
     let plan: serde_json::Value = serde_json::from_str(&text.stdout_text()).expect("JSON");
     let changes = plan["nodes"][0]["changes"].as_array().expect("changes");
@@ -52,6 +56,20 @@ fn options_change_what_is_deployed() {
     }
     assert_eq!(written.len(), 8, "{written:?}");
     resources_are_known(&written);
+    let read = |name: &str| fs::read_to_string(folder.path().join(name)).expect("there");
+    for (name, chart) in [
+        ("metallb", "metallb-0.15.3"),
+        ("traefik-external", "traefik-41.3.0"),
+        ("cert-manager", "cert-manager-v1.19.1"),
+    ] {
+        let path = format!("/static/charts/{chart}.tgz");
+        let address = format!("  chart: https://%{{KUBERNETES_API}}%{path}\n");
+        let text = read(&format!("{name}.yaml"));
+        assert!(text.contains(&address) && !text.contains("\n  repo:"), "{text}");
+        let changes = plan["prepare"].as_array().expect("changes");
+        let wanted = format!("/var/lib/rancher/k3s/server{path}");
+        assert!(changes.iter().any(|it| it["path"] == wanted), "{wanted}");
+    }
     let external = fs::read_to_string(folder.path().join("example-external.yaml")).expect("there");
     assert!(external.contains("cert-manager.io/cluster-issuer: acme"), "{external}");
     let internal = fs::read_to_string(folder.path().join("example-internal.yaml")).expect("there");

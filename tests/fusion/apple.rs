@@ -14,12 +14,25 @@ use super::{EXAMPLE, NODES, cluster, plan};
 
 const RELEASE: &str = "/v1.34.2%2Bk3s1";
 
+/// A chart that the API server hands out.
+struct Chart {
+    name: &'static str,
+    /// In k3s' folder static/charts.
+    file: &'static str,
+}
+
+const CHARTS: [Chart; 2] = [
+    Chart { name: "calico", file: "tigera-operator-v3.31.5.tgz" },
+    Chart { name: "metallb", file: "metallb-0.15.2.tgz" },
+];
+
 /// The example as it stands, on a base that is at hand, with k3s from `server`.
 fn example(server: &Server) -> tempfile::TempDir {
     let folder = temporary_folder();
     tiny_base(folder.path(), Arch::Arm64);
     let settings = format!(
-        "[settings]\nk3s_mirror = \"{}\"\ncloudflared = true\ncloudflared_tunnel = \"6ff42ae2\"\n\
+        "[settings]\nk3s_mirror = \"{0}\"\ncalico_chart = \"{0}/calico.tgz\"\n\
+         metallb_chart = \"{0}/metallb.tgz\"\ncloudflared = true\ncloudflared_tunnel = \"6ff42ae2\"\n\
          cloudflared_hostname = \"www.example.net\"\ncloudflared_service = \"http://web.default\"",
         server.url("")
     );
@@ -52,6 +65,9 @@ fn k3s_is_in_the_images_of_macs() {
         checksum("sha256sum", Path::new(K3S))
     );
     server.put(&format!("{RELEASE}/sha256sum-arm64.txt"), sums.clone());
+    for chart in CHARTS {
+        server.put(&format!("/{}.tgz", chart.name), chart.name);
+    }
     let run = |arguments: &[&str]| {
         Run::new(["build", "--sandbox", "none"])
             .args(arguments)
@@ -102,6 +118,10 @@ fn k3s_is_in_the_images_of_macs() {
         let stat = debugfs(&format!("stat {file}"));
         assert!(stat.contains(mode), "{stat}");
     }
+    for Chart { name, file } in CHARTS {
+        let inside = format!("/var/lib/rancher/k3s/server/static/charts/{file}");
+        assert_eq!(debugfs(&format!("cat {inside}")), name);
+    }
     let env = debugfs("cat /etc/nodeforge/k3s.env");
     assert!(!env.contains("K3S_URL"), "nothing is downloaded by nodes: {env}");
     tool("e2fsck", ["-fn", &root]);
@@ -116,11 +136,23 @@ fn k3s_is_in_the_images_of_macs() {
     assert!(text.contains("\"TunnelSecret\": \"hush\""), "{text}");
     Run::new(["cat", &place.replace("server1", "server2")]).fails();
 
-    // What was listed is pinned: no server is asked again.
+    // Charts come from there, in every image, and not from their repositories.
+    for Chart { name, file } in CHARTS {
+        let inside = format!("/var/lib/rancher/k3s/server/manifests/{name}.yaml");
+        let place = format!("{}:{inside}", path("out/server1.vmwarevm").display());
+        let text = Run::new(["cat", &place]).succeeds().stdout_text();
+        let address = format!("  chart: https://%{{KUBERNETES_API}}%/static/charts/{file}\n");
+        assert!(text.contains(&address) && !text.contains("\n  repo:"), "{text}");
+    }
+
+    // What was listed is pinned, and so is what came first: no server is asked again.
     let lock = fs::read_to_string(path("nodeforge.lock")).expect("there");
     for line in sums.lines() {
         let (sum, name) = line.split_once("  ").expect("two words");
         assert!(lock.contains(sum) && lock.contains(&format!("/{name}\"")), "{lock}");
+    }
+    for Chart { name, .. } in CHARTS {
+        assert!(lock.contains(&format!("/{name}.tgz\"")), "{lock}");
     }
     drop(server);
     let _ = run(&["agent2", "--locked", "--offline"]).succeeds();
@@ -178,7 +210,7 @@ fn an_image_of_ones_own_is_not_taken_for_another_kind() {
     let text = text.replace(
         "[settings]\n",
         &format!(
-            "[settings]\noffline = false\nk3s_sha256_amd64 = \"{}\"\nk3s_sha256_arm64 = \"{}\"\n",
+            "[settings]\noffline = false\ncharts = \"repository\"\nk3s_sha256_amd64 = \"{}\"\nk3s_sha256_arm64 = \"{}\"\n",
             sums[0], sums[1]
         ),
     );
