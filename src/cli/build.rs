@@ -72,7 +72,7 @@ impl BuildCommand {
         let formats = if self.format.is_empty() { chosen(&cluster) } else { self.format.clone() };
         let jobs = self.jobs.or_else(|| available_parallelism().ok()).map_or(1, usize::from);
 
-        note_oddities(&cluster, ui);
+        note_oddities(&cluster, ui)?;
 
         let mut project = Project::open(&cluster, &self.source.options(), ui)?;
         let request = BuildRequest {

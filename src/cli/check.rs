@@ -40,7 +40,7 @@ impl CheckCommand {
         let cluster = self.cluster.load(self.file.clone())?;
         build::rehearse(&cluster)?;
         self.check_lock(&cluster, ui)?;
-        note_oddities(&cluster, ui);
+        note_oddities(&cluster, ui)?;
 
         let base = describe_base(&cluster.base);
         let formats: Vec<_> = cluster.output.formats.clone();

@@ -8,6 +8,7 @@ use super::arguments::CLUSTER_FILE;
 use super::ui::Ui;
 use crate::artifact;
 use crate::config::{Cluster, Inputs, RoleKind, Setting};
+use crate::plan;
 use crate::util::calendar;
 use crate::util::error::{Error, Result};
 use crate::util::progress::Progress as _;
@@ -52,8 +53,14 @@ impl ClusterArgs {
 }
 
 /// Notes what is valid and rarely meant.
-pub(super) fn note_oddities(cluster: &Cluster, ui: &Ui) {
+pub(super) fn note_oddities(cluster: &Cluster, ui: &Ui) -> Result<()> {
     warn_of_versions(cluster, ui);
+    for (message, hint) in plan::advice(cluster)? {
+        ui.warn(&message);
+        if let Some(hint) = hint {
+            ui.note(&format!("hint: {hint}"));
+        }
+    }
     if cluster.access.is_closed() {
         ui.note("note: no user can log in: [access] has neither SSH keys nor a password");
     }
@@ -67,6 +74,7 @@ pub(super) fn note_oddities(cluster: &Cluster, ui: &Ui) {
              use an odd number"
         ));
     }
+    Ok(())
 }
 
 /// Warns of programs that their publishers do not support for long any more.

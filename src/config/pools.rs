@@ -30,6 +30,15 @@ pub(super) fn check(settings: &Settings<'_>, nodes: &[PlacedNode]) {
             refuse(&message, None, "services of the LAN need addresses of the LAN");
             continue;
         }
+        let other =
+            settings.apart().take_while(|(other, _)| *other != name).find_map(|(other, it)| {
+                let Setting::IpPool(start, end) = it else { return None };
+                (start <= last && first <= end).then(|| format!("overlaps `{other}` {start}-{end}"))
+            });
+        if let Some(message) = other {
+            refuse(&message, None, "what hands out addresses has them for itself alone");
+            continue;
+        }
         let taken = nodes.iter().find_map(|placed| {
             let node = &placed.node;
             let mut own = node.addresses.iter().zip(&placed.addresses);

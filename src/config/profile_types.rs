@@ -63,11 +63,13 @@ impl Profile {
     }
 }
 
-/// Something that makes no cluster, found before anything is built.
+/// Something that makes no cluster, or a poor one, found before anything is built.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// When it is broken.
-    pub refuse: Condition,
+    pub broken: Condition,
+    /// Whether a cluster that breaks it can be built all the same.
+    pub only_warns: bool,
     /// What is wrong then; a template.
     pub message: String,
     /// What to do about it; a template.

@@ -259,9 +259,10 @@ fn host() -> Value {
 
 fn rule() -> Value {
     table(
-        &["refuse", "message"],
+        &["message"],
         [
             ("refuse", text("A condition under which the cluster file is wrong")),
+            ("warn", text("A condition under which it is worth a warning")),
             ("message", text("What is wrong")),
             ("hint", text("What to do about it")),
             ("setting", text("The setting to blame")),

@@ -11,6 +11,7 @@ use ureq::{Agent, Body, ResponseExt as _};
 use super::retry::{Fault, Retry};
 use super::stream::{BodyStream, StreamTrouble};
 use crate::download::proxy::{self, Route};
+use crate::download::registry;
 use crate::util::error::{Context, Error, Result};
 use crate::util::interrupt;
 use crate::util::progress::Progress;
@@ -19,6 +20,8 @@ use crate::util::progress::Progress;
 const REDIRECTS: u32 = 8;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
+/// As much of a registry's token as is read, in bytes.
+const TOKEN_LIMIT: u64 = 64 << 10;
 /// How long a transfer may stand still.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -70,7 +73,8 @@ impl Client {
         Ok(Self { secure: Way::new(true, "https")?, any: Way::new(false, "http")? })
     }
 
-    /// Sends one request. Statuses that are no success are faults, except 416 on a range.
+    /// Sends one request. Statuses that are no success are faults, except 416 on a range. A registry that
+    /// gives tokens to anybody is asked for one.
     pub(crate) fn send(
         &self,
         method: Method,
@@ -78,6 +82,39 @@ impl Client {
         plain: Plain,
         headers: &[(header::HeaderName, String)],
     ) -> std::result::Result<Response, Fault> {
+        let mut headers = headers.to_vec();
+        headers.extend(registry::accept(url));
+        let (mut response, mut proxy) = self.exchange(method, url, plain, &headers)?;
+        let challenge = response.header(header::WWW_AUTHENTICATE);
+        let address = challenge.and_then(registry::token_address);
+        if let (StatusCode::UNAUTHORIZED, Some(address)) = (response.status, address) {
+            let (answer, proxy_there) =
+                self.exchange(Method::Get, &address, Plain::Refused, &[])?;
+            if !answer.status.is_success() {
+                return Err(refusal(&answer, &proxy_there));
+            }
+            let answer = small_body(&address, answer, TOKEN_LIMIT)?;
+            let token = registry::token(&answer).map_err(Fault::Permanent)?;
+            headers.push((header::AUTHORIZATION, format!("Bearer {token}")));
+            (response, proxy) = self.exchange(method, url, plain, &headers)?;
+        }
+        let asked_for_range = headers.iter().any(|(name, _)| name == header::RANGE);
+        if response.status.is_success()
+            || (asked_for_range && response.status == StatusCode::RANGE_NOT_SATISFIABLE)
+        {
+            return Ok(response);
+        }
+        Err(refusal(&response, &proxy))
+    }
+
+    /// One request and its answer, of whatever status, with words for the proxy that it came through.
+    fn exchange(
+        &self,
+        method: Method,
+        url: &str,
+        plain: Plain,
+        headers: &[(header::HeaderName, String)],
+    ) -> std::result::Result<(Response, String), Fault> {
         let is_plain = url.starts_with("http://");
         if is_plain && plain == Plain::Refused {
             return Err(Fault::Permanent(
@@ -103,13 +140,8 @@ impl Client {
         let url = response.get_uri().to_string();
         let (parts, body) = response.into_parts();
         let response = Response { status: parts.status, headers: parts.headers, url, body };
-        let asked_for_range = headers.iter().any(|(name, _)| name == header::RANGE);
-        if response.status.is_success()
-            || (asked_for_range && response.status == StatusCode::RANGE_NOT_SATISFIABLE)
-        {
-            return Ok(response);
-        }
-        Err(refusal(&response, &proxy(&response.url)))
+        let proxy = proxy(&response.url);
+        Ok((response, proxy))
     }
 
     /// A small file, tried again where that may help; `None` when the server has no such file.

@@ -12,6 +12,7 @@ pub(crate) mod openpgp;
 mod pace;
 mod part;
 mod proxy;
+mod registry;
 mod retry;
 mod sinks;
 mod stream;

@@ -17,6 +17,7 @@ pub(crate) use list::subject;
 pub use node::{node, template};
 pub use prepare::prepare;
 pub use rotation::{RotationCommands, after_rotation};
+pub use rules::advice;
 pub use schema::schema;
 pub use show::{describe, describe_handout, handout_to_json, to_json};
 pub use side_file::{SideFile, handouts};

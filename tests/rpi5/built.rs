@@ -164,7 +164,7 @@ fn build(arch: Arch, nodes: &[&str]) -> Built {
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/rpi5-kubeadm");
     fs::copy(format!("{example}/demo.pub"), path("demo.pub")).expect("copied");
     let settings = format!(
-        "[settings]\nage_key = {{ file = \"keys.txt\" }}\nflux_private = true\n\
+        "[settings]\nha = \"none\"\nage_key = {{ file = \"keys.txt\" }}\nflux_private = true\n\
          flux_git_token = {{ file = \"git-token\" }}\noffline = true\n\
          helm_mirror = \"{0}/helm\"\ngateway_api_mirror = \"{0}/gateway\"\n\
          gateway_api_sha256 = \"{gateway}\"\ncilium_chart = \"{0}/cilium.tgz\"\n\

@@ -3,6 +3,7 @@
 mod boots;
 mod built;
 mod csrs;
+mod high_availability;
 mod images;
 mod joining;
 mod later;

@@ -59,6 +59,11 @@ impl<'a> Renderer<'a> {
         environment.add_test("before", |version: String, other: String| {
             values::is_before(&version, &other)
         });
+        environment
+            .add_test("within", |address: Value, pool: Value| values::is_within(&address, &pool));
+        environment.add_test("around", |network: Value, address: Value| {
+            values::is_around(&network, &address)
+        });
         // Only so do errors know their place.
         environment.set_debug(true);
         let (used, common, nodes) = (Used::default(), OnceCell::new(), OnceCell::new());

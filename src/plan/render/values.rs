@@ -229,6 +229,25 @@ pub(super) fn is_suffix_on(addresses: &Value, network: &Value) -> Result<bool, E
     Ok(false)
 }
 
+/// `address is within(pool)`: whether it is one of a range of addresses.
+pub(super) fn is_within(address: &Value, pool: &Value) -> Result<bool, Error> {
+    let Some(Pool(first, last)) = pool.downcast_object_ref() else {
+        return Err(Error::new(ErrorKind::InvalidOperation, "within(…) takes a pool of addresses"));
+    };
+    let address = address.as_str().and_then(|text| text.parse::<IpAddr>().ok());
+    Ok(address.is_some_and(|address| (*first..=*last).contains(&address)))
+}
+
+/// `network is around(address)`: whether the address is in the network of a node's own.
+pub(super) fn is_around(network: &Value, address: &Value) -> Result<bool, Error> {
+    let Some(Cidr(net)) = network.downcast_object_ref() else {
+        let message = "around(…) is for networks, and for addresses with a prefix";
+        return Err(Error::new(ErrorKind::InvalidOperation, message));
+    };
+    let address = address.as_str().and_then(|text| text.parse::<IpAddr>().ok());
+    Ok(address.is_some_and(|address| net.contains(&address)))
+}
+
 /// `version is before("v1.34.2")`: compared number by number. What has no number is before nothing.
 pub(super) fn is_before(version: &str, other: &str) -> bool {
     let numbers = |text: &str| -> Vec<u64> {

@@ -9,7 +9,7 @@ pki_master=$root/etc/nodeforge/pki
 
 # Whether kubeadm has run here before.
 was_begun() {
-	[ -n "$(find "$root/etc/kubernetes/manifests" -name '*.yaml' 2>/dev/null)" ] ||
+	[ -n "$(find "$root/etc/kubernetes/manifests" -name '*.yaml' ! -name kube-vip.yaml 2>/dev/null)" ] ||
 		[ -e "$root/etc/kubernetes/kubelet.conf" ] ||
 		[ -e "$root/etc/kubernetes/bootstrap-kubelet.conf" ] ||
 		[ -e "$root/etc/kubernetes/admin.conf" ] ||
@@ -54,4 +54,21 @@ spend_pki() {
 	find "$pki_master" -type f | while read -r file; do
 		spent "$file"
 	done
+}
+
+# kube_vip KUBECONFIG: has the kubelet run kube-vip, where the cluster has it, with a file of
+# /etc/kubernetes. `kubeadm reset` removes it.
+kube_vip() {
+	[ -e "$root/etc/nodeforge/kube-vip.yaml" ] || return 0
+	# shellcheck source=/dev/null
+	. "$root/etc/nodeforge/kube-vip.env"
+	# The digest of an image is the hash of its manifest. Offline there is none: images from an archive
+	# have tags only.
+	manifest=$root/usr/share/nodeforge/kube-vip.json
+	image=$KUBE_VIP_IMAGE:$KUBE_VIP_TAG
+	if [ -s "$manifest" ]; then
+		image=$image@sha256:$(sha256sum "$manifest" | cut -d ' ' -f 1)
+	fi
+	sed -e "s|IMAGE\$|$image|" -e "s|KUBECONFIG|/etc/kubernetes/$1|" "$root/etc/nodeforge/kube-vip.yaml" |
+		write_file 0600 "$root/etc/kubernetes/manifests/kube-vip.yaml"
 }
