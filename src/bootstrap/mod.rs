@@ -38,7 +38,12 @@ use job::DPKG_EXCLUDES;
 pub(crate) use job::BootstrapJob;
 
 /// Raised when the same words in a cluster file come to mean another base.
-const RECIPE: u32 = 1;
+const fn recipe_of(layout: Layout) -> u32 {
+    match layout {
+        Layout::Uefi => 1,
+        Layout::RaspberryPi => 2,
+    }
+}
 
 /// Virtual size in bytes: room for a cluster's packages; `[disk] size` makes it larger.
 const SIZE: u64 = 2 << 30;
@@ -82,7 +87,7 @@ pub fn bootstrap(
         return Err(Error::input("a Raspberry Pi is arm64, not amd64"));
     }
     let recipe = serde_json::json!({
-        "recipe": RECIPE,
+        "recipe": recipe_of(base.layout),
         "suite": base.suite,
         "arch": base.arch.name(),
         "layout": match base.layout {
@@ -231,10 +236,21 @@ fn changes(layout: &BootstrapLayout) -> Vec<Change> {
             file("/etc/default/grub", loader::defaults(layout)),
             Action::Directory { path: "/boot/efi".into(), mode: 0o700, owner: Owner::root() },
         ],
-        Layout::RaspberryPi => vec![
-            file("/etc/fstab", raspberry_pi::fstab(layout)),
-            Action::Directory { path: "/boot/firmware".into(), mode: 0o755, owner: Owner::root() },
-        ],
+        Layout::RaspberryPi => {
+            let mut own = vec![
+                file("/etc/fstab", raspberry_pi::fstab(layout)),
+                Action::Directory {
+                    path: "/boot/firmware".into(),
+                    mode: 0o755,
+                    owner: Owner::root(),
+                },
+                Action::Remove { path: raspberry_pi::FSTYPE_FILE.into() },
+            ];
+            let files = raspberry_pi::SETTINGS.into_iter().chain([raspberry_pi::INITRAMFS]);
+            own.extend(files.map(|(path, text)| file(path, text.into())));
+            own.push(enable(raspberry_pi::ENABLED));
+            own
+        }
     };
     let actions = [
         // mmdebstrap's own copy also says `force-unsafe-io`, which is not for a running node.

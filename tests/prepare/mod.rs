@@ -2,6 +2,7 @@
 
 mod boots;
 mod downloads;
+mod initramfs;
 mod locks;
 mod refused;
 mod sandboxes;
@@ -48,6 +49,8 @@ pub(crate) struct Stand {
     pub(crate) plain: Server,
     secure: Server,
     authority: Authority,
+    /// Where a base of its own is.
+    kept: Option<tempfile::TempDir>,
 }
 
 impl Stand {
@@ -69,7 +72,12 @@ impl Stand {
             ],
         );
         let (plain, secure) = (Server::http(), Server::https(&authority));
-        Self { user, folder, base, plain, secure, authority }
+        Self { user, folder, base, plain, secure, authority, kept: None }
+    }
+
+    /// Keeps a folder as long as the stand.
+    fn keep(&mut self, folder: tempfile::TempDir) {
+        self.kept = Some(folder);
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
