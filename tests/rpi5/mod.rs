@@ -8,4 +8,5 @@ mod images;
 mod joining;
 mod later;
 mod refusals;
+mod second_year;
 mod steps;

@@ -1,0 +1,298 @@
+//! What a control plane does when first boot is long over: certificates and snapshots. etcd is Debian's own.
+
+use std::fs;
+use std::process::{Child, Command};
+
+use super::super::support::{Node, Run, temporary_folder, tool};
+use super::steps::{calls_of, control_plane};
+
+const OVERLAY: &str = "profiles/rpi5-kubeadm/overlays/kubeadm-control";
+/// As `kubeadm certs renew --help` lists them.
+const CERTIFICATES: [&str; 7] = [
+    "apiserver",
+    "apiserver-etcd-client",
+    "apiserver-kubelet-client",
+    "front-proxy-client",
+    "etcd/healthcheck-client",
+    "etcd/peer",
+    "etcd/server",
+];
+
+/// Signs a certificate for so many days, as `$kubernetes/pki/NAME.crt` or into `NAME.conf`.
+const SIGN: &str = "
+    pki=$NODEFORGE_ROOT/etc/kubernetes/pki
+    sign() {
+        ca=$pki/ca; case $1 in etcd/*) ca=$pki/etcd/ca ;; esac
+        openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=${1##*/} \\
+            -addext subjectAltName=IP:127.0.0.1 -keyout $pki/$1.key -out $pki/$1.csr 2>/dev/null
+        openssl x509 -req -days $2 -in $pki/$1.csr -CA $ca.crt -CAkey $ca.key -copy_extensions copy \\
+            -CAcreateserial -out $pki/$1.crt 2>/dev/null
+    }
+    conf() {
+        sign $1 $2
+        echo \"    client-certificate-data: $(base64 -w0 <$pki/$1.crt)\" >$pki/../$1.conf
+        rm $pki/$1.*
+    }";
+
+fn kubernetes(node: &Node, days: u32) {
+    let script = format!(
+        "set -eu; mkdir -p $NODEFORGE_ROOT/etc/kubernetes/pki/etcd $NODEFORGE_ROOT/etc/kubernetes/manifests
+        {SIGN}
+        for ca in ca front-proxy-ca etcd/ca; do
+            openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 \\
+                -subj /CN=${{ca##*/}} -keyout $pki/$ca.key -out $pki/$ca.crt 2>/dev/null
+        done
+        for name in {0}; do sign $name {days}; done
+        for name in admin super-admin controller-manager scheduler; do conf $name {days}; done",
+        CERTIFICATES.join(" ")
+    );
+    let output = node.shell(&script);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let renew = format!(
+        "[ \"$*\" = 'certs renew all' ] || exit 9; set -eu; {SIGN}
+        for name in {}; do sign $name 365; done
+        for name in admin super-admin controller-manager scheduler; do conf $name 365; done",
+        CERTIFICATES.join(" ")
+    );
+    node.stand_in("kubeadm", &renew);
+    node.stand_in("kubectl", "exit 0");
+    // A sandbox that was stopped is made anew under another name.
+    node.stand_in(
+        "crictl",
+        "case $1 in
+        stopp) [ ! -e $NODEFORGE_ROOT/stuck ] || exit 1 ;;
+        pods) echo a-pod ;;
+        esac",
+    );
+    node.stand_in("getent", &format!("echo pi:x:{0}::/home/pi:/bin/sh", id()));
+    for name in ["etcd", "kube-apiserver", "kube-vip"] {
+        node.write(&format!("etc/kubernetes/manifests/{name}.yaml"), "kind: Pod\n");
+    }
+}
+
+/// Of the user who tests, `UID:GID`.
+fn id() -> String {
+    let id = |option: &str| tool("id", [option]).trim().to_owned();
+    format!("{}:{}", id("-u"), id("-g"))
+}
+
+fn renew(node: &Node) -> (bool, String) {
+    let output = node.shell(&format!(
+        "NODEFORGE_POD_WAIT=0 exec sh {}/{OVERLAY}/usr/lib/nodeforge/renew-certificates",
+        env!("CARGO_MANIFEST_DIR")
+    ));
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    (output.status.success(), said + &String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn certificates_are_renewed_before_they_expire_and_nothing_keeps_the_old_ones() {
+    let node = control_plane();
+    kubernetes(&node, 61);
+    let admin = node.read("etc/kubernetes/admin.conf");
+    node.write("home/pi/.kube/config", &admin);
+    let (well, said) = renew(&node);
+    assert!(well && said.ends_with("no certificate expires within 60 days\n"), "{said}");
+    assert!(calls_of(&node, "kubeadm").is_empty() && calls_of(&node, "crictl").is_empty());
+
+    kubernetes(&node, 59);
+    let admin = node.read("etc/kubernetes/admin.conf");
+    node.write("home/pi/.kube/config", &admin);
+    // The power fails before what has a copy got the new ones.
+    node.write("stuck", "");
+    let (well, said) = renew(&node);
+    assert!(!well && said.contains("renewing: pki/apiserver-etcd-client.crt "), "{said}");
+    for name in CERTIFICATES {
+        assert!(said.contains(&format!(" pki/{name}.crt ")), "{name}: {said}");
+    }
+    assert!(said.contains(" super-admin.conf ") && !said.contains("/ca.crt"), "{said}");
+    assert_eq!(node.read("home/pi/.kube/config"), admin);
+    fs::remove_file(node.path("stuck")).expect("there");
+    let (well, said) = renew(&node);
+    assert!(well && said.ends_with("the certificates are renewed, and in use\n"), "{said}");
+    assert_eq!(calls_of(&node, "kubeadm"), ["kubeadm certs renew all"]);
+    let stopped = calls_of(&node, "crictl").iter().filter(|it| it.contains("stopp")).count();
+    assert_eq!(stopped, 1 + 3, "each static pod, and the one that was stuck");
+    assert!(calls_of(&node, "crictl").iter().any(|it| it.ends_with("--name ^kube-vip-node0$")));
+    assert_eq!(node.read("home/pi/.kube/config"), node.read("etc/kubernetes/admin.conf"));
+    assert_ne!(node.read("home/pi/.kube/config"), admin);
+    assert!(!node.path("var/lib/nodeforge/renewal").exists());
+    assert!(!node.path("run/nodeforge/renewal").exists());
+
+    // One that its owner has changed is not replaced.
+    kubernetes(&node, 59);
+    node.write("home/pi/.kube/config", "other clusters\n");
+    let (well, said) = renew(&node);
+    assert!(well && said.contains(".kube/config is not a copy of admin.conf any more"), "{said}");
+    assert_eq!(node.read("home/pi/.kube/config"), "other clusters\n");
+}
+
+#[test]
+fn a_renewal_that_renews_nothing_fails() {
+    let node = control_plane();
+    kubernetes(&node, 5);
+    node.stand_in("kubeadm", "exit 0");
+    let (well, said) = renew(&node);
+    assert!(
+        !well && said.contains("still about to expire after the renewal: pki/apiserver"),
+        "{said}"
+    );
+    assert!(calls_of(&node, "crictl").is_empty());
+}
+
+/// A kubelet as far as etcd is concerned: the real one runs while its manifest is there.
+struct Kubelet(Child);
+
+impl Kubelet {
+    fn start(node: &Node) -> Self {
+        let script = "cd \"$0\"; pid=; manifest=etc/kubernetes/manifests/etcd.yaml
+            while [ -e kubelet-runs ]; do
+                if [ -e $manifest ]; then
+                    if [ -z \"$pid\" ] || ! kill -0 $pid 2>/dev/null; then
+                        etcd $(sed -n 's/^ *- *\\(--.*\\)/\\1/p' $manifest) >>etcd.log 2>&1 & pid=$!
+                    fi
+                elif [ -n \"$pid\" ]; then
+                    kill $pid; wait $pid; pid=
+                fi
+                sleep 0.2
+            done
+            [ -z \"$pid\" ] || kill $pid";
+        node.write("kubelet-runs", "");
+        let mut command = Command::new("sh");
+        Self(command.args(["-c", script]).arg(node.path("")).spawn().expect("sh starts"))
+    }
+}
+
+#[test]
+fn the_cluster_becomes_what_it_was_in_a_snapshot() {
+    let node = control_plane();
+    kubernetes(&node, 365);
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let (client, peer) = (free(), free());
+    let port = |it: &std::net::TcpListener| it.local_addr().expect("an address").port();
+    let (client_port, peer_port) = (port(&client), port(&peer));
+    drop((client, peer));
+    let root = node.path("").display().to_string();
+    let root = root.trim_end_matches('/');
+    let pki = format!("{root}/etc/kubernetes/pki/etcd");
+    // As kubeadm writes it.
+    let manifest = format!(
+        "spec:\n  containers:\n  - command:\n    - etcd\n    - --name=node0\n    - --data-dir={root}/var/lib/etcd\n    \
+         - --listen-client-urls=https://127.0.0.1:{client_port}\n    \
+         - --advertise-client-urls=https://127.0.0.1:{client_port}\n    \
+         - --listen-peer-urls=https://127.0.0.1:{peer_port}\n    \
+         - --initial-advertise-peer-urls=https://127.0.0.1:{peer_port}\n    \
+         - --initial-cluster=node0=https://127.0.0.1:{peer_port}\n    \
+         - --cert-file={pki}/server.crt\n    - --key-file={pki}/server.key\n    - --client-cert-auth=true\n    \
+         - --trusted-ca-file={pki}/ca.crt\n    - --peer-cert-file={pki}/peer.crt\n    - --peer-key-file={pki}/peer.key\n    \
+         - --peer-client-cert-auth=true\n    - --peer-trusted-ca-file={pki}/ca.crt\n"
+    );
+    node.write("etc/kubernetes/manifests/etcd.yaml", &manifest);
+    let mut kubelet = Kubelet::start(&node);
+    let etcdctl = |arguments: &str| {
+        let output = node.shell(&format!(
+            "ETCDCTL_API=3 exec etcdctl --endpoints https://127.0.0.1:{client_port} --cacert {pki}/ca.crt \
+             --cert {pki}/healthcheck-client.crt --key {pki}/healthcheck-client.key {arguments}"
+        ));
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let wait = || {
+        let up = (0..100).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(200));
+            etcdctl("endpoint health").0
+        });
+        assert!(up, "{}", node.read("etcd.log"));
+    };
+    wait();
+    let run = |arguments: &str| {
+        let output = node.shell(&format!(
+            "NODEFORGE_ETCD=https://127.0.0.1:{client_port} NODEFORGE_POD_WAIT=60 NODEFORGE_DELAY=0.2 \
+             exec sh {}/{OVERLAY}/usr/bin/nodeforge-etcd {arguments}",
+            env!("CARGO_MANIFEST_DIR")
+        ));
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.code(), said + &String::from_utf8_lossy(&output.stderr))
+    };
+    assert!(etcdctl("put /registry/a before").0);
+    node.write("etc/nodeforge/etcd-snapshots.env", "KEEP='2'\n");
+    let (code, said) = run("save");
+    assert!(code == Some(0) && said.contains("1 of at most 2 are kept"), "{said}");
+    let (_, first) = run("list");
+    let kept = node.path("kept.db");
+    fs::copy(first.trim(), &kept).expect("copied");
+    assert!(etcdctl("put /registry/a after").0 && etcdctl("put /registry/b new").0);
+    for _ in 0..2 {
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+        assert_eq!(run("save").0, Some(0));
+    }
+    let (_, list) = run("list");
+    assert!(list.lines().count() == 2 && !list.contains(first.trim()), "{list}");
+
+    // What is no snapshot changes nothing.
+    node.write("half.db", "half");
+    let (code, said) = run(&format!("restore {root}/half.db"));
+    assert!(
+        code == Some(1) && said.contains("is not a whole snapshot; nothing was changed"),
+        "{said}"
+    );
+    assert!(etcdctl("get /registry/b").1.contains("new"));
+
+    let (code, said) = run(&format!("restore {}", kept.display()));
+    assert!(code == Some(0) && said.contains("the cluster is what it was in "), "{said}");
+    wait();
+    assert_eq!(etcdctl("get /registry --prefix").1, "/registry/a\nbefore\n");
+    assert!(etcdctl("member list").1.contains(", started, node0, "));
+    assert_eq!(node.read("etc/kubernetes/manifests/etcd.yaml"), manifest);
+    assert!(node.path("etc/kubernetes/manifests/kube-apiserver.yaml").exists());
+    let old: Vec<_> = fs::read_dir(node.path("var/lib"))
+        .expect("a folder")
+        .map(|it| it.expect("an entry").file_name().into_string().expect("UTF-8"))
+        .filter(|name| name.starts_with("etcd.before-"))
+        .collect();
+    assert_eq!(old.len(), 1, "{old:?}");
+    assert_eq!(run("restore").0, Some(2));
+    fs::remove_file(node.path("kubelet-runs")).expect("there");
+    kubelet.0.wait().expect("it ends");
+}
+
+/// Held packages are apt's business: unattended-upgrades leaves them alone, as `apt upgrade` does.
+#[test]
+fn security_upgrades_are_a_choice_of_every_profile() {
+    let folder = temporary_folder();
+    let profiles = ["rpi5-kubeadm", "fusion-k3s", "edge-k3s", "quickstart"];
+    for profile in profiles {
+        let shown =
+            Run::new(["profile", "show", profile]).folder(folder.path()).succeeds().stdout_text();
+        assert!(shown.contains("security_upgrades"), "{profile}: {shown}");
+    }
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/quickstart");
+    tool("cp", ["-r", &format!("{example}/."), &folder.path().display().to_string()]);
+    let plan = |set: &str| {
+        Run::new(["plan", "--set", &format!("settings.security_upgrades={set}")])
+            .folder(folder.path())
+            .succeeds()
+            .stdout_text()
+    };
+    assert!(!plan("false").contains("unattended"));
+    let wanted = plan("true");
+    assert!(wanted.contains("unattended-upgrades"), "{wanted}");
+    assert!(wanted.contains("/etc/apt/apt.conf.d/52nodeforge-upgrades"), "{wanted}");
+    // apt itself reads them, after the package's own.
+    let files =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/overlays/security-upgrades/etc/apt/apt.conf.d");
+    let own = folder.path().join("50unattended-upgrades");
+    fs::write(&own, "Unattended-Upgrade::Origins-Pattern { \"origin=Debian\"; };\n")
+        .expect("written");
+    let dump = tool(
+        "sh",
+        [
+            "-c",
+            "cat \"$0\" \"$1\"/* >\"$0.all\" && apt-config -c \"$0.all\" dump",
+            &own.display().to_string(),
+            files,
+        ],
+    );
+    assert!(!dump.contains("\"origin=Debian\""), "{dump}");
+    assert!(dump.contains("Unattended-Upgrade::Automatic-Reboot \"false\";"), "{dump}");
+    assert!(dump.contains("codename=${distro_codename}-security,label=Debian-Security"), "{dump}");
+}
