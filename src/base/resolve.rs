@@ -346,15 +346,12 @@ impl Resolver<'_> {
         &self,
         fits: impl Fn(&Provenance) -> bool,
     ) -> Result<Option<(CachedImage, Provenance)>> {
-        let mut found: Vec<_> = self
-            .cache
-            .keys(BASES)?
-            .into_iter()
-            .filter_map(|key| {
-                let provenance = Provenance::read(&self.cache.peek(BASES, &key)?)?;
-                fits(&provenance).then_some((key, provenance))
-            })
-            .collect();
+        let mut found = Vec::new();
+        for key in self.cache.keys(BASES)? {
+            let about = self.cache.peek(BASES, &key)?;
+            let provenance = about.and_then(|it| Provenance::read(&it));
+            found.extend(provenance.filter(|it| fits(it)).map(|it| (key, it)));
+        }
         found.sort_by(|(_, one), (_, other)| one.date.cmp(&other.date));
         for (key, provenance) in found.into_iter().rev() {
             if let Some(image) = self.cache.find(BASES, &key)? {

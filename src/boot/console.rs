@@ -10,6 +10,7 @@ use regex::Regex;
 use super::qemu::ReadyMachine;
 use crate::util::error::{Context, Error, Result};
 use crate::util::interrupt;
+use crate::util::terminal::SavedTerminal;
 
 /// What a machine's console is watched for.
 pub struct Expectation {
@@ -55,7 +56,12 @@ impl ReadyMachine {
 
     /// Boots the machine with its console on this terminal; Ctrl-A X ends it.
     pub fn interact(mut self) -> Result<()> {
-        let status = self.command.arg("-nographic").status().context(|| "starting QEMU")?;
+        // Its end must not leave the terminal as it has it, however it comes.
+        let terminal = SavedTerminal::look();
+        let mut child = self.command.arg("-nographic").spawn().context(|| "starting QEMU")?;
+        let status = interrupt::wait(&mut child);
+        drop(terminal);
+        let status = status?;
         if status.success() {
             return Ok(());
         }

@@ -97,14 +97,18 @@ pub fn bootstrap(
         "mirror": base.mirror,
     });
     let hash = |it: &Value| Sha256::of(it.to_string()).to_string();
-    let cached = || if force { None } else { newest(cache, &recipe) };
+    let cached = || if force { Ok(None) } else { newest(cache, &recipe) };
     let mut _turn = None;
-    let epoch = if let Some(epoch) = clock::fixed()?.or(epoch).or_else(cached) {
+    let known = match clock::fixed()?.or(epoch) {
+        Some(epoch) => Some(epoch),
+        None => cached()?,
+    };
+    let epoch = if let Some(epoch) = known {
         epoch
     } else {
         // A process that had to wait takes what the other made.
         _turn = Some(lock(&cache.folder(BASES)?, &hash(&recipe), progress)?);
-        cached().map_or_else(clock::now, Ok)?
+        cached()?.map_or_else(clock::now, Ok)?
     };
     let mut from = recipe.clone();
     from[EPOCH] = epoch.into();
@@ -164,14 +168,17 @@ pub fn bootstrap(
 }
 
 /// As of when the newest base that the cache has of a recipe was made.
-fn newest(cache: &Cache, recipe: &Value) -> Option<i64> {
-    let epoch_of = |key: &String| {
-        let mut from = cache.peek(BASES, key)?.from;
+fn newest(cache: &Cache, recipe: &Value) -> Result<Option<i64>> {
+    let epoch_of = |about: About| {
+        let mut from = about.from;
         let epoch = from.as_object_mut()?.remove(EPOCH)?.as_i64();
         epoch.filter(|_| from == *recipe)
     };
-    // What cannot be read is reported where it is looked for.
-    cache.keys(BASES).ok()?.iter().filter_map(epoch_of).max()
+    let mut newest = None;
+    for key in cache.keys(BASES)? {
+        newest = newest.max(cache.peek(BASES, &key)?.and_then(epoch_of));
+    }
+    Ok(newest)
 }
 
 fn packages(layout: &BootstrapLayout) -> Vec<String> {

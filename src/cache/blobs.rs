@@ -67,7 +67,7 @@ impl Blob {
                     let times = FileTimes::new().set_accessed(before);
                     drop(fs::File::open(path).and_then(|file| file.set_times(times)));
                 }
-                Ok(is_sound)
+                is_sound
             }
         }
     }

@@ -7,7 +7,7 @@ use std::io::{self, BufReader, ErrorKind, Read};
 use std::path::Path;
 
 use crate::disk::{self, Format};
-use crate::util::error::Result;
+use crate::util::error::{Context as _, Result};
 
 const MAGIC: &[u8] = b"!<arch>\n";
 /// Bytes of what stands before each member.
@@ -15,9 +15,31 @@ const HEADER: usize = 60;
 /// How that ends.
 const END: &[u8] = b"`\n";
 
-/// Whether everything in a package can be unpacked.
-pub(super) fn is_sound(path: &Path) -> bool {
-    File::open(path).is_ok_and(|file| is_whole(BufReader::new(file)).unwrap_or(false))
+/// Whether everything in a package can be unpacked. What cannot be read is an error.
+pub(super) fn is_sound(path: &Path) -> Result<bool> {
+    let context = || format!("reading `{}`", path.display());
+    let file = File::open(path).context(context)?;
+    let mut trouble = None;
+    let verdict = is_whole(BufReader::new(Watched { file, trouble: &mut trouble }));
+    match trouble {
+        Some(error) => Err(error).context(context),
+        None => Ok(verdict.unwrap_or(false)),
+    }
+}
+
+/// Keeps an error of the file apart from those of whoever reads it.
+struct Watched<'a> {
+    file: File,
+    trouble: &'a mut Option<io::Error>,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.file.read(buffer).inspect_err(|error| {
+            let same = error.raw_os_error().map(io::Error::from_raw_os_error);
+            *self.trouble = Some(same.unwrap_or_else(|| error.kind().into()));
+        })
+    }
 }
 
 /// The same of a package's bytes; an error where they cannot be understood.
@@ -99,17 +121,17 @@ mod tests {
                 .run()
                 .unwrap();
             let whole = fs::read(&path).unwrap();
-            assert!(is_sound(&path), "{compression}");
+            assert!(is_sound(&path).unwrap(), "{compression}");
             for length in [0, 7, 8, 67, whole.len() / 2, whole.len() - 2] {
                 fs::write(&path, &whole[..length]).unwrap();
-                assert!(!is_sound(&path), "{compression} cut after {length}");
+                assert!(!is_sound(&path).unwrap(), "{compression} cut after {length}");
             }
             if compression != "none" {
                 let mut damaged = whole.clone();
                 let at = whole.len() - 40;
                 damaged[at] ^= 1;
                 fs::write(&path, &damaged).unwrap();
-                assert!(!is_sound(&path), "{compression} with a bit of rot");
+                assert!(!is_sound(&path).unwrap(), "{compression} with a bit of rot");
             }
         }
     }

@@ -45,7 +45,7 @@ pub(crate) fn remove(folder: &Path, progress: &dyn Progress) -> Result<()> {
 
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn remove(folder: &Path, _progress: &dyn Progress) -> Result<()> {
-    match fs::remove_dir_all(folder) {
+    match crate::util::remove_tree::remove_tree(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).context(|| format!("removing `{}`", folder.display()))
         }

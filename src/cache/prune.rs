@@ -34,6 +34,8 @@ pub struct Kept {
     pub used: SystemTime,
     path: PathBuf,
     blob: Option<Blob>,
+    /// Why it is not known whether an image is damaged.
+    trouble: Option<Error>,
 }
 
 /// What may stay in the cache. Nothing set means all.
@@ -67,7 +69,9 @@ impl Kept {
         if !self.is_image() {
             return String::new();
         }
-        let Some(about) = &self.about else { return "damaged".into() };
+        let Some(about) = &self.about else {
+            return if self.trouble.is_some() { "cannot be read" } else { "damaged" }.into();
+        };
         let from = &about.from;
         let text =
             |value: Option<&serde_json::Value>| value.and_then(|it| it.as_str()).map(str::to_owned);
@@ -92,8 +96,13 @@ impl Cache {
                 // Another nodeforge may remove it at any moment.
                 let Ok(metadata) = fs::metadata(&folder) else { continue };
                 let used = fs::metadata(folder.join(ABOUT)).and_then(|it| it.modified());
+                let (about, trouble) = match self.peek(kind, &key) {
+                    Ok(about) => (about, None),
+                    Err(error) => (None, Some(error)),
+                };
                 all.push(Kept {
-                    about: self.peek(kind, &key),
+                    about,
+                    trouble,
                     occupied: occupied(&folder),
                     used: used.or_else(|_| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH),
                     path: folder,
@@ -121,6 +130,7 @@ impl Cache {
                     used: blob.used(&metadata),
                     path,
                     blob: Some(blob),
+                    trouble: None,
                 });
             }
         }
@@ -150,9 +160,12 @@ impl Cache {
         while let Some(it) = all.pop() {
             interrupt::check()?;
             let age = now.duration_since(it.used).unwrap_or_default();
-            let goes = (it.is_image() && it.about.is_none())
+            let goes = (it.is_image() && it.about.is_none() && it.trouble.is_none())
                 || limits.age.is_some_and(|most| age >= most)
                 || limits.size.is_some_and(|most| left > most);
+            if !goes && let Some(error) = &it.trouble {
+                progress.warn(&format!("{error}; it stays"));
+            }
             if goes && self.remove(&it, progress)? {
                 left = left.saturating_sub(it.occupied);
                 pruned.freed += it.occupied;
@@ -173,6 +186,9 @@ impl Cache {
     /// Reads an image or a file and says whether it is what it was when it came. What is damaged
     /// is removed, and made or fetched again when it is wanted; what cannot be read stays.
     pub fn verify(&self, kept: &Kept, progress: &dyn Progress) -> Result<bool> {
+        if let Some(error) = &kept.trouble {
+            return Err(error.clone());
+        }
         let disk = kept.path.join(DISK);
         let sound = match (kept.blob, &kept.about) {
             (Some(blob), _) => blob.is_sound(&kept.path)?,
@@ -237,7 +253,9 @@ impl Cache {
 fn occupied(path: &Path) -> u64 {
     let Ok(metadata) = fs::symlink_metadata(path) else { return 0 };
     let inside = if metadata.is_dir() {
-        fs::read_dir(path).into_iter().flatten().flatten().map(|it| occupied(&it.path())).sum()
+        // Not one descriptor a level.
+        let entries: Vec<_> = fs::read_dir(path).into_iter().flatten().flatten().collect();
+        entries.iter().map(|it| occupied(&it.path())).sum()
     } else {
         0
     };

@@ -229,9 +229,9 @@ impl Cache {
         read().context(|| format!("reading `{}`", folder.display()))
     }
 
-    /// What is known of the image under a key, whole or not.
-    pub(crate) fn peek(&self, kind: &str, key: &str) -> Option<About> {
-        About::load(&self.root.join(kind).join(key).join(ABOUT)).ok().flatten()
+    /// What is known of the image under a key, whole or not; `None` where that is damaged or missing.
+    pub(crate) fn peek(&self, kind: &str, key: &str) -> Result<Option<About>> {
+        About::load(&self.root.join(kind).join(key).join(ABOUT))
     }
 
     /// What is known of an image of this cache; `None` for any other file.

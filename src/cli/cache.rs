@@ -8,7 +8,7 @@ use super::table::table;
 use super::ui::{Ui, bytes};
 use crate::cache::{self, Kept, Limits};
 use crate::config;
-use crate::util::error::{Error, Result};
+use crate::util::error::{Error, ErrorKind, Result};
 use crate::util::progress::Progress as _;
 
 /// Look after the images, files and packages that nodeforge keeps
@@ -154,11 +154,22 @@ fn prune(cache: &cache::Cache, limits: Limits, json: bool, ui: &Ui) -> Result<()
 
 fn verify(cache: &cache::Cache, json: bool, ui: &Ui) -> Result<()> {
     let mut damaged = 0;
-    let mut found = Vec::new();
+    let (mut found, mut unread) = (Vec::new(), Vec::new());
     for it in cache.list()? {
         ui.stage(&format!("reading {} {}", it.kind, short(&it)));
-        let is_sound = cache.verify(&it, ui)?;
+        let verified = cache.verify(&it, ui);
         ui.finish();
+        let is_sound = match verified {
+            Ok(is_sound) => is_sound,
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
+            Err(error) => {
+                if !json {
+                    print(&format!("{} {} cannot be read: stays\n", it.kind, it.key))?;
+                }
+                unread.extend(error.problems().to_vec());
+                continue;
+            }
+        };
         damaged += u64::from(!is_sound);
         if json {
             found.push(serde_json::json!({ "kind": it.kind, "key": it.key, "sound": is_sound }));
@@ -172,11 +183,12 @@ fn verify(cache: &cache::Cache, json: bool, ui: &Ui) -> Result<()> {
     }
     if damaged > 0 {
         let what = counted(damaged, "entry was", "entries were");
-        return Err(Error::failure(format!("{what} damaged")).hint(
+        let error = Error::failure(format!("{what} damaged")).hint(
             "they were removed and are made or fetched again when needed; is the disk failing?",
-        ));
+        );
+        unread.extend(error.problems().to_vec());
     }
-    Ok(())
+    Error::failures(unread)
 }
 
 /// A hash is told from others by its beginning; names are names.

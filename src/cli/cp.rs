@@ -76,7 +76,8 @@ impl CpCommand {
         let copied = match destination {
             Location::Inside { image, path } => {
                 let mut edit = EditOptions::open(image)?;
-                let copied = self.copy_in(sources, edit.image(), path)?;
+                let copied = self.copy_in(sources, edit.image(), path);
+                let copied = copied.map_err(|error| edit.explain(error))?;
                 self.options.commit(edit, image, ui)?;
                 copied
             }

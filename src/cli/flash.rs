@@ -18,6 +18,7 @@ use crate::disk::Disk;
 use crate::flash::{self, Contents, Device, FlashRequest, OpenTarget, Permitted, Summary};
 use crate::util::error::{Context, Error, Result};
 use crate::util::progress::Progress as _;
+use crate::util::room::{self, FolderUse};
 
 /// Write a node or an image to a card, a stick or a drive
 ///
@@ -173,12 +174,24 @@ impl FlashCommand {
 
     fn write(&self, source: &dyn Disk, to: &Permitted, name: &Path, ui: &Ui) -> Result<()> {
         let started = Instant::now();
-        let mut target = match to {
-            Permitted::Device(device) => OpenTarget::device(device)?,
-            Permitted::File => OpenTarget::file(name, source.size())?,
+        let (mut target, needed) = match to {
+            Permitted::Device(device) => (OpenTarget::device(device)?, None),
+            Permitted::File => {
+                let needed = flash::needed(source)?;
+                room::require(folder_of(name), FolderUse::Copy, needed)?;
+                (OpenTarget::file(name, source.size())?, Some(needed))
+            }
         };
         let context = || format!("flashing `{}`", name.display());
-        let summary = flash::write(source, &mut target, !self.no_verify, ui).context(context);
+        let summary = flash::write(source, &mut target, !self.no_verify, ui)
+            .context(context)
+            // A file that is not whole never takes the place of another.
+            .map_err(|error| match needed {
+                Some(_) => {
+                    room::explain(error.without_hints(), folder_of(name), FolderUse::Copy, needed)
+                }
+                None => error,
+            });
         ui.finish();
         target.finish(summary.is_ok()).context(context)?;
         ui.note(&said(&summary?, !self.no_verify, started.elapsed(), name));
@@ -233,6 +246,11 @@ fn describe(device: &Device, contents: &Contents) -> String {
             .expect("writing to a string");
     }
     text
+}
+
+/// The folder that a file is in.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn say(image: &NodeImage) -> String {

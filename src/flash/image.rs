@@ -36,6 +36,15 @@ pub(super) fn fill(source: &dyn Disk, range: Range<u64>, buffer: &mut [u8]) -> R
     Ok(allocated)
 }
 
+/// How many bytes a file takes that holds a disk, without its zeros.
+///
+/// # Errors
+///
+/// Those of reading the disk.
+pub fn needed(source: &dyn Disk) -> Result<u64> {
+    allocated(source, &(0..source.size())).context(|| "reading the image")
+}
+
 /// How much of `range` may be data.
 pub(super) fn allocated(source: &dyn Disk, range: &Range<u64>) -> io::Result<u64> {
     let mut total = 0;

@@ -11,9 +11,10 @@ use std::{env, io};
 use super::Image;
 use super::part::Part;
 use super::read_only::ReadOnly;
-use crate::disk::Disk;
+use crate::disk::{Disk, Scratch};
 use crate::fs::{self, Ext4, Kind};
 use crate::util::error::{Context, Error, Result};
+use crate::util::room::{self, FolderUse};
 
 /// Whether e2fsck and fsck.fat have the last word on an image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -107,8 +108,10 @@ impl Checker {
         let wanted =
             data_without(&*view, content).context(|| format!("finding what {name} reads"))?;
         let length = wanted.iter().map(|run| run.end - run.start).sum();
-        let scratch = FsckCopy::new(length).context(|| "making a temporary file")?;
-        copy(&*view, &wanted, scratch.file()).context(|| format!("copying what {name} reads"))?;
+        let scratch = FsckCopy::new(length)?;
+        copy(&*view, &wanted, scratch.file())
+            .context(|| format!("copying what {name} reads"))
+            .map_err(|error| scratch.explain(error, length))?;
         let mut command = Command::new(program);
         if self == Self::E2fsck {
             command.arg("-f");
@@ -211,14 +214,28 @@ impl FsckCopy {
 
     /// A file that `length` bytes will be written to.
     #[cfg_attr(not(target_os = "linux"), allow(unused_variables))]
-    fn new(length: u64) -> io::Result<Self> {
+    fn new(length: u64) -> Result<Self> {
         #[cfg(target_os = "linux")]
         if length <= Self::MEMORY {
             let flags = rustix::fs::MemfdFlags::CLOEXEC;
-            let file = rustix::fs::memfd_create("nodeforge-fsck", flags)?;
+            let file = rustix::fs::memfd_create("nodeforge-fsck", flags)
+                .map_err(io::Error::from)
+                .context(|| "making a temporary file")?;
             return Ok(Self::Memory(file.into()));
         }
-        tempfile::NamedTempFile::new().map(Self::Named)
+        room::require(&Scratch::default().folder, FolderUse::Scratch, length)?;
+        tempfile::NamedTempFile::new().map(Self::Named).context(|| "making a temporary file")
+    }
+
+    /// What there is to say of an error of writing so many bytes to it.
+    fn explain(&self, error: Error, length: u64) -> Error {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Memory(_) => error,
+            Self::Named(_) => {
+                room::explain(error, &Scratch::default().folder, FolderUse::Scratch, Some(length))
+            }
+        }
     }
 
     fn file(&self) -> &File {

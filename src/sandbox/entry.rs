@@ -3,6 +3,8 @@
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
+use rustix::fs::Mode;
+
 use super::job::JobEntry;
 use super::protocol::{Failure, Message, Reporter};
 use super::{confine, init, start, worker};
@@ -18,6 +20,8 @@ pub fn requested() -> Option<OsString> {
 
 /// The sandbox's own `main`, for what [`requested`] said. `jobs` is all that a worker can do.
 pub fn main(role: &OsStr, jobs: &[JobEntry]) -> ExitCode {
+    // What programs make in an image must not follow the mask of whoever builds it.
+    rustix::process::umask(Mode::from_raw_mode(0o022));
     let done = match role.to_str() {
         Some(start::INIT) => init::main(),
         Some(start::WORKER) => worker::main(jobs),

@@ -6,7 +6,7 @@
 //! namespace of its own, which is gone when its last process is. Init never sees them, and so
 //! the folders that it removes can hold nothing of the host's.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufRead, Read, Write};
 use std::path::Path;
 use std::process::{ExitCode, Stdio};
@@ -20,6 +20,7 @@ use super::start::{COMMAND, WORKER};
 use super::{ids, namespaces, start};
 use crate::util::error::{Context, Error, Result};
 use crate::util::file_lock::FileLock;
+use crate::util::remove_tree::remove_tree;
 
 /// How long it takes to clean up when nobody waits.
 const LAST_WORK: Duration = Duration::from_millis(600);
@@ -104,7 +105,7 @@ fn end_all() {
 }
 
 fn remove(folder: &Path) -> Result<()> {
-    match fs::remove_dir_all(folder) {
+    match remove_tree(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(error).context(|| format!("cannot remove `{}`", folder.display()))
         }

@@ -16,6 +16,8 @@ use crate::config::Arch;
 use crate::util::error::{Context as _, Result};
 use crate::util::process::{self, Drain};
 use crate::util::progress::Progress;
+use crate::util::remove_tree::remove_tree;
+use crate::util::terminal::SavedTerminal;
 use crate::util::{clock, interrupt};
 
 /// How long a sandbox may take to clean up before it is killed.
@@ -82,6 +84,8 @@ pub(crate) fn run<J: Job>(
     };
     let line = spec.to_line()?;
     let has_terminal = environment.has_terminal;
+    // The sandbox may be killed while its shell has the terminal.
+    let terminal = has_terminal.then(SavedTerminal::look);
     let mut child = backend.start(Init { variables: &variables, has_terminal })?;
     let complaints = Drain::start(child.stderr.take());
     let mut lifeline = child.stdin.take();
@@ -100,6 +104,7 @@ pub(crate) fn run<J: Job>(
         drop(pipe.write_all(b"\n"));
     }
     end(&mut child)?;
+    drop(terminal);
     if !has_terminal {
         namespaces::end_group(&child);
     }
@@ -114,7 +119,7 @@ pub(crate) fn run<J: Job>(
 
 /// Removes a folder, also when files in it belong to users that only a sandbox can become.
 pub(crate) fn remove_folder(folder: &Path, progress: &dyn Progress) -> Result<()> {
-    match std::fs::remove_dir_all(folder) {
+    match remove_tree(folder) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !is_root() => {
             let environment = Environment {
                 arch: None,

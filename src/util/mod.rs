@@ -12,6 +12,8 @@ pub mod parallel;
 pub mod printable;
 pub mod process;
 pub mod progress;
+pub mod remove_tree;
 pub(crate) mod rfc3339;
 pub mod room;
 pub mod sha256;
+pub(crate) mod terminal;

@@ -16,6 +16,10 @@ pub enum FolderUse {
     Scratch,
     /// Where artifacts go.
     Output,
+    /// Where an image is that is changed: the change is collected beside it.
+    Image,
+    /// Where a copy goes whose name the user chose.
+    Copy,
 }
 
 impl FolderUse {
@@ -26,6 +30,8 @@ impl FolderUse {
             }
             Self::Scratch => "make room, or point TMPDIR elsewhere",
             Self::Output => "make room, or choose another folder with `-o`",
+            Self::Image => "make room beside the image, where its changes are collected",
+            Self::Copy => "make room, or choose another place",
         }
     }
 }

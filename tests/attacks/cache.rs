@@ -124,6 +124,40 @@ fn what_cannot_be_read_is_not_taken_for_damage() {
     assert_eq!(stand.server.requests("/image").len(), 1);
 }
 
+/// Nor by those that look after the cache.
+#[test]
+fn what_cannot_be_read_is_not_removed_as_damaged() {
+    let mut stand = Stand::new();
+    let raw = stand.pinned_disk();
+    let said = stand.fetch_is("it", &raw);
+    let disk = PathBuf::from(said["path"].as_str().expect("a path"));
+    let about = disk.with_file_name("about.json");
+    let text = fs::read(&about).expect("there");
+    fs::remove_file(&about).expect("removed");
+    fs::create_dir(&about).expect("a folder, which cannot be read as a file");
+    let package = stand.cache().join("debs/it_1_all.deb");
+    fs::create_dir_all(&package).expect("made");
+    let told = format!("reading `{}`", about.display());
+
+    let said = stand.run(["cache", "list"]).succeeds().stdout_text();
+    assert!(said.contains("cannot be read"), "{said}");
+    let said = stand.run(["cache", "verify"]).exits(1);
+    assert!(said.stdout_text().contains(" cannot be read: stays\n"), "{}", said.stdout_text());
+    assert!(!said.stdout_text().contains("damaged"), "{}", said.stdout_text());
+    for words in [&told, &format!("reading `{}`", package.display())] {
+        let words = format!("error: {words}\n  cause: Is a directory\n");
+        assert!(said.stderr_text().contains(&words), "{}", said.stderr_text());
+    }
+    let said = stand.run(["cache", "prune"]).succeeds().stderr_text();
+    assert!(said.contains(&format!("warning: {told}: Is a directory")), "{said}");
+    assert!(disk.exists() && package.exists());
+
+    fs::remove_dir(&about).expect("removed");
+    fs::write(&about, text).expect("written");
+    stand.fetch_is("it", &raw);
+    assert_eq!(stand.server.requests("/image").len(), 1);
+}
+
 #[test]
 #[ignore = "needs root"]
 fn root_uses_nothing_that_another_user_can_write() {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use super::Stand;
-use crate::support::{Arch, Machines, compress, disk, temporary_folder};
+use crate::support::{Arch, Machines, compress, disk, noise, temporary_folder, tool};
 
 /// Runs nodeforge with these arguments and variables where a file system of so many MiB is at `small`.
 fn with_small(
@@ -103,4 +103,77 @@ fn a_full_cache_and_a_full_output_folder_are_told_apart() {
         assert!(said.contains("hint: make room, or choose another folder with `-o`\n"), "{said}");
         assert_eq!(left, "", "{format}");
     }
+}
+
+/// Of a card in a file it is known beforehand.
+#[test]
+fn a_full_folder_for_a_card_is_named() {
+    let machines = Machines::new(Arch::Amd64, &["server1"], "formats = [\"raw\"]");
+    let _ = machines.run(["-q", "build"]).succeeds();
+    let (small, cache) = (machines.path("small"), machines.path("cache"));
+    let folder = small.parent().expect("a folder").to_owned();
+    let variables = [("XDG_CACHE_HOME", &*cache)];
+    let arguments = "flash --yes --to-file server1 small/card";
+    let (code, left, said) = with_small(&folder, 4, &small, &variables, arguments);
+    assert_eq!(code, Some(1), "{said}");
+    let words = "error: the file system of `small` is full: 4.0 MiB are free, and ";
+    let words = words.replace("`small`", &format!("`{}`", small.display()));
+    assert!(said.contains(&words), "{said}");
+    assert!(
+        said.ends_with(" MiB are needed\nhint: make room, or choose another place\n"),
+        "{said}"
+    );
+    assert_eq!(left, "");
+}
+
+/// The image has room for the file, and its folder has none for the change.
+#[test]
+fn a_full_folder_beside_an_image_is_named_and_nothing_changes() {
+    let machines = Machines::new(Arch::Amd64, &["server1"], "formats = [\"raw\"]");
+    let _ = machines.run(["-q", "build"]).succeeds();
+    let (small, cache) = (machines.path("small"), machines.path("cache"));
+    let folder = small.parent().expect("a folder").to_owned();
+    fs::write(folder.join("noise"), noise(5, 24 << 20)).expect("written");
+    let size = fs::metadata(machines.artifact("server1.img")).expect("there");
+    let mib = std::os::unix::fs::MetadataExt::blocks(&size) / 2048 + 4;
+    let program = env!("CARGO_BIN_EXE_nodeforge");
+    let arguments = format!(
+        "--version >/dev/null; cp --sparse=always out/server1.img small/a.img; \
+         {program} cp noise small/a.img:/etc/noise; code=$?; \
+         cmp out/server1.img small/a.img || code=9; rm small/a.img; (exit $code)"
+    );
+    let (code, left, said) =
+        with_small(&folder, mib, &small, &[("XDG_CACHE_HOME", &*cache)], &arguments);
+    assert_eq!(code, Some(1), "{said}");
+    let words = format!("error: the file system of `{}` is full: ", small.display());
+    assert!(said.starts_with(&words), "{said}");
+    let hint = "hint: make room beside the image, where its changes are collected\n";
+    assert!(said.ends_with(hint), "{said}");
+    assert_eq!(left, "", "no journal stays");
+}
+
+/// What e2fsck is to read is more than is kept in memory.
+#[test]
+fn a_full_folder_for_what_e2fsck_reads_is_named() {
+    let folder = temporary_folder();
+    let path = |name: &str| folder.path().join(name);
+    // A file system without holes: all of it is read.
+    let script = "truncate -s 160M sparse.img && mkfs.ext4 -q sparse.img && \
+                  cp --sparse=never sparse.img big.img && echo hello >hello";
+    let mut command = Command::new("sh");
+    command.args(["-ec", script]).current_dir(folder.path());
+    assert!(command.status().expect("a shell starts").success());
+    let small = path("small");
+    let arguments = "cp --fsck always hello big.img:/hello";
+    let (code, left, said) = with_small(folder.path(), 4, &small, &[("TMPDIR", &small)], arguments);
+    assert_eq!(code, Some(1), "{said}");
+    let words =
+        format!("the file system of `{}` is full: 4.0 MiB are free, and 1", small.display());
+    assert!(said.contains(&words), "{said}");
+    assert!(
+        said.ends_with(" MiB are needed\nhint: make room, or point TMPDIR elsewhere\n"),
+        "{said}"
+    );
+    assert_eq!(left, "");
+    tool("cmp", [path("sparse.img"), path("big.img")]);
 }

@@ -3,3 +3,6 @@
 mod accelerators;
 mod debian13;
 mod sudo;
+mod terminals;
+
+pub(crate) use terminals::hang_up;

@@ -10,6 +10,16 @@ use crate::support::{Arch, Machines, User, partitions, tool};
 /// What may differ between two runs of apt: when they were.
 const ALLOWED: [&str; 3] = ["./lost+found", "./var/cache/ldconfig", "./var/lib/dpkg/lock"];
 
+/// As [`Stand::prepare`], with a mask of modes for new files.
+fn prepare_under(stand: &Stand, mask: &str, arguments: &[&str]) -> serde_json::Value {
+    let mut command = stand.command("sh");
+    command.args(["-c", "umask \"$1\"; shift; exec \"$@\"", "sh", mask]);
+    command.args([env!("CARGO_BIN_EXE_nodeforge"), "prepare", "--json"]).args(arguments);
+    let output = command.output().expect("a shell starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
 /// A repository with a package that has something of everything.
 fn package(stand: &Stand) -> String {
     let script = "cp /bin/true /usr/share/probe.d && chmod 4755 /usr/share/probe.d
@@ -162,8 +172,8 @@ mod as_root {
         let stand = Stand::new(User::root());
         stand.profile(&package(&stand));
         let mut all = Vec::new();
-        for sandbox in ["loop", "userns"] {
-            let said = stand.prepare(&["--sandbox", sandbox, "--force"]);
+        for (sandbox, mask) in [("loop", "022"), ("userns", "077")] {
+            let said = prepare_under(&stand, mask, &["--sandbox", sandbox, "--force"]);
             let made = image(&said);
             tool("e2fsck", ["-fn", &root(&made)]);
             all.push((said["packages"].clone(), listing(&made)));

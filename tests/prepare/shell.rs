@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::process::Stdio;
 
 use super::{Stand, own_repository};
+use crate::places::hang_up;
 use crate::support::{Run, User, for_every_user, tool};
 
 const TYPIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/prepare/typist");
@@ -48,6 +49,18 @@ fn a_shell_opens_where_packages_fail_and_leaves_nothing(user: &User) {
     assert_eq!(left, "");
     let devices = tool("losetup", ["--list", "--noheadings", "--output", "BACK-FILE"]);
     assert!(!devices.contains(stand.folder.path().to_str().expect("UTF-8")), "{devices}");
+}
+
+#[test]
+fn a_killed_shell_leaves_the_terminal_as_it_was() {
+    let stand = Stand::new(User::ordinary());
+    let source = own_repository(&stand, &[("broken", "exit 1")]);
+    stand.profile(&format!("[packages]\ninstall = [\"broken\"]\n{source}"));
+    for signal in ["TERM", "HUP"] {
+        let command = stand.command("/usr/bin/python3");
+        let said = hang_up(command, signal, &["prepare", "--shell-on-failure"]);
+        assert_eq!(said, "code 130 terminal as it was\n", "{signal}");
+    }
 }
 
 #[test]

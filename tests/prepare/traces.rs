@@ -94,6 +94,41 @@ fn what_scripts_leave_running_holds_nothing_up() {
     tool("e2fsck", ["-fn", &super::root(&made)]);
 }
 
+/// Makes folders in each other, five thousand deep; with a number, all but the first belong to that user.
+const NEST: &str = "
+import os, sys
+os.makedirs(sys.argv[1])
+os.chdir(sys.argv[1])
+for level in range(5000):
+    os.mkdir('d')
+    if len(sys.argv) > 2:
+        os.chown('d', int(sys.argv[2]), int(sys.argv[2]))
+    os.chdir('d')
+open('file', 'w').close()
+";
+
+/// A folder that nobody works in any more, still to be made.
+fn left_by_a_killed_run(stand: &Stand) -> std::path::PathBuf {
+    let lock = stand.path("cache/nodeforge/prepared/.0123.lock");
+    std::fs::write(&lock, "").expect("written");
+    if stand.user.is_other() {
+        std::os::unix::fs::chown(&lock, Some(59_999), Some(59_999)).expect("root may");
+    }
+    stand.path("cache/nodeforge/prepared/.0123.abcdef")
+}
+
+/// What a package's script made before the run was killed.
+#[test]
+fn a_leftover_of_thousands_of_levels_is_removed() {
+    let stand = Stand::on(User::ordinary(), "/none".into());
+    let _ = stand.run(["cache", "prune"]).succeeds();
+    let left = left_by_a_killed_run(&stand);
+    let mut command = stand.command("/usr/bin/python3");
+    assert!(command.args(["-c", NEST]).arg(&left).status().expect("it starts").success());
+    let _ = stand.run(["cache", "prune"]).succeeds();
+    assert!(!left.exists());
+}
+
 /// Interrupts preparations in a sandbox, and kills them at these moments.
 fn check_what_is_left(sandbox: &str, kills: &[(&str, f64)]) {
     let stand = Stand::new(User::current());
@@ -146,6 +181,21 @@ fn nothing_is_left_of_a_user_namespace() {
 mod as_root {
     use super::*;
     use crate::support::require_root;
+
+    /// As in a user namespace: it takes a sandbox to remove it.
+    #[test]
+    #[ignore = "needs root"]
+    fn a_leftover_of_thousands_of_levels_of_another_id_is_removed() {
+        let stand = Stand::on(User::ordinary(), "/none".into());
+        let _ = stand.run(["cache", "prune"]).succeeds();
+        let left = left_by_a_killed_run(&stand);
+        // One of the subordinate ids.
+        let id = (0x7000_0000_u32 + 5).to_string();
+        tool("python3", ["-c".as_ref(), NEST.as_ref(), left.as_os_str(), id.as_ref()]);
+        std::os::unix::fs::chown(&left, Some(59_999), Some(59_999)).expect("root may");
+        let _ = stand.run(["cache", "prune"]).succeeds();
+        assert!(!left.exists());
+    }
 
     #[test]
     #[ignore = "needs root"]

@@ -66,6 +66,11 @@ impl User {
         !self.is_other && is_root()
     }
 
+    /// Whether it is another user than the one who runs the tests.
+    pub(crate) fn is_other(&self) -> bool {
+        self.is_other
+    }
+
     /// A program as this user, with their home and nothing of another's environment.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = if self.is_other {

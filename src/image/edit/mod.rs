@@ -19,12 +19,13 @@ mod tests;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::disk::{self, Disk, Format, Raw, Scratch, Shadow};
+use crate::disk::{self, CLUSTER, Disk, Format, Raw, Scratch, Shadow};
 use crate::image::Image;
 use crate::image::fsck::FsckPolicy;
 use crate::image::read_only::ReadOnly;
 use crate::util::error::{Context, Error, Result};
 use crate::util::interrupt;
+use crate::util::room::{self, FolderUse};
 use journal::Journal;
 
 /// An image that is being changed. Dropped without [`Edit::commit`], it is as it was.
@@ -112,24 +113,47 @@ impl Edit {
         &mut self.image
     }
 
+    /// An error of a change, with what there is to say when there was no room to collect it. The image's own file
+    /// system can be full as well.
+    #[must_use]
+    pub fn explain(&self, error: Error) -> Error {
+        let (folder, place) = room_of(&self.target.path, self.target.journal.is_some());
+        room::explain(error, &folder, place, None)
+    }
+
+    /// The clusters that changed, when all of it is as it should be.
+    fn check(&mut self, fsck: FsckPolicy) -> Result<Vec<u64>> {
+        self.image.verify()?;
+        let changed = self.shadow.differing()?;
+        if !changed.is_empty() {
+            let before = Arc::clone(&self.target.raw) as Arc<dyn Disk>;
+            self.image.fsck_before(fsck, &before)?;
+            self.image.fsck(fsck, &before)?;
+        }
+        Ok(changed)
+    }
+
     /// Checks what was done, and carries it over. Returns how many bytes of the image changed.
     ///
     /// An error leaves the image as it was, except one while carrying over: that says so.
     pub fn commit(mut self, fsck: FsckPolicy) -> Result<u64> {
-        self.image.verify()?;
-        let changed = self.shadow.differing()?;
+        let changed = match self.check(fsck) {
+            Ok(changed) => changed,
+            Err(error) => return Err(self.explain(error)),
+        };
         if changed.is_empty() {
             return Ok(0);
         }
-        let before = Arc::clone(&self.target.raw) as Arc<dyn Disk>;
-        self.image.fsck_before(fsck, &before)?;
-        self.image.fsck(fsck, &before)?;
         // From here on there is no way back, only forward.
         interrupt::check()?;
         let order = journal::Order::new(&changed, self.image.parts());
         let EditTarget { path, journal, raw, _claim } = self.target;
         journal::make_room(raw.file(), &changed, raw.size())
-            .context(|| format!("making room in `{}`", path.display()))?;
+            .context(|| format!("making room in `{}`", path.display()))
+            .map_err(|error| {
+                let (folder, place) = room_of(&path, true);
+                room::explain(error, &folder, place, Some(changed.len() as u64 * CLUSTER))
+            })?;
         let Some(journal) = journal else {
             return order
                 .carry_over(self.shadow.file(), &raw)
@@ -137,7 +161,10 @@ impl Edit {
                 .context(|| format!("writing to `{}`", path.display()))
                 .map_err(|error| error.hint("its file systems may be damaged: check them"));
         };
-        let sealed = journal.seal(&order, &self.shadow)?;
+        let (folder, place) = room_of(&path, true);
+        let sealed = journal
+            .seal(&order, &self.shadow)
+            .map_err(|error| room::explain(error, &folder, place, None))?;
         let bytes = order
             .carry_over(self.shadow.file(), &raw)
             .map_err(Error::from)
@@ -145,5 +172,14 @@ impl Edit {
             .map_err(|error| error.hint("the next command that changes it finishes this edit"))?;
         sealed.remove()?;
         Ok(bytes)
+    }
+}
+
+/// The folder in which changes of an image are collected.
+fn room_of(image: &Path, has_journal: bool) -> (PathBuf, FolderUse) {
+    if has_journal {
+        (image.parent().unwrap_or(Path::new("/")).to_owned(), FolderUse::Image)
+    } else {
+        (Scratch::default().folder, FolderUse::Scratch)
     }
 }
