@@ -1,5 +1,7 @@
 //! What artifacts are made from.
 
+use std::collections::BTreeSet;
+
 use super::inputs::DiskInputs;
 use super::prepared::PreparedBase;
 use crate::config::Cluster;
@@ -25,6 +27,8 @@ pub struct Batch<'a> {
     pub template: NodeDisk<'a>,
     /// In the order of the cluster file.
     pub nodes: &'a [NodeDisk<'a>],
+    /// Names of artifacts that are there already, as they would be made.
+    pub fresh: &'a BTreeSet<String>,
     /// Whether what all nodes share is made as well: with one of a cluster's batches.
     pub makes_shared: bool,
 }

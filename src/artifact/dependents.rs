@@ -7,10 +7,12 @@ use std::path::Path;
 use super::format::FORMATS;
 use super::made::Artifact;
 use super::manifest::{ArtifactRecord, Manifest};
+use crate::disk::sha256_of_file;
+use crate::util::error::{Error, Result};
 
 /// Artifacts in `output`, each with its node, that read a file which one of `made` with other bytes is
 /// about to replace.
-pub fn outdated(cluster: &str, made: &[Artifact], output: &Path) -> BTreeSet<(String, String)> {
+pub fn outdated(cluster: &str, made: &[&Artifact], output: &Path) -> BTreeSet<(String, String)> {
     let Some(previous) = Manifest::previous(output, cluster) else { return BTreeSet::new() };
     let is_settled = output.join(Manifest::SUMS).is_file();
     let mut outdated = BTreeSet::new();
@@ -33,18 +35,27 @@ pub fn outdated(cluster: &str, made: &[Artifact], output: &Path) -> BTreeSet<(St
     outdated
 }
 
-/// Names of artifacts that nodes share and that the last build made with the same bytes: machines that
+/// Names of artifacts that nodes share and that are there with the bytes that were made now: machines that
 /// run may be reading them.
-pub fn unchanged(cluster: &str, made: &[Artifact], output: &Path) -> BTreeSet<String> {
-    let Some(previous) = Manifest::settled(output, cluster) else { return BTreeSet::new() };
+pub fn unchanged(cluster: &str, made: &[&Artifact], output: &Path) -> Result<BTreeSet<String>> {
+    let Some(previous) = Manifest::settled(output, cluster) else { return Ok(BTreeSet::new()) };
     let shared = made.iter().filter(|it| it.node.is_none() && !it.files.is_empty());
-    let is_there = |it: &Artifact| {
-        let is_known =
-            |file: &ArtifactRecord| previous.artifacts.iter().any(|it| it.has_same_bytes(file));
-        // A link is not what was made.
-        let is_file =
-            |path: &str| fs::symlink_metadata(output.join(path)).is_ok_and(|found| found.is_file());
-        it.files.iter().all(|file| is_known(file) && is_file(&file.path))
+    // A link is not what was made, and neither is what was edited since.
+    let is_there = |file: &ArtifactRecord| {
+        let path = output.join(&file.path);
+        let is_file = fs::symlink_metadata(&path).is_ok_and(|it| it.is_file());
+        let is_known = previous.artifacts.iter().any(|it| it.has_same_bytes(file));
+        Ok::<_, Error>(is_file && is_known && sha256_of_file(&path)? == file.sha256)
     };
-    shared.filter(|it| is_there(it)).map(|it| it.name.clone()).collect()
+    let mut unchanged = BTreeSet::new();
+    for artifact in shared {
+        let mut all_are_there = true;
+        for file in &artifact.files {
+            all_are_there = all_are_there && is_there(file)?;
+        }
+        if all_are_there {
+            unchanged.insert(artifact.name.clone());
+        }
+    }
+    Ok(unchanged)
 }

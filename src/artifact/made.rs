@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
-use super::manifest::ArtifactRecord;
+use super::manifest::{ArtifactRecord, Manifest};
 use crate::disk::sha256_of_file;
 use crate::util::error::Result;
 use crate::util::sha256::Sha256;
@@ -23,6 +23,8 @@ pub struct Artifact {
     pub elapsed: Duration,
     /// Its files.
     pub files: Vec<ArtifactRecord>,
+    /// Whether it was there already, as it would be made.
+    pub is_kept: bool,
     /// Paths of its files that hold secrets, and of which therefore nothing is recorded.
     pub private: Vec<String>,
 }
@@ -31,8 +33,21 @@ impl Artifact {
     /// One of no single node, with nothing in it yet.
     pub(super) fn shared(name: &str) -> Self {
         let name = name.to_owned();
-        let (node, occupied, elapsed) = (None, 0, Duration::ZERO);
-        Self { name, node, occupied, elapsed, files: Vec::new(), private: Vec::new() }
+        let (node, occupied, elapsed, is_kept) = (None, 0, Duration::ZERO, false);
+        Self { name, node, occupied, elapsed, is_kept, files: Vec::new(), private: Vec::new() }
+    }
+
+    /// One that is in the output folder already, of files that are listed.
+    pub fn kept(name: &str, output: &Path, previous: &Manifest) -> Result<Self> {
+        let within = format!("{name}/");
+        let is_of_it = |it: &&ArtifactRecord| it.path == name || it.path.starts_with(&within);
+        let files: Vec<_> = previous.artifacts.iter().filter(is_of_it).cloned().collect();
+        let mut artifact = Self { is_kept: true, ..Self::shared(name) };
+        for file in &files {
+            artifact.occupied += fs::metadata(output.join(&file.path))?.blocks() * 512;
+            artifact.node.clone_from(&file.node);
+        }
+        Ok(Self { files, ..artifact })
     }
 
     /// Hashes the artifact's file, unless its `sum` is known, or every file of its bundle.

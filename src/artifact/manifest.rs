@@ -27,7 +27,7 @@ pub struct Manifest {
     pub inputs: Vec<InputRecord>,
     /// The packages of the prepared base.
     pub packages: Vec<Package>,
-    /// The nodes that were built, then those that an earlier build left.
+    /// The nodes in the order of the cluster file, then those that an earlier build left.
     pub nodes: Vec<NodeRecord>,
     /// The files that came out, sorted by path.
     pub artifacts: Vec<ArtifactRecord>,
@@ -197,11 +197,22 @@ impl Manifest {
         });
     }
 
-    /// Writes `manifest.json` and `SHA256SUMS` into a folder.
-    pub fn write(&self, folder: &Path) -> Result<()> {
+    /// Whether `manifest.json` of a folder says this, and no build was killed while it published.
+    pub fn is_in(&self, output: &Path) -> bool {
+        let is_settled = output.join(Self::SUMS).is_file();
+        is_settled
+            && fs::read(output.join(Self::NAME)).is_ok_and(|it| it == self.to_json().as_bytes())
+    }
+
+    fn to_json(&self) -> String {
         let mut json = serde_json::to_string_pretty(self).expect("a manifest is plain data");
         json.push('\n');
-        write_synced(&folder.join(Self::NAME), json.as_bytes())?;
+        json
+    }
+
+    /// Writes `manifest.json` and `SHA256SUMS` into a folder.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        write_synced(&folder.join(Self::NAME), self.to_json().as_bytes())?;
         // The format of sha256sum(1): two blanks, the second says "text".
         let mut sums = String::new();
         for artifact in &self.artifacts {

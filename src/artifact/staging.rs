@@ -91,6 +91,11 @@ impl Staging {
         self.publish([CLAIMS])
     }
 
+    /// Whether no build was killed after it had claimed files.
+    pub fn is_settled(&self) -> bool {
+        !self.output.join(CLAIMS).exists()
+    }
+
     /// All that was claimed is published and listed.
     pub fn settle(&self) -> Result<()> {
         fs::remove_file(self.output.join(CLAIMS))

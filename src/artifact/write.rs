@@ -10,6 +10,7 @@ use super::batch::{Batch, NodeDisk};
 use super::codec::Codec;
 use super::compressed::{self, PackTarget};
 use super::format::definition::{ArtifactFormat, BMAP, NodeArtifact, NodeWriter, SharedArtifact};
+use super::inputs::DiskInputs;
 use super::made::{Artifact, make_private};
 use super::staging::Staging;
 use crate::artifact::bmap;
@@ -28,9 +29,12 @@ pub fn write(
     progress: &dyn Progress,
 ) -> Result<Vec<Artifact>> {
     let packed: Vec<_> = formats.iter().copied().filter_map(packed).collect();
-    let (parallel_ones, rest): (Vec<_>, Vec<_>) =
-        tasks(batch, formats).into_iter().partition(Task::is_parallel);
-    let total = (packed.len() * batch.nodes.len() + parallel_ones.len() + rest.len()) as u64;
+    let packed: Vec<_> = packed.iter().map(|it| (it, it.nodes(batch))).collect();
+    let mut tasks = tasks(batch, formats);
+    tasks.retain(|task| !batch.fresh.contains(&task.name(batch.cluster)));
+    let (parallel_ones, rest): (Vec<_>, Vec<_>) = tasks.into_iter().partition(Task::is_parallel);
+    let packed_ones: usize = packed.iter().map(|(_, nodes)| nodes.len()).sum();
+    let total = (packed_ones + parallel_ones.len() + rest.len()) as u64;
     let done = AtomicU64::new(0);
     let advance = |by: usize| {
         let by = by as u64;
@@ -44,9 +48,9 @@ pub fn write(
     advance(0);
     // What is compressed takes all processors by itself, and memory on each.
     let mut artifacts = Vec::new();
-    for packed in packed {
-        artifacts.extend(packed.write(batch, staging, jobs)?);
-        advance(batch.nodes.len());
+    for (packed, nodes) in packed.iter().filter(|(_, nodes)| !nodes.is_empty()) {
+        artifacts.extend(packed.write(batch, nodes, staging, jobs)?);
+        advance(nodes.len());
     }
     artifacts.extend(parallel(1, &parallel_ones, make)?);
     artifacts.extend(parallel(jobs, &rest, make)?);
@@ -59,14 +63,53 @@ pub fn expected(
     formats: &[&'static ArtifactFormat],
     nodes: &[&Node],
 ) -> Vec<String> {
-    let shared = |it: &&ArtifactFormat| it.shared_of(cluster).map(|it| shared_name(cluster, it));
-    let mut names: Vec<String> = formats.iter().copied().filter_map(|it| shared(&it)).collect();
-    let has_bmap = formats.iter().any(|it| it.has_bmap);
-    for hostname in nodes.iter().map(|it| &it.hostname) {
-        names.extend(formats.iter().filter_map(|it| it.of_node(hostname)));
-        names.extend(has_bmap.then(|| format!("{hostname}{BMAP}")));
-    }
+    let mut names = shared_names(cluster, formats);
+    names.extend(nodes.iter().flat_map(|it| names_of(formats, &it.hostname)));
     names
+}
+
+/// What is made for all nodes together.
+pub fn shared_names(cluster: &Cluster, formats: &[&'static ArtifactFormat]) -> Vec<String> {
+    let shared = |it: &&'static ArtifactFormat| it.shared_of(cluster);
+    formats.iter().filter_map(shared).map(|it| shared_name(cluster, it)).collect()
+}
+
+/// What is made of one node.
+pub fn names_of(formats: &[&'static ArtifactFormat], hostname: &str) -> Vec<String> {
+    let mut names: Vec<_> = formats.iter().filter_map(|it| it.of_node(hostname)).collect();
+    names.extend(formats.iter().any(|it| it.has_bmap).then(|| format!("{hostname}{BMAP}")));
+    names
+}
+
+/// The same as [`expected`], with the digest of what each is made from.
+pub fn digests(
+    cluster: &Cluster,
+    formats: &[&'static ArtifactFormat],
+    template: &DiskInputs,
+    nodes: &[(&Node, DiskInputs)],
+) -> Vec<(String, String)> {
+    let mut digests = Vec::new();
+    for format in formats {
+        if let Some(shared) = format.shared_of(cluster) {
+            digests.push((shared_name(cluster, shared), format.inputs(template, cluster, None)));
+        }
+        for (node, disk) in nodes {
+            let hostname = &node.hostname;
+            let digest = || format.inputs(disk, cluster, Some(hostname));
+            digests.extend(format.of_node(hostname).map(|name| (name, digest())));
+        }
+    }
+    if formats.iter().any(|it| it.has_bmap) {
+        let bmap = |(node, disk): &(&Node, DiskInputs)| {
+            (format!("{}{BMAP}", node.hostname), bmap_inputs(disk, &node.hostname))
+        };
+        digests.extend(nodes.iter().map(bmap));
+    }
+    digests
+}
+
+fn bmap_inputs(disk: &DiskInputs, hostname: &str) -> String {
+    disk.with(&["bmap", hostname])
 }
 
 fn shared_name(cluster: &Cluster, shared: &SharedArtifact) -> String {
@@ -115,9 +158,9 @@ impl Task<'_> {
         }
     }
 
-    fn name(&self, batch: &Batch<'_>) -> String {
+    fn name(&self, cluster: &Cluster) -> String {
         match self {
-            Self::Shared(_, shared) => shared_name(batch.cluster, shared),
+            Self::Shared(_, shared) => shared_name(cluster, shared),
             Self::Node { format, node, .. } => format.of_node(node.hostname).unwrap_or_default(),
             Self::Bmap(node) => format!("{}{BMAP}", node.hostname),
         }
@@ -125,7 +168,7 @@ impl Task<'_> {
 
     fn make(&self, batch: &Batch<'_>, staging: &Staging) -> Result<Artifact> {
         let started = Instant::now();
-        let name = self.name(batch);
+        let name = self.name(batch.cluster);
         let path = staging.path(&name);
         let make = || -> Result<Option<Sha256>> {
             let sum = match self {
@@ -149,7 +192,7 @@ impl Task<'_> {
             }
             Self::Bmap(node) => {
                 artifact.node = Some(node.hostname.to_owned());
-                node.inputs.with(&["bmap", node.hostname])
+                bmap_inputs(node.inputs, node.hostname)
             }
         };
         artifact.record_files(&path, sum, &inputs)?;
@@ -174,12 +217,28 @@ fn packed(format: &'static ArtifactFormat) -> Option<PackedFormat> {
 }
 
 impl PackedFormat {
-    /// All nodes' raw images at once, packed.
-    fn write(&self, batch: &Batch<'_>, staging: &Staging, jobs: usize) -> Result<Vec<Artifact>> {
+    /// The nodes whose artifacts are to be made.
+    fn nodes<'a>(&self, batch: &Batch<'a>) -> Vec<&'a NodeDisk<'a>> {
+        let is_wanted = |it: &&NodeDisk<'_>| !batch.fresh.contains(&self.name(it));
+        batch.nodes.iter().filter(is_wanted).collect()
+    }
+
+    fn name(&self, node: &NodeDisk<'_>) -> String {
+        format!("{}{}", node.hostname, self.ending)
+    }
+
+    /// These nodes' raw images at once, packed.
+    fn write(
+        &self,
+        batch: &Batch<'_>,
+        nodes: &[&NodeDisk<'_>],
+        staging: &Staging,
+        jobs: usize,
+    ) -> Result<Vec<Artifact>> {
         let started = Instant::now();
-        let name = |node: &NodeDisk<'_>| format!("{}{}", node.hostname, self.ending);
+        let name = |node: &NodeDisk<'_>| self.name(node);
         let make = || {
-            let targets = batch.nodes.iter().map(|node| {
+            let targets = nodes.iter().map(|node| {
                 let path = staging.path(&name(node));
                 let file = File::options().read(true).write(true).create_new(true).open(path)?;
                 Ok(PackTarget { file: Arc::new(file), delta: node.delta })
@@ -189,7 +248,7 @@ impl PackedFormat {
             compressed::write(self.codec, disk, &targets, blocks)
         };
         make().context(|| format!("cannot pack with {}", self.codec.name()))?;
-        let mut artifacts = parallel(jobs, batch.nodes, |node| {
+        let mut artifacts = parallel(jobs, nodes, |node| {
             let name = name(node);
             let inputs = self.format.inputs(node.inputs, batch.cluster, Some(node.hostname));
             let node = Some(node.hostname.to_owned());

@@ -1,5 +1,7 @@
 //! Every node's artifacts: planned, stamped, written into a staging folder, published.
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
 
 use super::guards::{refuse_another, refuse_foreign, refuse_started};
@@ -11,8 +13,8 @@ use super::stale::shared_inputs;
 use super::stamp::{StampedNode, stamp, stamp_node};
 use crate::apply;
 use crate::artifact::{
-    self, Artifact, ArtifactFormat, ArtifactRecord, Batch, DiskInputs, Manifest, NodeDisk, Staging,
-    outdated, unchanged, write_side_files, write_synced,
+    self, Artifact, ArtifactFormat, ArtifactRecord, Batch, DiskInputs, Freshness, Ledger, Manifest,
+    NodeDisk, Staging, outdated, unchanged, write_side_files, write_synced,
 };
 use crate::change::Change;
 use crate::config::{HostKeys, Node};
@@ -41,6 +43,11 @@ pub struct BuildRequest<'a> {
     pub fsck: FsckPolicy,
     /// Whether another cluster's artifacts, and machines that were started, may be replaced.
     pub replace: bool,
+    /// Whether artifacts are made again that would come out as they are.
+    pub makes_all: bool,
+    /// Whether the contents of artifacts decide that they are as the last build left them, not only their
+    /// sizes and times.
+    pub compares_contents: bool,
     /// How the base is prepared.
     pub preparation: Preparation,
 }
@@ -49,10 +56,12 @@ pub struct BuildRequest<'a> {
 pub struct Built<'a> {
     /// What is published with it.
     pub manifest: Manifest,
-    /// The nodes, in the order of the cluster file.
+    /// The nodes of which something was made, in the order of the cluster file.
     pub nodes: Vec<StampedNode<'a>>,
-    /// The artifacts of nodes, and those that nodes share.
+    /// The artifacts of nodes, and those that nodes share, with those that were there already.
     pub artifacts: Vec<Artifact>,
+    /// Whether all of it was there already as it would be built.
+    pub is_unchanged: bool,
     /// What they were made from.
     pub prepared: PreparedCluster,
 }
@@ -75,10 +84,10 @@ pub fn build<'a>(project: &mut Project<'_>, request: &BuildRequest<'a>) -> Resul
     let prepared = project.prepare(request.preparation)?;
     let full = |error| room::explain(error, request.output, FolderUse::Output, None);
     let made = make(project, request, &plans, &prepared, &staging).map_err(full)?;
-    project.progress.stage("publishing");
-    let manifest = publish(project, request, &plans, &prepared, &made, &staging).map_err(full)?;
+    let (manifest, is_unchanged) =
+        publish(project, request, &plans, &prepared, &made, &staging).map_err(full)?;
     let (nodes, artifacts) = made;
-    Ok(Built { manifest, nodes, artifacts, prepared })
+    Ok(Built { manifest, nodes, artifacts, is_unchanged, prepared })
 }
 
 impl<'a> Plans<'a> {
@@ -119,7 +128,8 @@ fn refuse_to_lose(
     refuse_started(cluster, names, request.output)
 }
 
-/// Stamps the nodes and writes their artifacts into the staging folder, a group at a time.
+/// Stamps the nodes and writes their artifacts into the staging folder, a group at a time: those that are not
+/// there already as they would be made.
 fn make<'a>(
     project: &Project<'_>,
     request: &BuildRequest<'a>,
@@ -127,44 +137,90 @@ fn make<'a>(
     prepared: &PreparedCluster,
     staging: &Staging,
 ) -> Result<(Vec<StampedNode<'a>>, Vec<Artifact>)> {
-    let (base, jobs, progress) = (&prepared.base, request.jobs, project.progress);
+    let (cluster, base, progress) = (project.cluster, &prepared.base, project.progress);
+    let (formats, jobs, output) = (request.formats, request.jobs, request.output);
     let (key, clock) = (plans.secrets.inputs_key(), apply::clock()?);
-    let shared = shared_inputs(project.cluster, &project.lock)?;
+    let shared = shared_inputs(cluster, &project.lock)?;
     let inputs = |changes: &[Change]| DiskInputs::new(key, shared, changes, clock);
     let template_inputs = inputs(&plans.template)?;
-    let template = stamp(base, &plans.template, request.fsck)
-        .context(|| "stamping the template".to_owned())?;
+    let nodes = plans.nodes.iter().map(|(node, changes)| Ok((*node, inputs(changes)?)));
+    let nodes = nodes.collect::<Result<Vec<_>>>()?;
+    let digests = artifact::digests(cluster, formats, &template_inputs, &nodes);
+    let fresh = fresh(request, project, prepared, &digests)?;
+    let is_stale = |name: &String| !fresh.contains(name);
+
+    let makes_shared = artifact::shared_names(cluster, formats).iter().any(is_stale);
+    let template = if makes_shared {
+        stamp(base, &plans.template, request.fsck).context(|| "stamping the template".to_owned())?
+    } else {
+        Delta::default()
+    };
+    let is_wanted =
+        |(node, _): &(&Node, _)| artifact::names_of(formats, &node.hostname).iter().any(is_stale);
+    let plans_and_inputs = plans.nodes.iter().zip(nodes).filter(|(plan, _)| is_wanted(plan));
+    let wanted: Vec<_> = plans_and_inputs.map(|(plan, (_, inputs))| (plan, inputs)).collect();
     let (mut stamped, mut artifacts) = (Vec::new(), Vec::new());
-    let groups = plans.nodes.len().div_ceil(GROUP);
-    for (index, group) in plans.nodes.chunks(GROUP).enumerate() {
-        let part = if groups > 1 { format!(", {} of {groups}", index + 1) } else { String::new() };
+    let mut groups: Vec<_> = wanted.chunks(GROUP).collect();
+    if groups.is_empty() && makes_shared {
+        groups.push(&[]);
+    }
+    for (index, group) in groups.iter().enumerate() {
+        let part = match groups.len() {
+            1 => String::new(),
+            groups => format!(", {} of {groups}", index + 1),
+        };
         progress.stage(&format!("stamping nodes{part}"));
-        let made: Vec<(StampedNode<'a>, Delta, DiskInputs)> =
-            parallel(jobs, group, |(node, changes)| {
-                let (stamped, delta) = stamp_node(base, node, changes, request.fsck)?;
-                Ok((stamped, delta, inputs(changes)?))
-            })?;
+        let made: Vec<(StampedNode<'a>, Delta)> = parallel(jobs, group, |((node, changes), _)| {
+            stamp_node(base, node, changes, request.fsck)
+        })?;
 
         progress.stage(&format!("writing artifacts{part}"));
-        let disks: Vec<NodeDisk<'_>> = made
-            .iter()
-            .map(|(it, delta, inputs)| NodeDisk { hostname: &it.node.hostname, delta, inputs })
-            .collect();
+        let disks = made.iter().zip(*group).map(|((it, delta), (_, inputs))| NodeDisk {
+            hostname: &it.node.hostname,
+            delta,
+            inputs,
+        });
         let batch = Batch {
-            cluster: project.cluster,
+            cluster,
             prepared: base,
             template: NodeDisk { hostname: "", delta: &template, inputs: &template_inputs },
-            nodes: &disks,
+            nodes: &disks.collect::<Vec<_>>(),
+            fresh: &fresh,
             makes_shared: index == 0,
         };
-        artifacts.extend(artifact::write(&batch, request.formats, staging, jobs, progress)?);
+        artifacts.extend(artifact::write(&batch, formats, staging, jobs, progress)?);
         stamped.extend(made.into_iter().map(|(it, ..)| it));
     }
-    artifacts.extend(write_side_files(&plans.side_files, staging)?);
+    if let Some(previous) = Manifest::settled(output, &cluster.name) {
+        let kept = fresh.iter().map(|name| Artifact::kept(name, output, &previous));
+        artifacts.extend(kept.collect::<Result<Vec<_>>>()?);
+    }
+    artifacts.extend(write_side_files(&plans.side_files, staging, request.makes_all)?);
     Ok((stamped, artifacts))
 }
 
-/// Moves what was made into the output folder, with its SBOM, manifest, checksums and `known_hosts`.
+/// Names of artifacts that are there already as they would be made.
+fn fresh(
+    request: &BuildRequest<'_>,
+    project: &Project<'_>,
+    prepared: &PreparedCluster,
+    digests: &[(String, String)],
+) -> Result<BTreeSet<String>> {
+    if request.makes_all {
+        return Ok(BTreeSet::new());
+    }
+    let freshness = Freshness {
+        cache: &project.cache,
+        cluster: &project.cluster.name,
+        output: request.output,
+        from: Some(&prepared.base.image.about.sha256.to_string()),
+        compares_contents: request.compares_contents,
+    };
+    Ok(freshness.sort(digests)?.0)
+}
+
+/// Moves what was made into the output folder, with its SBOM, manifest, checksums and `known_hosts`. Where
+/// nothing changed, nothing is touched, which is what the second value says.
 fn publish(
     project: &Project<'_>,
     request: &BuildRequest<'_>,
@@ -172,38 +228,51 @@ fn publish(
     prepared: &PreparedCluster,
     (stamped, artifacts): &(Vec<StampedNode<'_>>, Vec<Artifact>),
     staging: &Staging,
-) -> Result<Manifest> {
+) -> Result<(Manifest, bool)> {
     let (cluster, output) = (project.cluster, request.output);
-    let sbom = records::sbom(cluster, prepared)?;
-    write_synced(&staging.path(SBOM), sbom.as_bytes())?;
+    let mut ledger = Ledger::read(&project.cache, &cluster.name, output);
+    let made: Vec<_> = artifacts.iter().filter(|it| !it.is_kept).collect();
     let mut files: Vec<_> = artifacts.iter().flat_map(|it| it.files.clone()).collect();
-    files.push(ArtifactRecord::of_bytes(SBOM, sbom.as_bytes()));
     let mut unlisted: Vec<_> = artifacts.iter().flat_map(|it| it.private.clone()).collect();
-    unlisted.extend((cluster.host_keys == HostKeys::Build).then(|| KNOWN_HOSTS.to_owned()));
-    let made = files.iter().map(|it| &it.path).chain(&unlisted).cloned().collect::<Vec<_>>();
-    let manifest = records::manifest(cluster, prepared, stamped, files, unlisted, output)?;
-    manifest.write(&staging.path(""))?;
-    let mut names: Vec<&str> = artifacts.iter().map(|it| it.name.as_str()).collect();
+    let mut names: Vec<&str> = made.iter().map(|it| it.name.as_str()).collect();
     // What others depend on goes first: at no moment does a child lack its parent.
-    names.sort_by_key(|name| artifacts.iter().any(|it| it.name == *name && it.node.is_some()));
-    names.push(SBOM);
-    if cluster.host_keys == HostKeys::Build {
-        let text = known_hosts(cluster, &plans.secrets)?;
-        write_synced(&staging.path(KNOWN_HOSTS), text.as_bytes())?;
-        names.push(KNOWN_HOSTS);
+    names.sort_by_key(|name| made.iter().any(|it| it.name == *name && it.node.is_some()));
+
+    let sbom = records::sbom(cluster, prepared)?;
+    files.push(ArtifactRecord::of_bytes(SBOM, sbom.as_bytes()));
+    let known_hosts = match cluster.host_keys {
+        HostKeys::Build => Some(known_hosts(cluster, &plans.secrets)?),
+        HostKeys::FirstBoot => None,
+    };
+    unlisted.extend(known_hosts.iter().map(|_| KNOWN_HOSTS.to_owned()));
+    for (name, text) in [(SBOM, Some(sbom)), (KNOWN_HOSTS, known_hosts)] {
+        let is_there =
+            |text: &String| fs::read(output.join(name)).is_ok_and(|it| it == text.as_bytes());
+        if let Some(text) = text.filter(|text| request.makes_all || !is_there(text)) {
+            write_synced(&staging.path(name), text.as_bytes())?;
+            names.push(name);
+        }
     }
+    let claims = files.iter().map(|it| &it.path).chain(&unlisted).cloned().collect::<Vec<_>>();
+    let manifest = records::manifest(cluster, prepared, stamped, files, unlisted, output)?;
     // Checksums that are there are right, and no child depends on a base that it was not made for,
     // whenever this is cut short.
-    let outdated = outdated(&cluster.name, artifacts, output);
+    let outdated = outdated(&cluster.name, &made, output);
+    let is_unchanged = names.is_empty() && outdated.is_empty() && manifest.is_in(output);
+    if is_unchanged && staging.is_settled() {
+        return Ok((manifest, true));
+    }
+    project.progress.stage("publishing");
+    manifest.write(&staging.path(""))?;
     let is_built = |name: &str| stamped.iter().any(|it| it.node.hostname == name);
     if let Some((name, node)) = outdated.iter().find(|(_, node)| !is_built(node)) {
         return Err(Error::input(format!("`{name}` depends on a base that has changed since"))
             .hint(format!("build `{node}` as well, or choose another folder with `-o`")));
     }
-    let unchanged = unchanged(&cluster.name, artifacts, output);
+    let unchanged = unchanged(&cluster.name, &made, output)?;
     names.retain(|name| !unchanged.contains(*name));
     if !request.replace {
-        let shared = artifacts.iter().filter(|it| it.node.is_none()).map(|it| it.name.clone());
+        let shared = made.iter().filter(|it| it.node.is_none()).map(|it| it.name.clone());
         let changed = shared.filter(|name| !unchanged.contains(name));
         refuse_started(&cluster.name, changed, output)?;
     }
@@ -211,11 +280,14 @@ fn publish(
         let published = [Manifest::NAME, Manifest::SUMS].into_iter().chain(names.iter().copied());
         refuse_foreign(cluster, published, &plans.side_files, output)?;
     }
-    staging.claim(made)?;
+    staging.claim(claims)?;
     staging.withdraw([Manifest::SUMS])?;
     staging.withdraw(outdated.iter().map(|(name, _)| name.as_str()))?;
     names.extend([Manifest::NAME, Manifest::SUMS]);
     staging.publish(names)?;
     staging.settle()?;
-    Ok(manifest)
+    let from = prepared.base.image.about.sha256.to_string();
+    ledger.note(output, &from, made.iter().flat_map(|it| &it.files).map(|it| &it.path));
+    ledger.write(&project.cache, output);
+    Ok((manifest, false))
 }

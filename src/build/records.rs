@@ -76,5 +76,9 @@ pub(super) fn manifest(
     };
     manifest.artifacts.sort();
     manifest.merge_previous(output)?;
+    // In the order of the cluster file, whichever of them were made now.
+    let place =
+        |it: &NodeRecord| cluster.nodes.iter().position(|node| node.hostname == it.hostname);
+    manifest.nodes.sort_by_key(|it| place(it).unwrap_or(usize::MAX));
     Ok(manifest)
 }

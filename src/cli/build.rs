@@ -12,7 +12,8 @@ use super::source::{PrepareArgs, SourceArgs};
 use super::table::table;
 use super::ui::{Ui, bytes, seconds};
 use crate::artifact::{Artifact, ArtifactFormat, chosen, format_named, format_names};
-use crate::build::{BuildRequest, Built, OutputFolder, Project, build};
+use crate::build::{BuildRequest, Built, OutputFolder, Project, StampedNode, build};
+use crate::config::Cluster;
 use crate::image::FsckPolicy;
 use crate::util::error::Result;
 use crate::util::progress::Progress as _;
@@ -40,6 +41,10 @@ pub(super) struct BuildCommand {
     /// How many nodes and artifacts to work on at once [default: one per processor]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
+
+    /// Compare the contents of artifacts that are there with their checksums, not only sizes and times
+    #[arg(long)]
+    check: bool,
 
     /// Whether e2fsck and fsck.fat check every node: `auto` does where they are installed
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
@@ -82,12 +87,19 @@ impl BuildCommand {
             jobs,
             fsck: self.fsck,
             replace: self.replace,
+            // Who asks for one of these wants to see it done.
+            makes_all: self.replace || self.no_cache || self.fsck == FsckPolicy::Always,
+            compares_contents: self.check,
             preparation: self.how.preparation(self.no_cache),
         };
         let built = build(&mut project, &request)?;
         ui.finish();
 
-        if self.json { print_json(&built.manifest) } else { print_table(&built, ui, output) }
+        if self.json {
+            print_json(&built.manifest)
+        } else {
+            print_table(&built, &cluster, ui, output)
+        }
     }
 }
 
@@ -98,13 +110,12 @@ fn parse_format(name: &str) -> Result<&'static ArtifactFormat, String> {
     })
 }
 
-fn print_table(built: &Built<'_>, ui: &Ui, output: &Path) -> Result<()> {
+fn print_table(built: &Built<'_>, cluster: &Cluster, ui: &Ui, output: &Path) -> Result<()> {
     let (stamped, artifacts) = (&built.nodes, &built.artifacts);
     let nodes: BTreeMap<_, _> = stamped.iter().map(|it| (it.node.hostname.as_str(), it)).collect();
     let order = |artifact: &Artifact| {
-        let position = stamped
-            .iter()
-            .position(|it| Some(it.node.hostname.as_str()) == artifact.node.as_deref());
+        let mut nodes = cluster.nodes.iter();
+        let position = nodes.position(|it| Some(&it.hostname) == artifact.node.as_ref());
         (position.map_or(0, |position| position + 1), artifact.name.clone())
     };
     let mut sorted: Vec<_> = artifacts.iter().collect();
@@ -113,13 +124,17 @@ fn print_table(built: &Built<'_>, ui: &Ui, output: &Path) -> Result<()> {
         .into_iter()
         .map(|artifact| {
             let node = artifact.node.as_deref().and_then(|name| nodes.get(name));
+            let role = |name: &str| {
+                let node = cluster.nodes.iter().find(|node| node.hostname == name);
+                node.map_or_else(String::new, |node| node.role.clone())
+            };
             vec![
                 artifact.node.clone().unwrap_or_else(|| "(all)".into()),
-                node.map_or_else(String::new, |it| it.node.role.clone()),
+                artifact.node.as_deref().map_or_else(String::new, role),
                 artifact.name.clone(),
                 bytes(artifact.occupied),
-                node.map_or_else(String::new, |it| seconds(it.elapsed)),
-                seconds(artifact.elapsed),
+                stamped_in(artifact, node.copied()),
+                if artifact.is_kept { "kept".to_owned() } else { seconds(artifact.elapsed) },
             ]
         })
         .collect();
@@ -130,9 +145,18 @@ fn print_table(built: &Built<'_>, ui: &Ui, output: &Path) -> Result<()> {
         .iter()
         .map(|(stage, elapsed)| format!("{stage} {}", seconds(*elapsed)))
         .collect();
+    if built.is_unchanged {
+        ui.note("\neverything is there already as it would be built");
+        return Ok(());
+    }
     let was_cached = built.prepared.base.image.was_cached;
     let cached = if was_cached { "prepared base from the cache; " } else { "" };
     ui.note(&format!("\n{cached}{}", timings.join(", ")));
     ui.note(&format!("artifacts are in {}", output.display()));
     Ok(())
+}
+
+/// How long stamping its node took, where that was for this artifact.
+fn stamped_in(artifact: &Artifact, node: Option<&StampedNode<'_>>) -> String {
+    node.filter(|_| !artifact.is_kept).map_or_else(String::new, |it| seconds(it.elapsed))
 }

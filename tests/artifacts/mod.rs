@@ -3,6 +3,7 @@
 mod again;
 mod flash;
 mod in_use;
+mod kept;
 mod opens;
 mod oracles;
 mod vm;

@@ -1,0 +1,187 @@
+//! What the last build left in an output folder, and how its files looked then: the next build makes only what
+//! is missing, was edited, or would come out differently.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::manifest::{ArtifactRecord, Manifest};
+use crate::cache::Cache;
+use crate::disk::sha256_of_file;
+use crate::util::error::{Error, Result};
+use crate::util::sha256::Sha256;
+
+/// Its folder in the cache.
+const FOLDER: &str = "built";
+
+/// How files of an output folder looked when a build had published them.
+///
+/// It stands in the user's cache: output folders come from others too, and what they say of themselves
+/// proves nothing.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    files: BTreeMap<String, Entry>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Entry {
+    device: u64,
+    inode: u64,
+    /// Bytes.
+    size: u64,
+    /// Seconds and nanoseconds since 1970.
+    modified: (i64, i64),
+    /// The same, of the last change of anything about the file.
+    changed: (i64, i64),
+    /// What it was made from and the manifest does not say: the prepared base's SHA-256.
+    from: String,
+}
+
+impl Ledger {
+    /// What the last build left; nothing where it was killed while it published.
+    pub fn read(cache: &Cache, cluster: &str, output: &Path) -> Self {
+        if Manifest::settled(output, cluster).is_none() {
+            return Self::default();
+        }
+        let text = place(cache, output).and_then(|path| Ok(fs::read(path)?)).ok();
+        text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+    }
+
+    /// Notes how published files look now.
+    pub fn note<'a>(
+        &mut self,
+        output: &Path,
+        from: &str,
+        paths: impl IntoIterator<Item = &'a String>,
+    ) {
+        for path in paths {
+            if let Some(entry) = look(output, path, from) {
+                self.files.insert(path.clone(), entry);
+            }
+        }
+    }
+
+    /// Whether a file was made from `from` and is as the last build left it, by size and time.
+    pub fn is_as_left(&self, output: &Path, path: &str, from: &str) -> bool {
+        self.files.get(path).is_some_and(|it| look(output, path, from).as_ref() == Some(it))
+    }
+
+    /// Writes it, without files that are gone. Where the cache cannot be written, the next build makes all
+    /// again.
+    pub fn write(&mut self, cache: &Cache, output: &Path) {
+        self.files.retain(|path, _| fs::symlink_metadata(output.join(path)).is_ok());
+        let text = serde_json::to_vec(self).expect("plain data");
+        drop(place(cache, output).and_then(|path| Cache::write(&path, &text)));
+    }
+}
+
+/// One for each output folder.
+fn place(cache: &Cache, output: &Path) -> Result<PathBuf> {
+    let output = fs::canonicalize(output)?;
+    let name = Sha256::of(output.as_os_str().as_encoded_bytes()).to_string();
+    Ok(cache.folder(FOLDER)?.join(name))
+}
+
+/// A link is not what was made.
+fn look(output: &Path, path: &str, from: &str) -> Option<Entry> {
+    let found = fs::symlink_metadata(output.join(path)).ok().filter(fs::Metadata::is_file)?;
+    Some(Entry {
+        device: found.dev(),
+        inode: found.ino(),
+        size: found.len(),
+        modified: (found.mtime(), found.mtime_nsec()),
+        changed: (found.ctime(), found.ctime_nsec()),
+        from: from.to_owned(),
+    })
+}
+
+/// Why an artifact is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// No build made it, or it is gone.
+    Missing,
+    /// It is no longer as the last build left it.
+    Edited,
+    /// It would come out differently.
+    Outdated,
+}
+
+/// What a build of these artifacts has to do in an output folder.
+pub struct Freshness<'a> {
+    /// Where it stands how the last build left them.
+    pub cache: &'a Cache,
+    /// The cluster's name.
+    pub cluster: &'a str,
+    /// The output folder.
+    pub output: &'a Path,
+    /// The SHA-256 of the prepared base; none where only what is recorded is compared.
+    pub from: Option<&'a str>,
+    /// Whether contents are compared too, not only sizes and times.
+    pub compares_contents: bool,
+}
+
+impl Freshness<'_> {
+    /// Of artifacts, each with the digest of what it is made from: those that need not be made, and why the
+    /// others are.
+    pub fn sort(
+        &self,
+        wanted: &[(String, String)],
+    ) -> Result<(BTreeSet<String>, BTreeMap<String, Reason>)> {
+        let (mut fresh, mut stale) = (BTreeSet::new(), BTreeMap::new());
+        let previous = Manifest::settled(self.output, self.cluster);
+        let ledger = Ledger::read(self.cache, self.cluster, self.output);
+        for (name, digest) in wanted {
+            let within = format!("{name}/");
+            let is_of_it = |it: &&ArtifactRecord| it.path == *name || it.path.starts_with(&within);
+            let records = previous.iter().flat_map(|it| &it.artifacts).filter(is_of_it);
+            match self.reason(name, digest, &records.collect::<Vec<_>>(), &ledger)? {
+                None => drop(fresh.insert(name.clone())),
+                Some(reason) => drop(stale.insert(name.clone(), reason)),
+            }
+        }
+        Ok((fresh, stale))
+    }
+
+    fn reason(
+        &self,
+        name: &str,
+        digest: &str,
+        records: &[&ArtifactRecord],
+        ledger: &Ledger,
+    ) -> Result<Option<Reason>> {
+        if records.is_empty() || fs::symlink_metadata(self.output.join(name)).is_err() {
+            return Ok(Some(Reason::Missing));
+        }
+        if records.iter().any(|it| it.inputs.as_deref() != Some(digest)) {
+            return Ok(Some(Reason::Outdated));
+        }
+        // A machine that was started leaves files beside its disk.
+        let mut listed = match fs::read_dir(self.output.join(name)) {
+            Ok(entries) => entries.count(),
+            Err(_) => 1,
+        };
+        for record in records {
+            let Some(entry) = ledger.files.get(&record.path) else {
+                return Ok(Some(Reason::Edited));
+            };
+            let Some(now) = look(self.output, &record.path, &entry.from) else {
+                return Ok(Some(Reason::Edited));
+            };
+            // A file that was only touched is read.
+            let is_read = self.compares_contents || now != *entry;
+            let path = self.output.join(&record.path);
+            let has_bytes = || Ok::<_, Error>(sha256_of_file(&path)? == record.sha256);
+            if now.size != record.size || is_read && !has_bytes()? {
+                return Ok(Some(Reason::Edited));
+            }
+            if self.from.is_some_and(|from| from != entry.from) {
+                return Ok(Some(Reason::Outdated));
+            }
+            listed -= 1;
+        }
+        Ok((listed != 0).then_some(Reason::Edited))
+    }
+}

@@ -1,0 +1,144 @@
+//! A build makes what is missing, was edited, or would come out differently, and touches nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use crate::support::{Arch, Machines, tool};
+
+const FORMATS: &str = r#"formats = ["raw", "raw.zst", "qcow2", "vmwarevm"]"#;
+
+/// Each file of a tree: its inode and when it was last changed in any way.
+fn looks(folder: &Path) -> BTreeMap<String, (u64, i64, i64)> {
+    let list = tool("find", [folder.as_os_str(), "-mindepth".as_ref(), "1".as_ref()]);
+    let look = |path: &str| {
+        let found = fs::symlink_metadata(path).expect("there");
+        (found.ino(), found.ctime(), found.ctime_nsec())
+    };
+    let name = |path: &str| path.strip_prefix(&format!("{}/", folder.display())).map(str::to_owned);
+    list.lines().map(|path| (name(path).expect("below it"), look(path))).collect()
+}
+
+/// The artifacts that a build made, by what it did to the output folder: not its lists.
+fn made(machines: &Machines, arguments: &[&str]) -> BTreeSet<String> {
+    let before = looks(&machines.path("out"));
+    let _ = machines.run(["build"].iter().chain(arguments)).succeeds();
+    let script = "cd \"$1\" && sha256sum -c --strict --quiet SHA256SUMS";
+    tool("sh", ["-c", script, "sh", machines.path("out").to_str().expect("plain")]);
+    let after = looks(&machines.path("out"));
+    let new = after.iter().filter(|(name, look)| before.get(*name) != Some(*look));
+    let top = |name: &String| name.split('/').next().unwrap_or_default().to_owned();
+    let lists = ["manifest.json", "SHA256SUMS"];
+    new.map(|(name, _)| top(name)).filter(|name| !lists.contains(&name.as_str())).collect()
+}
+
+fn names(list: &[&str]) -> BTreeSet<String> {
+    list.iter().map(|&name| name.to_owned()).collect()
+}
+
+const OF_AGENT: [&str; 5] =
+    ["agent1.bmap", "agent1.img", "agent1.img.zst", "agent1.qcow2", "agent1.vmwarevm"];
+
+#[test]
+fn an_unchanged_build_touches_nothing() {
+    let machines = Machines::new(Arch::Amd64, &["server1", "agent1"], FORMATS);
+    let first = machines.run(["build"]).succeeds();
+    assert!(!first.stdout_text().contains("kept"));
+    let before = looks(&machines.path("out"));
+    let second = machines.run(["build"]).succeeds();
+    assert!(
+        second.stderr_text().ends_with("\neverything is there already as it would be built\n"),
+        "{}",
+        second.stderr_text()
+    );
+    let rows: Vec<_> = second.stdout_text().lines().skip(1).map(str::to_owned).collect();
+    assert_eq!(rows.len(), 12, "{rows:?}");
+    assert!(rows.iter().all(|row| row.ends_with(" kept")), "{rows:?}");
+    let _ = machines.run(["build", "--check"]).succeeds();
+    assert_eq!(looks(&machines.path("out")), before);
+
+    // In another folder, or for who has another cache, there is nothing to keep.
+    let _ = machines.run(["build", "-o", "other"]).succeeds();
+    let folders = ["out", "other"].map(|name| machines.path(name));
+    tool("diff", ["--recursive".as_ref(), folders[0].as_os_str(), folders[1].as_os_str()]);
+}
+
+/// One case of each kind of input.
+#[test]
+fn what_changed_is_built_again_and_nothing_else() {
+    let machines = Machines::new(Arch::Amd64, &["server1", "agent1"], FORMATS);
+    let file = machines.path("cluster.toml");
+    let text = fs::read_to_string(&file).expect("there");
+    let _ = machines.run(["build"]).succeeds();
+
+    // A node's own file.
+    let own = "hostname = \"agent1\"\nfiles = [{ path = \"/etc/motd\", content = \"hello\\n\" }]\n";
+    let changed = text.replace("hostname = \"agent1\"\n", own);
+    assert_ne!(changed, text);
+    fs::write(&file, &changed).expect("written");
+    assert_eq!(made(&machines, &[]), names(&OF_AGENT));
+    // A comment counts in the manifest alone.
+    fs::write(&file, format!("{changed}\n# A comment.\n")).expect("written");
+    assert_eq!(made(&machines, &[]), names(&[]));
+
+    // Artifacts that are gone, edited, or only touched.
+    fs::remove_file(machines.path("out/agent1.qcow2")).expect("there");
+    fs::remove_file(machines.path("out/server1.vmwarevm/disk.vmdk")).expect("there");
+    let touched = fs::File::options().append(true).open(machines.path("out/server1.img"));
+    touched.expect("there").set_modified(std::time::SystemTime::now()).expect("set");
+    let flipped = machines.path("out/small-base.qcow2");
+    let mut bytes = fs::read(&flipped).expect("there");
+    let last = bytes.len() - 70_000;
+    bytes[last] ^= 1;
+    fs::write(&flipped, bytes).expect("written");
+    let expected = ["agent1.qcow2", "server1.vmwarevm", "small-base.qcow2"];
+    assert_eq!(made(&machines, &[]), names(&expected));
+
+    // A format that was not asked for before.
+    let formats = text.replace("\"raw.zst\", ", "\"raw.gz\", ");
+    assert_ne!(formats, text);
+    fs::write(&file, &formats).expect("written");
+    let now = made(&machines, &[]);
+    assert!(now.contains("server1.img.gz") && !now.contains("server1.img"), "{now:?}");
+    // What goes into every node.
+    fs::write(&file, &text).expect("written");
+    let all = made(&machines, &["--set", "locale.timezone=Europe/Berlin"]);
+    assert!(OF_AGENT.iter().all(|name| all.contains(*name)), "{all:?}");
+    assert!(all.contains("server1.img"), "{all:?}");
+    assert_eq!(made(&machines, &["--set", "locale.timezone=Europe/Berlin"]), names(&[]));
+    // Who wants all of it again gets it.
+    for wish in [["--no-cache", "-q"], ["--fsck", "always"], ["--replace", "-q"]] {
+        let wish = wish.iter().chain(&["--set", "locale.timezone=Europe/Berlin"]);
+        let all = made(&machines, &wish.copied().collect::<Vec<_>>());
+        assert!(all.contains("server1.img") && all.contains("sbom.spdx.json"), "{all:?}");
+    }
+}
+
+/// What no time and no size tells.
+#[test]
+fn damage_behind_the_file_system_is_found_when_contents_are_compared() {
+    let machines = Machines::new(Arch::Amd64, &["server1"], r#"formats = ["raw"]"#);
+    let _ = machines.run(["build"]).succeeds();
+    let image = machines.path("out/server1.img");
+    // As a disk that lost a bit would give it back: the list of what was built says it is the same file.
+    let entry = |ledger: &Path| {
+        let text = fs::read_to_string(ledger).expect("there");
+        serde_json::from_str::<serde_json::Value>(&text).expect("JSON")
+    };
+    let ledgers = machines.path("cache/nodeforge/built");
+    let ledger = fs::read_dir(&ledgers).expect("there").flatten().next().expect("one").path();
+    let mut listed = entry(&ledger);
+    let mut bytes = fs::read(&image).expect("there");
+    bytes[5 << 20] ^= 1;
+    fs::write(&image, bytes).expect("written");
+    let found = fs::metadata(&image).expect("there");
+    let known = &mut listed["files"]["server1.img"];
+    known["modified"] = serde_json::json!([found.mtime(), found.mtime_nsec()]);
+    known["changed"] = serde_json::json!([found.ctime(), found.ctime_nsec()]);
+    fs::write(&ledger, listed.to_string()).expect("written");
+    let before = looks(&machines.path("out"));
+    let _ = machines.run(["build"]).succeeds();
+    assert_eq!(looks(&machines.path("out")), before);
+    assert_eq!(made(&machines, &["--check"]), names(&["server1.img"]));
+}
