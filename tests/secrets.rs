@@ -306,8 +306,8 @@ fn profiles_are_listed_and_shown() {
     let shown = run(&["show", "./own"]);
     for line in [
         "own: a profile of one's own\n",
-        "SETTING   TYPE  DEFAULT    DESCRIPTION\n",
-        "extra     bool  false      whether there is more\n",
+        "DEFAULT    DESCRIPTION\n",
+        "  bool  false      whether there is more\n",
         "cluster_ca  ca             server\n",
         "wireguard/laptop.conf\n",
         "settings.extra\n",

@@ -23,11 +23,11 @@ const FOLDER: &str = "built";
 /// proves nothing.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
-    files: BTreeMap<String, Entry>,
+    files: BTreeMap<String, FileLook>,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Entry {
+struct FileLook {
     device: u64,
     inode: u64,
     /// Bytes.
@@ -86,9 +86,9 @@ fn place(cache: &Cache, output: &Path) -> Result<PathBuf> {
 }
 
 /// A link is not what was made.
-fn look(output: &Path, path: &str, from: &str) -> Option<Entry> {
+fn look(output: &Path, path: &str, from: &str) -> Option<FileLook> {
     let found = fs::symlink_metadata(output.join(path)).ok().filter(fs::Metadata::is_file)?;
-    Some(Entry {
+    Some(FileLook {
         device: found.dev(),
         inode: found.ino(),
         size: found.len(),

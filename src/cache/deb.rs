@@ -20,7 +20,7 @@ pub(super) fn is_sound(path: &Path) -> Result<bool> {
     let context = || format!("reading `{}`", path.display());
     let file = File::open(path).context(context)?;
     let mut trouble = None;
-    let verdict = is_whole(BufReader::new(Watched { file, trouble: &mut trouble }));
+    let verdict = is_whole(BufReader::new(Reporting { file, trouble: &mut trouble }));
     match trouble {
         Some(error) => Err(error).context(context),
         None => Ok(verdict.unwrap_or(false)),
@@ -28,12 +28,12 @@ pub(super) fn is_sound(path: &Path) -> Result<bool> {
 }
 
 /// Keeps an error of the file apart from those of whoever reads it.
-struct Watched<'a> {
+struct Reporting<'a> {
     file: File,
     trouble: &'a mut Option<io::Error>,
 }
 
-impl Read for Watched<'_> {
+impl Read for Reporting<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.file.read(buffer).inspect_err(|error| {
             let same = error.raw_os_error().map(io::Error::from_raw_os_error);
