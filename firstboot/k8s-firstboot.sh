@@ -138,11 +138,14 @@ run_round() {
 	NODEFORGE_ROLE=$1
 	export NODEFORGE_HOSTNAME NODEFORGE_ROLE
 	shift
-	# A build that could not run the image's programs leaves the packages to first boot.
-	if [ -e "$steps_dir/05-packages" ]; then
-		# shellcheck disable=SC2046 # steps are words
-		set -- $(printf '%s\n' 05-packages "$@" | sort)
-	fi
+	# A build that could not run the image's programs leaves the packages to first boot, and a cluster
+	# file may ask for disks.
+	for extra in 05-packages 06-disks; do
+		if [ -e "$steps_dir/$extra" ]; then
+			# shellcheck disable=SC2046 # steps are words
+			set -- $(printf '%s\n' "$extra" "$@" | sort -u)
+		fi
+	done
 	[ "$round" -gt 1 ] ||
 		log "role=$NODEFORGE_ROLE hostname=$NODEFORGE_HOSTNAME machine-id=$(cat "$root/etc/machine-id")"
 

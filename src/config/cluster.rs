@@ -11,15 +11,10 @@ use super::profile_types::Profile;
 use super::reader::{LayerText, Reader, Span, Spanned, Table, Value};
 use super::types::{HostKeys, Keyboard, Locale, Output, Vm, VmNetwork};
 use crate::config::{
-    access, base, check, file, files, hostname, node, origins, pools, profile, recipient, setting,
-    size,
+    access, base, check, disks, file, files, hostname, node, origins, pools, profile, recipient,
+    setting, size,
 };
 use crate::util::error::{Error, Result};
-
-/// The smallest disk a Linux system fits on, in bytes.
-const SMALLEST_DISK: u64 = 512 << 20;
-/// The largest disk MBR partitions and VMDK files reach, in bytes.
-const LARGEST_DISK: u64 = 2 << 40;
 
 /// Reads the cluster that `texts` describe, from the least to the most weighty; `path` names the
 /// first, and `formats` are the artifact formats there are.
@@ -56,7 +51,8 @@ fn read(root: Table<'_>, path: &Path, formats: &'static [FormatRule]) -> Option<
     let header = header.map(read_header);
     let base_span = root.get("base").map(|value| value.span());
     let base = root.get("base").map(|value| base::read(&value));
-    let disk_size = root.table("disk").map(read_disk);
+    let disk_places = root.get("disk").map(|value| value.span());
+    let disk = root.table("disk").map(disks::read).unwrap_or_default();
     let access = root.require("access", "[access]").and_then(|value| value.table("[access]"));
     let access = access.and_then(access::read);
     let host_keys = root.table("ssh").map(|table| {
@@ -79,6 +75,18 @@ fn read(root: Table<'_>, path: &Path, formats: &'static [FormatRule]) -> Option<
     let (settings, setting_places) =
         setting::merge(&profile.settings, settings, reader, &profile.name, &profile_span);
     check::roles(reader, &profile, &mut nodes);
+    for role in disk.partitions.iter().flat_map(|it| &it.roles) {
+        if profile.role(role).is_none() {
+            let span = disk_places.clone().unwrap_or_default();
+            let names: Vec<_> = profile.roles.iter().map(|it| it.name.as_str()).collect();
+            let hint = format!("the profile has {}", super::suggest::all(names.into_iter()));
+            reader.wrong_hint(
+                &span,
+                format!("a partition is for the role `{role}`, which there is not"),
+                hint,
+            );
+        }
+    }
     check::artifact_names(reader, name.as_deref(), &nodes, formats);
     let checked = check::Settings {
         reader,
@@ -108,7 +116,7 @@ fn read(root: Table<'_>, path: &Path, formats: &'static [FormatRule]) -> Option<
         domain,
         profile,
         base: base?,
-        disk_size: disk_size.flatten(),
+        disk,
         access: access?,
         host_keys: host_keys.flatten().flatten().unwrap_or(HostKeys::Build),
         secret_recipients,
@@ -162,32 +170,6 @@ fn read_header(table: Table<'_>) -> ClusterHeader {
         profile_name.and_then(|name| reader.accept(&name.span, profile::load(reader, &name)));
     table.finish();
     ClusterHeader { name, domain, profile, profile_span }
-}
-
-fn read_disk(table: Table<'_>) -> Option<u64> {
-    let reader = table.reader;
-    let size = table.get("size");
-    table.finish();
-    let size = size?;
-    if size.is_integer() {
-        let hint = "a size has a unit and is written in quotes: `size = \"8G\"`";
-        reader.wrong_hint(&size.span(), "a size needs a unit", hint);
-        return None;
-    }
-    let size = size.string()?;
-    let bytes = reader.accept(&size.span, size::parse(size.value))?;
-    let fault = if bytes < SMALLEST_DISK {
-        "is too small for a Linux system"
-    } else if bytes > LARGEST_DISK {
-        "is more than MBR partitions and VMDK files reach"
-    } else if bytes % (1 << 20) != 0 {
-        "is not a whole number of MiB"
-    } else {
-        return Some(bytes);
-    };
-    let hint = "from 512M to 2T";
-    reader.wrong_hint(&size.span, format!("a disk of `{}` {fault}", size.value), hint);
-    None
 }
 
 fn read_recipients(table: Table<'_>) -> Vec<String> {

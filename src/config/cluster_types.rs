@@ -26,8 +26,8 @@ pub struct Cluster {
     pub profile: Profile,
     /// The base: the cluster file's, else the profile's.
     pub base: Base,
-    /// Virtual size of every node's disk in bytes; `None` keeps the base's.
-    pub disk_size: Option<u64>,
+    /// Every node's disk.
+    pub disk: DiskSpec,
     /// Who logs in.
     pub access: Access,
     /// Where SSH host keys are made.
@@ -75,4 +75,54 @@ impl Cluster {
     pub fn below(&self, path: &Path) -> Result<PathBuf> {
         file::below(&self.directory, path)
     }
+}
+
+/// A node's disk, and what first boot makes of the rest of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DiskSpec {
+    /// Virtual size in bytes; `None` keeps the base's.
+    pub size: Option<u64>,
+    /// How far the root grows, in bytes; `None`: as far as the disk reaches.
+    pub root_size: Option<u64>,
+    /// A Raspberry Pi 5's connector for drives, when it is to be switched on.
+    pub nvme: Option<NvmeLink>,
+    /// What follows the root, and what is on other disks.
+    pub partitions: Vec<DataPartition>,
+}
+
+/// The speed of a Raspberry Pi 5's connector for drives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NvmeLink {
+    /// What it is certified for.
+    Gen2,
+    /// Twice as fast; most drives work.
+    Gen3,
+}
+
+/// A partition for data, or another disk as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataPartition {
+    /// Its label.
+    pub name: String,
+    /// Bytes; `None` is all that is left.
+    pub size: Option<u64>,
+    /// What is made in it, where nothing is in it yet.
+    pub file_system: FileSystemChoice,
+    /// Where it is mounted.
+    pub mount: Option<String>,
+    /// Another disk, used as a whole: `/dev/nvme0n1`. `None` is the root's.
+    pub disk: Option<String>,
+    /// The roles of the nodes that have it; all nodes when there is none.
+    pub roles: Vec<String>,
+}
+
+/// What a partition for data holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileSystemChoice {
+    /// ext4.
+    Ext4,
+    /// XFS.
+    Xfs,
+    /// Nothing: Ceph wants it so.
+    Raw,
 }

@@ -7,6 +7,7 @@ mod check;
 mod cluster;
 mod cluster_types;
 mod condition;
+mod disks;
 pub(crate) mod file;
 mod file_types;
 mod files;

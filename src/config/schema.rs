@@ -92,7 +92,7 @@ pub fn cluster(formats: &[FormatRule]) -> Value {
         [
             ("cluster", header),
             ("base", base()),
-            ("disk", table(&[], [("size", text("Virtual size of every disk: 8G"))])),
+            ("disk", disk()),
             ("access", access),
             (
                 "ssh",
@@ -105,6 +105,30 @@ pub fn cluster(formats: &[FormatRule]) -> Value {
             ("vm", vm),
             ("output", output),
             ("node", list(node)),
+        ],
+    )
+}
+
+/// `[disk]`.
+fn disk() -> Value {
+    let partition = table(
+        &["name"],
+        [
+            ("name", text("Its label")),
+            ("size", text("64G; all that is left when absent")),
+            ("filesystem", choice("What is made in it", &["ext4", "xfs", "raw"])),
+            ("mount", text("The folder that it is")),
+            ("disk", text("Another disk, as a whole: /dev/nvme0n1")),
+            ("roles", texts("Roles of the nodes that have it; all when absent")),
+        ],
+    );
+    table(
+        &[],
+        [
+            ("size", text("Virtual size of every disk: 8G")),
+            ("root_size", text("How far the root grows on first boot: 32G")),
+            ("nvme", choice("A Raspberry Pi's connector for NVMe drives", &["gen2", "gen3"])),
+            ("partition", list(partition)),
         ],
     )
 }

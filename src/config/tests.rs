@@ -26,7 +26,7 @@ fn the_quickstart_example_loads() -> Result<()> {
         nodes,
         [("server1", "server", true), ("agent1", "agent", false), ("agent2", "agent", false)]
     );
-    assert_eq!(cluster.disk_size, Some(3 << 30));
+    assert_eq!(cluster.disk.size, Some(3 << 30));
     assert_eq!(cluster.output.formats, ["raw", "qcow2", "vmwarevm"]);
     Ok(())
 }

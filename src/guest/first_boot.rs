@@ -25,6 +25,9 @@ pub(crate) const NOT_BEFORE: &str = "/etc/nodeforge/not-before";
 /// What the step `05-packages` installs.
 pub(crate) const PACKAGES: &str = "/etc/nodeforge/packages";
 
+/// What the steps `05-grow-root` and `06-disks` read.
+pub(crate) const DISKS: &str = "/etc/nodeforge/disks";
+
 /// Written last: while it is there, apt's packages would find their units forbidden.
 pub(crate) const PRESET: &str = "/etc/systemd/system-preset/00-nodeforge.preset";
 

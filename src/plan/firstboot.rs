@@ -4,9 +4,12 @@ use std::collections::BTreeSet;
 
 use super::list::ChangeList;
 use crate::change::{Action, Content, Owner, Requester, UnitState};
-use crate::config::{self, Cluster, Node, Role};
-use crate::guest::first_boot::STEPS;
+use crate::config::{self, Cluster, DataPartition, FileSystemChoice, Node, Role};
+use crate::guest::first_boot::{DISKS, STEPS};
 use crate::guest::roles::{ROLES, RoleLine, RoleTable};
+
+/// The step that the runner looks for besides those of a role.
+const DISKS_STEP: &str = "06-disks";
 
 /// Files of `firstboot/`, where they go, and their modes.
 const FILES: [(&str, &str, u32); 7] = [
@@ -42,6 +45,7 @@ pub(super) fn add(list: &mut ChangeList, cluster: &Cluster, node: Option<&Node>)
         }
     }
     list.file(&Requester::Nodeforge, ROLES, 0o644, roles(cluster, node));
+    disks(list, cluster, node);
     for unit in ["nodeforge-host-keys.service", "k8s-firstboot.service"] {
         list.unit(&Requester::Nodeforge, unit, UnitState::Enabled);
     }
@@ -65,4 +69,43 @@ fn roles(cluster: &Cluster, node: Option<&Node>) -> String {
         line(&role.pattern_text, role);
     }
     table.to_string()
+}
+
+/// What becomes of the disk behind the root, and of other disks. Lines of `NAME DISK MIB KIND MOUNT`.
+fn disks(list: &mut ChangeList, cluster: &Cluster, node: Option<&Node>) {
+    let disk = &cluster.disk;
+    let is_own = |it: &&DataPartition| {
+        // Machines that are still to get a role have what all have.
+        it.roles.is_empty() || node.is_some_and(|node| it.roles.contains(&node.role))
+    };
+    let partitions: Vec<_> = disk.partitions.iter().filter(is_own).collect();
+    if disk.root_size.is_none() && partitions.is_empty() {
+        return;
+    }
+    let origin = Requester::ClusterFile;
+    let mut lines =
+        String::from("# What the steps of first boot read: NAME DISK MIB KIND MOUNT.\n");
+    if let Some(size) = disk.root_size {
+        lines.push_str(&format!("root - {} - -\n", size >> 20));
+        // Others would grow it over all there is, before the first step: Raspberry Pi OS, and
+        // cloud-initramfs-growroot.
+        list.push(&origin, Action::KernelArgumentRemoved { argument: "resize".into() });
+        list.file(&origin, "/etc/growroot-disabled", 0o644, "");
+    }
+    for it in &partitions {
+        let size = it.size.map_or_else(|| "rest".to_owned(), |size| (size >> 20).to_string());
+        let kind = match it.file_system {
+            FileSystemChoice::Ext4 => "ext4",
+            FileSystemChoice::Xfs => "xfs",
+            FileSystemChoice::Raw => "raw",
+        };
+        let (place, mount) =
+            (it.disk.as_deref().unwrap_or("-"), it.mount.as_deref().unwrap_or("-"));
+        lines.push_str(&format!("{} {place} {size} {kind} {mount}\n", it.name));
+    }
+    list.file(&origin, DISKS, 0o644, lines);
+    if !partitions.is_empty() {
+        let step = config::firstboot(&format!("steps/{DISKS_STEP}")).expect("compiled in");
+        list.file(&origin, &format!("{STEPS}/{DISKS_STEP}"), 0o755, step);
+    }
 }

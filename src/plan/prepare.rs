@@ -6,7 +6,8 @@ use super::list::ChangeList;
 use super::render::{Renderer, Scope};
 use crate::change::{Action, Change, Checksum, PackageState, Requester};
 use crate::config::{
-    AptSource, ArtifactSpec, Base, ChecksumSpec, Cluster, FIRST_USE, PackageSpec, path_problem,
+    AptSource, ArtifactSpec, Base, ChecksumSpec, Cluster, FIRST_USE, FileSystemChoice, NvmeLink,
+    PackageSpec, path_problem,
 };
 use crate::plan::rules;
 use crate::util::error::{Error, Problem, Result};
@@ -19,7 +20,7 @@ pub fn prepare(cluster: &Cluster) -> Result<Vec<Change>> {
     let renderer = Renderer::new(cluster, Scope::Shared);
     let mut list = ChangeList::default();
 
-    if let Some(size) = cluster.disk_size {
+    if let Some(size) = cluster.disk.size {
         list.push(&Requester::ClusterFile, Action::Grow { size });
     }
     for source in &profile.apt_sources {
@@ -39,6 +40,9 @@ pub fn prepare(cluster: &Cluster) -> Result<Vec<Change>> {
             let name = renderer.render_word(&format!("the package `{name}`"), name)?;
             list.push(&origin, package(&name, PackageState::Installed));
         }
+    }
+    for name in disk_tools(cluster) {
+        list.push(&Requester::ClusterFile, package(&name.to_owned(), PackageState::Installed));
     }
     for name in &profile.packages.hold {
         list.push(&origin, package(name, PackageState::Held));
@@ -68,8 +72,24 @@ pub fn prepare(cluster: &Cluster) -> Result<Vec<Change>> {
     for line in &profile.kernel.config_txt {
         list.push(&origin, Action::ConfigTxt { line: line.clone() });
     }
+    if let Some(nvme) = cluster.disk.nvme {
+        list.push(&Requester::ClusterFile, Action::ConfigTxt { line: "dtparam=pciex1".into() });
+        if nvme == NvmeLink::Gen3 {
+            let line = "dtparam=pciex1_gen=3".into();
+            list.push(&Requester::ClusterFile, Action::ConfigTxt { line });
+        }
+    }
     list.units(&origin, &profile.units);
     Ok(list.finish())
+}
+
+/// The packages that first boot needs for the disks that the cluster file asks for.
+fn disk_tools(cluster: &Cluster) -> Vec<&'static str> {
+    let disk = &cluster.disk;
+    let has = |kind| disk.partitions.iter().any(|it| it.file_system == kind);
+    let is_divided = disk.root_size.is_some() || !disk.partitions.is_empty();
+    let tools = [("fdisk", is_divided), ("xfsprogs", has(FileSystemChoice::Xfs))];
+    tools.into_iter().filter(|(_, is_needed)| *is_needed).map(|(name, _)| name).collect()
 }
 
 /// A repository in deb822. Source: sources.list(5).

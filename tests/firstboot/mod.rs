@@ -1,6 +1,7 @@
 //! The first-boot runner and its steps, under the node's own sh, with stand-ins for what a node has
 //! and a test has not.
 
+mod disks;
 mod rounds;
 
 use std::fs;
