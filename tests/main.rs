@@ -6,6 +6,7 @@ mod support;
 
 mod access;
 mod architecture;
+mod arguments;
 mod artifacts;
 mod attacks;
 mod boots;

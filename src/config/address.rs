@@ -34,15 +34,22 @@ pub(super) fn node_address(text: &str) -> Result<IpNet> {
     Ok(net)
 }
 
-/// A router's or a server's address.
-pub(super) fn host_address(text: &str) -> Result<IpAddr> {
+/// A machine's address of either family, as examples show it.
+pub(super) const A_HOST: &str = "192.168.1.1` or `fd00::1";
+/// A network, likewise.
+pub(super) const A_NETWORK: &str = "10.244.0.0/16";
+/// A range of addresses, likewise.
+pub(super) const A_POOL: &str = "192.168.1.240-192.168.1.250` or `192.168.1.240/28";
+
+/// A router's or a server's address; `example` is one that may stand there.
+pub(super) fn host_address(text: &str, example: &str) -> Result<IpAddr> {
     let address: IpAddr = text.parse().map_err(|_| {
         let error = Error::input(format!("`{text}` is not an IP address"));
         match text.split_once('/') {
             Some((bare, _)) if bare.parse::<IpAddr>().is_ok() => {
                 error.hint(format!("without the prefix: `{bare}`"))
             }
-            _ => error.hint("for example `192.168.1.1` or `fd00::1`"),
+            _ => error.hint(format!("for example `{example}`")),
         }
     })?;
     match special(address) {
@@ -51,9 +58,9 @@ pub(super) fn host_address(text: &str) -> Result<IpAddr> {
     }
 }
 
-/// A network: no bits set behind its prefix.
-pub(super) fn network(text: &str) -> Result<IpNet> {
-    let net: IpNet = text.parse().map_err(|_| no_network(text, "10.244.0.0/16"))?;
+/// A network: no bits set behind its prefix; `example` is one that may stand there.
+pub(super) fn network(text: &str, example: &str) -> Result<IpNet> {
+    let net: IpNet = text.parse().map_err(|_| no_network(text, example))?;
     if net.trunc() != net {
         return Err(Error::input(format!("`{text}` has bits set after its prefix"))
             .hint(format!("the network is `{}`", net.trunc())));
@@ -61,15 +68,16 @@ pub(super) fn network(text: &str) -> Result<IpNet> {
     Ok(net)
 }
 
-/// First and last address of `10.0.0.1-10.0.0.9`, or of a network.
-pub(super) fn pool(text: &str) -> Result<(IpAddr, IpAddr)> {
+/// First and last address of `10.0.0.1-10.0.0.9`, or of a network; `example` is one that may stand
+/// there.
+pub(super) fn pool(text: &str, example: &str) -> Result<(IpAddr, IpAddr)> {
     if text.contains('/') {
-        let net = network(text)?;
+        let net = network(text, A_NETWORK)?;
         return Ok((net.network(), net.broadcast()));
     }
     let fault = || {
         Error::input(format!("`{text}` is not a range of addresses"))
-            .hint("for example `192.168.1.240-192.168.1.250` or `192.168.1.240/28`")
+            .hint(format!("for example `{example}`"))
     };
     let (first, last) = text.split_once('-').ok_or_else(fault)?;
     let parse = |text: &str| text.trim().parse::<IpAddr>().map_err(|_| fault());
@@ -140,13 +148,13 @@ mod tests {
 
     #[test]
     fn networks_and_pools() {
-        assert!(network("10.244.64.0/18").is_ok());
-        assert!(network("10.244.64.1/18").is_err());
-        assert!(pool("10.0.0.1-10.0.0.9").is_ok());
-        assert!(pool("10.0.0.9-10.0.0.1").is_err());
-        assert!(pool("10.0.0.9-::1").is_err());
-        assert!(pool("fd00::/112").is_ok());
-        let net = |text: &str| network(text).unwrap_or_default();
+        assert!(network("10.244.64.0/18", A_NETWORK).is_ok());
+        assert!(network("10.244.64.1/18", A_NETWORK).is_err());
+        assert!(pool("10.0.0.1-10.0.0.9", A_POOL).is_ok());
+        assert!(pool("10.0.0.9-10.0.0.1", A_POOL).is_err());
+        assert!(pool("10.0.0.9-::1", A_POOL).is_err());
+        assert!(pool("fd00::/112", A_POOL).is_ok());
+        let net = |text: &str| network(text, A_NETWORK).unwrap_or_default();
         assert!(overlap(&net("10.0.0.0/8"), &net("10.9.0.0/16")));
         assert!(!overlap(&net("10.0.0.0/16"), &net("10.1.0.0/16")));
         assert!(!overlap(&net("10.0.0.0/8"), &net("fd00::/8")));

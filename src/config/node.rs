@@ -46,8 +46,9 @@ fn read(table: Table<'_>) -> Vec<PlacedNode> {
     let hostname = table.require("hostname", "hostname = \"node1\"").and_then(|it| it.string());
     let role = table.string("role");
     let addresses = parsed(&table, "addresses", address::node_address);
-    let gateway = parsed(&table, "gateway", address::host_address);
-    let dns = parsed(&table, "dns", address::host_address);
+    let host = |text: &str| address::host_address(text, address::A_HOST);
+    let gateway = parsed(&table, "gateway", host);
+    let dns = parsed(&table, "dns", host);
     let files = files::read_all(&table);
     table.finish();
     check_gateways(reader, &addresses, &gateway);

@@ -47,7 +47,7 @@ pub(super) fn read_spec(table: Table<'_>) -> Option<SettingSpec> {
     });
     let kind = kind.filter(|kind| *kind != SettingType::Enum(Vec::new()));
     let default = table.get("default").zip(kind.as_ref());
-    let default = default.and_then(|(value, kind)| read_value(table.reader, &value, kind));
+    let default = default.and_then(|(value, kind)| read_value(table.reader, &value, kind, None));
     let description = table.string("description").map(|text| text.value.to_owned());
     let is_optional = table.get("optional").and_then(|value| value.boolean()).unwrap_or_default();
     let default = default.or(is_optional.then_some(Setting::Absent));
@@ -88,7 +88,7 @@ pub(super) fn merge(
             continue;
         };
         places.insert(name.value.to_owned(), value.span());
-        if let Some(setting) = read_value(reader, &value, &spec.kind) {
+        if let Some(setting) = read_value(reader, &value, &spec.kind, spec.default.as_ref()) {
             values.insert(name.value.to_owned(), setting);
         }
     }
@@ -108,8 +108,19 @@ pub(super) fn merge(
     (values, places)
 }
 
-/// A value of a known type.
-fn read_value(reader: &Reader, value: &Value<'_>, kind: &SettingType) -> Option<Setting> {
+/// A value of a known type. Its default is the example that fits best: it is of the right family.
+fn read_value(
+    reader: &Reader,
+    value: &Value<'_>,
+    kind: &SettingType,
+    default: Option<&Setting>,
+) -> Option<Setting> {
+    let like = |otherwise: &str| match default {
+        Some(Setting::Cidr(net)) => net.to_string(),
+        Some(Setting::Ip(address)) => address.to_string(),
+        Some(Setting::IpPool(first, last)) => format!("{first}-{last}"),
+        _ => otherwise.to_owned(),
+    };
     // A text that `parse` understands; what is wrong with it is reported at its place.
     let parsed = |parse: &dyn Fn(&Spanned<&str>) -> Result<Setting>| {
         let text = value.string()?;
@@ -120,10 +131,15 @@ fn read_value(reader: &Reader, value: &Value<'_>, kind: &SettingType) -> Option<
         SettingType::Int => value.integer().map(Setting::Int),
         SettingType::Secret => read_secret(reader, value),
         SettingType::String => parsed(&|text| Ok(Setting::String(text.value.to_owned()))),
-        SettingType::Cidr => parsed(&|text| address::network(text.value).map(Setting::Cidr)),
-        SettingType::Ip => parsed(&|text| address::host_address(text.value).map(Setting::Ip)),
+        SettingType::Cidr => parsed(&|text| {
+            address::network(text.value, &like(address::A_NETWORK)).map(Setting::Cidr)
+        }),
+        SettingType::Ip => parsed(&|text| {
+            address::host_address(text.value, &like(address::A_HOST)).map(Setting::Ip)
+        }),
         SettingType::IpPool => parsed(&|text| {
-            address::pool(text.value).map(|(first, last)| Setting::IpPool(first, last))
+            let pool = address::pool(text.value, &like(address::A_POOL));
+            pool.map(|(first, last)| Setting::IpPool(first, last))
         }),
         SettingType::Host => parsed(&|text| host(text.value)),
         SettingType::Path => parsed(&|text| path(reader, text)),

@@ -5,6 +5,7 @@
 mod boots;
 mod firewall;
 mod nodes;
+mod rules;
 mod validation;
 
 use std::fs;
@@ -29,7 +30,8 @@ install = [\"iputils-ping\", \"openssl\", \"python3-yaml\"]
 ";
 
 /// Their publishers cannot be reached.
-const NOTHING_BAKED: &str = "offline = false\ncharts = \"repository\"\n";
+const NOTHING_BAKED: &str = "offline = false\ncharts = \"repository\"\n\
+    k3s_sha256 = \"0000000000000000000000000000000000000000000000000000000000000000\"\n";
 
 /// Runs after the first boot in two of the guests.
 const GUEST_CHECK: &str = "

@@ -178,7 +178,7 @@ fn what_cannot_work_is_refused() {
         (
             "addresses = [\"192.168.178.6/24\", \"fda8:a1db:5685::6/64\"]",
             "addresses = [\"192.168.178.6/24\"]",
-            "`k3s-node2` needs a static IPv4 and a static IPv6 address of home",
+            "`k3s-node2` has no static address in home's network fda8:a1db:5685::/64",
         ),
         (
             "hostname = \"edge\"",

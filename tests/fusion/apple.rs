@@ -12,7 +12,7 @@ use super::super::support::{
 };
 use super::{EXAMPLE, NODES, cluster, plan};
 
-const RELEASE: &str = "/v1.34.2%2Bk3s1";
+const RELEASE: &str = "/v1.36.2%2Bk3s1";
 
 /// A chart that the API server hands out.
 struct Chart {

@@ -4,6 +4,7 @@
 
 mod apple;
 mod boots;
+mod failover;
 mod later;
 mod network;
 mod nodes;

@@ -178,6 +178,17 @@ fn releases_that_do_not_install_calico_are_refused() {
     }
 }
 
+/// Its chart's versions have a letter and three numbers.
+#[test]
+fn half_a_version_of_calico_is_refused() {
+    for version in ["3.31", "v3.31", "3.31.5", "v3.31.x", "v3..5", "latest"] {
+        let said = format!("`calico_version` {version} is not the whole name of a release");
+        let setting = format!("calico_version = \"{version}\"");
+        refused(&setting, &[&said, "hint: like v3.32.1", "calico_version = "]);
+    }
+    accepted("calico_version = \"v3.31.5\"");
+}
+
 /// FRR, BIND and radvd would not load them.
 #[test]
 fn what_the_router_could_not_load_is_refused() {
@@ -232,7 +243,7 @@ fn names_outside_the_zone_are_refused() {
 #[test]
 fn a_download_without_its_hash_is_blamed_on_the_cluster_file() {
     let wanted = "without `offline`, `k3s_sha256_arm64` must say what nodes download";
-    let hint = "/v1.34.2%2Bk3s1/sha256sum-arm64.txt";
+    let hint = "/v1.36.2%2Bk3s1/sha256sum-arm64.txt";
     refused("offline = false", &[wanted, hint, "offline = false"]);
     let other = format!("offline = false\nk3s_sha256_amd64 = \"{SUM}\"");
     refused(&other, &[wanted]);

@@ -30,8 +30,12 @@ impl Machine {
         let library = Path::new(REPOSITORY).join("firstboot/lib.sh");
         let library = fs::read_to_string(library).expect("a script");
         machine.write("usr/lib/nodeforge/lib.sh", &library);
-        machine.write("etc/nodeforge/gua.env", "GUA_LENGTH='64'\nGUA_POOL='::ff01:0:0:0/112'\n");
+        machine.write(
+            "etc/nodeforge/gua.env",
+            "GUA_LENGTH='64'\nGUA_POOL='::ff01:0:0:0/112'\nGUA_API='::ff01:0:0:1/128'\n",
+        );
         machine.write("usr/share/nodeforge/gua/pool.yaml", "pool: \"@GUA_POOL@\"\n");
+        machine.write("usr/share/nodeforge/gua/api.yaml", "api: \"@GUA_API@\"\n");
         machine
     }
 
@@ -159,6 +163,11 @@ fn the_pool_follows_the_prefix_and_nothing_else() {
     assert_eq!(machine.pool(), "");
     machine.addresses(&[&ula, &dynamic(old, 14400)]);
     assert_eq!(machine.pool(), old_pool);
+    let api = || {
+        let path = machine.path("var/lib/rancher/k3s/server/manifests/api.yaml");
+        fs::read_to_string(path).expect("there")
+    };
+    assert_eq!(api(), "api: \"2001:db8:a:1:ff01::1\"\n");
 
     // Unchanged: the file is not even touched.
     let file = machine.path("var/lib/rancher/k3s/server/manifests/pool.yaml");
@@ -171,6 +180,8 @@ fn the_pool_follows_the_prefix_and_nothing_else() {
     // The old one deprecated.
     machine.addresses(&[&ula, &deprecated(old), &dynamic(new, 1800)]);
     assert_eq!(machine.pool(), new_pool);
+    // The API has the same host part under every prefix.
+    assert_eq!(api(), "api: \"2001:db8:b:2:ff01::1\"\n");
 
     // All prefixes gone: what was rendered stays.
     machine.addresses(&[&ula]);
@@ -179,7 +190,11 @@ fn the_pool_follows_the_prefix_and_nothing_else() {
     // The new one deprecated, the old one back.
     machine.addresses(&[&ula, &deprecated(new), &dynamic(old, 14400)]);
     assert_eq!(machine.pool(), old_pool);
-    assert_eq!(names(file.parent().expect("a folder")), ["pool.yaml"], "nothing is left behind");
+    assert_eq!(
+        names(file.parent().expect("a folder")),
+        ["api.yaml", "pool.yaml"],
+        "nothing is left behind"
+    );
 }
 
 /// k3s deploys every server's folder: servers that disagree would overwrite each other for ever.
@@ -279,7 +294,7 @@ fn only_own_records_are_updated() {
 #[test]
 fn the_scripts_of_these_tests_are_clean() {
     let root = Path::new(REPOSITORY);
-    for script in ["tests/fusion/lab", "tests/fusion/vms"] {
+    for script in ["tests/fusion/failover", "tests/fusion/lab", "tests/fusion/vms"] {
         tool("shellcheck", ["-x", &root.join(script).display().to_string()]);
     }
 }

@@ -24,7 +24,7 @@ fn the_first_server_deploys_what_others_accept() {
     assert_eq!(
         names(&root.join(MANIFESTS)),
         [
-            "api.yaml",
+            "bgp-configuration.yaml",
             "bgp-secrets.yaml",
             "bgp.yaml",
             "calico-installation.yaml",
@@ -37,15 +37,25 @@ fn the_first_server_deploys_what_others_accept() {
     resources_are_known(&files(&root.join(MANIFESTS)));
     // What waits for the prefix.
     let gua = root.join("usr/share/nodeforge/gua");
-    assert_eq!(names(&gua), ["bgp-configuration.yaml", "metallb-pool.yaml"]);
+    assert_eq!(names(&gua), ["api.yaml", "bgp-configuration.yaml", "metallb-pool.yaml"]);
     for file in files(&gua) {
         let text = fs::read_to_string(&file).expect("there");
-        fs::write(&file, text.replace("@GUA_POOL@", "2001:db8:0:1:ff01::/112")).expect("written");
+        let text = text.replace("@GUA_POOL@", "2001:db8:0:1:ff01::/112");
+        let text = text.replace("@GUA_API@", "2001:db8:0:1:ff01::1");
+        assert!(!text.contains('@'), "{text}");
+        fs::write(&file, text).expect("written");
     }
     resources_are_known(&files(&gua));
-    // Further servers deploy only that.
+    // Further servers deploy only that, and what it takes the place of: all servers' folders are one.
     let other = built.root_of("server2.vmwarevm", "server2", temporary.path());
-    assert!(!other.join(MANIFESTS).exists());
+    assert_eq!(names(&other.join(MANIFESTS)), ["bgp-configuration.yaml"]);
+    let bgp = |root: &Path| {
+        fs::read_to_string(root.join(MANIFESTS).join("bgp-configuration.yaml")).expect("there")
+    };
+    assert_eq!(bgp(&other), bgp(&root));
+    // The AS and the services wait for no prefix: without them the router refuses Calico.
+    assert!(bgp(&root).contains("  asNumber: 65010\n"), "{}", bgp(&root));
+    assert!(!bgp(&root).contains("serviceLoadBalancerIPs"), "{}", bgp(&root));
     assert_eq!(names(&other.join("usr/share/nodeforge/gua")), names(&gua));
 }
 
@@ -175,34 +185,36 @@ fn every_part_has_its_switch() {
     let all = [
         (
             "calico = false\nmetallb = false\nha = \"dns\"",
-            "calico.yaml calico-installation.yaml bgp.yaml bgp-secrets.yaml metallb.yaml api.yaml",
+            "calico.yaml calico-installation.yaml bgp.yaml bgp-secrets.yaml metallb.yaml bgp-configuration.yaml",
         ),
         (
             "bgp = false\nmetallb = false\nha = \"dns\"",
-            "bgp.yaml bgp-secrets.yaml metallb.yaml api.yaml",
+            "bgp.yaml bgp-secrets.yaml metallb.yaml bgp-configuration.yaml",
         ),
-        ("metallb = false\nha = \"none\"", "metallb.yaml api.yaml"),
-        ("ha = \"dns\"", "api.yaml"),
-        ("external_dns = false\nha = \"none\"", "external-dns.yaml api.yaml"),
+        ("metallb = false\nha = \"none\"", "metallb.yaml"),
+        ("ha = \"dns\"", ""),
+        ("external_dns = false\nha = \"none\"", "external-dns.yaml"),
         ("coredns_custom = false", "coredns-custom.yaml"),
     ];
-    let manifests = |settings: &str| -> Vec<String> {
+    let manifests = |settings: &str| -> (Vec<String>, Vec<String>) {
         let folder = cluster(&settings.lines().collect::<Vec<_>>());
-        let files = planned(folder.path(), "server1").into_keys();
-        let prefix = format!("/{MANIFESTS}/");
-        files.filter_map(|path| path.strip_prefix(&prefix).map(str::to_owned)).collect()
+        let files = planned(folder.path(), "server1");
+        let of = |prefix: &str| {
+            let names = files.keys().filter_map(|path| path.strip_prefix(prefix));
+            names.map(str::to_owned).collect()
+        };
+        (of(&format!("/{MANIFESTS}/")), of("/usr/share/nodeforge/gua/"))
     };
-    let whole = manifests("");
+    let (whole, _) = manifests("");
     for (setting, gone) in all {
         let gone: Vec<&str> = gone.split(' ').collect();
         let mut expected = whole.clone();
         expected.retain(|name| !gone.contains(&name.as_str()));
-        // Without addresses that change, the configuration is no template.
-        if setting.starts_with("metallb = false") {
-            expected.push("bgp-configuration.yaml".into());
-            expected.sort();
-        }
-        assert_eq!(manifests(setting), expected, "{setting}");
+        let (found, gua) = manifests(setting);
+        assert_eq!(found, expected, "{setting}");
+        // What has addresses that change is in templates.
+        assert_eq!(!gua.is_empty(), !setting.contains("metallb = false"), "{setting}: {gua:?}");
+        assert_eq!(gua.contains(&"api.yaml".to_owned()), !setting.contains("ha = "), "{setting}");
     }
 }
 

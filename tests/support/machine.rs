@@ -114,9 +114,9 @@ pub(crate) fn tiny_base(folder: &Path, arch: Arch) {
         b"ID=debian\nVERSION_ID=\"13\"\nPRETTY_NAME=\"Debian GNU/Linux 13 (trixie)\"\n",
     );
     write("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n");
-    write("etc/group", b"root:x:0:\nsudo:x:27:\n");
+    write("etc/group", b"root:x:0:\nsudo:x:27:\nsystemd-network:x:998:\n");
     write("etc/shadow", b"root:*:20000:0:99999:7:::\n");
-    write("etc/gshadow", b"root:*::\nsudo:*::\n");
+    write("etc/gshadow", b"root:*::\nsudo:*::\nsystemd-network:!::\n");
     let fstab = format!(
         "PARTUUID={ROOT} / ext4 defaults 0 1\nPARTUUID={ESP} /boot/efi vfat defaults 0 2\n"
     );

@@ -3,11 +3,11 @@
 
     resources.py FILE...
 
-The trees below are the parts in use of the definitions of the Tigera operator and Calico 3.31,
-MetalLB 0.15, cert-manager 1.19, Cilium 1.18, the Flux Operator and k3s 1.34's Helm controller, and
-of the values that charts take: Traefik 41.3 (values.schema.json), MetalLB 0.15 and cert-manager
-1.19. A type stands for a value, a list for a list of its one element, a set for one of its words. Built-in kinds are for kubernetes-validate: they are listed, a
-FILE a line.
+The trees below are the parts in use of the definitions of the Tigera operator and Calico 3.32,
+MetalLB 0.16, cert-manager 1.21, Cilium 1.18, the Flux Operator and k3s 1.36's Helm controller, and
+of the values that charts take: Traefik 41.3 (values.schema.json), MetalLB 0.16 and cert-manager
+1.21. A type stands for a value, a list for a list of its one element, a set for one of its words.
+Built-in kinds are for kubernetes-validate: they are listed, a FILE a line.
 """
 
 import ipaddress
@@ -60,7 +60,7 @@ KINDS = {
         }],
     },
     "projectcalico.org/v3 BGPPeer": {
-        "peerIP": address, "asNumber": int, "filters": [str],
+        "peerIP": address, "asNumber": int, "filters": [str], "maxRestartTime": str,
         "password": {"secretKeyRef": {"name": str, "key": str}},
     },
     "metallb.io/v1beta1 IPAddressPool": {"addresses": [pool]},

@@ -53,6 +53,8 @@ impl<'a> Renderer<'a> {
         });
         environment
             .add_test("on", |address: Value, network: Value| values::is_on(&address, &network));
+        environment
+            .add_test("at", |addresses: Value, address: &str| values::is_at(&addresses, address));
         environment.add_test("suffix_on", |addresses: Value, network: Value| {
             values::is_suffix_on(&addresses, &network)
         });

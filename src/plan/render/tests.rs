@@ -12,6 +12,9 @@ fn render(text: &str) -> Result<Content> {
     cluster.settings.insert("pool".into(), net("2001:db8:0:1::/112"));
     cluster.settings.insert("lan".into(), net("192.168.77.0/24"));
     cluster.settings.insert("wide".into(), net("192.168.0.0/16"));
+    let address = |text: &str| text.parse().expect("an address");
+    let range = Setting::IpPool(address("192.168.77.240"), address("192.168.77.250"));
+    cluster.settings.insert("range".into(), range);
     cluster.settings.insert(
         "tsig".into(),
         Setting::Secret(SecretText { text: String::from("hush").into(), file: None }),
@@ -51,6 +54,11 @@ fn values_keep_their_types() {
         // In a network, with the prefix of another.
         ("{{ cluster.first.addresses is on(settings.wide) }}", "False"),
         ("{{ [] is on(settings.lan) }}", "False"),
+        ("{{ '192.168.77.240' is on(settings.range) }}", "True"),
+        ("{{ '192.168.77.9' is on(settings.range) or '::1' is on(settings.range) }}", "False"),
+        ("{{ cluster.first.addresses is at('192.168.77.10') }}", "True"),
+        ("{{ cluster.first.addresses is at('192.168.77.1') or [] is at('::') }}", "False"),
+        ("{{ ['fd00:0::1'] is at('fd00::1') and ['x'] is at('x') == false }}", "True"),
         // The second one's suffix is ::10.
         ("{{ cluster.first.addresses is suffix_on(settings.pool.low(64)) }}", "True"),
         ("{{ cluster.first.addresses is suffix_on(settings.pool) }}", "False"),
@@ -93,7 +101,7 @@ fn whatever_is_undefined_is_an_error() {
         ),
         (
             "{{ '10.244.64.9' is on('10.244.64.0/18') }}",
-            "the template `test.j2` does not render: on(…) takes a network",
+            "the template `test.j2` does not render: on(…) takes a network or a pool",
         ),
         ("{{ fail('no edge') }}", "the template `test.j2` does not render: no edge"),
         (

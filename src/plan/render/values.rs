@@ -194,11 +194,32 @@ impl Object for Cidr {
     }
 }
 
-/// `address is on(network)`: whether a host with this address is in that network. An address with
-/// a prefix is in its own network and no other. Of several addresses one is enough.
+/// `addresses is at(address)`: whether one of these addresses, with or without a prefix, is that one.
+pub(super) fn is_at(addresses: &Value, address: &str) -> Result<bool, Error> {
+    let Ok(wanted) = address.parse::<IpAddr>() else { return Ok(false) };
+    for one in addresses.try_iter()? {
+        let own = match one.downcast_object_ref() {
+            Some(Cidr(net)) => Some(net.addr()),
+            None => one.as_str().and_then(|text| text.parse().ok()),
+        };
+        if own == Some(wanted) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// `address is on(network)`: whether a host with this address is in that network, or in that pool.
+/// An address with a prefix is in its own network and no other. Of several addresses one is enough.
 pub(super) fn is_on(address: &Value, network: &Value) -> Result<bool, Error> {
+    if let Some(Pool(first, last)) = network.downcast_object_ref() {
+        let is_in = |address: IpAddr| {
+            address.is_ipv4() == first.is_ipv4() && (*first..=*last).contains(&address)
+        };
+        return Ok(address.as_str().is_some_and(|text| text.parse().is_ok_and(is_in)));
+    }
     let Some(Cidr(net)) = network.downcast_object_ref() else {
-        return Err(Error::new(ErrorKind::InvalidOperation, "on(…) takes a network"));
+        return Err(Error::new(ErrorKind::InvalidOperation, "on(…) takes a network or a pool"));
     };
     if let Some(Cidr(own)) = address.downcast_object_ref() {
         return Ok(own.trunc() == net.trunc());
