@@ -296,3 +296,19 @@ fn security_upgrades_are_a_choice_of_every_profile() {
     assert!(dump.contains("Unattended-Upgrade::Automatic-Reboot \"false\";"), "{dump}");
     assert!(dump.contains("codename=${distro_codename}-security,label=Debian-Security"), "{dump}");
 }
+
+#[test]
+fn a_node_is_ready_for_ceph_when_it_is_asked_to_be() {
+    let folder = temporary_folder();
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/rpi5-kubeadm");
+    tool("cp", ["-r", &format!("{example}/."), &folder.path().display().to_string()]);
+    let plan = |set: &str| {
+        Run::new(["plan", "--set", &format!("settings.ceph={set}")])
+            .folder(folder.path())
+            .succeeds()
+            .stdout_text()
+    };
+    assert!(!plan("false").contains("lvm2"));
+    let said = plan("true");
+    assert!(said.contains("lvm2") && said.contains("/etc/modules-load.d/ceph.conf"), "{said}");
+}
