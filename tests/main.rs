@@ -22,6 +22,7 @@ mod file_systems;
 mod firstboot;
 mod flash;
 mod fusion;
+mod kubeconfig;
 mod layers;
 mod lines;
 mod places;

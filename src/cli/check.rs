@@ -10,6 +10,7 @@ use crate::base::{self, Catalogue, LockFile};
 use crate::build;
 use crate::config::{Base, Cluster};
 use crate::plan;
+use crate::secrets::Secrets;
 use crate::util::error::Result;
 use crate::util::progress::Progress as _;
 
@@ -41,6 +42,9 @@ impl CheckCommand {
         build::rehearse(&cluster)?;
         self.check_lock(&cluster, ui)?;
         note_oddities(&cluster, ui)?;
+        for told in Secrets::load_or_pretend(&cluster)?.expiring()? {
+            ui.warn(&told);
+        }
 
         let base = describe_base(&cluster.base);
         let formats: Vec<_> = cluster.output.formats.clone();

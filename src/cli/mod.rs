@@ -17,6 +17,7 @@ mod fetch;
 mod flash;
 mod init;
 mod inspect;
+mod kubeconfig;
 mod lock;
 mod ls;
 mod man;
@@ -82,6 +83,7 @@ enum Command {
     Profile(profile::ProfileCommand),
     Schema(schema::SchemaCommand),
     Secrets(secrets::SecretsCommand),
+    Kubeconfig(kubeconfig::KubeconfigCommand),
     Lock(lock::LockCommand),
     Cache(cache::CacheCommand),
     Inspect(inspect::InspectCommand),
@@ -138,6 +140,7 @@ impl Cli {
             Command::Profile(command) => command.run(),
             Command::Schema(command) => command.run(),
             Command::Secrets(command) => command.run(&ui),
+            Command::Kubeconfig(command) => command.run(&ui),
             Command::Lock(command) => command.run(&ui),
             Command::Cache(command) => command.run(&ui),
             Command::Inspect(command) => command.run(&ui),

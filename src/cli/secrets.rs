@@ -185,6 +185,11 @@ fn consequence(record: &SecretRecord, commands: &RotationCommands) -> String {
         StoredKind::Profile(SecretKind::Ca) => {
             "Nothing that the old one signed is trusted any more: build all nodes again".into()
         }
+        StoredKind::Profile(SecretKind::ClientCertificate) => {
+            "The next build writes the kubeconfig anew, and `nodeforge kubeconfig` prints it. Copies of the \
+             old one are good until its certificate expires"
+                .into()
+        }
         StoredKind::Profile(SecretKind::KeyPair) => {
             "What the old one signed is not valid any more: build all nodes that hold it again, at \
              once"

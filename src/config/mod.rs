@@ -49,7 +49,7 @@ pub use hostname::check_hostname;
 pub use inputs::{Inputs, load};
 pub use origin::{ClusterSource, Origin, ValueGiver, ValueOrigin};
 pub use origins::show;
-pub use secret_spec::{SecretKind, SecretRecipe, SecretSpec};
+pub use secret_spec::{ClientRecipe, SecretKind, SecretRecipe, SecretSpec};
 
 pub(crate) use file::stays_below;
 pub(crate) use profile::firstboot;

@@ -252,7 +252,10 @@ fn secret() -> Value {
             ("name", text("Its name in templates")),
             ("kind", choice("What it is", &SecretKind::names().collect::<Vec<_>>())),
             ("roles", texts("Roles whose nodes may hold its private part")),
-            ("common_name", text("Of a ca")),
+            ("common_name", text("Of a ca, or of a client's certificate")),
+            ("ca", text("Of a client's certificate: the secret that signs it")),
+            ("organization", text("Of a client's certificate")),
+            ("days", whole("Of a client's certificate: how long it is good", 1, 3650)),
             ("path", text("Of a file, from the cluster file's folder")),
             (
                 "after_rotation",

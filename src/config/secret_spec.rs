@@ -30,6 +30,9 @@ words! {
         Password = "password",
         /// A certificate authority of its own: ECDSA P-256, for ten years.
         Ca = "ca",
+        /// A key and a certificate for it that a certificate authority of the profile signs: who has them
+        /// is that client to the authority's servers.
+        ClientCertificate = "client-certificate",
         /// An ECDSA P-256 key.
         KeyPair = "keypair",
         /// A `WireGuard` key for each node and peer, and a preshared key for each two of them.
@@ -57,6 +60,8 @@ pub enum SecretRecipe {
         /// The `CN` of subject and issuer.
         common_name: String,
     },
+    /// See [`SecretKind::ClientCertificate`].
+    ClientCertificate(ClientRecipe),
     /// See [`SecretKind::KeyPair`].
     KeyPair,
     /// See [`SecretKind::WireGuard`].
@@ -68,6 +73,19 @@ pub enum SecretRecipe {
         /// From the cluster file's folder.
         path: PathBuf,
     },
+}
+
+/// What a client's certificate says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientRecipe {
+    /// The name of the authority among the profile's secrets.
+    pub ca: String,
+    /// The `CN` of its subject: the user, to Kubernetes.
+    pub common_name: String,
+    /// The `O` of its subject: the user's group, to Kubernetes.
+    pub organization: String,
+    /// How many days it is good for.
+    pub days: u16,
 }
 
 impl SecretSpec {
@@ -86,6 +104,7 @@ impl SecretRecipe {
             Self::NodeKey => SecretKind::NodeKey,
             Self::Password => SecretKind::Password,
             Self::Ca { .. } => SecretKind::Ca,
+            Self::ClientCertificate(_) => SecretKind::ClientCertificate,
             Self::KeyPair => SecretKind::KeyPair,
             Self::WireGuard => SecretKind::WireGuard,
             Self::SshHostKey => SecretKind::SshHostKey,

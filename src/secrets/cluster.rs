@@ -7,7 +7,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::made::SshHostKey;
+use super::made::{MadeSecret, SshHostKey};
 use super::secret::Secret;
 use super::store::Store;
 use super::stored::{NamedSecret, SecretRecord, Stored, StoredKind, StoredSecrets};
@@ -145,6 +145,25 @@ impl Secrets {
         Ok(())
     }
 
+    /// What to tell of clients' certificates that are good for no more than 60 days, or not at all.
+    pub fn expiring(&self) -> Result<Vec<String>> {
+        const SOON: u64 = 60;
+        let today = calendar::today_since_1970();
+        let mut told = Vec::new();
+        for (name, secret) in &self.ready {
+            let Secret::Client(client) = secret.as_ref() else { continue };
+            let day = client.expires().context(|| format!("the secret `{name}`"))?;
+            if day <= today + SOON {
+                let verb = if day < today { "expired" } else { "expires" };
+                told.push(format!(
+                    "the client certificate `{name}` {verb} on {}: `nodeforge secrets rotate {name}` renews it",
+                    calendar::date(day)
+                ));
+            }
+        }
+        Ok(told)
+    }
+
     /// All that is stored, without the values: the seed, the profile's, the nodes' host keys.
     pub fn records(&self) -> Vec<SecretRecord> {
         let record = |name: String, kind, created: &str| {
@@ -188,6 +207,7 @@ impl Secrets {
                     Some(
                         Secret::Text(_)
                         | Secret::Missing(_)
+                        | Secret::Client(_)
                         | Secret::KeyPair(_)
                         | Secret::NodeKeys(_)
                         | Secret::WireGuard(_),
@@ -202,6 +222,11 @@ impl Secrets {
                     _ => None,
                 }
             }
+            SecretKind::ClientCertificate => match part {
+                "key" => Some(made.value.to_string()),
+                "cert" => made.public.clone(),
+                _ => None,
+            },
             SecretKind::KeyPair => match part {
                 "private" => Some(made.value.to_string()),
                 "public" => made.public.clone(),
@@ -228,13 +253,37 @@ impl Secrets {
             );
         };
         let mut secrets = Self::or_new(Some(found), cluster, &store.path())?;
-        for name in names {
+        let mut renewed = names.to_vec();
+        // What an authority signed is worth nothing without it.
+        for spec in &cluster.profile.secrets {
+            if let SecretRecipe::ClientCertificate(client) = &spec.recipe
+                && names.contains(&client.ca)
+                && !renewed.contains(&spec.name)
+            {
+                renewed.push(spec.name.clone());
+            }
+        }
+        // An authority comes before what it signs.
+        let rank = |name: &String| {
+            let spec = cluster.profile.secrets.iter().find(|spec| spec.name == *name);
+            spec.is_some_and(|spec| spec.recipe.kind() == SecretKind::ClientCertificate)
+        };
+        renewed.sort_by_key(rank);
+        for name in &renewed {
             secrets.make_anew(cluster, name)?;
         }
         secrets.make_ready(cluster)?;
         store.write(&secrets.stored)?;
         let records = secrets.records().into_iter();
-        Ok(records.filter(|record| names.contains(&record.name)).collect())
+        Ok(records.filter(|record| renewed.contains(&record.name)).collect())
+    }
+
+    fn make(&self, recipe: &SecretRecipe) -> Result<MadeSecret> {
+        let authority = match recipe {
+            SecretRecipe::ClientCertificate(client) => self.stored.named.get(&client.ca),
+            _ => None,
+        };
+        Secret::make(recipe, authority.map(|stored| &stored.value.made))
     }
 
     fn make_anew(&mut self, cluster: &Cluster, name: &str) -> Result<()> {
@@ -261,7 +310,7 @@ impl Secrets {
             return Err(Error::input(format!("the secret `{name}` is your own file"))
                 .hint(format!("write `{}` again", cluster.directory.join(path).display())));
         }
-        let made = Secret::make(&spec.recipe)?;
+        let made = self.make(&spec.recipe)?;
         let value = NamedSecret { kind: spec.recipe.kind(), made };
         self.stored.named.insert(name.to_owned(), Stored { value, created });
         Ok(())
@@ -314,7 +363,7 @@ impl Secrets {
         let mut changed = false;
         for spec in cluster.profile.secrets.iter().filter(|spec| spec.is_made()) {
             if !self.stored.named.contains_key(&spec.name) {
-                let made = Secret::make(&spec.recipe)?;
+                let made = self.make(&spec.recipe)?;
                 let value = NamedSecret { kind: spec.recipe.kind(), made };
                 let stored = Stored { value, created: calendar::today() };
                 self.stored.named.insert(spec.name.clone(), stored);

@@ -1,5 +1,6 @@
 //! The secrets of a cluster, in `nodeforge.secrets` beside its cluster file: made once, kept.
 
+mod client;
 mod cluster;
 mod generate;
 mod keys;
@@ -15,6 +16,7 @@ mod stored;
 mod tests;
 mod wireguard;
 
+pub use client::ClientCertificate;
 pub use cluster::Secrets;
 pub use keys::{Ca, KeyPair};
 pub use made::SshHostKey;

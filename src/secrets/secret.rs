@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use super::client::{ClientCertificate, make_client};
 use super::keys::{Ca, KeyPair};
 use super::made::MadeSecret;
 use super::node_keys::NodeKeys;
@@ -22,6 +23,8 @@ pub enum Secret {
     Missing(String),
     /// A certificate authority.
     Ca(Ca),
+    /// A client's certificate and key.
+    Client(ClientCertificate),
     /// A private key and its public half.
     KeyPair(KeyPair),
     /// A key for each node.
@@ -45,6 +48,9 @@ impl Secret {
         };
         Ok(match kind {
             SecretKind::Ca => Self::Ca(Ca::new(made.value.clone(), public()?)?),
+            SecretKind::ClientCertificate => {
+                Self::Client(ClientCertificate { cert: public()?, key: made.value.clone() })
+            }
             SecretKind::KeyPair => {
                 Self::KeyPair(KeyPair { private: made.value.clone(), public: public()? })
             }
@@ -60,9 +66,16 @@ impl Secret {
         })
     }
 
-    /// Makes a new one.
-    pub(crate) fn make(recipe: &SecretRecipe) -> Result<MadeSecret> {
+    /// Makes a new one; `authority` signs it, where that is needed.
+    pub(crate) fn make(
+        recipe: &SecretRecipe,
+        authority: Option<&MadeSecret>,
+    ) -> Result<MadeSecret> {
         match recipe {
+            SecretRecipe::ClientCertificate(client) => {
+                let missing = || Error::failure(format!("there is no authority `{}`", client.ca));
+                make_client(client, authority.ok_or_else(missing)?)
+            }
             SecretRecipe::Ca { common_name } => keys::make_ca(common_name),
             SecretRecipe::KeyPair => keys::make_key_pair(),
             SecretRecipe::KubeadmToken => generate::kubeadm_token().map(MadeSecret::text),

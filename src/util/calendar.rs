@@ -39,6 +39,12 @@ pub(crate) fn days_since_1970() -> u64 {
     days.whole_days().try_into().unwrap_or_default()
 }
 
+/// The number of the day that [`today`] names.
+pub(crate) fn today_since_1970() -> u64 {
+    let days = days_between("1970-01-01", &today()).unwrap_or_default();
+    days.try_into().unwrap_or_default()
+}
+
 /// `2026-11-21` of a day's number; of one after the year 9999, that year's last day.
 pub(crate) fn date(days: u64) -> String {
     let days = i64::try_from(days).unwrap_or(i64::MAX).min(Duration::MAX.whole_days());

@@ -15,8 +15,16 @@ fn four_nodes_come_from_one_build() {
     let built = built();
     let mut expected = NODES.map(|node| format!("{node}.qcow2")).to_vec();
     expected.extend(
-        ["SHA256SUMS", "dns", "edge-k3s-base.qcow2", "known_hosts", "manifest.json", "wireguard"]
-            .map(str::to_owned),
+        [
+            "SHA256SUMS",
+            "dns",
+            "edge-k3s-base.qcow2",
+            "known_hosts",
+            "kubeconfig",
+            "manifest.json",
+            "wireguard",
+        ]
+        .map(str::to_owned),
     );
     let mut found = names(&built.path("out"));
     found.retain(|name| !name.starts_with("sbom"));

@@ -87,6 +87,15 @@ fn authorities_are_the_same_on_all_control_planes_and_pinned_by_joining_nodes() 
 }
 
 #[test]
+fn the_kubeconfig_of_the_laptop_is_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = built().path("out/kubeconfig");
+    assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
+    let printed = Run::new(["kubeconfig"]).folder(built().path("")).succeeds().stdout_text();
+    assert_eq!(fs::read_to_string(path).expect("there"), printed);
+}
+
+#[test]
 fn packages_are_of_their_version_and_held() {
     let status = built().cat("node0", "/var/lib/dpkg/status");
     for name in ["kubeadm", "kubectl", "kubelet"] {

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::fields::{is_identifier, owned};
 use crate::config::profile_types::Profile;
-use crate::config::reader::Table;
-use crate::config::secret_spec::{SecretKind, SecretRecipe, SecretSpec};
+use crate::config::reader::{Spanned, Table, Value};
+use crate::config::secret_spec::{ClientRecipe, SecretKind, SecretRecipe, SecretSpec};
 use crate::config::{file, suggest};
 
 pub(super) fn read_all(root: &Table<'_>, profile: &mut Profile) {
@@ -26,7 +26,7 @@ fn read(table: Table<'_>, profile: &Profile) -> Option<SecretSpec> {
         reader.wrong_hint(&name.span, message, hint);
     }
     let name = owned(name);
-    let recipe = read_recipe(&table, name.as_deref());
+    let recipe = read_recipe(&table, name.as_deref(), profile);
     let roles = table.strings("roles");
     for role in &roles {
         let known = || profile.roles.iter().map(|role| role.name.as_str());
@@ -43,11 +43,13 @@ fn read(table: Table<'_>, profile: &Profile) -> Option<SecretSpec> {
     Some(SecretSpec { name: name?, recipe: recipe?, roles, after_rotation })
 }
 
-fn read_recipe(table: &Table<'_>, name: Option<&str>) -> Option<SecretRecipe> {
+fn read_recipe(table: &Table<'_>, name: Option<&str>, profile: &Profile) -> Option<SecretRecipe> {
     let reader = table.reader;
     let word = table.require("kind", "kind = \"hex\"").and_then(|value| value.string());
     let common_name = table.string("common_name");
     let path = table.string("path");
+    let (ca, organization) = (table.string("ca"), table.string("organization"));
+    let days = table.get("days");
     let word = word?;
     let Some(kind) = SecretKind::from_name(word.value) else {
         let hint = suggest::closest(word.value, SecretKind::names())
@@ -56,12 +58,18 @@ fn read_recipe(table: &Table<'_>, name: Option<&str>) -> Option<SecretRecipe> {
         reader.wrong_hint(&word.span, message, hint);
         return None;
     };
-    for (key, given, owner) in
-        [("common_name", &common_name, SecretKind::Ca), ("path", &path, SecretKind::File)]
-    {
-        if let Some(other) = given.as_ref().filter(|_| kind != owner) {
+    let days_span = days.as_ref().map(|it| it.span());
+    let span = |text: &Option<Spanned<&str>>| text.as_ref().map(|it| it.span.clone());
+    for (key, given, owners) in [
+        ("common_name", span(&common_name), &[SecretKind::Ca, SecretKind::ClientCertificate][..]),
+        ("path", span(&path), &[SecretKind::File]),
+        ("ca", span(&ca), &[SecretKind::ClientCertificate]),
+        ("organization", span(&organization), &[SecretKind::ClientCertificate]),
+        ("days", days_span, &[SecretKind::ClientCertificate]),
+    ] {
+        if let Some(span) = given.filter(|_| !owners.contains(&kind)) {
             let message = format!("a secret of kind `{kind}` has no `{key}`");
-            reader.wrong_hint(&other.span, message, format!("it is for the kind `{owner}`"));
+            reader.wrong_hint(&span, message, format!("it is for the kind `{}`", owners[0]));
         }
     }
     Some(match kind {
@@ -82,6 +90,10 @@ fn read_recipe(table: &Table<'_>, name: Option<&str>) -> Option<SecretRecipe> {
             }
             SecretRecipe::Ca { common_name: text.to_owned() }
         }
+        SecretKind::ClientCertificate => {
+            let client = Client { ca, common_name, organization, days };
+            SecretRecipe::ClientCertificate(read_client(table, &word, &client, profile)?)
+        }
         SecretKind::File => {
             let Some(path) = path else {
                 let hint = "for example `path = \"tsig.key\"`, from the cluster file's folder";
@@ -95,5 +107,66 @@ fn read_recipe(table: &Table<'_>, name: Option<&str>) -> Option<SecretRecipe> {
             }
             SecretRecipe::File { path: path.value.into() }
         }
+    })
+}
+
+/// The keys of a client's certificate.
+struct Client<'a> {
+    ca: Option<Spanned<&'a str>>,
+    common_name: Option<Spanned<&'a str>>,
+    organization: Option<Spanned<&'a str>>,
+    days: Option<Value<'a>>,
+}
+
+fn read_client(
+    table: &Table<'_>,
+    word: &Spanned<&str>,
+    client: &Client<'_>,
+    profile: &Profile,
+) -> Option<ClientRecipe> {
+    let reader = table.reader;
+    let (Some(ca), Some(common_name), Some(organization)) =
+        (&client.ca, &client.common_name, &client.organization)
+    else {
+        let hint = "for example `ca = \"cluster_ca\"`, `common_name = \"admin\"`, `organization = \"system:masters\"`";
+        let message = "a client's certificate needs `ca`, `common_name` and `organization`";
+        reader.wrong_hint(&word.span, message, hint);
+        return None;
+    };
+    let is_authority =
+        |spec: &&SecretSpec| spec.name == ca.value && spec.recipe.kind() == SecretKind::Ca;
+    if !profile.secrets.iter().any(|spec| is_authority(&spec)) {
+        let message = format!("`{}` is no certificate authority of the profile", ca.value);
+        reader.wrong_hint(&ca.span, message, "it is a `[[secret]]` of kind `ca` above this one");
+        return None;
+    }
+    for text in [common_name, organization] {
+        // RFC 5280, ub-common-name and ub-organization-name.
+        if text.value.is_empty()
+            || text.value.len() > 64
+            || text.value.chars().any(char::is_control)
+        {
+            reader
+                .wrong(&text.span, "a name in a certificate is one line of at most 64 characters");
+            return None;
+        }
+    }
+    let days = match &client.days {
+        None => 365,
+        Some(value) => {
+            let number = value.integer()?;
+            let days = u16::try_from(number).ok().filter(|days| (1..=3650).contains(days));
+            if days.is_none() {
+                reader.wrong(&value.span(), "a certificate is good for 1 to 3650 days");
+            }
+            days?
+        }
+    };
+    let own = |text: &Spanned<&str>| text.value.to_owned();
+    Some(ClientRecipe {
+        ca: own(ca),
+        common_name: own(common_name),
+        organization: own(organization),
+        days,
     })
 }

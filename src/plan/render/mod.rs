@@ -14,6 +14,8 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value};
 
@@ -61,6 +63,7 @@ impl<'a> Renderer<'a> {
         environment.add_test("before", |version: String, other: String| {
             values::is_before(&version, &other)
         });
+        environment.add_filter("b64encode", |text: String| STANDARD.encode(text));
         environment
             .add_test("within", |address: Value, pool: Value| values::is_within(&address, &pool));
         environment.add_test("around", |network: Value, address: Value| {

@@ -31,7 +31,11 @@ fn one(spec: &SecretSpec, secret: &Arc<Secret>, reach: &Reach<'_>, used: &Used) 
     let whole = match secret.as_ref() {
         Secret::Text(text) => Some(Ok(Value::from(text.as_str()))),
         Secret::Missing(why) => Some(Err(why.clone())),
-        Secret::Ca(_) | Secret::KeyPair(_) | Secret::NodeKeys(_) | Secret::WireGuard(_) => None,
+        Secret::Ca(_)
+        | Secret::Client(_)
+        | Secret::KeyPair(_)
+        | Secret::NodeKeys(_)
+        | Secret::WireGuard(_) => None,
     };
     if let Some(value) = whole {
         return Guarded { value: refusal.map_or(value, Err), is_secret: true };
@@ -54,6 +58,7 @@ fn one(spec: &SecretSpec, secret: &Arc<Secret>, reach: &Reach<'_>, used: &Used) 
 pub(super) fn parts_of(kind: SecretKind) -> &'static str {
     match kind {
         SecretKind::Ca => "cert, key, hash, file_hash",
+        SecretKind::ClientCertificate => "cert, key",
         SecretKind::KeyPair => "private, public",
         SecretKind::NodeKey => "own, of(name)",
         SecretKind::WireGuard => {
@@ -197,6 +202,11 @@ impl Object for Parts {
                 "key" => self.private(|| ca.key.to_string()),
                 _ => return None,
             },
+            Secret::Client(client) => match part {
+                "cert" => Ok(Value::from(&client.cert)),
+                "key" => self.private(|| client.key.to_string()),
+                _ => return None,
+            },
             Secret::KeyPair(pair) => match part {
                 "public" => Ok(Value::from(&pair.public)),
                 "private" => self.private(|| pair.private.to_string()),
@@ -224,9 +234,11 @@ impl Object for Parts {
         match self.secret.as_ref() {
             Secret::NodeKeys(keys) => self.call_node_keys(keys, method, &names),
             Secret::WireGuard(keys) => self.call_wireguard(keys, method, &names),
-            Secret::Text(_) | Secret::Missing(_) | Secret::Ca(_) | Secret::KeyPair(_) => {
-                Err(Error::from(ErrorKind::UnknownMethod))
-            }
+            Secret::Text(_)
+            | Secret::Missing(_)
+            | Secret::Ca(_)
+            | Secret::Client(_)
+            | Secret::KeyPair(_) => Err(Error::from(ErrorKind::UnknownMethod)),
         }
     }
 
