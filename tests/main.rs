@@ -25,6 +25,7 @@ mod fusion;
 mod kubeconfig;
 mod layers;
 mod lines;
+mod nodes;
 mod places;
 mod planned;
 mod prepare;

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use super::file_types::ExtraFile;
 use super::reader::{Reader, Span, Spanned, Table};
+use super::traits::NodeTraits;
 use super::types::Node;
 use crate::config::{address, files, hostname};
 use crate::util::error::Problem;
@@ -22,6 +23,12 @@ pub(super) struct PlacedNode {
 /// All nodes in the order of the file. Their roles are still to be found.
 pub(super) fn read_all(root: &Table<'_>) -> Vec<PlacedNode> {
     let reader = root.reader;
+    let defaults = root.table("defaults").map(|table| {
+        let traits = NodeTraits::read(&table);
+        table.finish();
+        traits
+    });
+    let defaults = defaults.unwrap_or_default();
     let tables = root.tables("node");
     if tables.is_empty() && root.get("node").is_none() {
         let hint = "for example `[[node]]` with `hostname = \"server1\"`";
@@ -30,7 +37,7 @@ pub(super) fn read_all(root: &Table<'_>) -> Vec<PlacedNode> {
     let mut nodes = Vec::new();
     for table in tables {
         let span = table.span();
-        nodes.extend(read(table));
+        nodes.extend(read(table, &defaults));
         if nodes.len() > hostname::MOST_NODES {
             let message = format!("a cluster has at most {} nodes", hostname::MOST_NODES);
             reader.wrong(&span, message);
@@ -41,7 +48,7 @@ pub(super) fn read_all(root: &Table<'_>) -> Vec<PlacedNode> {
     nodes
 }
 
-fn read(table: Table<'_>) -> Vec<PlacedNode> {
+fn read(table: Table<'_>, defaults: &NodeTraits) -> Vec<PlacedNode> {
     let reader = table.reader;
     let hostname = table.require("hostname", "hostname = \"node1\"").and_then(|it| it.string());
     let role = table.string("role");
@@ -49,9 +56,17 @@ fn read(table: Table<'_>) -> Vec<PlacedNode> {
     let host = |text: &str| address::host_address(text, address::A_HOST);
     let gateway = parsed(&table, "gateway", host);
     let dns = parsed(&table, "dns", host);
+    let own = NodeTraits::read(&table);
+    let interface = table.get("interface").filter(|_| own.interface.is_some());
     let files = files::read_all(&table);
     table.finish();
     check_gateways(reader, &addresses, &gateway);
+    if let Some(interface) = interface.filter(|_| addresses.is_empty()) {
+        let hint = "add `addresses`, or leave `interface` out: each card asks DHCP for its own";
+        let message = "`interface` says which card has the `addresses`, and there are none";
+        reader.wrong_hint(&interface.span(), message, hint);
+    }
+    let traits = own.over(defaults);
 
     let Some(hostname) = hostname else { return Vec::new() };
     let names = reader.accept(&hostname.span, hostname::expand(hostname.value));
@@ -78,7 +93,13 @@ fn read(table: Table<'_>) -> Vec<PlacedNode> {
             reader.wrong_hint(&hostname.span, message, hostname::LABEL_HINT);
             break;
         }
-        let shared = Shared { role: &role, addresses: &addresses, gateway: &gateway, dns: &dns };
+        let shared = Shared {
+            role: &role,
+            addresses: &addresses,
+            gateway: &gateway,
+            dns: &dns,
+            traits: &traits,
+        };
         nodes.push(place(name, &hostname.span, &shared, &files));
     }
     nodes
@@ -90,6 +111,7 @@ struct Shared<'a> {
     addresses: &'a [Spanned<IpNet>],
     gateway: &'a [Spanned<IpAddr>],
     dns: &'a [Spanned<IpAddr>],
+    traits: &'a NodeTraits,
 }
 
 fn place(name: String, span: &Span, shared: &Shared<'_>, files: &[ExtraFile]) -> PlacedNode {
@@ -101,6 +123,11 @@ fn place(name: String, span: &Span, shared: &Shared<'_>, files: &[ExtraFile]) ->
         addresses: shared.addresses.iter().map(|address| address.value).collect(),
         gateway: shared.gateway.iter().map(|address| address.value).collect(),
         dns: shared.dns.iter().map(|address| address.value).collect(),
+        interface: shared.traits.interface.clone().filter(|_| !shared.addresses.is_empty()),
+        labels: shared.traits.labels.clone(),
+        taints: shared.traits.taints.clone(),
+        cmdline: shared.traits.cmdline.clone(),
+        config_txt: shared.traits.config_txt.clone(),
         files: files.to_vec(),
     };
     PlacedNode {

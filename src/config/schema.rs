@@ -26,8 +26,11 @@ pub fn cluster(formats: &[FormatRule]) -> Value {
             ("gateway", texts("Routers")),
             ("dns", texts("Name servers")),
             ("files", list(file())),
-        ],
+        ]
+        .into_iter()
+        .chain(traits()),
     );
+    let defaults = table(&[], traits());
     let access = table(
         &[],
         [
@@ -104,6 +107,7 @@ pub fn cluster(formats: &[FormatRule]) -> Value {
             ("files", list(file())),
             ("vm", vm),
             ("output", output),
+            ("defaults", defaults),
             ("node", list(node)),
         ],
     )
@@ -131,6 +135,22 @@ fn disk() -> Value {
             ("partition", list(partition)),
         ],
     )
+}
+
+/// What a node has of its own, or all have by default.
+fn traits() -> [(&'static str, Value); 5] {
+    let labels = json!({
+        "type": "object",
+        "description": "Labels that its kubelet registers it with",
+        "additionalProperties": { "type": "string" },
+    });
+    [
+        ("interface", text("The wired card that has the addresses, by name or MAC address")),
+        ("labels", labels),
+        ("taints", texts("Taints that its kubelet registers it with: KEY=VALUE:EFFECT")),
+        ("kernel", table(&[], [("cmdline", texts("Words of the kernel's command line"))])),
+        ("config_txt", texts("Lines of the Raspberry Pi's config.txt")),
+    ]
 }
 
 /// Of `profile.toml`.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::file_types::ExtraFile;
 use super::formats::FormatRule;
+use super::kubelet::Taint;
 use crate::util::sha256::Sha256;
 
 /// Where the base comes from.
@@ -238,6 +239,16 @@ pub struct Node {
     pub gateway: Vec<IpAddr>,
     /// Name servers.
     pub dns: Vec<IpAddr>,
+    /// The wired card that has the addresses, by its name or its MAC address; every wired card without.
+    pub interface: Option<String>,
+    /// Labels with which its kubelet registers it.
+    pub labels: BTreeMap<String, String>,
+    /// Taints with which its kubelet registers it.
+    pub taints: Vec<Taint>,
+    /// Words of the kernel's command line.
+    pub cmdline: Vec<String>,
+    /// Lines of the Raspberry Pi's config.txt.
+    pub config_txt: Vec<String>,
     /// Extra files of this node alone.
     pub files: Vec<ExtraFile>,
 }

@@ -51,10 +51,15 @@ fn name_servers(text: &mut String, node: &Node, domain: Option<&str>) {
     text.extend(servers.chain(domain.map(|domain| format!("Domains={domain}\n"))));
 }
 
-/// A unit for all wired cards.
+/// A unit for the card that the file names, or for all wired ones.
 fn unit(node: &Node, domain: Option<&str>) -> String {
+    let card = match &node.interface {
+        Some(mac) if mac.contains(':') => format!("MACAddress={mac}"),
+        Some(name) => format!("Name={name}"),
+        None => "Name=en* eth*".to_owned(),
+    };
     let mut text = format!(
-        "# The addresses of {}, from its cluster file.\n[Match]\nName=en* eth*\n\n[Network]\n",
+        "# The addresses of {}, from its cluster file.\n[Match]\n{card}\n\n[Network]\n",
         node.hostname
     );
     let mut line = |key: &str, value: &dyn std::fmt::Display| {

@@ -45,6 +45,12 @@ pub fn node(cluster: &Cluster, node: &Node, secrets: &Secrets) -> Result<Vec<Cha
         list.file(&Requester::Nodeforge, NOT_BEFORE, 0o644, format!("{day}\n"));
     }
     common(&mut list, cluster, Some(node));
+    for argument in &node.cmdline {
+        list.push(&Requester::ClusterFile, Action::KernelArgument { argument: argument.clone() });
+    }
+    for line in &node.config_txt {
+        list.push(&Requester::ClusterFile, Action::ConfigTxt { line: line.clone() });
+    }
 
     let origin = Requester::Role(role.name.clone());
     for overlay in &role.overlays {

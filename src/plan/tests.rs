@@ -137,6 +137,7 @@ fn names_of_digits_are_text() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let start = concat!(env!("CARGO_MANIFEST_DIR"), "/profiles/rpi5-kubeadm/cluster.toml");
     let text = std::fs::read_to_string(start)?.replace("name = \"home\"", "name = \"42\"");
+    let text = text.replace("[settings]\n", "[settings]\napi_address = \"192.168.1.9\"\n");
     let text = text.replace("hostname = \"node0\"", "hostname = \"101\"\nrole = \"node\"");
     let file = folder.path().join("cluster.toml");
     let another = "\n[[node]]\nhostname = \"102\"\nrole = \"controlplane-replica\"\naddresses = [\"192.168.1.12/24\"]\n";
@@ -153,6 +154,60 @@ fn names_of_digits_are_text() -> Result<()> {
         let text = text.unwrap_or_default();
         for line in lines {
             assert!(text.contains(&format!("{line}\n")), "{line}\n{text}");
+        }
+    }
+    Ok(())
+}
+
+/// The text of a file on each node of an example with these `[defaults]`, by host name.
+fn rendered(profile: &str, defaults: &str, path: &str) -> Result<Vec<(String, String)>> {
+    let folder = tempfile::tempdir()?;
+    let example = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(profile);
+    std::fs::copy(example.join("demo.pub"), folder.path().join("demo.pub"))?;
+    let text = std::fs::read_to_string(example.join("cluster.toml"))?;
+    let file = folder.path().join("cluster.toml");
+    std::fs::write(&file, format!("{text}\n[defaults]\n{defaults}\n"))?;
+    let cluster = crate::config::load(&file, crate::config::example_rules())?;
+    let secrets = Secrets::load_or_pretend(&cluster)?;
+    let mut texts = Vec::new();
+    for one in &cluster.nodes {
+        let changes = node(&cluster, one, &secrets)?;
+        if let Some(text) = text_of(&changes, path) {
+            texts.push((one.hostname.clone(), text.to_owned()));
+        }
+    }
+    Ok(texts)
+}
+
+#[test]
+fn kubelets_register_their_nodes_with_labels_and_taints() -> Result<()> {
+    const OWN: &str = "labels = { \"example.org/a\" = \"b\", c = \"d\" }\n\
+                       taints = [\"x=y:NoSchedule\", \"z:NoExecute\"]";
+    let own_taints = "    - {key: \"x\", value: \"y\", effect: NoSchedule}\n    \
+                      - {key: \"z\", value: \"\", effect: NoExecute}\n";
+    let labels = "    - name: node-labels\n      value: \"c=d,example.org/a=b\"\n";
+    let join = rendered("rpi5-kubeadm", OWN, "/root/kubeadm/kubeadm-join.yaml")?;
+    let (_, worker) = join.iter().find(|(name, _)| name == "node0").expect("a worker");
+    assert!(worker.contains(&format!("  taints:\n{own_taints}  kubeletExtraArgs:\n")), "{worker}");
+    assert!(worker.contains(labels), "{worker}");
+    let init = &rendered("rpi5-kubeadm", OWN, "/root/kubeadm/kubeadm-init.yaml")?[0].1;
+    // Beside the one that kubeadm gives to control planes, unless they are for all pods.
+    let control = "    - {key: node-role.kubernetes.io/control-plane, effect: NoSchedule}\n";
+    assert!(init.contains(&format!("  taints:\n{control}{own_taints}")), "{init}");
+    let without = &rendered("rpi5-kubeadm", "", "/root/kubeadm/kubeadm-init.yaml")?[0].1;
+    assert!(!without.contains("taints") && !without.contains("node-labels"), "{without}");
+
+    let of_k3s = "node-label: [\"c=d\", \"example.org/a=b\"]\nnode-taint: [\"x=y:NoSchedule\", \"z:NoExecute\"]\n";
+    for (_, config) in rendered("fusion-k3s", OWN, "/etc/rancher/k3s/config.yaml")? {
+        assert!(config.ends_with(of_k3s), "{config}");
+    }
+    for (name, config) in rendered("edge-k3s", OWN, "/etc/rancher/k3s/config.yaml")? {
+        if name == "edge" {
+            let both = "node-label: [\"example.org/edge=true\", \"c=d\", \"example.org/a=b\"]\n\
+                        node-taint: [\"example.org/edge=true:NoSchedule\", \"x=y:NoSchedule\", \"z:NoExecute\"]\n";
+            assert!(config.ends_with(both), "{config}");
+        } else {
+            assert!(config.ends_with(of_k3s), "{config}");
         }
     }
     Ok(())

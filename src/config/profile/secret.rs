@@ -91,7 +91,7 @@ fn read_recipe(table: &Table<'_>, name: Option<&str>, profile: &Profile) -> Opti
             SecretRecipe::Ca { common_name: text.to_owned() }
         }
         SecretKind::ClientCertificate => {
-            let client = Client { ca, common_name, organization, days };
+            let client = ClientKeys { ca, common_name, organization, days };
             SecretRecipe::ClientCertificate(read_client(table, &word, &client, profile)?)
         }
         SecretKind::File => {
@@ -111,7 +111,7 @@ fn read_recipe(table: &Table<'_>, name: Option<&str>, profile: &Profile) -> Opti
 }
 
 /// The keys of a client's certificate.
-struct Client<'a> {
+struct ClientKeys<'a> {
     ca: Option<Spanned<&'a str>>,
     common_name: Option<Spanned<&'a str>>,
     organization: Option<Spanned<&'a str>>,
@@ -121,7 +121,7 @@ struct Client<'a> {
 fn read_client(
     table: &Table<'_>,
     word: &Spanned<&str>,
-    client: &Client<'_>,
+    client: &ClientKeys<'_>,
     profile: &Profile,
 ) -> Option<ClientRecipe> {
     let reader = table.reader;

@@ -9,10 +9,19 @@ use ipnet::IpNet;
 use minijinja::value::{Enumerator, Object};
 use minijinja::{Error, ErrorKind, State, Value};
 
-use crate::config::{Base, Cluster, Node, Setting};
+use crate::config::{Base, Cluster, Node, Setting, Taint};
 
-pub(super) const NODE_KEYS: [&str; 6] =
-    ["hostname", "role", "is_first", "addresses", "gateway", "dns"];
+pub(super) const NODE_KEYS: [&str; 9] = [
+    "hostname",
+    "role",
+    "is_first",
+    "addresses",
+    "gateway",
+    "dns",
+    "interface",
+    "labels",
+    "taints",
+];
 pub(super) const CLUSTER_KEYS: [&str; 5] = ["name", "domain", "profile", "user", "first"];
 pub(super) const BASE_KEYS: [&str; 3] = ["kind", "name", "arch"];
 pub(super) const UNKNOWN_ARCH: &str = "`base.arch` is not known before the image was read";
@@ -55,8 +64,18 @@ pub(super) fn node(node: &Node) -> Value {
         node.addresses.iter().map(|address| Value::from_object(Cidr(*address))).collect(),
         node.gateway.iter().map(ToString::to_string).collect(),
         node.dns.iter().map(ToString::to_string).collect(),
+        Value::from(node.interface.as_ref()),
+        // As kubelet and k3s take them.
+        node.labels.iter().map(|(key, value)| format!("{key}={value}")).collect(),
+        node.taints.iter().map(taint).collect(),
     ];
     map(NODE_KEYS, values)
+}
+
+/// A taint by its parts, and as a whole: `text`.
+fn taint(taint: &Taint) -> Value {
+    let parts = [&taint.key, &taint.value, taint.effect, &taint.to_string()].map(Value::from);
+    map(["key", "value", "effect", "text"], parts)
 }
 
 /// The base. Templates that ask for an architecture that is not known do not render.
