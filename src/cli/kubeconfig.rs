@@ -81,9 +81,11 @@ fn merge(text: &str, target: &Path) -> Result<()> {
     let folder = target.parent().filter(|it| !it.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).context(|| format!("creating `{}`", folder.display()))?;
-    let is_context = |line: &&str| line.starts_with("current-context:");
-    let without: String =
-        text.lines().filter(|line| !is_context(line)).map(|line| format!("{line}\n")).collect();
+    let mut without = String::new();
+    for line in text.lines().filter(|line| !line.starts_with("current-context:")) {
+        without.push_str(line);
+        without.push('\n');
+    }
     let writing = || format!("writing `{}`", target.display());
     let added = private_file(folder, &without).context(writing)?;
     let mut merged = view(&[added.path(), target])?;

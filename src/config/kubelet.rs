@@ -1,7 +1,7 @@
 //! What a kubelet may say of its own node: labels and taints.
 //!
-//! Source: k8s.io/kubelet/pkg/apis/well_known_labels.go, k8s.io/apimachinery's validation of labels, and the
-//! admission plugin NodeRestriction.
+//! Source: `k8s.io/kubelet/pkg/apis/well_known_labels.go`, `k8s.io/apimachinery`'s validation of labels, and
+//! the admission plugin `NodeRestriction`.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -68,10 +68,10 @@ fn subject(pem: &str) -> Result<DistinguishedName> {
     for part in read(pem)?.tbs_certificate.subject.0.iter().flat_map(|set| set.0.iter()) {
         let arcs: Vec<u64> = part.oid.arcs().map(u64::from).collect();
         let text = String::from_utf8_lossy(part.value.value()).into_owned();
-        let value = match part.value.tag() {
-            Tag::PrintableString => text.as_str().try_into().map(DnValue::PrintableString).ok(),
-            _ => None,
-        };
+        // All others that authorities use hold UTF-8.
+        let printable = part.value.tag() == Tag::PrintableString;
+        let value = text.as_str().try_into().ok().filter(|_| printable);
+        let value = value.map(DnValue::PrintableString);
         name.push(DnType::from_oid(&arcs), value.unwrap_or(DnValue::Utf8String(text)));
     }
     Ok(name)

@@ -279,9 +279,10 @@ impl Secrets {
     }
 
     fn make(&self, recipe: &SecretRecipe) -> Result<MadeSecret> {
-        let authority = match recipe {
-            SecretRecipe::ClientCertificate(client) => self.stored.named.get(&client.ca),
-            _ => None,
+        let authority = if let SecretRecipe::ClientCertificate(client) = recipe {
+            self.stored.named.get(&client.ca)
+        } else {
+            None
         };
         Secret::make(recipe, authority.map(|stored| &stored.value.made))
     }

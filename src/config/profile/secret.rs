@@ -58,7 +58,7 @@ fn read_recipe(table: &Table<'_>, name: Option<&str>, profile: &Profile) -> Opti
         reader.wrong_hint(&word.span, message, hint);
         return None;
     };
-    let days_span = days.as_ref().map(|it| it.span());
+    let days_span = days.as_ref().map(Value::span);
     let span = |text: &Option<Spanned<&str>>| text.as_ref().map(|it| it.span.clone());
     for (key, given, owners) in [
         ("common_name", span(&common_name), &[SecretKind::Ca, SecretKind::ClientCertificate][..]),
