@@ -14,6 +14,7 @@ mod records;
 mod rehearsal;
 mod stale;
 mod stamp;
+mod status;
 
 pub use artifacts::{BuildRequest, Built, build};
 pub use find::OutputFolder;
@@ -22,3 +23,4 @@ pub use prepared::{Preparation, PreparedCluster, Status};
 pub use project::{Options, Project};
 pub use rehearsal::rehearse;
 pub use stamp::{StampedNode, stamp};
+pub use status::{ArtifactStatus, Fate, artifact_status};

@@ -10,9 +10,10 @@ use super::content_diff::content_diff;
 use super::output::{print, print_json};
 use super::source::{SandboxArgs, SourceArgs};
 use super::ui::Ui;
-use crate::build::Project;
+use crate::artifact::Reason;
+use crate::build::{ArtifactStatus, Fate, Project, artifact_status};
 use crate::change::Change;
-use crate::config::{Arch, Cluster};
+use crate::config::{Arch, Cluster, Node};
 use crate::guest::vendor_setup::is_networkds;
 use crate::image::{Image, ReadOnly};
 use crate::plan::{self, SideFile};
@@ -66,7 +67,7 @@ impl PlanCommand {
         let secrets = Secrets::load_or_pretend(&cluster)?;
         let plans = nodes
             .iter()
-            .map(|node| Ok((node.hostname.as_str(), plan::node(&cluster, node, &secrets)?)))
+            .map(|node| Ok((*node, plan::node(&cluster, node, &secrets)?)))
             .collect::<Result<Vec<_>>>()?;
 
         if self.diff {
@@ -74,27 +75,40 @@ impl PlanCommand {
                 return Err(Error::input("`--diff` compares two nodes")
                     .hint("name both: `nodeforge plan --diff server1 agent1`"));
             };
-            return print(&difference(first, one, second, other));
+            return print(&difference(&first.hostname, one, &second.hostname, other));
         }
         let prepare = plan::prepare(&cluster)?;
         let handouts = plan::handouts(&cluster, &secrets)?;
+        let disks: Vec<_> = plans.iter().map(|(node, changes)| (*node, &**changes)).collect();
+        let artifacts = artifact_status(&cluster, &disks, &secrets);
         if self.json {
-            return print_json(&as_json(&prepare, self.kind(&cluster), &plans, &handouts));
+            let mut json = as_json(&prepare, self.kind(&cluster), &plans, &handouts);
+            json["artifacts"] = artifacts?.iter().map(artifact_as_json).collect();
+            return print_json(&json);
         }
         let base = if self.diff_base { Some(self.open_base(&cluster, ui)?) } else { None };
         let base = base.as_ref();
         let mut text = String::new();
         section(&mut text, "prepared base", &prepare, base, &[])?;
         self.tell_status(&cluster, &prepare, &mut text);
-        for (hostname, changes) in &plans {
+        for (node, changes) in &plans {
             text.push('\n');
-            section(&mut text, hostname, changes, base, &prepare)?;
+            section(&mut text, &node.hostname, changes, base, &prepare)?;
         }
         if !handouts.is_empty() {
             text.push_str("\nhandouts\n");
         }
         for handout in &handouts {
             show_handout(&mut text, handout);
+        }
+        match artifacts {
+            Ok(artifacts) => tell_artifacts(&artifacts, &mut text),
+            Err(error) => {
+                let reason = error.to_string();
+                let reason = reason.lines().next().unwrap_or_default();
+                writeln!(text, "\nartifacts\n  what would be made is not known: {reason}")
+                    .expect("writing to a string");
+            }
         }
         print(&text)?;
         if !secrets.is_stored() {
@@ -190,14 +204,46 @@ fn difference(first: &str, one: &[Change], second: &str, other: &[Change]) -> St
 fn as_json(
     prepare: &[Change],
     sandbox: Sandbox,
-    plans: &[(&str, Vec<Change>)],
+    plans: &[(&Node, Vec<Change>)],
     handouts: &[SideFile],
 ) -> Value {
     let list = |changes: &[Change]| changes.iter().map(plan::to_json).collect::<Vec<_>>();
     let nodes: Vec<_> = plans
         .iter()
-        .map(|(hostname, changes)| json!({ "hostname": hostname, "changes": list(changes) }))
+        .map(|(node, changes)| json!({ "hostname": node.hostname, "changes": list(changes) }))
         .collect();
     let handouts: Vec<_> = handouts.iter().map(plan::handout_to_json).collect();
     json!({ "prepare": list(prepare), "sandbox": sandbox, "nodes": nodes, "handouts": handouts })
+}
+
+/// What a build would make and why, one line for each reason.
+fn tell_artifacts(artifacts: &[ArtifactStatus], text: &mut String) {
+    text.push_str("\nartifacts\n");
+    for (fate, title) in [
+        (Fate::Kept, "as they would be built"),
+        (Fate::Made(Reason::Missing), "to be made"),
+        (
+            Fate::Made(Reason::Outdated),
+            "to be made again, because what they are made from has changed",
+        ),
+        (Fate::Made(Reason::Edited), "to be made again, because they were changed since"),
+        (Fate::Left, "left by earlier builds, and no longer asked for"),
+    ] {
+        let names = artifacts.iter().filter(|it| it.fate == fate).map(|it| it.name.as_str());
+        let names: Vec<_> = names.collect();
+        if !names.is_empty() {
+            writeln!(text, "  {title}: {}", names.join(", ")).expect("writing to a string");
+        }
+    }
+}
+
+fn artifact_as_json(artifact: &ArtifactStatus) -> Value {
+    let fate = match artifact.fate {
+        Fate::Kept => "kept",
+        Fate::Made(Reason::Missing) => "missing",
+        Fate::Made(Reason::Outdated) => "outdated",
+        Fate::Made(Reason::Edited) => "edited",
+        Fate::Left => "left",
+    };
+    json!({ "name": artifact.name, "state": fate })
 }

@@ -59,6 +59,9 @@ pub fn schema() -> Value {
     let changes = json!({ "type": "array", "items": { "$ref": "#/$defs/change" } });
     let node = object(&[("hostname", &text), ("changes", &changes)]);
     let nodes = json!({ "type": "array", "items": node });
+    let artifact_states = state(&["kept", "missing", "outdated", "edited", "left"]);
+    let artifact = object(&[("name", &text), ("state", &artifact_states)]);
+    let artifacts = json!({ "type": "array", "items": artifact });
     let handouts = json!({ "type": "array", "items": object(&join(&join(&path, &content), &[("sources", &texts)])) });
     let sandbox = json!({ "enum": ["loop", "userns", "none"] });
     let mut schema = object(&[
@@ -66,6 +69,7 @@ pub fn schema() -> Value {
         ("sandbox", &sandbox),
         ("nodes", &nodes),
         ("handouts", &handouts),
+        ("artifacts", &artifacts),
     ]);
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
     schema["title"] = "nodeforge plan --json".into();

@@ -33,6 +33,12 @@ fn made(machines: &Machines, arguments: &[&str]) -> BTreeSet<String> {
     new.map(|(name, _)| top(name)).filter(|name| !lists.contains(&name.as_str())).collect()
 }
 
+/// What `plan` says of them.
+fn artifacts_planned(machines: &Machines) -> String {
+    let planned = machines.run(["plan"]).succeeds().stdout_text();
+    planned.split_once("\nartifacts\n").expect("a section").1.to_owned()
+}
+
 fn names(list: &[&str]) -> BTreeSet<String> {
     list.iter().map(|&name| name.to_owned()).collect()
 }
@@ -93,12 +99,25 @@ fn what_changed_is_built_again_and_nothing_else() {
     bytes[last] ^= 1;
     fs::write(&flipped, bytes).expect("written");
     let expected = ["agent1.qcow2", "server1.vmwarevm", "small-base.qcow2"];
+    assert_eq!(
+        artifacts_planned(&machines),
+        "  as they would be built: server1.img, agent1.img, server1.img.zst, agent1.img.zst, \
+         server1.qcow2, small-template.vmwarevm, agent1.vmwarevm, server1.bmap, agent1.bmap\n  \
+         to be made: agent1.qcow2\n  \
+         to be made again, because they were changed since: small-base.qcow2, server1.vmwarevm\n"
+    );
     assert_eq!(made(&machines, &[]), names(&expected));
 
     // A format that was not asked for before.
     let formats = text.replace("\"raw.zst\", ", "\"raw.gz\", ");
     assert_ne!(formats, text);
     fs::write(&file, &formats).expect("written");
+    let planned = artifacts_planned(&machines);
+    let left =
+        "  left by earlier builds, and no longer asked for: agent1.img.zst, server1.img.zst\n";
+    assert!(planned.ends_with(left), "{planned}");
+    let outdated = "  to be made again, because what they are made from has changed: agent1.img, ";
+    assert!(planned.contains(outdated), "{planned}");
     let now = made(&machines, &[]);
     assert!(now.contains("server1.img.gz") && !now.contains("server1.img"), "{now:?}");
     // What goes into every node.

@@ -1,0 +1,74 @@
+//! What a build would make, and why.
+
+use super::find::OutputFolder;
+use super::stale::shared_inputs;
+use crate::apply;
+use crate::artifact::{self, DiskInputs, Freshness, Manifest, Reason, chosen};
+use crate::base::LockFile;
+use crate::cache::Cache;
+use crate::change::Change;
+use crate::config::{Cluster, Node};
+use crate::plan;
+use crate::secrets::Secrets;
+use crate::util::error::Result;
+
+/// An artifact of the output folder, and what a build would do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArtifactStatus {
+    /// The file's or bundle's name.
+    pub name: String,
+    /// What a build would do.
+    pub fate: Fate,
+}
+
+/// What a build would do about an artifact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is as it would be built, as far as can be told without preparing the base.
+    Kept,
+    /// It is made.
+    Made(Reason),
+    /// An earlier build made it of a node or in a format that is no longer asked for; it stays.
+    Left,
+}
+
+/// The artifacts of these nodes, in the order of formats and nodes. Nothing is fetched or written.
+pub fn artifact_status(
+    cluster: &Cluster,
+    nodes: &[(&Node, &[Change])],
+    secrets: &Secrets,
+) -> Result<Vec<ArtifactStatus>> {
+    let (key, clock) = (secrets.inputs_key(), apply::clock()?);
+    let shared = shared_inputs(cluster, &LockFile::open(&cluster.directory)?)?;
+    let inputs = |changes: &[Change]| DiskInputs::new(key, shared, changes, clock);
+    let template = inputs(&plan::template(cluster)?)?;
+    let disks = nodes.iter().map(|(node, changes)| Ok((*node, inputs(changes)?)));
+    let formats = chosen(cluster);
+    let digests =
+        artifact::digests(cluster, &formats, &template, &disks.collect::<Result<Vec<_>>>()?);
+    let output = OutputFolder::new(None, Some(cluster))?.path;
+    let freshness = Freshness {
+        cache: &Cache::look()?,
+        cluster: &cluster.name,
+        output: &output,
+        from: None,
+        compares_contents: false,
+    };
+    let (_, reasons) = freshness.sort(&digests)?;
+    let fate = |name: &String| reasons.get(name).map_or(Fate::Kept, |reason| Fate::Made(*reason));
+    let status = |(name, _): (String, String)| ArtifactStatus { fate: fate(&name), name };
+    let mut all: Vec<_> = digests.into_iter().map(status).collect();
+
+    let every_node: Vec<_> = cluster.nodes.iter().collect();
+    let expected = artifact::expected(cluster, &formats, &every_node);
+    let manifest = Manifest::previous(&output, &cluster.name);
+    let of_disks = manifest.iter().flat_map(|it| &it.artifacts).filter(|it| it.inputs.is_some());
+    let mut left: Vec<String> = of_disks
+        .filter_map(|it| it.path.split('/').next())
+        .filter(|name| !expected.iter().any(|it| it == name) && output.join(name).exists())
+        .map(str::to_owned)
+        .collect();
+    left.dedup();
+    all.extend(left.into_iter().map(|name| ArtifactStatus { name, fate: Fate::Left }));
+    Ok(all)
+}
