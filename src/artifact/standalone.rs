@@ -9,6 +9,7 @@ use super::format::definition::{ArtifactFormat, WholeImage};
 use crate::disk::Disk;
 use crate::util::error::{Context, Error, Result};
 use crate::util::new_files;
+use crate::util::room::{self, FolderUse};
 
 /// What names of such files end in, in words: `.img, .img.xz or .qcow2`.
 pub fn standalone_endings() -> String {
@@ -51,8 +52,10 @@ pub fn write_standalone(format: &ArtifactFormat, path: &Path, disk: &dyn Disk) -
         .suffix(".part")
         .tempfile_in(folder)
         .context(context)?;
-    (whole.write)(temporary.as_file(), &name, disk).context(context)?;
-    temporary.as_file().sync_all().context(context)?;
+    (whole.write)(temporary.as_file(), &name, disk)
+        .and_then(|()| Ok(temporary.as_file().sync_all()?))
+        .context(context)
+        .map_err(|error| room::explain(error, folder, FolderUse::Copy, None))?;
     let occupied = temporary.as_file().metadata().context(context)?.blocks() * 512;
     new_files::give_in_place_of(temporary.as_file(), path);
     temporary.persist(path).map_err(|error| error.error).context(context)?;

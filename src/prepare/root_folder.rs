@@ -105,7 +105,8 @@ fn mount(partition: &ImagePartition, folder: &Path) -> Result<()> {
     let mount = |tool: Tool| {
         tool.arg(folder).run().map(drop).context(|| "cannot mount the root file system")
     };
-    mount(Tool::new("mount", "mount").args(["-t", "ext4", "-o", &options]).arg(&partition.disk))?;
+    mount(Tool::new("mount", "mount").args(["-t", "ext4", "-o", &options]).arg(&partition.disk))
+        .map_err(|error| error.hint("`--sandbox userns` needs no loop devices"))?;
     let device = mounted_device(folder)?;
     let in_use = File::open(&device).context(|| format!("cannot open `{device}`"))?;
     unmount_folder(folder)?;

@@ -2,6 +2,8 @@
 
 #[cfg(target_os = "linux")]
 use std::fs::File;
+#[cfg(target_os = "linux")]
+use std::path::Path;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -19,6 +21,8 @@ use crate::config::Arch;
 use crate::util::error::Result;
 #[cfg(target_os = "linux")]
 use crate::util::new_files::behind_sudo;
+#[cfg(target_os = "linux")]
+use crate::util::process::Tool;
 
 /// How an image's root is made reachable for its programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -37,7 +41,12 @@ impl Sandbox {
     /// root, only what somebody vouches for.
     #[cfg(target_os = "linux")]
     pub fn choose(arch: Arch, is_vouched_for: bool) -> Self {
-        let has_loop = || File::options().write(true).open("/dev/loop-control").is_ok();
+        // In a container, devices that the kernel makes have no nodes.
+        let is_there = |name: String| Path::new(name.trim()).exists();
+        let has_loop = || {
+            File::options().write(true).open("/dev/loop-control").is_ok()
+                && Tool::new("losetup", "mount").arg("--find").run().is_ok_and(is_there)
+        };
         if is_vouched_for && Self::for_folder(arch) == Self::Loop && has_loop() {
             Self::Loop
         } else {

@@ -41,7 +41,13 @@ impl Backend for UserNamespace {
     }
 
     fn explain(&self, stderr: &str) -> Error {
-        namespaces::explain(stderr)
+        let error = namespaces::explain(stderr);
+        if namespaces::is_root() {
+            return error.hint(
+                "a chroot refuses user namespaces: `--sandbox loop` needs none, and has the kernel mount the image",
+            );
+        }
+        error
     }
 }
 

@@ -3,6 +3,7 @@
 mod accelerators;
 mod debian13;
 mod sudo;
+mod table;
 mod terminals;
 
 pub(crate) use terminals::hang_up;
