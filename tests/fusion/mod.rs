@@ -8,6 +8,7 @@ mod failover;
 mod later;
 mod network;
 mod nodes;
+mod routers;
 mod rules;
 mod services;
 mod steps;

@@ -264,9 +264,12 @@ fn the_router_takes_what_is_handed_out() {
         [
             "frr-password.conf",
             "frr.conf",
+            "jool.conf",
             "k8s.example.net.zone",
             "named.conf",
+            "named.conf.options",
             "named.keys",
+            "nftables.conf",
             "radvd.conf"
         ]
     );
