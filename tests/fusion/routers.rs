@@ -98,7 +98,7 @@ case "$*" in
 *) echo "kubectl: $*" >&2; exit 1 ;;
 esac
 "#;
-    let dig = r#"#!/bin/sh
+    let dig = r"#!/bin/sh
 for name; do :; done
 case $name in
 server1.*) printf '%s\n' fd77:3be9:5d2e:1::11 2001:db8:1:2::11 ;;
@@ -106,7 +106,7 @@ k3s-cluster.*) echo fd77:3be9:5d2e:1::11 ;;
 api.*) echo 2001:db8:1:2:ff01::1 ;;
 *) echo fd77:3be9:5d2e:1::99 ;;
 esac
-"#;
+";
     fs::create_dir_all(folder).expect("a folder");
     for (name, text) in [("kubectl", kubectl), ("dig", dig)] {
         let mut text = text.to_owned();
