@@ -36,8 +36,10 @@ struct FileLook {
     modified: (i64, i64),
     /// The same, of the last change of anything about the file.
     changed: (i64, i64),
-    /// What it was made from and the manifest does not say: the prepared base's SHA-256.
+    /// What it was made from and the manifest does not say.
     from: String,
+    /// Of its bytes as they were published.
+    sha256: Sha256,
 }
 
 impl Ledger {
@@ -50,23 +52,18 @@ impl Ledger {
         text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
     }
 
-    /// Notes how published files look now.
+    /// Notes how published files look now, and that they were made from `from`.
     pub fn note<'a>(
         &mut self,
         output: &Path,
         from: &str,
-        paths: impl IntoIterator<Item = &'a String>,
+        records: impl IntoIterator<Item = &'a ArtifactRecord>,
     ) {
-        for path in paths {
-            if let Some(entry) = look(output, path, from) {
-                self.files.insert(path.clone(), entry);
+        for record in records {
+            if let Some(look) = look(output, &record.path, from, record.sha256) {
+                self.files.insert(record.path.clone(), look);
             }
         }
-    }
-
-    /// Whether a file was made from `from` and is as the last build left it, by size and time.
-    pub fn is_as_left(&self, output: &Path, path: &str, from: &str) -> bool {
-        self.files.get(path).is_some_and(|it| look(output, path, from).as_ref() == Some(it))
     }
 
     /// Writes it, without files that are gone. Where the cache cannot be written, the next build makes all
@@ -86,7 +83,7 @@ fn place(cache: &Cache, output: &Path) -> Result<PathBuf> {
 }
 
 /// A link is not what was made.
-fn look(output: &Path, path: &str, from: &str) -> Option<FileLook> {
+fn look(output: &Path, path: &str, from: &str, sha256: Sha256) -> Option<FileLook> {
     let found = fs::symlink_metadata(output.join(path)).ok().filter(fs::Metadata::is_file)?;
     Some(FileLook {
         device: found.dev(),
@@ -95,7 +92,16 @@ fn look(output: &Path, path: &str, from: &str) -> Option<FileLook> {
         modified: (found.mtime(), found.mtime_nsec()),
         changed: (found.ctime(), found.ctime_nsec()),
         from: from.to_owned(),
+        sha256,
     })
+}
+
+/// What an artifact is made from beside what its plan says: the prepared base, and this very program. Between
+/// releases its version alone does not tell it from another.
+pub fn made_from(prepared: Sha256) -> String {
+    let program = std::env::current_exe().and_then(fs::metadata);
+    let program = program.map(|it| (it.len(), it.mtime(), it.mtime_nsec())).ok();
+    format!("{prepared} {program:?}")
 }
 
 /// Why an artifact is made.
@@ -117,7 +123,7 @@ pub struct Freshness<'a> {
     pub cluster: &'a str,
     /// The output folder.
     pub output: &'a Path,
-    /// The SHA-256 of the prepared base; none where only what is recorded is compared.
+    /// What they would be [made from](made_from); none where only what is recorded is compared.
     pub from: Option<&'a str>,
     /// Whether contents are compared too, not only sizes and times.
     pub compares_contents: bool,
@@ -159,29 +165,25 @@ impl Freshness<'_> {
             return Ok(Some(Reason::Outdated));
         }
         // A machine that was started leaves files beside its disk.
-        let mut listed = match fs::read_dir(self.output.join(name)) {
-            Ok(entries) => entries.count(),
-            Err(_) => 1,
-        };
+        let found = fs::read_dir(self.output.join(name)).map_or(1, Iterator::count);
+        if found != records.len() {
+            return Ok(Some(Reason::Edited));
+        }
         for record in records {
-            let Some(entry) = ledger.files.get(&record.path) else {
-                return Ok(Some(Reason::Edited));
-            };
-            let Some(now) = look(self.output, &record.path, &entry.from) else {
-                return Ok(Some(Reason::Edited));
-            };
+            let known = ledger.files.get(&record.path).filter(|it| it.sha256 == record.sha256);
+            let now = known.and_then(|it| look(self.output, &record.path, &it.from, it.sha256));
+            let (Some(known), Some(now)) = (known, now) else { return Ok(Some(Reason::Edited)) };
             // A file that was only touched is read.
-            let is_read = self.compares_contents || now != *entry;
+            let is_read = self.compares_contents || now != *known;
             let path = self.output.join(&record.path);
-            let has_bytes = || Ok::<_, Error>(sha256_of_file(&path)? == record.sha256);
-            if now.size != record.size || is_read && !has_bytes()? {
+            let has_bytes = || Ok::<_, Error>(sha256_of_file(&path)? == known.sha256);
+            if now.size != known.size || is_read && !has_bytes()? {
                 return Ok(Some(Reason::Edited));
             }
-            if self.from.is_some_and(|from| from != entry.from) {
+            if self.from.is_some_and(|from| from != known.from) {
                 return Ok(Some(Reason::Outdated));
             }
-            listed -= 1;
         }
-        Ok((listed != 0).then_some(Reason::Edited))
+        Ok(None)
     }
 }

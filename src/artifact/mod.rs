@@ -28,7 +28,7 @@ pub use format::definition::ArtifactFormat;
 pub use formats::{bootable, chosen, disk_of, flashable, format_named, format_names, format_rules};
 pub use in_use::in_use;
 pub use inputs::DiskInputs;
-pub use ledger::{Freshness, Ledger, Reason};
+pub use ledger::{Freshness, Ledger, Reason, made_from};
 pub use made::Artifact;
 pub use manifest::{ArtifactRecord, FileRecord, InputRecord, Manifest, NodeRecord, write_synced};
 pub use own_files::OwnFiles;

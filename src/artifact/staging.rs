@@ -62,7 +62,7 @@ impl Staging {
             .prefix(PREFIX)
             .tempdir_in(output)
             .context(|| format!("cannot make a folder in `{}`", output.display()))?;
-        new_files::give_path(temporary.path());
+        // Under sudo it stays root's until then: its owner could put links where root writes.
         Ok(Self { temporary, output: output.to_owned(), _lock: lock })
     }
 

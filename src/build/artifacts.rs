@@ -213,7 +213,7 @@ fn fresh(
         cache: &project.cache,
         cluster: &project.cluster.name,
         output: request.output,
-        from: Some(&prepared.base.image.about.sha256.to_string()),
+        from: Some(&artifact::made_from(prepared.base.image.about.sha256)),
         compares_contents: request.compares_contents,
     };
     Ok(freshness.sort(digests)?.0)
@@ -286,8 +286,8 @@ fn publish(
     names.extend([Manifest::NAME, Manifest::SUMS]);
     staging.publish(names)?;
     staging.settle()?;
-    let from = prepared.base.image.about.sha256.to_string();
-    ledger.note(output, &from, made.iter().flat_map(|it| &it.files).map(|it| &it.path));
+    let from = artifact::made_from(prepared.base.image.about.sha256);
+    ledger.note(output, &from, made.iter().flat_map(|it| &it.files));
     ledger.write(&project.cache, output);
     Ok((manifest, false))
 }

@@ -60,7 +60,7 @@ impl Cache {
         }
         let new = parent.join(format!(".{name}.{NEW}"));
         let publish = || {
-            let file = File::open(&new)?;
+            let file = new_files::open_no_link(&new)?;
             file.sync_all()?;
             new_files::give(&file);
             let in_use = FileLock::shared(file)?;

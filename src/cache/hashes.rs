@@ -11,7 +11,6 @@ use super::store::Cache;
 use crate::disk::Raw;
 use crate::disk::sha256_of_disk;
 use crate::util::error::{Context as _, Result};
-use crate::util::new_files;
 use crate::util::sha256::Sha256;
 
 /// A file written since may have been written again within its clock's resolution.
@@ -67,8 +66,7 @@ pub(crate) fn sha256_of(path: &Path, raw: &Raw, cache: &Cache) -> Result<Sha256>
         && is_settled.is_some_and(|age| age > SETTLED)
         && let Ok(text) = serde_json::to_vec(&known)
     {
-        drop(fs::write(&file, text));
-        new_files::give_path(&file);
+        drop(Cache::write(&file, &text));
     }
     Ok(known.sha256)
 }

@@ -87,7 +87,7 @@ impl Temporary {
         let create = || {
             let path =
                 tempfile::Builder::new().prefix(&format!(".{key}.")).tempdir_in(parent)?.keep();
-            new_files::give_path(&path);
+            // Under sudo it is root's until it is whole: its owner could put links where root writes.
             let lock = FileLock::shared(File::open(&path)?)?;
             io::Result::Ok(Self { path, _lock: lock })
         };

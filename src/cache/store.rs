@@ -312,10 +312,8 @@ pub(crate) fn lock(parent: &Path, key: &str, progress: &dyn Progress) -> Result<
 /// A key's lock; `None` while another nodeforge holds it.
 pub(crate) fn try_lock(parent: &Path, key: &str) -> Result<Option<FileLock>> {
     let path = parent.join(format!(".{key}.lock"));
-    let file = File::options().create(true).truncate(false).write(true).open(&path);
-    let file = file
+    let file = new_files::open_or_make(&path)
         .context(|| format!("opening `{}`", path.display()))
         .map_err(|error| error.hint(ELSEWHERE))?;
-    new_files::give(&file);
     FileLock::try_exclusive(file).context(|| format!("locking `{}`", path.display()))
 }

@@ -9,6 +9,7 @@ use std::thread;
 
 use crate::sandbox;
 use crate::util::error::{Context, Error, Result};
+use crate::util::new_files;
 
 /// How many lines an error shows.
 const SHOWN: usize = 12;
@@ -32,8 +33,8 @@ pub(crate) struct Log {
 impl Log {
     /// Starts an empty log.
     pub(crate) fn create(path: &Path) -> Result<Self> {
-        let file =
-            File::create(path).context(|| format!("cannot create the log `{}`", path.display()))?;
+        let file = new_files::make_anew(path)
+            .context(|| format!("cannot create the log `{}`", path.display()))?;
         Ok(Self { file, path: path.to_owned(), left: LARGEST, last: VecDeque::new() })
     }
 

@@ -54,10 +54,7 @@ impl PartialFile {
     pub(crate) fn open(folder: &Path, key: &str, url: &str) -> Result<Self> {
         let path = folder.join(format!("{key}.part"));
         let open = || {
-            let mut options = File::options();
-            options.read(true).write(true).create(true).truncate(false);
-            let file = options.open(&path)?;
-            new_files::give(&file);
+            let file = new_files::open_or_make(&path)?;
             let length = file.metadata()?.len();
             io::Result::Ok((file, length))
         };
@@ -103,10 +100,11 @@ impl PartialFile {
         self.clear()?;
         self.about.validator = validator;
         self.about.total = total;
-        let save = || fs::write(about_path(&self.path), serde_json::to_vec(&self.about)?);
-        save().context(|| format!("writing beside `{}`", self.path.display()))?;
-        new_files::give_path(&about_path(&self.path));
-        Ok(())
+        let save = || {
+            let text = serde_json::to_vec(&self.about)?;
+            new_files::make_anew(&about_path(&self.path))?.write_all(&text)
+        };
+        save().context(|| format!("writing beside `{}`", self.path.display()))
     }
 
     /// A server's word on its length, when it comes late.

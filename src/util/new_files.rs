@@ -5,7 +5,7 @@
 //! files as they are.
 
 use std::fs::{self, File, Metadata};
-use std::os::unix::fs::{MetadataExt as _, fchown};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::{env, io};
 
@@ -44,6 +44,54 @@ fn home_of(uid: u32) -> Option<PathBuf> {
     home.is_absolute().then_some(home)
 }
 
+/// Opens a file to read and write, or makes it, the user's behind sudo. A link is refused: in their folder
+/// root would follow it to wherever they want.
+///
+/// # Errors
+///
+/// As [`fs::OpenOptions::open`].
+pub fn open_or_make(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.read(true).write(true);
+    match options.clone().create_new(true).open(path) {
+        Ok(file) => {
+            give(&file);
+            Ok(file)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            options.custom_flags(NO_FOLLOW).open(path)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes a file in place of whatever had its name, a link included.
+///
+/// # Errors
+///
+/// As [`fs::OpenOptions::open`].
+pub fn make_anew(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = File::options().read(true).write(true).create_new(true).open(path)?;
+    give(&file);
+    Ok(file)
+}
+
+/// Opens a file to read, if it is no link.
+///
+/// # Errors
+///
+/// As [`File::open`].
+pub fn open_no_link(path: &Path) -> io::Result<File> {
+    File::options().read(true).custom_flags(NO_FOLLOW).open(path)
+}
+
+/// `O_NOFOLLOW`, as a number of the C library's.
+const NO_FOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+
 /// Gives a file just made, or a folder, to the user behind sudo.
 pub fn give(file: &File) {
     let Some(user) = behind_sudo() else { return };
@@ -59,17 +107,10 @@ pub fn give_path(path: &Path) {
     drop(change(path, user));
 }
 
-/// As [`give_path`], for all that is in a folder, and the folder itself.
+/// As [`give_path`], for all that is in a folder, and then the folder itself.
 pub fn give_tree(path: &Path) {
-    if behind_sudo().is_none() {
-        return;
-    }
-    give_path(path);
-    if fs::symlink_metadata(path).is_ok_and(|it| it.is_dir()) {
-        for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-            give_tree(&entry.path());
-        }
-    }
+    let Some(user) = behind_sudo() else { return };
+    drop(change_tree(path, user));
 }
 
 /// Gives a file that is to replace the one at `path` to that one's owner, or else to the user behind sudo.
@@ -106,16 +147,59 @@ fn is_roots(metadata: &Metadata) -> bool {
 /// What was looked at is what is changed: the user can exchange what is in their folders at any time.
 #[cfg(target_os = "linux")]
 fn change(path: &Path, user: SudoUser) -> io::Result<()> {
-    use rustix::fs::{AtFlags, CWD, Mode, OFlags, chownat, openat};
+    change_at(rustix::fs::CWD, path, user)
+}
+
+#[cfg(target_os = "linux")]
+fn change_at(
+    parent: std::os::fd::BorrowedFd<'_>,
+    name: impl rustix::path::Arg,
+    user: SudoUser,
+) -> io::Result<()> {
+    use rustix::fs::{AtFlags, Mode, OFlags, chownat, openat};
     use rustix::process::{Gid, Uid};
 
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = File::from(openat(CWD, path, flags, Mode::empty())?);
+    let file = File::from(openat(parent, name, flags, Mode::empty())?);
     if is_roots(&file.metadata()?) {
         let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
         chownat(&file, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
     }
     Ok(())
+}
+
+/// Each folder is opened once, and what is in it is reached through it: who owns the folders above can
+/// put a link in their place at any time.
+#[cfg(target_os = "linux")]
+fn change_tree(path: &Path, user: SudoUser) -> io::Result<()> {
+    use rustix::fs::{CWD, Dir, Mode, OFlags, openat};
+    use std::os::fd::{AsFd, BorrowedFd};
+
+    fn change_in(parent: BorrowedFd<'_>, name: &std::ffi::CStr, user: SudoUser) -> io::Result<()> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        if let Ok(folder) = openat(parent, name, flags, Mode::empty()) {
+            for entry in Dir::read_from(&folder)? {
+                let entry = entry?;
+                if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                    change_in(folder.as_fd(), entry.file_name(), user)?;
+                }
+            }
+        }
+        change_at(parent, name, user)
+    }
+
+    let name = std::ffi::CString::new(path.as_os_str().as_encoded_bytes())?;
+    change_in(CWD, &name, user)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn change_tree(path: &Path, user: SudoUser) -> io::Result<()> {
+    if fs::symlink_metadata(path)?.is_dir() {
+        for entry in fs::read_dir(path)? {
+            change_tree(&entry?.path(), user)?;
+        }
+    }
+    change(path, user)
 }
 
 #[cfg(not(target_os = "linux"))]

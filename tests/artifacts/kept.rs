@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use crate::support::{Arch, Machines, tool};
+use crate::support::{Arch, Machines, checksum, tool};
 
 const FORMATS: &str = r#"formats = ["raw", "raw.zst", "qcow2", "vmwarevm"]"#;
 
@@ -157,4 +157,25 @@ fn damage_behind_the_file_system_is_found_when_contents_are_compared() {
     let _ = machines.run(["build"]).succeeds();
     assert_eq!(looks(&machines.path("out")), before);
     assert_eq!(made(&machines, &["--check"]), names(&["server1.img"]));
+}
+
+/// What an output folder says of itself proves nothing: somebody else may have written it.
+#[test]
+fn an_exchanged_image_is_not_kept_because_the_manifest_vouches_for_it() {
+    let machines = Machines::new(Arch::Amd64, &["server1"], r#"formats = ["raw"]"#);
+    let _ = machines.run(["build"]).succeeds();
+    let (image, manifest) = (machines.path("out/server1.img"), machines.path("out/manifest.json"));
+    let right = fs::read(&image).expect("there");
+    let mut bytes = right.clone();
+    bytes[5 << 20] ^= 1;
+    let [old, new] = [&right, &bytes].map(|bytes| {
+        fs::write(&image, bytes).expect("written");
+        checksum("sha256sum", &image)
+    });
+    for list in [&manifest, &machines.path("out/SHA256SUMS")] {
+        let text = fs::read_to_string(list).expect("there").replace(&old, &new);
+        fs::write(list, text).expect("written");
+    }
+    let _ = machines.run(["build"]).succeeds();
+    assert!(fs::read(&image).expect("there") == right);
 }
