@@ -123,6 +123,7 @@ fn no_command_passes_on_what_a_terminal_would_obey() {
         &["secrets", "show"],
         &["secrets", "rotate", EVIL],
         &["lock"],
+        &["kubeconfig"],
         &["cache", "list"],
         &["vm", "list"],
         &["init", "--profile", EVIL, "new"],

@@ -58,9 +58,9 @@ fn options_change_what_is_deployed() {
     resources_are_known(&written);
     let read = |name: &str| fs::read_to_string(folder.path().join(name)).expect("there");
     for (name, chart) in [
-        ("metallb", "metallb-0.15.3"),
+        ("metallb", "metallb-0.16.1"),
         ("traefik-external", "traefik-41.3.0"),
-        ("cert-manager", "cert-manager-v1.19.1"),
+        ("cert-manager", "cert-manager-v1.21.1"),
     ] {
         let path = format!("/static/charts/{chart}.tgz");
         let address = format!("  chart: https://%{{KUBERNETES_API}}%{path}\n");

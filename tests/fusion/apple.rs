@@ -22,8 +22,8 @@ struct Chart {
 }
 
 const CHARTS: [Chart; 2] = [
-    Chart { name: "calico", file: "tigera-operator-v3.31.5.tgz" },
-    Chart { name: "metallb", file: "metallb-0.15.2.tgz" },
+    Chart { name: "calico", file: "tigera-operator-v3.32.1.tgz" },
+    Chart { name: "metallb", file: "metallb-0.16.1.tgz" },
 ];
 
 /// The example as it stands, on a base that is at hand, with k3s from `server`.
