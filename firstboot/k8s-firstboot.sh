@@ -62,7 +62,8 @@ mark() {
 # Called through `retry`; logs each failure but the last, which `fail` reports.
 attempt_step() {
 	attempt=$((attempt + 1))
-	rm -f "$state_dir/$step.spent" || return
+	# The status of the try before is not this one's.
+	rm -f "$state_dir/$step.spent" "$run_dir/status" || return
 	# To the journal as it comes, and into a file that tells why a step failed. The status of a
 	# pipe is that of its end.
 	{
@@ -70,8 +71,9 @@ attempt_step() {
 		"$steps_dir/$step" || status=$?
 		echo "$status" >"$run_dir/status"
 	} 2>&1 | (umask 077 && exec tee "$run_dir/output")
-	status=$(cat "$run_dir/status") || return
-	[ "$status" -ne 0 ] || return 0
+	# No file where what ran the step was killed, an empty one where /run is full.
+	status=$(cat "$run_dir/status" 2>/dev/null) || status=
+	[ "$status" != 0 ] || return 0
 	[ "$attempt" -ge "$attempts" ] ||
 		log "step $step did not succeed, attempt $attempt of $attempts"
 	return 1
@@ -81,6 +83,7 @@ attempt_step() {
 reason() {
 	said=$(tail -n 20 "$run_dir/output" | LC_ALL=C tr -cd '\n -~' |
 		sed -e '/^ *$/d' -e 's/^nodeforge-firstboot: //' | tail -n 1 | cut -c 1-200)
+	[ -n "$status" ] || said="${said:+$said; }it left no exit status: it was killed, or /run is full"
 	printf '%s\n' "${said:-it exited with $status and said nothing}"
 }
 

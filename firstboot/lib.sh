@@ -133,6 +133,59 @@ is_line_of() {
 	[ "$(printf '%s\n' "$2" | wc -l)" -eq 1 ] && printf '%s\n' "$2" | LC_ALL=C grep -Eqx -e "$1"
 }
 
+# --- disks
+
+# superblocks DEVICE FIRST END: `MIB KIND` for each MiB of the device, from FIRST to before END, at which a
+# file system or a volume begins: where its partition has been. Fails when it cannot read.
+superblocks() {
+	perl -e '
+		my ($device, $first, $end) = @ARGV;
+		open(my $file, "<:raw", $device) or die "$device: $!\n";
+		for (my $mib = $first; $mib < $end; $mib++) {
+			defined sysseek($file, $mib * 1048576, 0) or die "$device: $!\n";
+			my $length = sysread($file, my $block, 4096);
+			defined $length or die "$device, MiB $mib: $!\n";
+			last if $length == 0;
+			$block .= "\0" x (4096 - $length);
+			# An ext4 has copies of its superblock, which say that they are.
+			my $kind = substr($block, 1080, 2) eq "\x53\xef" && substr($block, 1114, 2) eq "\0\0" ? "ext"
+				: substr($block, 0, 4) eq "XFSB" ? "xfs"
+				: substr($block, 0, 22) eq "bluestore block device" ? "ceph"
+				: substr($block, 0, 2048) =~ /^(?:.{512}){0,3}LABELONE/s ? "LVM"
+				: substr($block, 0, 6) eq "LUKS\xba\xbe" ? "LUKS"
+				: next;
+			print "$mib $kind\n";
+		}' "$@"
+}
+
+# refuse_over DEVICE FOUND WHAT: tells what is not done because of the first that `superblocks` has found.
+refuse_over() {
+	found_mib=${2%% *}
+	found_kind=${2#* }
+	found_kind=${found_kind%%"
+"*}
+	log "$3: at MiB $found_mib of $1 begins a partition that was there before ($found_kind);" \
+		"where it is not needed, \`dd if=/dev/zero of=$1 bs=1M count=1 conv=notrunc seek=$found_mib\` ends that"
+}
+
+# file_system_mib DEVICE KIND: the size of its ext4 or xfs in MiB.
+file_system_mib() {
+	perl -e '
+		my ($device, $kind) = @ARGV;
+		open(my $file, "<:raw", $device) or die "$device: $!\n";
+		(sysread($file, my $block, 4096) // 0) == 4096 or die "$device cannot be read\n";
+		my $bytes;
+		if ($kind eq "xfs") {
+			my (undef, $unit, $count) = unpack "a4 N Q>", $block;
+			$bytes = $unit * $count;
+		} else {
+			my $super = substr $block, 1024;
+			my ($low, $shift, $flags, $high) = unpack q(x4 V x16 V @96 V @336 V), $super;
+			$bytes = ($low + ($flags & 0x80 ? $high * 2**32 : 0)) * (1024 << $shift);
+		}
+		print int($bytes / 1048576), "\n"' "$@"
+}
+
 # --- VMware
 
 # guestinfo_get KEY FORM: prints `guestinfo.KEY`, one line of this form (an extended regular expression

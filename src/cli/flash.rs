@@ -15,7 +15,9 @@ use crate::artifact::flashable;
 use crate::build::{NodeImage, OutputFolder};
 use crate::config::Cluster;
 use crate::disk::Disk;
-use crate::flash::{self, Contents, Device, FlashRequest, OpenTarget, Permitted, Summary};
+use crate::flash::{
+    self, BehindImage, Contents, Device, FlashRequest, OpenTarget, Permitted, Summary,
+};
 use crate::util::error::{Context, Error, Result};
 use crate::util::progress::Progress as _;
 use crate::util::room::{self, FolderUse};
@@ -24,7 +26,8 @@ use crate::util::room::{self, FolderUse};
 ///
 /// A node that was not built is stamped in memory and written from its prepared base.
 ///
-/// All of the device is lost. What must not be: the disks this system runs from, anything mounted
+/// All of the device is lost, except what is behind the image of a node whose cluster file has `root_size`.
+/// What must not be written to: the disks this system runs from, anything mounted
 /// or otherwise in use, is refused.
 #[derive(Debug, Args)]
 pub(super) struct FlashCommand {
@@ -37,7 +40,7 @@ pub(super) struct FlashCommand {
     device: Option<PathBuf>,
 
     /// List the devices an image could be written to
-    #[arg(long, conflicts_with_all = ["target", "device", "yes", "dry_run", "no_verify", "to_file"])]
+    #[arg(long, conflicts_with_all = ["target", "device", "yes", "dry_run", "no_verify", "to_file", "keep", "erase"])]
     list: bool,
 
     /// Print the list as JSON
@@ -59,6 +62,14 @@ pub(super) struct FlashCommand {
     /// Trust that the device holds what was written to it
     #[arg(long, overrides_with = "verify")]
     no_verify: bool,
+
+    /// Leave what is behind the image as it is; this is the default with `root_size` in the cluster file
+    #[arg(long, overrides_with = "erase", conflicts_with = "to_file")]
+    keep: bool,
+
+    /// Erase all of the device; this is the default without `root_size`
+    #[arg(long, overrides_with = "keep", conflicts_with = "to_file")]
+    erase: bool,
 
     /// DEVICE is a regular file, which is made or replaced
     #[arg(long)]
@@ -98,15 +109,20 @@ impl FlashCommand {
         let folder = OutputFolder::new(self.output.as_deref(), cluster.as_ref())?;
         let image = self.find_image(target, device, cluster.as_ref(), &folder, ui)?;
         let permitted = self.check(Some(&image), device, &folder)?;
+        let behind = self.behind(cluster.as_ref());
         match &permitted {
             Permitted::Device(found) => {
                 let question = describe(found, &flash::contents(found));
                 if self.dry_run {
-                    print(&format!("{question}would be replaced by {}\n", say(&image)))?;
+                    let kept = match behind {
+                        BehindImage::Erased => "",
+                        BehindImage::Kept => "; what is behind that is kept",
+                    };
+                    print(&format!("{question}would be replaced by {}{kept}\n", say(&image)))?;
                     return Ok(());
                 }
                 if !self.yes {
-                    ask(&question, &image, found)?;
+                    ask(&question, &image, behind, found)?;
                 }
             }
             Permitted::File if self.dry_run => {
@@ -114,7 +130,17 @@ impl FlashCommand {
             }
             Permitted::File => {}
         }
-        self.write(&*image.disk, &permitted, device, ui)
+        self.write(&*image.disk, behind, &permitted, device, ui)
+    }
+
+    /// First boot has made partitions behind the root where the cluster file says how far that grows.
+    fn behind(&self, cluster: Option<&Cluster>) -> BehindImage {
+        let is_divided = cluster.is_some_and(|it| it.disk.root_size.is_some());
+        if self.keep || (is_divided && !self.erase) {
+            BehindImage::Kept
+        } else {
+            BehindImage::Erased
+        }
     }
 
     /// The image, the node's artifact that is written fastest, or the node stamped in memory.
@@ -172,7 +198,14 @@ impl FlashCommand {
         Ok(permitted)
     }
 
-    fn write(&self, source: &dyn Disk, to: &Permitted, name: &Path, ui: &Ui) -> Result<()> {
+    fn write(
+        &self,
+        source: &dyn Disk,
+        behind: BehindImage,
+        to: &Permitted,
+        name: &Path,
+        ui: &Ui,
+    ) -> Result<()> {
         let started = Instant::now();
         let (mut target, needed) = match to {
             Permitted::Device(device) => (OpenTarget::device(device)?, None),
@@ -183,7 +216,7 @@ impl FlashCommand {
             }
         };
         let context = || format!("flashing `{}`", name.display());
-        let summary = flash::write(source, &mut target, !self.no_verify, ui)
+        let summary = flash::write(source, &mut target, behind, !self.no_verify, ui)
             .context(context)
             // A file that is not whole never takes the place of another.
             .map_err(|error| match needed {
@@ -258,9 +291,16 @@ fn say(image: &NodeImage) -> String {
 }
 
 /// Asks at the terminal; anything but a yes is a no.
-fn ask(question: &str, image: &NodeImage, device: &Device) -> Result<()> {
+fn ask(question: &str, image: &NodeImage, behind: BehindImage, device: &Device) -> Result<()> {
     let name = device.path.display();
-    let question = format!("{question}All of it will be lost. Write {} to {name}?", say(image));
+    let lost = match behind {
+        BehindImage::Erased => "All of it will be lost.".to_owned(),
+        BehindImage::Kept => format!(
+            "Its first {} will be lost, and what is behind them is kept (`--erase` erases it).",
+            bytes(image.disk.size())
+        ),
+    };
+    let question = format!("{question}{lost} Write {} to {name}?", say(image));
     match output::ask(&question)? {
         Some(true) => Ok(()),
         Some(false) => Err(Error::failure(format!("`{name}` was not changed"))),

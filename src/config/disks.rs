@@ -113,7 +113,7 @@ fn read_partition(table: Table<'_>) -> Option<(DataPartition, Span)> {
         if !disk.value.starts_with("/dev/") || !is_mount(disk.value) {
             let message = format!("`{}` is not a device", disk.value);
             let hint =
-                "for example `/dev/nvme0n1`, or a link of /dev/disk/by-id that stays the same";
+                "a link of /dev/disk/by-id or by-path, which stay the same, or `/dev/nvme0n1`";
             reader.wrong_hint(&disk.span, message, hint);
         }
         if size.is_some() {
@@ -171,6 +171,16 @@ fn check(reader: &Reader, disk: &Span, root_size: Option<u64>, all: &[(DataParti
     if let Some((_, span)) = own.get(MOST) {
         let message = format!("at most {MOST} partitions can follow the root: an MBR names four");
         reader.wrong_hint(span, message, "use a second disk: `disk = \"/dev/nvme0n1\"`");
+    }
+    for pair in own.windows(2) {
+        let [(first, _), (second, span)] = pair else { continue };
+        let raw = FileSystemChoice::Raw;
+        // How large it was when it was made is not to be seen on the node: what follows might be made of its
+        // middle.
+        if first.file_system == raw && second.file_system != raw {
+            let message = format!("`{}` follows `{}`, which is raw", second.name, first.name);
+            reader.wrong_hint(span, message, "put raw partitions behind the others");
+        }
     }
     for (partition, span) in own.iter().rev().skip(1) {
         if partition.size.is_none() {

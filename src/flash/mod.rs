@@ -34,6 +34,7 @@ pub use contents::{Contents, PartContent};
 pub use device::{Device, Purpose, Transport, Use};
 pub use guards::{FlashRequest, Permitted, check};
 pub use image::{needed, table_sector_size};
+pub use layout::BehindImage;
 #[cfg(target_os = "linux")]
 pub use linux::{contents, find, list};
 #[cfg(target_os = "macos")]

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::testing::{Faults, Faulty, SECTOR};
 use super::write::Summary;
 use crate::disk::testing::Memory;
-use crate::flash::write;
+use crate::flash::{BehindImage, write};
 use crate::util::error::{Error, ErrorKind};
 use crate::util::progress::Silent;
 
@@ -32,7 +32,7 @@ fn old(size: usize) -> Vec<u8> {
 }
 
 fn flash(image: &[u8], device: &mut Faulty) -> crate::util::error::Result<Summary> {
-    write(&Memory::new(image.to_vec()), device, true, &Silent)
+    write(&Memory::new(image.to_vec()), device, BehindImage::Erased, true, &Silent)
 }
 
 fn message(error: &Error) -> String {
@@ -59,6 +59,35 @@ fn zeros_are_not_written_where_the_device_can_clear() {
     assert!(device.medium[SIZE + 3 * MIB..].iter().all(|byte| *byte == 0));
     // Ends twice, data once.
     assert_eq!(device.written, summary.written + 3 * MIB as u64);
+}
+
+/// Partitions that first boot made behind the root, up to the last sector.
+#[test]
+fn what_is_behind_the_image_can_be_kept() {
+    let image = image(SIZE, &[(40, 7), (90, 9)]);
+    let keep = |device: &mut Faulty| {
+        write(&Memory::new(image.clone()), device, BehindImage::Kept, true, &Silent).unwrap()
+    };
+    for room in [0, 512, MIB, 4 * MIB] {
+        let before = old(SIZE + room);
+        let mut device = Faulty::new(before.clone(), Faults::default());
+        keep(&mut device);
+        assert!(device.medium[..SIZE] == image, "{room}");
+        assert!(device.medium[SIZE..] == before[SIZE..], "{room}");
+    }
+
+    // The second half of an old GPT: its header goes, and no more.
+    let mut before = old(SIZE + 4 * MIB);
+    let last = before.len() - 512;
+    let header = |sector: usize| [&b"EFI PART"[..], &[1; 16], &sector.to_le_bytes()].concat();
+    for (sector, is_header) in [(last / 512, true), (77, false)] {
+        before[last..][..32].copy_from_slice(&header(sector));
+        let mut device = Faulty::new(before.clone(), Faults::default());
+        keep(&mut device);
+        assert!(device.medium[SIZE..last] == before[SIZE..last]);
+        assert_eq!(device.medium[last..].iter().all(|byte| *byte == 0), is_header);
+        assert!(is_header || device.medium[last..] == before[last..]);
+    }
 }
 
 #[test]
@@ -118,7 +147,7 @@ fn without_verifying_nothing_is_read_back() {
     let image = image(SIZE, &[(40, 7)]);
     let faults = Faults { stuck: [40 * 128].into(), ..Faults::default() };
     let mut device = Faulty::new(old(SIZE), faults);
-    write(&Memory::new(image.clone()), &mut device, false, &Silent).unwrap();
+    write(&Memory::new(image.clone()), &mut device, BehindImage::Erased, false, &Silent).unwrap();
     assert_ne!(device.medium, image);
 }
 

@@ -1,7 +1,8 @@
 //! Writing an image so that a device holds all of it or does not boot.
 //!
 //! 1. Zeros over both ends of the image and the end of the device: what was there boots no more.
-//! 2. The device is told that nothing else on it is needed.
+//!    Where what is behind the image is kept, only an old GPT's header at the end of the device goes.
+//! 2. The device is told that nothing else on it, or in the image's place, is needed.
 //! 3. The body is written: data where the image has data; elsewhere the device is made to read as
 //!    zeros. All of it is synced, then read back from the medium.
 //! 4. The tail, which may hold a second partition table, is written and synced.
@@ -14,10 +15,10 @@ use std::ops::Range;
 use super::buffer::Buffer;
 use super::fingerprint::Fingerprints;
 use super::image::read;
-use super::layout::FlashLayout;
+use super::layout::{BehindImage, FlashLayout};
 use super::pipeline::length;
 use super::target::Target;
-use super::transfer::{BLOCK, put, sync, zero};
+use super::transfer::{BLOCK, get, put, sync, zero};
 use crate::disk::{Disk, is_zero};
 use crate::flash::{image, pipeline, verify};
 use crate::util::error::{Context, Error, Result};
@@ -37,17 +38,18 @@ pub struct Summary {
     pub skipped: u64,
 }
 
-/// Makes the beginning of `target` equal to `source`.
+/// Makes the beginning of `target` equal to `source`; `behind` says what becomes of the rest.
 ///
 /// Reads `source` once, from front to back. With `verify`, everything is read back from the medium
 /// and compared.
 pub fn write(
     source: &dyn Disk,
     target: &mut dyn Target,
+    behind: BehindImage,
     verify: bool,
     progress: &dyn Progress,
 ) -> Result<Summary> {
-    let layout = FlashLayout::new(source.size(), target.size(), target.sector_size());
+    let layout = FlashLayout::new(source.size(), target.size(), target.sector_size(), behind);
     if layout.tail.end > target.size() {
         return Err(Error::input("the device is smaller than the image"));
     }
@@ -70,6 +72,7 @@ fn replace(
     for end in layout.ends() {
         put(target, &Buffer::new(length(&end)), end.start)?;
     }
+    end_old_table(target, layout)?;
     sync(target)?;
     target.discard(layout.disposable());
 
@@ -97,6 +100,24 @@ fn replace(
         summary.written += bytes.len() as u64;
     }
     Ok(summary)
+}
+
+/// Firmware falls back on a GPT's header in the last sector, and would boot the old system by it. A partition
+/// of an MBR may reach up to there: nothing else is a header that says that it is in this sector.
+fn end_old_table(target: &mut dyn Target, layout: &FlashLayout) -> Result<()> {
+    let sector = u64::from(target.sector_size());
+    let start = target.size().saturating_sub(sector);
+    if start < layout.rest.end || sector < 512 {
+        return Ok(());
+    }
+    let mut bytes = Buffer::new(length(&(start..target.size())));
+    get(target, &mut bytes, start)?;
+    let own = (start / sector).to_le_bytes();
+    if bytes.starts_with(b"EFI PART") && bytes[24..32] == own {
+        bytes.fill(0);
+        put(target, &bytes, start)?;
+    }
+    Ok(())
 }
 
 /// What the other thread found out about a chunk.

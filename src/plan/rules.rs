@@ -1,7 +1,7 @@
 //! The profile's rules, held against the cluster.
 
 use super::render::{Renderer, Scope};
-use crate::config::{Cluster, Rule};
+use crate::config::{Cluster, DataPartition, Rule};
 use crate::util::error::{Error, Problem, Result};
 
 /// Every rule that the cluster breaks, as one error.
@@ -21,11 +21,24 @@ pub(super) fn check(cluster: &Cluster) -> Result<()> {
     Error::check(problems)
 }
 
-/// What the profile's rules say of a cluster that can be built: each with its hint.
+/// What there is to say of a cluster that can be built, by the profile's rules and of its disks: each with
+/// its hint.
 pub fn advice(cluster: &Cluster) -> Result<Vec<(String, Option<String>)>> {
     let renderer = Renderer::new(cluster, Scope::Shared);
     let rules = cluster.profile.rules.iter().filter(|it| it.only_warns);
-    rules.filter_map(|rule| broken(&renderer, rule).transpose()).collect()
+    let advice = rules.filter_map(|rule| broken(&renderer, rule).transpose());
+    advice.chain(cluster.disk.partitions.iter().filter_map(changing_name).map(Ok)).collect()
+}
+
+/// Kernels number disks in the order in which they find them.
+fn changing_name(partition: &DataPartition) -> Option<(String, Option<String>)> {
+    const KINDS: [&str; 6] = ["sd", "nvme", "mmcblk", "vd", "xvd", "hd"];
+    let (path, name) = (partition.disk.as_ref()?, &partition.name);
+    let kernel_name = path.strip_prefix("/dev/")?;
+    let is_numbered = KINDS.iter().any(|kind| kernel_name.starts_with(kind));
+    let message = format!("`{path}`, for `{name}`, may be another disk at the next boot");
+    let hint = "a link of /dev/disk/by-id names one disk, one of /dev/disk/by-path one connector of like machines";
+    is_numbered.then(|| (message, Some(hint.to_owned())))
 }
 
 /// A rule's message and hint, when the cluster breaks it.

@@ -150,6 +150,115 @@ fn nothing_that_holds_anything_is_formatted() {
     run(&node, "06-disks", true);
 }
 
+/// A program that fails has not found that nothing is there.
+#[test]
+fn a_disk_that_cannot_be_probed_is_not_formatted() {
+    let node = node("gpt", 4 << 30);
+    node.write("etc/nodeforge/disks", "etcd /dev/nvme0n1 rest ext4 /var/lib/etcd\n");
+    let disk = node.path("dev/nvme0n1");
+    fs::File::create(&disk).and_then(|it| it.set_len(64 * MIB)).expect("a disk");
+    let real = |name: &str| format!("PATH=/usr/sbin:/usr/bin exec {name} \"$@\"");
+    let ambivalent =
+        "blkid cannot tell what /dev/nvme0n1 holds (exit status 8), so it is not touched\n";
+    for (name, body, wanted) in [
+        ("wipefs", "exit 1", "wipefs cannot tell what /dev/nvme0n1 holds, so it is not touched\n"),
+        ("blkid", "exit 8", ambivalent),
+        ("blkid", "echo zfs_member", "/dev/nvme0n1 holds zfs_member and is not touched: "),
+    ] {
+        node.stand_in(name, body);
+        let said = run(&node, "06-disks", false);
+        assert!(said.contains(wanted), "{said}");
+        assert!(!node.calls().contains("mkfs"), "{name}");
+        node.stand_in(name, &real(name));
+    }
+    run(&node, "06-disks", true);
+    assert_eq!(node.calls().matches("mkfs.ext4 ").count(), 1);
+}
+
+#[test]
+fn the_file_system_of_somebody_else_is_not_adopted() {
+    let node = node("gpt", 4 << 30);
+    node.write("etc/nodeforge/disks", "etcd /dev/nvme0n1 rest ext4 /var/lib/etcd\n");
+    let disk = node.path("dev/nvme0n1");
+    fs::File::create(&disk).and_then(|it| it.set_len(64 * MIB)).expect("a disk");
+    let path = disk.display().to_string();
+    tool("mkfs.ext4", ["-q", "-L", "photos", &path]);
+    let said = run(&node, "06-disks", false);
+    let wanted = "the ext4 on /dev/nvme0n1 has the label `photos`, not `etcd`, and is not touched: \
+                  `wipefs --all /dev/nvme0n1` empties it for etcd\n";
+    assert!(said.ends_with(wanted), "{said}");
+    assert!(!node.calls().contains("mount "));
+    tool("e2label", [path.as_str(), "etcd"]);
+    node.stand_in(
+        "findmnt",
+        "case $* in *--source*) echo /mnt ;; *MAJ*) echo 254:2 ;; *) exit 1 ;; esac",
+    );
+    let said = run(&node, "06-disks", false);
+    assert!(
+        said.ends_with("/dev/nvme0n1 is mounted at /mnt already and is not touched\n"),
+        "{said}"
+    );
+    node.stand_in("findmnt", "case $* in *MAJ*) echo 254:2 ;; *) exit 1 ;; esac");
+    run(&node, "06-disks", true);
+    assert!(!node.calls().contains("mkfs"));
+}
+
+/// Where the cluster file has other sizes than the one that the data was made with, nothing is written
+/// over it: the root does not grow over it, and no partition is made of its middle.
+#[test]
+fn another_layout_overwrites_no_data() {
+    let node = node("gpt", 4 << 30);
+    run(&node, "05-grow-root", true);
+    run(&node, "06-disks", true);
+    // What is in the partition of etcd lies on the disk, for whoever knows where.
+    let script = "dd status=none if=$NODEFORGE_ROOT/dev/vda3 of=$NODEFORGE_ROOT/dev/vda bs=1M seek=2048 conv=notrunc";
+    write_image(&node, "gpt", 4 << 30);
+    assert!(node.shell(script).status.success());
+    node.forget_calls();
+    let table = |node: &Node| partitions(&node.path("dev/vda"));
+
+    let before = table(&node);
+    node.write("etc/nodeforge/disks", &DISKS.replace("root - 1024", "root - 1280"));
+    let said = run(&node, "05-grow-root", false);
+    let wanted = "the root does not grow: at MiB 2048 of /dev/vda begins a partition that was there before \
+                  (ext); where it is not needed, `dd if=/dev/zero of=/dev/vda bs=1M count=1 conv=notrunc \
+                  seek=2048` ends that\n";
+    assert!(said.ends_with(wanted), "{said}");
+    assert_eq!(table(&node), before);
+    assert!(!node.calls().contains("resize2fs"));
+
+    // Another size for etcd.
+    write_image(&node, "gpt", 4 << 30);
+    node.write("etc/nodeforge/disks", &DISKS.replace("etcd - 256", "etcd - 128"));
+    run(&node, "05-grow-root", true);
+    let said = run(&node, "06-disks", false);
+    assert!(said.contains("the ext4 of etcd has 256 MiB and its partition 128 MiB: "), "{said}");
+    write_image(&node, "gpt", 4 << 30);
+    node.write("etc/nodeforge/disks", &DISKS.replace("etcd - 256", "etcd - 512"));
+    run(&node, "05-grow-root", true);
+    let said = run(&node, "06-disks", false);
+    assert!(said.contains("the ext4 of etcd has 256 MiB and its partition 512 MiB: "), "{said}");
+
+    // A smaller root: what is now etcd's begins in what was the root's, and contains what was etcd's.
+    let script = "cd $NODEFORGE_ROOT/dev; rm -f part; truncate -s 256M part
+        dd status=none if=vda3 of=part bs=1M seek=128 count=64 conv=notrunc; mv part vda3";
+    assert!(node.shell(script).status.success());
+    write_image(&node, "gpt", 4 << 30);
+    for kind in ["ext4 /var/lib/etcd", "xfs /var/lib/etcd", "raw -"] {
+        let disks = format!("root - 896 - -\netcd - 256 {kind}\n");
+        node.write("etc/nodeforge/disks", &disks);
+        let said = run(&node, "06-disks", false);
+        let wanted =
+            "nothing is made of /dev/vda3 for etcd: at MiB 128 of /dev/vda3 begins a partition";
+        assert!(said.contains(wanted), "{said}");
+    }
+    assert!(!node.calls().contains("mkfs"));
+    let script = "dd status=none if=/dev/zero of=$NODEFORGE_ROOT/dev/vda3 bs=1M count=1 conv=notrunc seek=128";
+    assert!(node.shell(script).status.success());
+    node.write("etc/nodeforge/disks", "root - 896 - -\netcd - 256 ext4 /var/lib/etcd\n");
+    run(&node, "06-disks", true);
+}
+
 #[test]
 fn a_disk_without_room_is_told() {
     let node = node("dos", 2 << 30);
@@ -202,6 +311,13 @@ fn a_layout_that_cannot_be_is_refused_before_anything_is_built() {
             "`a` takes all that is left, and another follows",
         ),
         (
+            part(
+                "name = \"a\"\nsize = \"1G\"\nfilesystem = \"raw\"\n[[disk.partition]]\nname = \"b\"\n\
+                 mount = \"/b\"",
+            ),
+            "`b` follows `a`, which is raw",
+        ),
+        (
             "[[disk.partition]]\nname = \"a\"\nmount = \"/srv\"".to_owned(),
             "[disk] needs `root_size` when other partitions follow the root",
         ),
@@ -215,6 +331,9 @@ fn a_layout_that_cannot_be_is_refused_before_anything_is_built() {
          mount = \"/var/lib/etcd\"\nroles = [\"server\"]\n[[disk.partition]]\nname = \"ceph\"\n\
          filesystem = \"raw\"\ndisk = \"/dev/nvme0n1\"",
     );
+    let said = Run::new(["check"]).folder(folder.path()).succeeds().stderr_text();
+    let warning = "warning: `/dev/nvme0n1`, for `ceph`, may be another disk at the next boot\nhint: a link of ";
+    assert!(said.contains(warning), "{said}");
     let said = Run::new(["plan", "-v"]).folder(folder.path()).succeeds().stdout_text();
     for line in
         ["dtparam=pciex1_gen=3", "/usr/lib/nodeforge/firstboot.d/06-disks", "/etc/nodeforge/disks"]

@@ -42,6 +42,28 @@ fn a_step_that_fails_is_tried_again_then_named() {
     assert!(!node.path("var/lib/nodeforge/firstboot/failed").exists());
 }
 
+/// The status of the step before lies where its own would: it is not taken for it.
+#[test]
+fn a_step_whose_shell_is_killed_is_not_done() {
+    let node = Node::new("server1");
+    node.step("20-two", "echo working; kill -9 $PPID; sleep 1");
+    let said = node.boot(false);
+    let why =
+        "failed: step 20-two: working; it left no exit status: it was killed, or /run is full";
+    assert!(said.contains(why), "{said}");
+    assert!(!node.path("var/lib/nodeforge/firstboot/20-two.done").exists());
+    assert_eq!(node.calls().matches("20-two").count(), 3);
+    // An empty one, as a full /run leaves it.
+    node.step(
+        "20-two",
+        "rm -f $NODEFORGE_ROOT/run/nodeforge/firstboot/status
+        ln -s /dev/null $NODEFORGE_ROOT/run/nodeforge/firstboot/status; exit 3",
+    );
+    assert!(node.boot(false).contains("it left no exit status"));
+    node.step("20-two", "exit 0");
+    node.boot(true);
+}
+
 /// What the runner said with `TIME` for the time since which something fails, and that time.
 pub(super) fn without_time(said: &str) -> (String, String) {
     let (_, rest) = said.split_once(", since ").expect("it says since when");

@@ -48,7 +48,7 @@ impl LoopDevice {
     }
 
     /// What is on the device, past every cache.
-    fn bytes(&self, length: u64) -> Vec<u8> {
+    pub(super) fn bytes(&self, length: u64) -> Vec<u8> {
         tool("blockdev", ["--flushbufs", &self.name()]);
         let mut bytes = vec![0; usize::try_from(length).expect("small")];
         File::open(&self.path).expect("there").read_exact(&mut bytes).expect("readable");

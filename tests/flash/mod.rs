@@ -1,6 +1,7 @@
 //! Flashing: to real block devices as root, and to regular files as every user.
 
 mod devices;
+mod kept;
 
 pub(crate) use devices::LoopDevice;
 
