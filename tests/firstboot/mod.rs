@@ -423,7 +423,10 @@ fn scripts() -> Vec<PathBuf> {
         for entry in fs::read_dir(folder).expect("readable") {
             let path = entry.expect("readable").path();
             if path.is_dir() {
-                folders.push(path);
+                // What is handed out runs on people's machines; its own tests judge it as it is rendered.
+                if !path.ends_with("handouts") {
+                    folders.push(path);
+                }
                 continue;
             }
             let text = fs::read_to_string(&path).expect("text");
