@@ -186,13 +186,20 @@ fn it_is_added_to_the_users_own() {
     // Beside others, of which one is in use.
     let theirs = "apiVersion: v1\nkind: Config\ncurrent-context: work\nclusters:\n- name: work\n  cluster: \
                   {server: 'https://work:6443'}\ncontexts:\n- name: work\n  context: {cluster: work, user: me}\n\
-                  users:\n- name: me\n  user: {token: abc}\n- name: rpi-admin\n  user: {token: old}\n";
+                  users:\n- name: me\n  user: {token: abc}\n";
     fs::write(&own, theirs).expect("written");
     let _ = merge().succeeds();
     assert_eq!(read(&own, ".current-context"), "work");
     assert_eq!(contexts(), format!("{name} work"));
     assert_eq!(read(&own, ".users[?(@.name=='me')].user.token"), "abc");
-    assert_eq!(read(&own, ".users[?(@.name=='rpi-admin')].user.token"), "");
+    let backup = own.with_file_name("config.bak");
+    assert_eq!(fs::read_to_string(&backup).expect("there"), theirs);
+    assert_eq!(fs::metadata(&backup).expect("there").permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::metadata(&own).expect("there").permissions().mode() & 0o777, 0o600);
+    // Once more changes nothing, not even the backup.
+    let said = merge().succeeds().stderr_text();
+    assert!(said.ends_with(&format!("{} has {name} already\n", own.display())), "{said}");
+    assert_eq!(fs::read_to_string(&backup).expect("there"), theirs);
     // What kubectl cannot read stays as it is.
     fs::write(&own, "clusters: [").expect("written");
     let said = merge().exits(1).stderr_text();
@@ -202,6 +209,132 @@ fn it_is_added_to_the_users_own() {
     assert!(said.starts_with("error: cannot run kubectl, which merges: "), "{said}");
     let hint = "hint: install it, or use the file as it is: `KUBECONFIG=out/kubeconfig kubectl get nodes`\n";
     assert!(said.ends_with(hint), "{said}");
+}
+
+/// Into the files of such a `KUBECONFIG`.
+fn merge(folder: &Path, kubeconfig: &str, more: &[&str]) -> Run {
+    let program = kubectl();
+    let search = format!("{}:/usr/bin:/bin", program.parent().expect("a folder").display());
+    let arguments = [&["kubeconfig", "--merge"], more].concat();
+    run(folder, &arguments).env("KUBECONFIG", kubeconfig).env("PATH", search)
+}
+
+const SERVER: &str = "https://192.168.1.10:6443";
+
+/// What a user has of other clusters under the same names.
+#[test]
+fn what_the_user_has_is_neither_lost_nor_frozen() {
+    let folder = example("rpi5-kubeadm");
+    let own = folder.path().join("config");
+    let merge = |more: &[&str]| merge(folder.path(), &own.display().to_string(), more);
+    let config = |cluster: &str, context: &str, user: &str| {
+        format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: work\nclusters:\n- name: {cluster}\n- name: work\n  \
+             cluster: {{server: 'https://work:6443', certificate-authority: /gone/ca.crt}}\ncontexts:\n- name: \
+             {context}\n- name: work\n  context: {{cluster: work, user: me}}\nusers:\n- name: {user}\n- name: me\n  \
+             user: {{client-certificate: /gone/me.crt, client-key: me.key}}\n"
+        )
+    };
+    let cases = [
+        (
+            config("rpi\n  cluster: {server: 'https://other:6443'}", "a", "a"),
+            "cluster `rpi` (server `https://other:6443`)",
+        ),
+        (
+            config(&format!("rpi\n  cluster: {{server: '{SERVER}'}}"), "a", "a"),
+            "cluster `rpi` (another certificate authority)",
+        ),
+        (
+            config("a", "rpi\n  context: {cluster: work, user: me}", "a"),
+            "context `rpi` (cluster `work`)",
+        ),
+        (config("a", "a", "rpi-admin\n  user: {token: old}"), "user `rpi-admin`"),
+        (
+            config(
+                "a",
+                "b\n  context: {cluster: work, user: rpi-admin}",
+                "rpi-admin\n  user: {token: old}",
+            ),
+            "user `rpi-admin`",
+        ),
+    ];
+    for (theirs, clash) in &cases {
+        fs::write(&own, theirs).expect("written");
+        let said = merge(&[]).exits(2).stderr_text();
+        let own = own.display();
+        assert!(
+            said.ends_with(&format!(
+                "error: `{own}` has others of these names: {clash}\nhint: `--replace` replaces them, and keeps the \
+                 file as it was in `{own}.bak`; or give the cluster another name\n"
+            )),
+            "{said}"
+        );
+    }
+    let (theirs, _) = &cases[4];
+    assert_eq!(&fs::read_to_string(&own).expect("there"), theirs, "nothing was changed");
+    let left: Vec<_> = fs::read_dir(folder.path()).expect("a folder").collect();
+    assert!(!left.iter().any(|it| {
+        let name = it.as_ref().expect("an entry").file_name();
+        name.to_string_lossy().starts_with(".tmp") || name.to_string_lossy().ends_with(".bak")
+    }));
+    let said = merge(&["--replace"]).succeeds().stderr_text();
+    assert!(
+        said.ends_with(&format!("added rpi to {0}; as it was: {0}.bak\n", own.display())),
+        "{said}"
+    );
+    assert_eq!(&fs::read_to_string(own.with_file_name("config.bak")).expect("there"), theirs);
+    assert_eq!(read(&own, ".users[?(@.name=='rpi-admin')].user.token"), "");
+    // Files of other clusters are named as before, and need not be there.
+    let of = |field: &str| read(&own, field);
+    assert_eq!(of(".clusters[?(@.name=='work')].cluster.certificate-authority"), "/gone/ca.crt");
+    assert_eq!(of(".users[?(@.name=='me')].user.client-certificate"), "/gone/me.crt");
+    assert_eq!(of(".users[?(@.name=='me')].user.client-key"), "me.key");
+    // A later file of the list has the name.
+    fs::write(folder.path().join("second"), &cases[0].0).expect("written");
+    let list = format!(
+        "{}:{}",
+        folder.path().join("first").display(),
+        folder.path().join("second").display()
+    );
+    let said = self::merge(folder.path(), &list, &[]).exits(2).stderr_text();
+    assert!(said.contains("cluster `rpi` (server `https://other:6443`)"), "{said}");
+    assert!(
+        run(folder.path(), &["kubeconfig", "--replace"]).exits(2).stderr_text().contains("--merge")
+    );
+}
+
+/// A new certificate is taken, and what the user added stays. One file of the certificate authority's is as good
+/// as its content.
+#[test]
+fn what_the_user_added_to_the_same_cluster_stays() {
+    let folder = example("rpi5-kubeadm");
+    let own = folder.path().join("config");
+    let of = |field: &str| read(&own, field);
+    fs::write(&own, print(folder.path())).expect("written");
+    let authority = decoded(&own, ".clusters[0].cluster.certificate-authority-data", "ca.crt");
+    let admin = read(&own, ".users[0].user.client-certificate-data");
+    fs::write(
+        &own,
+        format!(
+            "clusters:\n- name: rpi\n  cluster: {{server: '{SERVER}', certificate-authority: {}, proxy-url: \
+             'http://proxy:1'}}\ncontexts:\n- name: rpi\n  context: {{cluster: rpi, user: rpi-admin, namespace: \
+             mine}}\nusers:\n- name: rpi-admin\n  user: {{token: old}}\n",
+            authority.file_name().expect("a name").display()
+        ),
+    )
+    .expect("written");
+    let _ = merge(folder.path(), &own.display().to_string(), &[]).succeeds();
+    assert_eq!(of(".clusters[*].cluster.proxy-url"), "http://proxy:1");
+    assert_eq!(of(".contexts[*].context.namespace"), "mine");
+    assert_eq!(of(".users[*].user.client-certificate-data"), admin);
+    assert_eq!((of(".users[*].user.token"), of(".current-context")), (String::new(), "rpi".into()));
+    // A link stays one.
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink(&own, &link).expect("a link");
+    let _ = run(folder.path(), &["secrets", "rotate", "admin"]).succeeds();
+    let _ = merge(folder.path(), &link.display().to_string(), &[]).succeeds();
+    assert!(fs::symlink_metadata(&link).expect("there").is_symlink());
+    assert_ne!(of(".users[*].user.client-certificate-data"), admin);
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn what_kubelet_and_kernel_would_refuse_is_refused() {
         ("taints = [\"a=b\"]", "error: the taint `a=b` has no effect"),
         (
             "taints = [\"a=b:Never\"]",
-            "error: `Never` is no effect of a taint: it is NoSchedule, PreferNoSchedule, NoExecute",
+            "error: `Never`: a taint's effect is one of NoSchedule, PreferNoSchedule and NoExecute",
         ),
         ("taints = [\"=b:NoExecute\"]", "error: `` is not a valid key of a taint"),
         ("interface = \"a/b\"", "error: `a/b` is neither a network card's name nor its MAC"),
@@ -113,4 +113,25 @@ fn a_node_has_its_own_and_what_all_have() {
     };
     assert!(unit("controlplane").contains("\n[Match]\nName=eth0\n\n[Network]\n"));
     assert!(unit("node0").contains("\n[Match]\nMACAddress=d8:3a:dd:01:02:03\n\n[Network]\n"));
+}
+
+/// Linux takes `enP1p1s0` and `enp1p1s0` for two cards.
+#[test]
+fn a_cards_name_keeps_its_upper_case() {
+    let folder = changed("rpi5-kubeadm", "controlplane", "interface = \"enP1p1s0\"\n", "");
+    let set = ["settings.ha=kube-vip", "settings.api_address=192.168.1.9"];
+    let arguments = ["plan", "--json", "--set", set[0], "--set", set[1]];
+    let plan = Run::new(arguments).folder(folder.path()).succeeds().stdout_text();
+    let plan: Value = serde_json::from_str(&plan).expect("JSON");
+    let nodes = plan["nodes"].as_array().expect("nodes");
+    let node = nodes.iter().find(|it| it["hostname"] == "controlplane").expect("the node");
+    let content = |path: &str| {
+        let changes = node["changes"].as_array().expect("changes");
+        let file = changes.iter().find(|it| it["path"] == path).expect("there");
+        file["content"].as_str().expect("text").to_owned()
+    };
+    let unit = content("/etc/systemd/network/05-nodeforge.network");
+    assert!(unit.contains("\n[Match]\nName=enP1p1s0\n\n[Network]\n"), "{unit}");
+    let manifest = content("/etc/nodeforge/kube-vip.yaml");
+    assert!(manifest.contains("{name: vip_interface, value: \"enP1p1s0\"}"), "{manifest}");
 }

@@ -72,7 +72,9 @@ pub(super) fn read_taints(table: &Table<'_>) -> Vec<Taint> {
             return None;
         };
         let Some(effect) = EFFECTS.into_iter().find(|it| *it == effect) else {
-            wrong(format!("`{effect}` is no effect of a taint: it is {}", EFFECTS.join(", ")));
+            let [effects @ .., last] = EFFECTS;
+            let effects = effects.join(", ");
+            wrong(format!("`{effect}`: a taint's effect is one of {effects} and {last}"));
             return None;
         };
         let (key, value) = rest.split_once('=').unwrap_or((rest, ""));

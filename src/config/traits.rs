@@ -18,8 +18,12 @@ pub(super) struct NodeTraits {
 impl NodeTraits {
     pub(super) fn read(table: &Table<'_>) -> Self {
         let interface = table.string("interface").and_then(|text| {
-            if is_interface(text.value) || is_mac(text.value) {
+            if is_mac(text.value) {
                 return Some(text.value.to_lowercase());
+            }
+            // Upper and lower case are different names to Linux: `enP1p1s0`.
+            if is_interface(text.value) {
+                return Some(text.value.to_owned());
             }
             let message = format!("`{}` is neither a network card's name nor its MAC", text.value);
             table.reader.wrong_hint(
