@@ -129,13 +129,35 @@ fn the_script_tells_good_clusters_from_bad_ones() {
         stand_ins(folder.path(), changes);
         let path = format!("{}:/usr/bin:/bin", folder.path().display());
         let mut sh = Command::new("/bin/sh");
-        let output = sh.arg(&script).env("PATH", path).output().expect("sh starts");
+        let output = sh.arg(&script).env("PATH", path).env("KUBECONFIG", "").output();
+        let output = output.expect("sh starts");
         (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
     let (code, said) = verify(&[]);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.ends_with("all is well\n") && !said.contains("BAD"), "{said}");
     assert_eq!(said.matches("good: ").count(), 16, "{said}");
+    // Of this cluster, and not of whichever the user's own file has in use; the user's choice counts.
+    let script_folder = script.parent().expect("a folder").display().to_string();
+    let seen = |kubeconfig: &str| {
+        stand_ins(
+            folder.path(),
+            &[("#!/bin/sh\n", "#!/bin/sh\necho \"$KUBECONFIG\" >>\"$0.seen\"\n")],
+        );
+        let path = format!("{}:/usr/bin:/bin", folder.path().display());
+        let mut sh = Command::new("/bin/sh");
+        let _ = sh.arg(&script).env("PATH", path).env("KUBECONFIG", kubeconfig).output();
+        let seen = folder.path().join("kubectl.seen");
+        let text = fs::read_to_string(&seen).expect("readable");
+        fs::remove_file(seen).expect("removed");
+        let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        lines.dedup();
+        lines
+    };
+    assert_eq!(seen(""), [format!("{script_folder}/kubeconfig")]);
+    assert_eq!(seen("/mine"), ["/mine"]);
+    let (_, said) = verify(&[("agent1 Ready ", "agent1 NotReady ")]);
+    assert!(said.contains("; sudo nodeforge-firstboot status\n"), "{said}");
     for (from, to, bad, next) in [
         ("agent1 Ready ", "agent1 NotReady ", "node agent1 is not ready", "kubectl describe node"),
         ("pod/calico-node-a pod/calico-node-b", "", "Calico does not run", "kubectl get tigera"),
