@@ -147,9 +147,9 @@ superblocks() {
 			defined $length or die "$device, MiB $mib: $!\n";
 			last if $length == 0;
 			$block .= "\0" x (4096 - $length);
-			# An ext4 has copies of its superblock, which say that they are.
+			# Copies of superblocks say that they are: ext4 by their group, xfs by being in progress (sb_inprogress).
 			my $kind = substr($block, 1080, 2) eq "\x53\xef" && substr($block, 1114, 2) eq "\0\0" ? "ext"
-				: substr($block, 0, 4) eq "XFSB" ? "xfs"
+				: substr($block, 0, 4) eq "XFSB" && substr($block, 126, 1) eq "\0" ? "xfs"
 				: substr($block, 0, 22) eq "bluestore block device" ? "ceph"
 				: substr($block, 0, 2048) =~ /^(?:.{512}){0,3}LABELONE/s ? "LVM"
 				: substr($block, 0, 6) eq "LUKS\xba\xbe" ? "LUKS"

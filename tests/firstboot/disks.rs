@@ -256,7 +256,22 @@ fn another_layout_overwrites_no_data() {
     let script = "dd status=none if=/dev/zero of=$NODEFORGE_ROOT/dev/vda3 bs=1M count=1 conv=notrunc seek=128";
     assert!(node.shell(script).status.success());
     node.write("etc/nodeforge/disks", "root - 896 - -\netcd - 256 ext4 /var/lib/etcd\n");
+
+    // An XFS begins there, and then only its copies do: as mkfs.xfs 6.1 writes them.
+    let xfs = |in_progress: u8| {
+        let script = format!(
+            "{{ printf XFSB; head -c 122 /dev/zero; printf '\\00{in_progress}'; }} |
+             dd status=none of=$NODEFORGE_ROOT/dev/vda3 bs=1M conv=notrunc seek=64"
+        );
+        assert!(node.shell(&script).status.success());
+    };
+    xfs(0);
+    let said = run(&node, "06-disks", false);
+    assert!(said.contains("at MiB 64 of /dev/vda3 begins a partition that was there before (xfs)"));
+    assert!(!node.calls().contains("mkfs"));
+    xfs(1);
     run(&node, "06-disks", true);
+    assert_eq!(node.calls().matches("mkfs.ext4 ").count(), 1);
 }
 
 #[test]
