@@ -209,11 +209,12 @@ fn fresh(
     if request.makes_all {
         return Ok(BTreeSet::new());
     }
+    let from = artifact::made_from(prepared.base.image.about.sha256);
     let freshness = Freshness {
         cache: &project.cache,
         cluster: &project.cluster.name,
         output: request.output,
-        from: Some(&artifact::made_from(prepared.base.image.about.sha256)),
+        from: Some(&from),
         compares_contents: request.compares_contents,
     };
     Ok(freshness.sort(digests)?.0)
