@@ -1,7 +1,7 @@
 //! What the last build left in an output folder, and how its files looked then: the next build makes only what
 //! is missing, was edited, or would come out differently.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use super::manifest::{ArtifactRecord, Manifest};
 use crate::cache::Cache;
 use crate::disk::sha256_of_file;
 use crate::util::error::{Error, Result};
+use crate::util::file_identity::FileIdentity;
 use crate::util::sha256::Sha256;
 
 /// Its folder in the cache.
@@ -28,14 +29,8 @@ pub struct Ledger {
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct FileLook {
-    device: u64,
-    inode: u64,
-    /// Bytes.
-    size: u64,
-    /// Seconds and nanoseconds since 1970.
-    modified: (i64, i64),
-    /// The same, of the last change of anything about the file.
-    changed: (i64, i64),
+    #[serde(flatten)]
+    identity: FileIdentity,
     /// What it was made from and the manifest does not say.
     from: String,
     /// Of its bytes as they were published.
@@ -85,15 +80,7 @@ fn place(cache: &Cache, output: &Path) -> Result<PathBuf> {
 /// A link is not what was made.
 fn look(output: &Path, path: &str, from: &str, sha256: Sha256) -> Option<FileLook> {
     let found = fs::symlink_metadata(output.join(path)).ok().filter(fs::Metadata::is_file)?;
-    Some(FileLook {
-        device: found.dev(),
-        inode: found.ino(),
-        size: found.len(),
-        modified: (found.mtime(), found.mtime_nsec()),
-        changed: (found.ctime(), found.ctime_nsec()),
-        from: from.to_owned(),
-        sha256,
-    })
+    Some(FileLook { identity: FileIdentity::of(&found), from: from.to_owned(), sha256 })
 }
 
 /// What an artifact is made from beside what its plan says: the prepared base, and this very program. Between
@@ -130,25 +117,20 @@ pub struct Freshness<'a> {
 }
 
 impl Freshness<'_> {
-    /// Of artifacts, each with the digest of what it is made from: those that need not be made, and why the
-    /// others are.
-    pub fn sort(
-        &self,
-        wanted: &[(String, String)],
-    ) -> Result<(BTreeSet<String>, BTreeMap<String, Reason>)> {
-        let (mut fresh, mut stale) = (BTreeSet::new(), BTreeMap::new());
+    /// Of artifacts, each with the digest of what it is made from: those that are to be made, and why.
+    pub fn reasons(&self, wanted: &[(String, String)]) -> Result<BTreeMap<String, Reason>> {
+        let mut reasons = BTreeMap::new();
         let previous = Manifest::settled(self.output, self.cluster);
         let ledger = Ledger::read(self.cache, self.cluster, self.output);
         for (name, digest) in wanted {
-            let within = format!("{name}/");
-            let is_of_it = |it: &&ArtifactRecord| it.path == *name || it.path.starts_with(&within);
-            let records = previous.iter().flat_map(|it| &it.artifacts).filter(is_of_it);
-            match self.reason(name, digest, &records.collect::<Vec<_>>(), &ledger)? {
-                None => drop(fresh.insert(name.clone())),
-                Some(reason) => drop(stale.insert(name.clone(), reason)),
+            let records = previous.iter().flat_map(|it| &it.artifacts).filter(|it| it.is_of(name));
+            if let Some(reason) =
+                self.reason(name, digest, &records.collect::<Vec<_>>(), &ledger)?
+            {
+                reasons.insert(name.clone(), reason);
             }
         }
-        Ok((fresh, stale))
+        Ok(reasons)
     }
 
     fn reason(
@@ -177,7 +159,7 @@ impl Freshness<'_> {
             let is_read = self.compares_contents || now != *known;
             let path = self.output.join(&record.path);
             let has_bytes = || Ok::<_, Error>(sha256_of_file(&path)? == known.sha256);
-            if now.size != known.size || is_read && !has_bytes()? {
+            if now.identity.size != known.identity.size || is_read && !has_bytes()? {
                 return Ok(Some(Reason::Edited));
             }
             if self.from.is_some_and(|from| from != known.from) {

@@ -39,9 +39,8 @@ impl Artifact {
 
     /// One that is in the output folder already, of files that are listed.
     pub fn kept(name: &str, output: &Path, previous: &Manifest) -> Result<Self> {
-        let within = format!("{name}/");
-        let is_of_it = |it: &&ArtifactRecord| it.path == name || it.path.starts_with(&within);
-        let files: Vec<_> = previous.artifacts.iter().filter(is_of_it).cloned().collect();
+        let files = previous.artifacts.iter().filter(|it| it.is_of(name));
+        let files: Vec<_> = files.cloned().collect();
         let mut artifact = Self { is_kept: true, ..Self::shared(name) };
         for file in &files {
             artifact.occupied += fs::metadata(output.join(&file.path))?.blocks() * 512;

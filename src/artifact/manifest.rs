@@ -90,6 +90,11 @@ pub struct ArtifactRecord {
 }
 
 impl ArtifactRecord {
+    /// Whether it is the artifact of that name, or a file of the bundle of that name.
+    pub fn is_of(&self, artifact: &str) -> bool {
+        self.path.split('/').next() == Some(artifact)
+    }
+
     /// Whether the other has the same place, node and bytes, whatever it was made from.
     pub(super) fn has_same_bytes(&self, other: &Self) -> bool {
         (&self.path, &self.node, self.size, &self.sha256)

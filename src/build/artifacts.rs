@@ -9,12 +9,11 @@ use super::known_hosts::{KNOWN_HOSTS, known_hosts};
 use super::prepared::{Preparation, PreparedCluster};
 use super::project::Project;
 use super::records::{self, SBOM};
-use super::stale::shared_inputs;
+use super::stale::SharedInputs;
 use super::stamp::{StampedNode, stamp, stamp_node};
-use crate::apply;
 use crate::artifact::{
-    self, Artifact, ArtifactFormat, ArtifactRecord, Batch, DiskInputs, Freshness, Ledger, Manifest,
-    NodeDisk, Staging, outdated, unchanged, write_side_files, write_synced,
+    self, Artifact, ArtifactFormat, ArtifactRecord, Batch, Freshness, Ledger, Manifest, NodeDisk,
+    Staging, outdated, unchanged, write_side_files, write_synced,
 };
 use crate::change::Change;
 use crate::config::{HostKeys, Node};
@@ -139,11 +138,9 @@ fn make<'a>(
 ) -> Result<(Vec<StampedNode<'a>>, Vec<Artifact>)> {
     let (cluster, base, progress) = (project.cluster, &prepared.base, project.progress);
     let (formats, jobs, output) = (request.formats, request.jobs, request.output);
-    let (key, clock) = (plans.secrets.inputs_key(), apply::clock()?);
-    let shared = shared_inputs(cluster, &project.lock)?;
-    let inputs = |changes: &[Change]| DiskInputs::new(key, shared, changes, clock);
-    let template_inputs = inputs(&plans.template)?;
-    let nodes = plans.nodes.iter().map(|(node, changes)| Ok((*node, inputs(changes)?)));
+    let shared = SharedInputs::of(cluster, &plans.secrets, &project.lock)?;
+    let template_inputs = shared.disk(&plans.template)?;
+    let nodes = plans.nodes.iter().map(|(node, changes)| Ok((*node, shared.disk(changes)?)));
     let nodes = nodes.collect::<Result<Vec<_>>>()?;
     let digests = artifact::digests(cluster, formats, &template_inputs, &nodes);
     let fresh = fresh(request, project, prepared, &digests)?;
@@ -217,7 +214,9 @@ fn fresh(
         from: Some(&from),
         compares_contents: request.compares_contents,
     };
-    Ok(freshness.sort(digests)?.0)
+    let reasons = freshness.reasons(digests)?;
+    let names = digests.iter().map(|(name, _)| name);
+    Ok(names.filter(|name| !reasons.contains_key(*name)).cloned().collect())
 }
 
 /// Moves what was made into the output folder, with its SBOM, manifest, checksums and `known_hosts`. Where

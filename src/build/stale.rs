@@ -6,18 +6,39 @@ use super::find::OutputFolder;
 use crate::apply;
 use crate::artifact::{DiskInputs, Manifest, flashable};
 use crate::base::LockFile;
+use crate::change::Change;
 use crate::config::{Cluster, Node};
 use crate::plan;
 use crate::secrets::Secrets;
 use crate::util::error::{Error, Result};
 use crate::util::sha256::Sha256;
 
-/// What all disks of a cluster are made from besides their own plans: the changes that prepare the
-/// base, and everything that the lock file pins. Neither the base nor the cache is needed to know it.
-pub(super) fn shared_inputs(cluster: &Cluster, lock: &LockFile) -> Result<Sha256> {
-    let inputs = serde_json::to_vec(&(&lock.lock, plan::prepare(cluster)?))
-        .map_err(|error| Error::failure(format!("cannot hash what a base is made of: {error}")))?;
-    Ok(Sha256::of(inputs))
+/// What all disks of a cluster are made from besides their own plans.
+pub(super) struct SharedInputs {
+    key: [u8; 32],
+    prepared: Sha256,
+    clock: i64,
+}
+
+impl SharedInputs {
+    /// The changes that prepare the base, and everything that the lock file pins. Neither the base nor the
+    /// cache is needed to know it.
+    pub(super) fn of(cluster: &Cluster, secrets: &Secrets, lock: &LockFile) -> Result<Self> {
+        let prepared =
+            serde_json::to_vec(&(&lock.lock, plan::prepare(cluster)?)).map_err(|error| {
+                Error::failure(format!("cannot hash what a base is made of: {error}"))
+            })?;
+        Ok(Self {
+            key: secrets.inputs_key(),
+            prepared: Sha256::of(prepared),
+            clock: apply::clock()?,
+        })
+    }
+
+    /// What a disk with these changes is made from.
+    pub(super) fn disk(&self, changes: &[Change]) -> Result<DiskInputs> {
+        DiskInputs::new(self.key, self.prepared, changes, self.clock)
+    }
 }
 
 /// Refuses an artifact of a node that is not what a build would make now.
@@ -59,13 +80,11 @@ fn is_fresh(
     let (Some(format), Some(manifest)) = (format, Manifest::read(&folder.path)) else {
         return Ok(false);
     };
-    // A bundle's files have its name before their own.
-    let is_of_it = |path: &str| path.split('/').next() == Some(&*name);
-    let recorded = manifest.artifacts.iter().find(|it| is_of_it(&it.path));
+    let recorded = manifest.artifacts.iter().find(|it| it.is_of(&name));
     let Some(recorded) = recorded.and_then(|it| it.inputs.as_ref()) else { return Ok(false) };
     let secrets = Secrets::load_or_pretend(cluster)?;
     let changes = plan::node(cluster, node, &secrets)?;
-    let shared = shared_inputs(cluster, &LockFile::open(&cluster.directory)?)?;
-    let disk = DiskInputs::new(secrets.inputs_key(), shared, &changes, apply::clock()?)?;
+    let lock = LockFile::open(&cluster.directory)?;
+    let disk = SharedInputs::of(cluster, &secrets, &lock)?.disk(&changes)?;
     Ok(format.inputs(&disk, cluster, Some(&node.hostname)) == *recorded)
 }

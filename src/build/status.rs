@@ -1,9 +1,8 @@
 //! What a build would make, and why.
 
 use super::find::OutputFolder;
-use super::stale::shared_inputs;
-use crate::apply;
-use crate::artifact::{self, DiskInputs, Freshness, Manifest, Reason, chosen};
+use super::stale::SharedInputs;
+use crate::artifact::{self, Freshness, Manifest, Reason, chosen};
 use crate::base::LockFile;
 use crate::cache::Cache;
 use crate::change::Change;
@@ -38,11 +37,9 @@ pub fn artifact_status(
     nodes: &[(&Node, &[Change])],
     secrets: &Secrets,
 ) -> Result<Vec<ArtifactStatus>> {
-    let (key, clock) = (secrets.inputs_key(), apply::clock()?);
-    let shared = shared_inputs(cluster, &LockFile::open(&cluster.directory)?)?;
-    let inputs = |changes: &[Change]| DiskInputs::new(key, shared, changes, clock);
-    let template = inputs(&plan::template(cluster)?)?;
-    let disks = nodes.iter().map(|(node, changes)| Ok((*node, inputs(changes)?)));
+    let shared = SharedInputs::of(cluster, secrets, &LockFile::open(&cluster.directory)?)?;
+    let template = shared.disk(&plan::template(cluster)?)?;
+    let disks = nodes.iter().map(|(node, changes)| Ok((*node, shared.disk(changes)?)));
     let formats = chosen(cluster);
     let digests =
         artifact::digests(cluster, &formats, &template, &disks.collect::<Result<Vec<_>>>()?);
@@ -54,7 +51,7 @@ pub fn artifact_status(
         from: None,
         compares_contents: false,
     };
-    let (_, reasons) = freshness.sort(&digests)?;
+    let reasons = freshness.reasons(&digests)?;
     let fate = |name: &String| reasons.get(name).map_or(Fate::Kept, |reason| Fate::Made(*reason));
     let status = |(name, _): (String, String)| ArtifactStatus { fate: fate(&name), name };
     let mut all: Vec<_> = digests.into_iter().map(status).collect();

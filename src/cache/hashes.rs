@@ -1,7 +1,6 @@
 //! Hashes of the user's own images, so that a base of gigabytes is not read for each build.
 
 use std::fs::{self, Metadata};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -11,6 +10,7 @@ use super::store::Cache;
 use crate::disk::Raw;
 use crate::disk::sha256_of_disk;
 use crate::util::error::{Context as _, Result};
+use crate::util::file_identity::FileIdentity;
 use crate::util::sha256::Sha256;
 
 /// A file written since may have been written again within its clock's resolution.
@@ -19,24 +19,14 @@ const SETTLED: Duration = Duration::from_secs(2);
 /// A file's hash, and what tells that it is still the same file.
 #[derive(Serialize, Deserialize, PartialEq, Eq)]
 struct KnownHash {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
+    #[serde(flatten)]
+    identity: FileIdentity,
     sha256: Sha256,
 }
 
 impl KnownHash {
     fn new(metadata: &Metadata, sha256: Sha256) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-            sha256,
-        }
+        Self { identity: FileIdentity::of(metadata), sha256 }
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod calendar;
 pub mod clock;
 pub mod error;
+pub mod file_identity;
 pub mod file_lock;
 pub mod hex;
 pub mod in_order;

@@ -70,8 +70,7 @@ fn a_flipped_byte_in_the_prepared_base_reaches_no_image_and_no_card() {
 fn what_was_not_looked_at_for_a_while_is_looked_at() {
     let mut stand = Stand::new();
     let raw = stand.pinned_disk();
-    let said = stand.fetch_is("it", &raw);
-    let disk = PathBuf::from(said["path"].as_str().expect("a path"));
+    let disk = disk_of(&stand.fetch_is("it", &raw));
     let about = disk.with_file_name("about.json");
     let age = |days: u64| {
         let text = fs::read(&about).expect("there");
@@ -103,23 +102,44 @@ fn what_was_not_looked_at_for_a_while_is_looked_at() {
     assert_eq!(stand.server.requests("/image").len(), 2);
 }
 
+/// Where the cache has a disk, by what `fetch` says.
+fn disk_of(said: &serde_json::Value) -> PathBuf {
+    PathBuf::from(said["path"].as_str().expect("a path"))
+}
+
+/// What the cache has written down of a disk, and cannot read for a while.
+struct Unreadable {
+    path: PathBuf,
+    text: Vec<u8>,
+}
+
+impl Unreadable {
+    fn beside(disk: &Path) -> Self {
+        let path = disk.with_file_name("about.json");
+        let text = fs::read(&path).expect("there");
+        fs::remove_file(&path).expect("removed");
+        fs::create_dir(&path).expect("a folder, which cannot be read as a file");
+        Self { path, text }
+    }
+
+    fn restore(self) {
+        fs::remove_dir(&self.path).expect("removed");
+        fs::write(self.path, self.text).expect("written");
+    }
+}
+
 /// What cannot be read may be whole: it is not thrown away.
 #[test]
 fn what_cannot_be_read_is_not_taken_for_damage() {
     let mut stand = Stand::new();
     let raw = stand.pinned_disk();
-    let said = stand.fetch_is("it", &raw);
-    let disk = PathBuf::from(said["path"].as_str().expect("a path"));
-    let about = disk.with_file_name("about.json");
-    let text = fs::read(&about).expect("there");
-    fs::remove_file(&about).expect("removed");
-    fs::create_dir(&about).expect("a folder, which cannot be read as a file");
+    let disk = disk_of(&stand.fetch_is("it", &raw));
+    let about = Unreadable::beside(&disk);
     let said = stand.run(["fetch", "it"]).exits(1).stderr_text();
     assert!(said.contains("about.json`\n  cause: Is a directory\n"), "{said}");
     assert!(disk.exists());
     assert_eq!(stand.server.requests("/image").len(), 1);
-    fs::remove_dir(&about).expect("removed");
-    fs::write(&about, text).expect("written");
+    about.restore();
     stand.fetch_is("it", &raw);
     assert_eq!(stand.server.requests("/image").len(), 1);
 }
@@ -129,15 +149,11 @@ fn what_cannot_be_read_is_not_taken_for_damage() {
 fn what_cannot_be_read_is_not_removed_as_damaged() {
     let mut stand = Stand::new();
     let raw = stand.pinned_disk();
-    let said = stand.fetch_is("it", &raw);
-    let disk = PathBuf::from(said["path"].as_str().expect("a path"));
-    let about = disk.with_file_name("about.json");
-    let text = fs::read(&about).expect("there");
-    fs::remove_file(&about).expect("removed");
-    fs::create_dir(&about).expect("a folder, which cannot be read as a file");
+    let disk = disk_of(&stand.fetch_is("it", &raw));
+    let about = Unreadable::beside(&disk);
     let package = stand.cache().join("debs/it_1_all.deb");
     fs::create_dir_all(&package).expect("made");
-    let told = format!("reading `{}`", about.display());
+    let told = format!("reading `{}`", about.path.display());
 
     let said = stand.run(["cache", "list"]).succeeds().stdout_text();
     assert!(said.contains("cannot be read"), "{said}");
@@ -152,8 +168,7 @@ fn what_cannot_be_read_is_not_removed_as_damaged() {
     assert!(said.contains(&format!("warning: {told}: Is a directory")), "{said}");
     assert!(disk.exists() && package.exists());
 
-    fs::remove_dir(&about).expect("removed");
-    fs::write(&about, text).expect("written");
+    about.restore();
     stand.fetch_is("it", &raw);
     assert_eq!(stand.server.requests("/image").len(), 1);
 }
@@ -164,8 +179,7 @@ fn root_uses_nothing_that_another_user_can_write() {
     require_root();
     let mut stand = Stand::new();
     let raw = stand.pinned_disk();
-    let said = stand.fetch_is("it", &raw);
-    let disk = PathBuf::from(said["path"].as_str().expect("a path"));
+    let disk = disk_of(&stand.fetch_is("it", &raw));
     let entry = disk.parent().expect("a folder").to_owned();
     let kind = entry.parent().expect("a folder").to_owned();
     let mode = |path: &Path, mode| {
