@@ -30,6 +30,7 @@ run_dir=$root/run/nodeforge/firstboot
 fail() {
 	what=$2
 	why=$3
+	report_status failing "$1" "$round"
 	since=$(date -u '+%Y-%m-%d %H:%M:%S UTC')
 	if [ "$(failure key)" = "$1" ]; then
 		since=$(failure since)
@@ -93,6 +94,7 @@ run_step() {
 	status=0
 	NODEFORGE_STEP=$step
 	export NODEFORGE_STEP
+	report_status at "$step"
 	retry "$attempts" attempt_step || {
 		fail "$step" "step $step" "$(reason)"
 		return
@@ -191,6 +193,7 @@ until run_round; do
 done
 
 rm -rf "$run_dir"
+report_status 'done'
 # Even if this fails, the unit's condition keeps it from running again.
 systemctl --quiet disable k8s-firstboot.service || log 'cannot disable k8s-firstboot.service'
 log 'done'

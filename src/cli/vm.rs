@@ -29,7 +29,10 @@ pub(super) struct VmCommand {
 
 #[derive(Debug, Subcommand)]
 enum VmAction {
-    /// List the machines, what they were cloned from, and which of them run
+    /// List the machines: which run, their roles and addresses, and how far their first boot is
+    ///
+    /// A running machine says so itself, through open-vm-tools and VMware's guest variables. Without
+    /// `vmrun`, the list has what the bundles say.
     List {
         /// Print the list as JSON
         #[arg(long)]
@@ -76,23 +79,35 @@ struct ListedMachine {
     vmx: PathBuf,
     /// The template's name; none for a machine that is not a clone.
     template: Option<String>,
-    running: bool,
+    /// None where `vmrun` is not installed.
+    running: Option<bool>,
+    role: Option<String>,
+    address: Option<String>,
+    /// None for a machine that is off, or has no open-vm-tools.
+    first_boot: Option<String>,
+    /// The machine that its folder was copied from.
+    copy_of: Option<String>,
 }
 
 impl VmCommand {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
-        let vmrun = Vmrun::find()?;
+        let vmrun = Vmrun::find();
         let cluster = self.cluster.load_if_any()?;
         let output = OutputFolder::new(self.output.as_deref(), cluster.as_ref())?.path;
         let all = Bundle::all(&output)?;
+        if let VmAction::List { json } = self.action {
+            return list(&all, vmrun.ok().as_ref(), json, ui);
+        }
+        let vmrun = vmrun?;
         let running = vmrun.running()?;
         let runs = |machine: &Bundle| running.contains(&machine.vmx);
         match &self.action {
-            VmAction::List { json } => list(&all, runs, *json),
+            VmAction::List { .. } => Ok(()),
             VmAction::Start { names, gui } => {
-                let clones = all.iter().filter(|it| it.template.is_some());
+                let clones = all.iter().filter(|it| it.template.is_some() && it.copy_of.is_none());
                 let chosen =
                     if names.is_empty() { clones.collect() } else { Bundle::select(&all, names)? };
+                check_twins(&chosen, &all, runs)?;
                 for machine in chosen.into_iter().filter(|it| !runs(it)) {
                     let context = || format!("starting `{}`", machine.name);
                     vmrun.start(&machine.vmx, *gui).context(context)?;
@@ -131,30 +146,91 @@ impl VmCommand {
     }
 }
 
-fn list(all: &[Bundle], runs: impl Fn(&Bundle) -> bool, json: bool) -> Result<()> {
-    let listed: Vec<_> = all
-        .iter()
-        .map(|machine| ListedMachine {
-            name: machine.name.clone(),
-            vmx: machine.vmx.clone(),
-            template: machine
-                .template
-                .as_ref()
-                .map(|it| it.file_stem().unwrap_or_default().to_string_lossy().into_owned()),
-            running: runs(machine),
-        })
-        .collect();
+fn list(all: &[Bundle], vmrun: Option<&Vmrun>, json: bool, ui: &Ui) -> Result<()> {
+    let running = vmrun.map(Vmrun::running).transpose()?;
+    let listed: Vec<_> =
+        all.iter()
+            .map(|machine| {
+                let runs = running.as_ref().map(|running| running.contains(&machine.vmx));
+                let vmrun = vmrun.filter(|_| runs == Some(true));
+                let said = vmrun.map(|it| it.status(&machine.vmx)).unwrap_or_default();
+                // A static address is the one that others know it by.
+                let address = || vmrun.and_then(|it| it.address(&machine.vmx));
+                ListedMachine {
+                    name: machine.name.clone(),
+                    vmx: machine.vmx.clone(),
+                    template: machine.template.as_ref().map(|it| {
+                        it.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+                    }),
+                    running: runs,
+                    role: said.role.or_else(|| machine.role.clone()),
+                    address: machine.address.clone().or_else(address),
+                    first_boot: said.first_boot,
+                    copy_of: machine.copy_of.clone(),
+                }
+            })
+            .collect();
+    if vmrun.is_none() {
+        ui.note("note: `vmrun` is not installed, so which machines run is not known");
+    }
+    for machine in all.iter().filter(|it| it.copy_of.is_some()) {
+        let text = twins(machine, machine.copy_of.as_deref().unwrap_or_default());
+        ui.note(&format!("note: {text}"));
+        ui.note(&format!("hint: {ONE_OF_THEM}"));
+    }
     if json {
         return print_json(&listed);
     }
+    let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     let rows: Vec<_> = listed
         .into_iter()
         .map(|it| {
-            let state = if it.running { "running" } else { "off" };
-            vec![it.name, state.to_owned(), it.template.unwrap_or_else(|| "-".to_owned())]
+            let state = match it.running {
+                Some(true) => "running",
+                Some(false) => "off",
+                None => "-",
+            };
+            vec![
+                it.name,
+                state.to_owned(),
+                or_none(it.role),
+                or_none(it.address),
+                or_none(it.first_boot),
+                or_none(it.template),
+            ]
         })
         .collect();
-    print(&table(&["NAME", "STATE", "TEMPLATE"], &[], &rows))
+    let headings = ["NAME", "STATE", "ROLE", "ADDRESS", "FIRST BOOT", "TEMPLATE"];
+    print(&table(&headings, &[], &rows))
+}
+
+const ONE_OF_THEM: &str =
+    "run one of them only; a `[[node]]` and `nodeforge build` make another machine";
+
+fn twins(copy: &Bundle, original: &str) -> String {
+    format!(
+        "`{}` is a copy of `{original}`: same MAC address or UUID, machine-id, SSH host keys and secrets",
+        copy.name
+    )
+}
+
+/// Refuses to run a machine beside its copy: they would take each other's address and place in the
+/// cluster.
+fn check_twins(chosen: &[&Bundle], all: &[Bundle], runs: impl Fn(&Bundle) -> bool) -> Result<()> {
+    let together = |it: &&Bundle| chosen.contains(it) || runs(it);
+    for machine in all.iter().filter(together) {
+        let Some(twin) = all.iter().filter(together).find(|it| {
+            **it != *machine
+                && it.is_twin_of(machine)
+                && (chosen.contains(it) || chosen.contains(&machine))
+        }) else {
+            continue;
+        };
+        let (copy, original) =
+            if machine.copy_of.is_some() { (machine, twin) } else { (twin, machine) };
+        return Err(Error::input(twins(copy, &original.name)).hint(ONE_OF_THEM));
+    }
+    Ok(())
 }
 
 /// Refuses what would take others' disks away, before anything is deleted.

@@ -12,12 +12,13 @@ use crate::guest::roles::{ROLES, RoleLine, RoleTable};
 const DISKS_STEP: &str = "06-disks";
 
 /// Files of `firstboot/`, where they go, and their modes.
-const FILES: [(&str, &str, u32); 7] = [
+const FILES: [(&str, &str, u32); 8] = [
     ("k8s-firstboot.service", "/etc/systemd/system/k8s-firstboot.service", 0o644),
     ("k8s-firstboot.sh", "/usr/bin/k8s-firstboot.sh", 0o755),
     ("lib.sh", "/usr/lib/nodeforge/lib.sh", 0o644),
     ("nodeforge-firstboot", "/usr/bin/nodeforge-firstboot", 0o755),
     ("nodeforge-host-keys.service", "/etc/systemd/system/nodeforge-host-keys.service", 0o644),
+    ("nodeforge-vmware.service", "/etc/systemd/system/nodeforge-vmware.service", 0o644),
     // After Raspberry Pi OS's own, 40-rpi-volatile-storage.conf.
     ("journald.conf", "/etc/systemd/journald.conf.d/90-nodeforge.conf", 0o644),
     ("watchdog.conf", "/etc/systemd/system.conf.d/90-nodeforge.conf", 0o644),
@@ -46,7 +47,9 @@ pub(super) fn add(list: &mut ChangeList, cluster: &Cluster, node: Option<&Node>)
     }
     list.file(&Requester::Nodeforge, ROLES, 0o644, roles(cluster, node));
     disks(list, cluster, node);
-    for unit in ["nodeforge-host-keys.service", "k8s-firstboot.service"] {
+    let units =
+        ["nodeforge-host-keys.service", "nodeforge-vmware.service", "k8s-firstboot.service"];
+    for unit in units {
         list.unit(&Requester::Nodeforge, unit, UnitState::Enabled);
     }
 }

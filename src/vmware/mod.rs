@@ -1,6 +1,7 @@
 //! VMware's machines in an output folder, driven through its own `vmrun`.
 
 mod bundle;
+mod guest_status;
 mod mac;
 mod ovf;
 mod template_backup;
@@ -9,6 +10,7 @@ pub(crate) mod vmsd;
 mod vmx;
 
 pub use bundle::Bundle;
+pub use guest_status::GuestStatus;
 pub(crate) use mac::mac_addresses;
 pub(crate) use ovf::Ovf;
 pub use template_backup::TemplateBackup;

@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::guest_status::{self, GuestStatus};
 use crate::util::error::{Error, Result};
 use crate::util::process::{Tool, search_path};
 
@@ -48,6 +49,22 @@ impl Vmrun {
         let text = self.tool().arg("list").run()?;
         // The first line counts the others.
         Ok(text.lines().skip(1).map(|line| resolved(Path::new(line.trim()))).collect())
+    }
+
+    /// What a running machine's guest says of itself; without open-vm-tools in it, nothing.
+    pub fn status(&self, machine: &Path) -> GuestStatus {
+        GuestStatus::parse(&self.guest_variable(machine, GuestStatus::NAME))
+    }
+
+    /// A running machine's address, as open-vm-tools found it.
+    pub fn address(&self, machine: &Path) -> Option<String> {
+        guest_status::address(&self.guest_variable(machine, "ip"))
+    }
+
+    /// `guestinfo.NAME`; empty where it is not set, or cannot be read.
+    fn guest_variable(&self, machine: &Path, name: &str) -> String {
+        let tool = self.tool().arg("readVariable").arg(machine).args(["guestVar", name]);
+        tool.run().unwrap_or_default()
     }
 
     /// Turns a machine on, with a window or without.

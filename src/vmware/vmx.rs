@@ -1,9 +1,14 @@
 //! `.vmx`: the machine's hardware, a line `key = "value"` each.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use super::DISK;
 use crate::config::{Arch, Vm, VmNetwork};
+
+/// The keys under which a node's bundle says what the build knows of it.
+pub(super) const ROLE: &str = "guestinfo.nodeforge.role";
+pub(super) const ADDRESS: &str = "guestinfo.nodeforge.address";
 
 /// One machine's hardware.
 pub(crate) struct Vmx<'a> {
@@ -17,6 +22,10 @@ pub(crate) struct Vmx<'a> {
     pub(crate) mac: Option<&'a str>,
     /// What the machine's firmware says it is; `None` lets VMware make one up.
     pub(crate) uuid: Option<[u8; 16]>,
+    /// A node's role, for lists of machines.
+    pub(crate) role: Option<&'a str>,
+    /// A node's static address, for them too.
+    pub(crate) address: Option<IpAddr>,
 }
 
 impl Vmx<'_> {
@@ -78,6 +87,12 @@ impl Vmx<'_> {
             None => set("uuid.action", "create"),
         }
         set("msg.autoAnswer", "TRUE");
+        if let Some(role) = self.role {
+            set(ROLE, role);
+        }
+        if let Some(address) = self.address {
+            set(ADDRESS, &address.to_string());
+        }
         text
     }
 }

@@ -27,13 +27,17 @@ impl Vmware {
              start) echo \"$vmx\" >>{running} ;;\n\
              stop) [ \"$5\" = hard ] || {{ echo Error: VMware Tools are not running; exit 255; }}\n\
              \x20 grep -vxF \"$vmx\" {running} >{running}.new; mv {running}.new {running} ;;\n\
+             readVariable) cat {guests}/\"$(basename \"$vmx\" .vmx).$6\" 2>/dev/null ||\n\
+             \x20 {{ echo Error: The VMware Tools are not running; exit 255; }} ;;\n\
              deleteVM) {deletes} ;;\nesac\n",
+            guests = machines.path("guests").display(),
             calls = machines.path("calls").display(),
             running = machines.path("running").display(),
         );
         fs::write(bin.join("vmrun"), script).expect("written");
         fs::set_permissions(bin.join("vmrun"), fs::Permissions::from_mode(0o755)).expect("set");
         fs::write(machines.path("running"), "").expect("written");
+        fs::create_dir(machines.path("guests")).expect("made");
         Self { machines }
     }
 
@@ -45,6 +49,12 @@ impl Vmware {
     fn vmx(&self, name: &str) -> PathBuf {
         let output = self.machines.path("out").canonicalize().expect("there");
         output.join(format!("{name}.vmwarevm/{name}.vmx"))
+    }
+
+    /// A machine's guest sets a variable.
+    fn guest_says(&self, name: &str, variable: &str, value: &str) {
+        let path = self.machines.path("guests").join(format!("{name}.{variable}"));
+        fs::write(path, format!("{value}\n")).expect("written");
     }
 
     /// What `vmrun` was called with since the last look, but for lists.
@@ -71,13 +81,57 @@ impl Vmware {
 }
 
 #[test]
-fn without_vmrun_it_says_where_that_is_from() {
+fn without_vmrun_the_bundles_are_listed_and_nothing_else_is_done() {
     let machines = Machines::new(Arch::Amd64, &["server1"], "formats = [\"vmwarevm\"]");
-    let run = machines.run(["vm", "list"]).env("PATH", "/usr/bin:/bin");
-    let _ = run.exits(1).stdout("").stderr(
+    let _ = machines.run(["build"]).succeeds();
+    let run = |arguments: &[&str]| machines.run(arguments).env("PATH", "/usr/bin:/bin");
+    let _ = run(&["vm", "list"])
+        .succeeds()
+        .stdout(
+            "NAME            STATE  ROLE    ADDRESS  FIRST BOOT  TEMPLATE\n\
+             server1         -      server  -        -           small-template\n\
+             small-template  -      -       -        -           -\n",
+        )
+        .stderr("note: `vmrun` is not installed, so which machines run is not known\n");
+    let json = run(&["vm", "list", "--json"]).succeeds().stdout_text();
+    let listed: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!((&listed[0]["running"], &listed[0]["role"]), (&().into(), &"server".into()));
+    let _ = run(&["vm", "start"]).exits(1).stdout("").stderr(
         "error: `vmrun` is not installed\n\
          hint: it comes with VMware Fusion and VMware Workstation\n",
     );
+}
+
+/// A copy in the Finder: the folder has another name, and what is in it does not.
+#[test]
+fn a_copied_clone_is_told_to_be_a_twin_and_does_not_run_beside_its_original() {
+    let vmware = Vmware::new("exit 1");
+    let out = vmware.machines.path("out");
+    let copy = out.join("agent1 copy.vmwarevm");
+    tool("cp", ["-r".as_ref(), out.join("agent1.vmwarevm").as_os_str(), copy.as_os_str()]);
+    let twin = "`agent1 copy` is a copy of `agent1`: same MAC address or UUID, machine-id, SSH host \
+                keys and secrets\nhint: run one of them only; a `[[node]]` and `nodeforge build` make \
+                another machine\n";
+    let said = vmware.run(["list"]).succeeds().stderr(&format!("note: {twin}")).stdout_text();
+    let line = said.lines().find(|line| line.starts_with("agent1 copy")).expect("it is listed");
+    assert!(line.split("  ").any(|cell| cell == "small-template"), "{said}");
+
+    // All: the originals.
+    let _ = vmware.run(["start"]).succeeds();
+    assert!(vmware.calls().iter().all(|call| !call.contains("copy")));
+    let refused = format!("error: {twin}");
+    let _ = vmware.run(["start", "agent1 copy"]).exits(2).stderr(&refused);
+    let _ = vmware.run(["stop", "--hard", "agent1"]).succeeds();
+    let _ = vmware.run(["start", "agent1", "agent1 copy"]).exits(2).stderr(&refused);
+    assert_eq!(vmware.calls().len(), 1, "the stop");
+    let _ = vmware.run(["start", "agent1 copy"]).succeeds();
+    let called = format!("-T ws start {} nogui", copy.join("agent1.vmx").display());
+    assert_eq!(vmware.calls(), [called.replace(&*out.to_string_lossy(), &real(&out))]);
+    let _ = vmware.run(["start", "agent1"]).exits(2).stderr(&refused);
+}
+
+fn real(path: &std::path::Path) -> String {
+    path.canonicalize().expect("there").display().to_string()
 }
 
 #[test]
@@ -100,13 +154,23 @@ fn machines_are_listed_started_and_stopped() {
     let stop = |how: &str| format!("-T ws stop {} {how}", vmware.vmx("agent2").display());
     assert_eq!(vmware.calls(), [stop("soft"), stop("hard")]);
 
+    vmware.guest_says("agent1", "nodeforge.status", "agent failing 50-k3s-agent 3");
+    vmware.guest_says("agent1", "ip", "192.168.7.9");
+    // Whatever a guest says, a line of the list is what becomes of it.
+    vmware.guest_says("server1", "nodeforge.status", "server \u{1b}[2J");
+    vmware.guest_says("server1", "ip", "10.0.0.1\nagent9  running");
     let _ = vmware.run(["list"]).succeeds().stdout(
-        "NAME            STATE    TEMPLATE\n\
-         agent1          running  small-template\n\
-         agent2          off      small-template\n\
-         server1         running  small-template\n\
-         small-template  off      -\n",
+        "NAME            STATE    ROLE    ADDRESS      FIRST BOOT                   TEMPLATE\n\
+         agent1          running  agent   192.168.7.9  50-k3s-agent fails, round 3  small-template\n\
+         agent2          off      agent   -            -                            small-template\n\
+         server1         running  server  -            -                            small-template\n\
+         small-template  off      -       -            -                            -\n",
     );
+    let read = |name: &str, variable: &str| {
+        format!("-T ws readVariable {} guestVar {variable}", vmware.vmx(name).display())
+    };
+    let asked = ["agent1", "server1"].map(|it| [read(it, "nodeforge.status"), read(it, "ip")]);
+    assert_eq!(vmware.calls(), asked.concat());
     let json = vmware.run(["list", "--json"]).succeeds().stdout_text();
     let listed: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!(listed[1]["vmx"], vmware.vmx("agent2").display().to_string());

@@ -32,6 +32,35 @@ fn a_node_finds_its_role_and_runs_its_steps_once() {
     );
 }
 
+/// VMware's guest information, for `nodeforge vm list`.
+#[test]
+fn under_vmware_a_machine_says_how_far_it_is() {
+    let node = Node::new("server1");
+    node.is_virtual("vmware");
+    node.step("20-two", "[ -e \"$NODEFORGE_ROOT/mended\" ]");
+    node.boot(false);
+    let said = |node: &Node| -> Vec<String> {
+        let calls = node.calls();
+        let own = calls.lines().filter_map(|it| it.strip_prefix("vmware-rpctool info-set "));
+        own.map(|it| it.strip_prefix("guestinfo.nodeforge.status ").expect("it").into()).collect()
+    };
+    assert_eq!(said(&node), ["server at 10-one", "server at 20-two", "server failing 20-two 1"]);
+    node.forget_calls();
+    assert!(node.run("usr/bin/nodeforge-firstboot report").status.success());
+    assert_eq!(node.calls(), "");
+    node.write("mended", "");
+    node.boot(true);
+    assert_eq!(said(&node), ["server at 20-two", "server done"]);
+    node.forget_calls();
+    assert!(node.run("usr/bin/nodeforge-firstboot report").status.success());
+    assert_eq!(said(&node), ["server done"]);
+
+    let node = Node::new("nas");
+    node.is_virtual("vmware");
+    node.boot(false);
+    assert_eq!(said(&node), ["- failing role 1"]);
+}
+
 #[test]
 fn a_step_may_succeed_at_its_second_attempt() {
     let node = Node::new("agent7");

@@ -53,6 +53,7 @@ impl Node {
         }
         node.stand_in("hostname", "exit 0");
         node.stand_in("systemctl", "exit 0");
+        node.is_virtual("none");
         node
     }
 
@@ -91,6 +92,12 @@ impl Node {
 
     pub(crate) fn run(&self, program: &str) -> Output {
         self.shell(&format!("exec sh $NODEFORGE_ROOT/{program}"))
+    }
+
+    /// What systemd says it runs on. Without a note: it is asked again and again.
+    pub(crate) fn is_virtual(&self, kind: &str) {
+        self.stand_in("systemd-detect-virt", "");
+        self.write("stand-ins/systemd-detect-virt", &format!("#!/bin/sh\necho {kind}\n"));
     }
 
     /// One of the shipped steps.

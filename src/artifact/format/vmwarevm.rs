@@ -10,7 +10,7 @@ use super::definition::{ArtifactFormat, NodeArtifact, NodeWriter, Reading, Share
 use super::vmdk;
 use crate::artifact::batch::{Batch, NodeDisk};
 use crate::artifact::manifest::write_synced;
-use crate::config::Cluster;
+use crate::config::{Cluster, Node};
 use crate::util::error::Result;
 use crate::util::sha256::Sha256;
 use crate::vmware::{DISK, Vmx, mac_addresses, vmsd};
@@ -37,7 +37,9 @@ pub(super) static FORMAT: ArtifactFormat = ArtifactFormat {
     whole: None,
     options: |cluster, hostname| {
         let mac = hostname.map(|hostname| mac(cluster, hostname));
-        format!("{:?} {mac:?}", cluster.vm)
+        let node = hostname.and_then(|hostname| node(cluster, hostname));
+        let told = node.map(|node| (&node.role, node.addresses.first()));
+        format!("{:?} {mac:?} {told:?}", cluster.vm)
     },
 };
 
@@ -53,6 +55,10 @@ fn mac(cluster: &Cluster, hostname: &str) -> String {
     let mut addresses = mac_addresses(&cluster.name, names.clone());
     let position = names.clone().position(|it| it == hostname);
     addresses.swap_remove(position.expect("a node of the cluster"))
+}
+
+fn node<'a>(cluster: &'a Cluster, hostname: &str) -> Option<&'a Node> {
+    cluster.nodes.iter().find(|it| it.hostname == hostname)
 }
 
 /// The bundle that others are cloned from. Its own machine runs on a child of the shared disk: a
@@ -80,6 +86,7 @@ fn write_clone(bundle: &Path, batch: &Batch<'_>, node: &NodeDisk<'_>) -> Result<
 }
 
 fn write_machine(bundle: &Path, batch: &Batch<'_>, name: &str, mac: Option<&str>) -> Result<()> {
+    let node = mac.and_then(|_| node(batch.cluster, name));
     let vmx = Vmx {
         display_name: name,
         arch: batch.prepared.arch,
@@ -87,6 +94,8 @@ fn write_machine(bundle: &Path, batch: &Batch<'_>, name: &str, mac: Option<&str>
         mac,
         // A node's own, from its names; what is cloned by hand must not share the template's.
         uuid: mac.map(|_| uuid(&batch.cluster.name, name)),
+        role: node.map(|it| it.role.as_str()),
+        address: node.and_then(|it| it.addresses.first()).map(ipnet::IpNet::addr),
     };
     write_synced(&bundle.join(format!("{name}.vmx")), vmx.render().as_bytes())
 }
