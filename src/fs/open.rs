@@ -20,6 +20,9 @@ pub fn open(disk: Arc<dyn Disk>, clock: i64) -> Result<Box<dyn Volume>> {
         Kind::Fat => Ok(Box::new(Fat::open(disk, clock)?)),
         Kind::Empty => Err(Error::input("it holds no file system: its first blocks are zeros")),
         Kind::Unknown => Err(Error::input("it holds no file system that is known here")),
+        Kind::Iso9660 => Err(Error::input(format!("{} is not supported", kind.name())).hint(
+            "this is a CD, which installs or is only read: start from the same system's disk image (raw or qcow2)",
+        )),
         Kind::ExFat
         | Kind::Ntfs
         | Kind::Btrfs
@@ -34,7 +37,6 @@ pub fn open(disk: Arc<dyn Disk>, clock: i64) -> Result<Box<dyn Volume>> {
         | Kind::Swap
         | Kind::Squashfs
         | Kind::Erofs
-        | Kind::Iso9660
         | Kind::HfsPlus
         | Kind::Apfs
         | Kind::Bcachefs => Err(Error::input(format!("{} is not supported", kind.name()))
