@@ -45,8 +45,11 @@ pub enum Requester {
 pub struct Content {
     /// The bytes.
     pub bytes: Vec<u8>,
-    /// The names of the secrets that went into them. Not empty: the bytes are never printed.
+    /// The names of the secrets that went into them.
     pub secrets: Vec<String>,
+    /// Whether these names stand where the values would be: bytes to be shown, not to be written.
+    #[serde(skip)]
+    pub are_names: bool,
 }
 
 /// What a download must hash to.
@@ -288,12 +291,23 @@ impl Drop for Content {
 impl Content {
     /// Bytes that anybody may see.
     pub fn public(bytes: impl Into<Vec<u8>>) -> Self {
-        Self { bytes: bytes.into(), secrets: Vec::new() }
+        Self { bytes: bytes.into(), secrets: Vec::new(), are_names: false }
     }
 
     /// Bytes made from the named secret.
     pub fn secret(name: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
-        Self { bytes: bytes.into(), secrets: vec![name.into()] }
+        Self { bytes: bytes.into(), secrets: vec![name.into()], are_names: false }
+    }
+
+    /// The same with the secret's name in place of its value.
+    pub fn secret_name(name: &str) -> Self {
+        let bytes = format!("<secret {name}>\n").into_bytes();
+        Self { bytes, secrets: vec![name.to_owned()], are_names: true }
+    }
+
+    /// The bytes, if anybody may see them.
+    pub fn shown(&self) -> Option<&[u8]> {
+        (self.secrets.is_empty() || self.are_names).then_some(self.bytes.as_slice())
     }
 }
 

@@ -30,6 +30,7 @@ mod places;
 mod planned;
 mod prepare;
 mod quickstart;
+mod reviewed;
 mod rpi5;
 mod schema;
 mod secrets;

@@ -267,19 +267,19 @@ fn handouts_and_conditions_are_planned() {
     };
     let text = plan(&[]);
     for line in [
-        "  write /etc/kubernetes/pki/ca.key, mode 0600, from the secret cluster_ca (role server)\n",
-        "  write /etc/systemd/network/wg0.key, mode 0640, owned by root:systemd-network, \
+        "  + write /etc/kubernetes/pki/ca.key, mode 0600, from the secret cluster_ca (role server)\n",
+        "  + write /etc/systemd/network/wg0.key, mode 0640, owned by root:systemd-network, \
          from the secret vpn (role server)\n",
-        "\nhandouts\n  write wireguard/laptop.conf, mode 0600, from the secret vpn, from own/laptop.conf.j2\n",
-        "  write router.txt, mode 0644, ",
-        "    | agent2 ",
+        "\nhandouts\n  + write wireguard/laptop.conf, mode 0600, from the secret vpn, from own/laptop.conf.j2\n",
+        "      | PrivateKey = <secret vpn laptop>\n",
+        "  + write router.txt, mode 0644, ",
+        "      | agent2 ",
     ] {
         assert!(text.contains(line), "{line}\n{text}");
     }
     // Of a public part, the file is public.
     assert!(text.contains("write /etc/join, mode 0644, 117 bytes (role agent)"), "{text}");
     assert!(!text.contains("bird2") && !text.contains("/etc/extra"), "{text}");
-    assert!(!text.contains("PrivateKey"), "{text}");
     let more = plan(&["--set", "settings.extra=true"]);
     assert!(more.contains("install bird2 (profile own)"), "{more}");
     assert_eq!(more.matches("write /etc/extra").count(), 1, "{more}");
@@ -290,7 +290,8 @@ fn handouts_and_conditions_are_planned() {
     let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     let router = &json["handouts"][1];
     assert_eq!(router["path"], "router.txt");
-    assert!(json["handouts"][0].get("content").is_none(), "a secret one has no content");
+    let laptop = json["handouts"][0]["content"].as_str().expect("text");
+    assert!(laptop.contains("PrivateKey = <secret vpn laptop>\n"), "{laptop}");
     assert_eq!(router["content"].as_str().expect("text").lines().count(), 3);
     assert_eq!(plan(&["--json"]), serde_json::to_string_pretty(&json).expect("JSON") + "\n");
 }

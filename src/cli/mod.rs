@@ -9,7 +9,6 @@ mod cat;
 mod check;
 mod cluster;
 mod completions;
-mod content_diff;
 mod cp;
 mod diff;
 mod edit;

@@ -14,6 +14,13 @@ pub(super) fn print(text: &str) -> Result<()> {
     write(printable_lines(text).as_bytes()).map(|_| ())
 }
 
+/// Prints text with colours, where stdout shows them. Its writer has made every part of it that came
+/// from elsewhere printable.
+pub(super) fn print_painted(text: &str) -> Result<()> {
+    let mut out = anstream::stdout().lock();
+    forgive(out.write_all(text.as_bytes()).and_then(|()| out.flush())).map(|_| ())
+}
+
 /// Asks at the terminal; anything but a yes is a no. `None` where there is no terminal.
 pub(super) fn ask(question: &str) -> Result<Option<bool>> {
     if !io::stdin().is_terminal() {

@@ -147,7 +147,11 @@ fn host_key(list: &mut ChangeList, node: &Node, secrets: &Secrets) -> Result<()>
     const PATH: &str = "/etc/ssh/ssh_host_ed25519_key";
     let key = secrets.ssh_host_key(&node.hostname)?;
     let name = format!("ssh_host_key/{}", node.hostname);
-    let content = Content::secret(name, key.private.as_bytes());
+    let content = if secrets.are_names() {
+        Content::secret_name(&name)
+    } else {
+        Content::secret(name, key.private.as_bytes())
+    };
     let (path, owner) = (PATH.into(), Owner::root());
     list.push(&Requester::Nodeforge, Action::File { path, content, mode: 0o600, owner });
     list.file(&Requester::Nodeforge, &format!("{PATH}.pub"), 0o644, format!("{}\n", key.public));

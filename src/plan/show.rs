@@ -166,7 +166,9 @@ pub fn to_json(change: &Change) -> Value {
 fn add_content(object: &mut Value, content: &Content) {
     if content.secrets.is_empty() {
         object["size"] = json!(content.bytes.len());
-        object["content"] = json!(std::str::from_utf8(&content.bytes).ok());
+    }
+    if let Some(bytes) = content.shown() {
+        object["content"] = json!(std::str::from_utf8(bytes).ok());
     }
 }
 

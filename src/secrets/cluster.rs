@@ -30,6 +30,8 @@ pub struct Secrets {
     /// Stands in for host keys that are not made yet.
     example: Option<SshHostKey>,
     is_stored: bool,
+    /// Whether whoever asks is told names in place of values.
+    are_names: bool,
 }
 
 impl Secrets {
@@ -85,6 +87,18 @@ impl Secrets {
     /// Whether all of it will be the same the next time.
     pub fn is_stored(&self) -> bool {
         self.is_stored
+    }
+
+    /// The same, to be shown: plans made with it have the name of each secret where its value would
+    /// be, as `<secret NAME>`. Ids and public halves stay what they are.
+    #[must_use]
+    pub fn as_names(&self) -> Self {
+        Self { are_names: true, ..self.clone() }
+    }
+
+    /// Whether these were made by [`Secrets::as_names`].
+    pub fn are_names(&self) -> bool {
+        self.are_names
     }
 
     /// `/etc/machine-id` of a node: 32 hexadecimal digits, a version 4 UUID as systemd makes them.
@@ -335,7 +349,7 @@ impl Secrets {
     }
 
     fn from_stored(stored: StoredSecrets) -> Self {
-        Self { stored, ready: BTreeMap::new(), example: None, is_stored: false }
+        Self { stored, ready: BTreeMap::new(), example: None, is_stored: false, are_names: false }
     }
 
     fn new(cluster: &str) -> Result<Self> {

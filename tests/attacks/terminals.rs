@@ -112,6 +112,8 @@ fn no_command_passes_on_what_a_terminal_would_obey() {
         &["plan", "--json"],
         &["plan", "--diff", "server1", "server2"],
         &["plan", "--diff-base"],
+        &["plan", "--contents"],
+        &["plan", "--show", EVIL],
         &["fetch"],
         &["prepare", "--sandbox", EVIL],
         &["build", "--format", "raw", "-v"],

@@ -56,7 +56,7 @@ mod as_root {
             (output.status.code(), text(&output.stdout), text(&output.stderr))
         };
         let (code, plan, errors) = run(&["plan"]);
-        let note = "note: secrets and ids are made by the first build; those shown are examples\n";
+        let note = "note: keys and ids are made by the first build; those shown are examples\n";
         assert_eq!((code, errors.as_str()), (Some(0), note));
         let told = "  which fails here: cannot make a sandbox: unshare: unshare failed: \
                     No space left on device\n";

@@ -63,7 +63,12 @@ impl<'a> Renderer<'a> {
         environment.add_test("before", |version: String, other: String| {
             values::is_before(&version, &other)
         });
-        environment.add_filter("b64encode", |text: String| STANDARD.encode(text));
+        let are_names = scope.secrets().is_some_and(|(secrets, _)| secrets.are_names());
+        environment.add_filter("b64encode", move |text: String| {
+            // A name in base64 is no name.
+            let is_shown = are_names && text.contains("<secret ");
+            if is_shown { format!("<base64 of {text}>") } else { STANDARD.encode(text) }
+        });
         environment
             .add_test("within", |address: Value, pool: Value| values::is_within(&address, &pool));
         environment.add_test("around", |network: Value, address: Value| {
@@ -71,7 +76,7 @@ impl<'a> Renderer<'a> {
         });
         // Only so do errors know their place.
         environment.set_debug(true);
-        let (used, common, nodes) = (Used::default(), OnceCell::new(), OnceCell::new());
+        let (used, common, nodes) = (Used::new(are_names), OnceCell::new(), OnceCell::new());
         Self { environment: Arc::new(environment), cluster, scope, used, common, nodes }
     }
 
@@ -121,7 +126,8 @@ impl<'a> Renderer<'a> {
             return Err(Error::input(message)
                 .hint("the prepared base holds no secret; this belongs to a role's `files`"));
         }
-        Ok(Content { bytes, secrets })
+        let are_names = self.used.are_names();
+        Ok(Content { bytes, secrets, are_names })
     }
 
     /// Whether something is wanted: always without a condition.

@@ -90,13 +90,14 @@ impl fmt::Debug for Parts {
 }
 
 impl Parts {
-    /// Notes that a private part is used, unless it may not be.
-    fn private(&self, text: impl FnOnce() -> String) -> Result<Value, Error> {
+    /// Notes that a private part is used, unless it may not be. `part` is what it is called where
+    /// values are not shown.
+    fn private(&self, part: &str, text: impl FnOnce() -> String) -> Result<Value, Error> {
         if let Some(why) = &self.refusal {
             return Err(refused(why.clone()));
         }
         self.used.add(&self.name);
-        Ok(Value::from(text()))
+        Ok(self.used.value(&format!("{} {part}", self.name), || Value::from(text())))
     }
 
     fn own(&self) -> Result<&str, Error> {
@@ -119,7 +120,7 @@ impl Parts {
             ("of", [name]) if self.own.is_some() => {
                 Err(refused(format!("the key of `{name}` is for side files only")))
             }
-            ("of", [name]) if keys.is_node(name) => self.private(|| keys.of(name)),
+            ("of", [name]) if keys.is_node(name) => self.private(name, || keys.of(name)),
             ("of", [name]) => Err(refused(format!("there is no node `{}`", name.escape_debug()))),
             ("of", _) => Err(refused("of(…) takes the name of one node".into())),
             _ => Err(Error::from(ErrorKind::UnknownMethod)),
@@ -128,7 +129,7 @@ impl Parts {
 
     fn wireguard(&self, keys: &WireGuard, part: &str) -> Option<Result<Value, Error>> {
         Some(match part {
-            "private" => self.own().and_then(|own| self.private(|| keys.private(own))),
+            "private" => self.own().and_then(|own| self.private(own, || keys.private(own))),
             "public" => self.own().map(|own| Value::from(keys.public(own))),
             _ => return None,
         })
@@ -150,14 +151,14 @@ impl Parts {
             ("public_of", [name]) => Ok(Value::from(keys.public(name))),
             ("preshared", [other]) if self.own.is_some() => {
                 let own = self.own()?;
-                self.private(|| keys.preshared(own, other))
+                self.private(&pair(own, other), || keys.preshared(own, other))
             }
             ("preshared", [one, other]) if self.own.is_none() => {
                 if keys.is_node(one) && keys.is_node(other) {
                     let message = format!("`{one}` and `{other}` are nodes, and share their key");
                     return Err(refused(message));
                 }
-                self.private(|| keys.preshared(one, other))
+                self.private(&pair(one, other), || keys.preshared(one, other))
             }
             ("private_of", [name]) => {
                 if self.own.is_some() {
@@ -167,7 +168,7 @@ impl Parts {
                     let message = format!("`{name}` is a node, and keeps its key");
                     return Err(refused(message));
                 }
-                self.private(|| keys.private(name))
+                self.private(name, || keys.private(name))
             }
             ("public_of" | "preshared" | "private_of", _) => {
                 let wanted = match (method, self.own.is_some()) {
@@ -199,21 +200,21 @@ impl Object for Parts {
                 "cert" => Ok(Value::from(&ca.cert)),
                 "hash" => Ok(Value::from(ca.hash.to_string())),
                 "file_hash" => Ok(Value::from(ca.file_hash.to_string())),
-                "key" => self.private(|| ca.key.to_string()),
+                "key" => self.private("key", || ca.key.to_string()),
                 _ => return None,
             },
             Secret::Client(client) => match part {
                 "cert" => Ok(Value::from(&client.cert)),
-                "key" => self.private(|| client.key.to_string()),
+                "key" => self.private("key", || client.key.to_string()),
                 _ => return None,
             },
             Secret::KeyPair(pair) => match part {
                 "public" => Ok(Value::from(&pair.public)),
-                "private" => self.private(|| pair.private.to_string()),
+                "private" => self.private("private", || pair.private.to_string()),
                 _ => return None,
             },
             Secret::NodeKeys(keys) => match part {
-                "own" => self.own().and_then(|own| self.private(|| keys.of(own))),
+                "own" => self.own().and_then(|own| self.private(own, || keys.of(own))),
                 _ => return None,
             },
             Secret::WireGuard(keys) => self.wireguard(keys, part)?,
@@ -245,6 +246,12 @@ impl Object for Parts {
     fn render(self: &Arc<Self>, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Err(fmt::Error)
     }
+}
+
+/// What two machines' key is called: the same from both ends.
+fn pair(one: &str, other: &str) -> String {
+    let (first, second) = if one < other { (one, other) } else { (other, one) };
+    format!("{first} and {second}")
 }
 
 /// A name of which keys can be told apart.

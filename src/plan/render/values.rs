@@ -28,19 +28,36 @@ pub(super) const UNKNOWN_ARCH: &str = "`base.arch` is not known before the image
 
 /// Names of the secrets that a template asked for while it was rendered.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Used(Arc<Mutex<BTreeSet<String>>>);
+pub(super) struct Used {
+    asked: Arc<Mutex<BTreeSet<String>>>,
+    /// Whether templates get names in place of values, as [`crate::secrets::Secrets::as_names`] says.
+    are_names: bool,
+}
 
 impl Used {
+    pub(super) fn new(are_names: bool) -> Self {
+        Self { asked: Arc::default(), are_names }
+    }
+
+    pub(super) fn are_names(&self) -> bool {
+        self.are_names
+    }
+
+    /// What a template gets for a secret: its value, or `<secret NAME>`.
+    pub(super) fn value(&self, name: &str, value: impl FnOnce() -> Value) -> Value {
+        if self.are_names { Value::from(format!("<secret {name}>")) } else { value() }
+    }
+
     pub(super) fn clear(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     pub(super) fn names(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
     pub(super) fn add(&self, name: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
     }
 }
 
@@ -148,6 +165,7 @@ impl Object for Watched {
             self.used.add(key);
         }
         Some(match &guarded.value {
+            Ok(value) if guarded.is_secret => self.used.value(key, || value.clone()),
             Ok(value) => value.clone(),
             Err(why) => Value::from(Error::new(ErrorKind::InvalidOperation, why.clone())),
         })

@@ -19,13 +19,11 @@ enum Present {
     Other(String),
 }
 
-/// A unified diff, indented; empty for what is not a file or is secret. `below` has been applied to
+/// A unified diff; empty for what is not a file or is secret. `below` has been applied to
 /// the base before.
 pub(super) fn content_diff(base: &dyn Tree, below: &[Change], action: &Action) -> Result<String> {
     let Action::File { path, content, .. } = action else { return Ok(String::new()) };
-    if !content.secrets.is_empty() {
-        return Ok(String::new());
-    }
+    let Some(bytes) = content.shown() else { return Ok(String::new()) };
     let planned = below.iter().rev().find_map(|change| {
         let Action::File { path: other, content, .. } = &change.action else { return None };
         (other == path).then_some(&content.bytes)
@@ -35,13 +33,13 @@ pub(super) fn content_diff(base: &dyn Tree, below: &[Change], action: &Action) -
         None => look(base, Path::new(path))?,
     };
     Ok(match place {
-        Present::Free => lines("", &content.bytes),
-        Present::File(old) if old == content.bytes => "    (as it is)\n".into(),
+        Present::Free => lines("", bytes),
+        Present::File(old) if old == bytes => "(as it is)\n".into(),
         Present::File(old) => match String::from_utf8(old) {
-            Ok(old) => lines(&old, &content.bytes),
-            Err(_) => "    (another binary file)\n".into(),
+            Ok(old) => lines(&old, bytes),
+            Err(_) => "(another binary file)\n".into(),
         },
-        Present::Other(words) => format!("    ({words})\n{}", lines("", &content.bytes)),
+        Present::Other(words) => format!("({words})\n{}", lines("", bytes)),
     })
 }
 
@@ -61,8 +59,7 @@ fn look(base: &dyn Tree, path: &Path) -> Result<Present> {
 }
 
 fn lines(old: &str, new: &[u8]) -> String {
-    let Ok(new) = std::str::from_utf8(new) else { return "    (a binary file)\n".into() };
+    let Ok(new) = std::str::from_utf8(new) else { return "(a binary file)\n".into() };
     let diff = TextDiff::from_lines(old, new);
-    let text = diff.unified_diff().missing_newline_hint(false).to_string();
-    text.lines().map(|line| format!("    {line}").trim_end().to_owned() + "\n").collect()
+    diff.unified_diff().missing_newline_hint(false).to_string()
 }

@@ -1,4 +1,8 @@
-use std::fmt::Write as _;
+mod content_diff;
+mod difference;
+mod show;
+mod text;
+
 use std::sync::Arc;
 
 use clap::Args;
@@ -6,8 +10,7 @@ use serde_json::{Value, json};
 
 use super::arguments::{file_and_nodes, select};
 use super::cluster::ClusterArgs;
-use super::content_diff::content_diff;
-use super::output::{print, print_json};
+use super::output::{print, print_json, print_painted};
 use super::source::{SandboxArgs, SourceArgs};
 use super::ui::Ui;
 use crate::artifact::Reason;
@@ -22,6 +25,8 @@ use crate::sandbox::Sandbox;
 use crate::secrets::Secrets;
 use crate::util::error::{Error, Result};
 use crate::util::progress::Progress as _;
+use difference::difference;
+use text::{Detail, PlanText};
 
 /// Show every change that a build makes to the base and to each node
 #[derive(Debug, Args)]
@@ -41,11 +46,19 @@ pub(super) struct PlanCommand {
     #[arg(long)]
     diff: bool,
 
+    /// Show the text of each file, with the name of each secret in place of its value
+    #[arg(long, conflicts_with_all = ["diff", "diff_base"])]
+    contents: bool,
+
+    /// Show one file of the plan, as the nodes get it, and nothing else
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["diff", "diff_base", "contents"])]
+    show: Option<String>,
+
     #[command(flatten)]
     sandbox: SandboxArgs,
 
     /// Print the plan as JSON
-    #[arg(long, conflicts_with_all = ["diff", "diff_base"])]
+    #[arg(long, conflicts_with_all = ["diff", "diff_base", "contents", "show"])]
     json: bool,
 
     #[command(flatten)]
@@ -65,54 +78,59 @@ impl PlanCommand {
         let cluster = self.cluster.load(file)?;
         let nodes = select(&cluster, names)?;
         let secrets = Secrets::load_or_pretend(&cluster)?;
-        let plans = nodes
-            .iter()
-            .map(|node| Ok((*node, plan::node(&cluster, node, &secrets)?)))
-            .collect::<Result<Vec<_>>>()?;
+        let plan_of = |secrets: &Secrets| {
+            let plan = |node: &&'_ Node| plan::node(&cluster, node, secrets);
+            nodes.iter().map(plan).collect::<Result<Vec<_>>>()
+        };
+        let real = plan_of(&secrets)?;
+        let names = secrets.as_names();
+        let shown: Vec<(&Node, Vec<Change>)> =
+            nodes.iter().copied().zip(plan_of(&names)?).collect();
 
         if self.diff {
-            let [(first, one), (second, other)] = plans.as_slice() else {
+            let [(first, one), (second, other)] = shown.as_slice() else {
                 return Err(Error::input("`--diff` compares two nodes")
                     .hint("name both: `nodeforge plan --diff server1 agent1`"));
             };
             return print(&difference(&first.hostname, one, &second.hostname, other));
         }
         let prepare = plan::prepare(&cluster)?;
-        let handouts = plan::handouts(&cluster, &secrets)?;
-        let disks: Vec<_> = plans.iter().map(|(node, changes)| (*node, &**changes)).collect();
+        let handouts = plan::handouts(&cluster, &names)?;
+        if let Some(path) = &self.show {
+            return print(&show::show(path, &prepare, &shown, &handouts)?);
+        }
+        let disks: Vec<_> =
+            nodes.iter().zip(&real).map(|(node, changes)| (*node, changes.as_slice())).collect();
         let artifacts = artifact_status(&cluster, &disks, &secrets);
         if self.json {
-            let mut json = as_json(&prepare, self.kind(&cluster), &plans, &handouts);
+            let mut json = as_json(&prepare, self.kind(&cluster), &shown, &handouts);
             json["artifacts"] = artifacts?.iter().map(artifact_as_json).collect();
             return print_json(&json);
         }
         let base = if self.diff_base { Some(self.open_base(&cluster, ui)?) } else { None };
-        let base = base.as_ref();
-        let mut text = String::new();
-        section(&mut text, "prepared base", &prepare, base, &[])?;
+        let detail = match &base {
+            Some(base) => Detail::DiffBase(base),
+            None if self.contents => Detail::Whole,
+            None => Detail::None,
+        };
+        let mut text = PlanText::new(detail, &prepare);
+        text.prepared(&prepare)?;
         self.tell_status(&cluster, &prepare, &mut text);
-        for (node, changes) in &plans {
-            text.push('\n');
-            section(&mut text, &node.hostname, changes, base, &prepare)?;
-        }
-        if !handouts.is_empty() {
-            text.push_str("\nhandouts\n");
-        }
-        for handout in &handouts {
-            show_handout(&mut text, handout);
-        }
+        text.nodes(&shown)?;
+        text.handouts(&handouts);
+        text.line("");
+        text.title("artifacts");
         match artifacts {
             Ok(artifacts) => tell_artifacts(&artifacts, &mut text),
             Err(error) => {
                 let reason = error.to_string();
                 let reason = reason.lines().next().unwrap_or_default();
-                writeln!(text, "\nartifacts\n  what would be made is not known: {reason}")
-                    .expect("writing to a string");
+                text.line(&format!("  what would be made is not known: {reason}"));
             }
         }
-        print(&text)?;
+        print_painted(&text.finish())?;
         if !secrets.is_stored() {
-            ui.note("note: secrets and ids are made by the first build; those shown are examples");
+            ui.note("note: keys and ids are made by the first build; those shown are examples");
         }
         Ok(())
     }
@@ -127,8 +145,8 @@ impl PlanCommand {
         self.sandbox.preparation().kind(cluster.base.arch().unwrap_or(own), is_vouched_for)
     }
 
-    fn tell_status(&self, cluster: &Cluster, changes: &[Change], text: &mut String) {
-        let mut line = |line: &str| writeln!(text, "  {line}").expect("writing to a string");
+    fn tell_status(&self, cluster: &Cluster, changes: &[Change], text: &mut PlanText<'_>) {
+        let mut line = |line: &str| text.line(&format!("  {line}"));
         let sandbox = self.kind(cluster);
         line(sandbox.describe());
         if let Err(error) = sandbox.require() {
@@ -159,48 +177,6 @@ impl PlanCommand {
     }
 }
 
-/// The changes under their title; with how files differ from those of `base`, over which `below`
-/// has been applied, when there is one.
-fn section(
-    text: &mut String,
-    title: &str,
-    changes: &[Change],
-    base: Option<&Image>,
-    below: &[Change],
-) -> Result<()> {
-    writeln!(text, "{title}").expect("writing to a string");
-    for change in changes {
-        writeln!(text, "  {}", plan::describe(change)).expect("writing to a string");
-        if let Some(base) = base {
-            text.push_str(&content_diff(base, below, &change.action)?);
-        }
-    }
-    Ok(())
-}
-
-/// A handout with what is in it, unless that is secret.
-fn show_handout(text: &mut String, handout: &SideFile) {
-    writeln!(text, "  {}", plan::describe_handout(handout)).expect("writing to a string");
-    if !handout.content.secrets.is_empty() {
-        return;
-    }
-    for line in String::from_utf8_lossy(&handout.content.bytes).lines() {
-        let line = format!("    | {line}");
-        writeln!(text, "{}", line.trim_end()).expect("writing to a string");
-    }
-}
-
-/// What one has and the other has not, as diff(1) marks it.
-fn difference(first: &str, one: &[Change], second: &str, other: &[Change]) -> String {
-    let mut text = format!("--- {first}\n+++ {second}\n");
-    for (sign, mine, theirs) in [('-', one, other), ('+', other, one)] {
-        for change in mine.iter().filter(|change| !theirs.contains(change)) {
-            writeln!(text, "{sign} {}", plan::describe(change)).expect("writing to a string");
-        }
-    }
-    text
-}
-
 fn as_json(
     prepare: &[Change],
     sandbox: Sandbox,
@@ -217,8 +193,7 @@ fn as_json(
 }
 
 /// What a build would make and why, one line for each reason.
-fn tell_artifacts(artifacts: &[ArtifactStatus], text: &mut String) {
-    text.push_str("\nartifacts\n");
+fn tell_artifacts(artifacts: &[ArtifactStatus], text: &mut PlanText<'_>) {
     for (fate, title) in [
         (Fate::Kept, "as they would be built"),
         (Fate::Made(Reason::Missing), "to be made"),
@@ -232,7 +207,7 @@ fn tell_artifacts(artifacts: &[ArtifactStatus], text: &mut String) {
         let names = artifacts.iter().filter(|it| it.fate == fate).map(|it| it.name.as_str());
         let names: Vec<_> = names.collect();
         if !names.is_empty() {
-            writeln!(text, "  {title}: {}", names.join(", ")).expect("writing to a string");
+            text.line(&format!("  {title}: {}", names.join(", ")));
         }
     }
 }
