@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use similar::TextDiff;
 
-use crate::change::{Action, Change, Content};
+use super::file_of;
+use crate::change::{Action, Change};
 use crate::plan;
 
 /// The changes that one node has and the other has not, as diff(1) marks them; of a file that both
@@ -15,13 +16,13 @@ pub(super) fn difference(first: &str, one: &[Change], second: &str, other: &[Cha
         if has(other, &change.action) {
             continue;
         }
-        match counterpart(other, &change.action) {
+        match counterpart(other, change) {
             Some(theirs) => file_difference(&mut text, change, theirs),
             None => mark(&mut text, '-', change),
         }
     }
     for change in other {
-        if !has(one, &change.action) && counterpart(one, &change.action).is_none() {
+        if !has(one, &change.action) && counterpart(one, change).is_none() {
             mark(&mut text, '+', change);
         }
     }
@@ -33,21 +34,13 @@ fn has(changes: &[Change], action: &Action) -> bool {
 }
 
 /// The change that writes the same file with another text, or with other rights.
-fn counterpart<'a>(changes: &'a [Change], action: &Action) -> Option<&'a Change> {
-    let path = path_of(action)?;
-    changes.iter().find(|change| path_of(&change.action) == Some(path))
-}
-
-fn path_of(action: &Action) -> Option<&str> {
-    if let Action::File { path, .. } = action { Some(path) } else { None }
-}
-
-fn content_of(change: &Change) -> Option<&Content> {
-    if let Action::File { content, .. } = &change.action { Some(content) } else { None }
+fn counterpart<'a>(changes: &'a [Change], change: &Change) -> Option<&'a Change> {
+    let (path, _) = file_of(change)?;
+    changes.iter().find(|other| file_of(other).is_some_and(|(it, _)| it == path))
 }
 
 fn file_difference(text: &mut String, mine: &Change, theirs: &Change) {
-    let shown = |change| content_of(change).and_then(Content::shown);
+    let shown = |change| file_of(change).and_then(|(_, content)| content.shown());
     let lines = |change| shown(change).and_then(|bytes| std::str::from_utf8(bytes).ok());
     let (Some(old), Some(new)) = (lines(mine), lines(theirs)) else {
         mark(text, '-', mine);

@@ -15,7 +15,7 @@ use super::source::{SandboxArgs, SourceArgs};
 use super::ui::Ui;
 use crate::artifact::Reason;
 use crate::build::{ArtifactStatus, Fate, Project, artifact_status};
-use crate::change::Change;
+use crate::change::{Action, Change, Content};
 use crate::config::{Arch, Cluster, Node};
 use crate::guest::vendor_setup::is_networkds;
 use crate::image::{Image, ReadOnly};
@@ -65,6 +65,17 @@ pub(super) struct PlanCommand {
     source: SourceArgs,
 }
 
+/// A node, and the changes that make the base into it.
+type NodePlan<'a> = (&'a Node, Vec<Change>);
+
+/// The path and the text of a change that writes a file.
+fn file_of(change: &Change) -> Option<(&str, &Content)> {
+    if let Action::File { path, content, .. } = &change.action {
+        return Some((path, content));
+    }
+    None
+}
+
 impl PlanCommand {
     /// The base, to read in.
     fn open_base(&self, cluster: &Cluster, ui: &Ui) -> Result<Image> {
@@ -84,8 +95,7 @@ impl PlanCommand {
         };
         let real = plan_of(&secrets)?;
         let names = secrets.as_names();
-        let shown: Vec<(&Node, Vec<Change>)> =
-            nodes.iter().copied().zip(plan_of(&names)?).collect();
+        let shown: Vec<NodePlan<'_>> = nodes.iter().copied().zip(plan_of(&names)?).collect();
 
         if self.diff {
             let [(first, one), (second, other)] = shown.as_slice() else {
@@ -180,7 +190,7 @@ impl PlanCommand {
 fn as_json(
     prepare: &[Change],
     sandbox: Sandbox,
-    plans: &[(&Node, Vec<Change>)],
+    plans: &[NodePlan<'_>],
     handouts: &[SideFile],
 ) -> Value {
     let list = |changes: &[Change]| changes.iter().map(plan::to_json).collect::<Vec<_>>();

@@ -1,7 +1,8 @@
 //! One file of a plan, as the nodes get it.
 
-use crate::change::{Action, Change, Content};
-use crate::config::{Node, closest};
+use super::{NodePlan, file_of};
+use crate::change::{Change, Content};
+use crate::config::closest;
 use crate::plan::SideFile;
 use crate::util::error::{Error, Result};
 
@@ -10,7 +11,7 @@ use crate::util::error::{Error, Result};
 pub(super) fn show(
     path: &str,
     prepare: &[Change],
-    plans: &[(&Node, Vec<Change>)],
+    plans: &[NodePlan<'_>],
     handouts: &[SideFile],
 ) -> Result<String> {
     let mut variants: Vec<(Vec<&str>, &Content)> = Vec::new();
@@ -41,10 +42,8 @@ pub(super) fn show(
 }
 
 fn written<'a>(changes: &'a [Change], wanted: &str) -> impl Iterator<Item = &'a Content> {
-    changes.iter().filter_map(move |change| match &change.action {
-        Action::File { path, content, .. } if path == wanted => Some(content),
-        _ => None,
-    })
+    let files = changes.iter().filter_map(file_of);
+    files.filter(move |(path, _)| *path == wanted).map(|(_, content)| content)
 }
 
 fn text_of(content: &Content) -> String {
@@ -56,17 +55,9 @@ fn text_of(content: &Content) -> String {
     text
 }
 
-fn unknown(
-    path: &str,
-    prepare: &[Change],
-    plans: &[(&Node, Vec<Change>)],
-    handouts: &[SideFile],
-) -> Error {
+fn unknown(path: &str, prepare: &[Change], plans: &[NodePlan<'_>], handouts: &[SideFile]) -> Error {
     let changes = prepare.iter().chain(plans.iter().flat_map(|(_, changes)| changes));
-    let paths = changes.filter_map(|change| match &change.action {
-        Action::File { path, .. } => Some(path.as_str()),
-        _ => None,
-    });
+    let paths = changes.filter_map(file_of).map(|(path, _)| path);
     let paths = paths.chain(handouts.iter().map(|handout| handout.path.as_str()));
     let error = Error::input(format!("the plan writes no file `{path}`"));
     let hint = closest(path, paths);

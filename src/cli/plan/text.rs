@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
 
+use super::NodePlan;
 use super::content_diff::content_diff;
 use crate::change::{Action, Change, Content, PackageState, UnitState};
 use crate::cli::output::counted;
-use crate::config::Node;
 use crate::image::Image;
 use crate::plan::{self, SideFile};
 use crate::util::error::Result;
@@ -121,8 +121,8 @@ impl<'a> PlanText<'a> {
     }
 
     /// Nodes, grouped by role in the order of the cluster file.
-    pub(super) fn nodes(&mut self, plans: &[(&Node, Vec<Change>)]) -> Result<()> {
-        let mut roles: Vec<(&str, Vec<&(&Node, Vec<Change>)>)> = Vec::new();
+    pub(super) fn nodes(&mut self, plans: &[NodePlan<'_>]) -> Result<()> {
+        let mut roles: Vec<(&str, Vec<&NodePlan<'_>>)> = Vec::new();
         for plan in plans {
             let role = plan.0.role.as_str();
             match roles.iter_mut().find(|(name, _)| *name == role) {
@@ -133,7 +133,7 @@ impl<'a> PlanText<'a> {
         roles.iter().try_for_each(|(role, members)| self.role(role, members))
     }
 
-    fn role(&mut self, role: &str, members: &[&(&Node, Vec<Change>)]) -> Result<()> {
+    fn role(&mut self, role: &str, members: &[&NodePlan<'_>]) -> Result<()> {
         self.line("");
         let [(first, changes), others @ ..] = members else { return Ok(()) };
         if others.is_empty() {
