@@ -1,7 +1,7 @@
 //! Wrong input and bad luck: one clear error each, the right exit code, and nothing left behind.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -12,7 +12,7 @@ use super::support::{Run, User, for_every_user, tool, wait_until};
 /// The smallest cluster file; `extra` goes to its end.
 fn cluster(folder: &Path, extra: &str) {
     let text = format!(
-        "[cluster]\nname = \"lab\"\nprofile = \"quickstart\"\n[access]\nuser = \"me\"\n\n{extra}"
+        "[cluster]\nname = \"lab\"\nprofile = \"quickstart\"\n[access]\nuser = \"me\"\nlogin = false\n\n{extra}"
     );
     fs::write(folder.join("cluster.toml"), text).expect("written");
 }
@@ -47,9 +47,9 @@ fn an_unknown_key_is_guessed() {
     cluster(folder.path(), "[disk]\nsise = \"3G\"\n\n[[node]]\nhostname = \"server1\"\n");
     Run::new(["check"]).folder(folder.path()).exits(2).stdout("").stderr(
         "error: unknown key `sise` in [disk]\n\
-         \x20--> cluster.toml:8:1\n\
+         \x20--> cluster.toml:9:1\n\
          \x20\x20|\n\
-         8 | sise = \"3G\"\n\
+         9 | sise = \"3G\"\n\
          \x20\x20| ^^^^\n\
          hint: did you mean `size`?\n",
     );
@@ -61,7 +61,7 @@ fn a_hostname_without_a_role_is_shown_with_the_patterns() {
     cluster(folder.path(), "[[node]]\nhostname = \"server1\"\n\n[[node]]\nhostname = \"nas\"\n");
     let said = Run::new(["build"]).folder(folder.path()).exits(2).stderr_text();
     assert!(said.starts_with("error: the host name `nas` matches no role"), "{said}");
-    assert!(said.contains("--> cluster.toml:11:12\n") && said.contains("agent[0-9]+"), "{said}");
+    assert!(said.contains("--> cluster.toml:12:12\n") && said.contains("agent[0-9]+"), "{said}");
     assert!(!folder.path().join("out").exists());
     assert!(!folder.path().join("nodeforge.secrets").exists());
 }
@@ -90,6 +90,89 @@ fn init_writes_what_check_accepts_and_never_overwrites() {
 }
 
 #[test]
+fn init_names_the_keys_that_are_there_and_the_nodes_that_are_wanted() {
+    let folder = User::current().folder();
+    let home = folder.path().join("home");
+    fs::create_dir_all(home.join(".ssh")).expect("made");
+    let key =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJqRRKt7qZ+7PAkXhbpA1tWiPCsw4oM/WAAYKXuoXMQS me\n";
+    fs::write(home.join(".ssh/id_ed25519.pub"), key).expect("written");
+    fs::write(home.join(".ssh/id_rsa.pub"), "no key at all\n").expect("written");
+    fs::write(folder.path().join(".gitignore"), "*.bak").expect("written");
+    let new = ["init", "--node", "server1", "--node", "agent[1-3]"];
+    Run::new(new).folder(folder.path()).env("HOME", &home).succeeds().stderr(
+        "wrote ./cluster.toml; `nodeforge check` says what it describes\n\
+         who can log in: the owner of ~/.ssh/id_ed25519.pub\n",
+    );
+    let text = fs::read_to_string(folder.path().join("cluster.toml")).expect("there");
+    assert!(text.contains("\nssh_authorized_keys = [\"~/.ssh/id_ed25519.pub\"]\n"), "{text}");
+    assert!(
+        text.ends_with("[[node]]\nhostname = \"server1\"\n\n[[node]]\nhostname = \"agent[1-3]\"\n")
+    );
+    let ignored = fs::read_to_string(folder.path().join(".gitignore")).expect("there");
+    assert_eq!(ignored, "*.bak\n/nodeforge.secrets\n/out/\n");
+    let said = Run::new(["check"]).folder(folder.path()).env("HOME", &home).succeeds();
+    assert_eq!(said.stdout_text().lines().count(), 5, "{}", said.stdout_text());
+    assert_eq!(said.stderr_text(), "");
+}
+
+#[test]
+fn init_asks_at_a_terminal_for_what_it_cannot_know() {
+    let folder = User::current().folder();
+    let typist = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/prepare/typist");
+    let mut command = User::current().command("/usr/bin/python3");
+    let mut asked = command
+        .args([typist, "] ", env!("CARGO_BIN_EXE_nodeforge"), "init"])
+        .env("HOME", folder.path())
+        .current_dir(folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python3 starts");
+    let answers = asked.stdin.take().expect("piped").write_all(b"\nserver1 agent7\n");
+    answers.expect("it reads");
+    let output = asked.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    let profiles = "Profile (edge-k3s, fusion-k3s, quickstart, rpi5-kubeadm) [quickstart] ";
+    assert!(said.starts_with(profiles), "{said}");
+    assert!(said.contains("\nNodes [server1 agent[1-2]] "), "{said}");
+    assert!(
+        said.contains("note: there is no SSH key in ~/.ssh, and without one nobody can log in"),
+        "{said}"
+    );
+    let text = fs::read_to_string(folder.path().join("cluster.toml")).expect("there");
+    assert!(
+        text.ends_with("[[node]]\nhostname = \"server1\"\n\n[[node]]\nhostname = \"agent7\"\n")
+    );
+}
+
+#[test]
+fn what_nobody_could_log_in_to_is_not_built() {
+    let folder = User::current().folder();
+    Run::new(["init"]).folder(folder.path()).env("HOME", folder.path()).succeeds();
+    let refused = "error: nobody could log in: [access] has neither SSH keys nor a password\n\
+        hint: name your key: `ssh_authorized_keys = [\"~/.ssh/id_ed25519.pub\"]`\n\
+        hint: nodes that nobody is to log in to have `login = false` there\n";
+    let run = |arguments: &[&str]| Run::new(arguments).folder(folder.path());
+    let said = run(&["build", "--offline"]).exits(2).stderr_text();
+    assert!(said.ends_with(refused), "{said}");
+    // Then it is something else that is missing.
+    let open = ["build", "--set", "base.path=missing.img", "--set", "access.login=false"];
+    let said = run(&open).fails().stderr_text();
+    assert!(!said.contains("log in"), "{said}");
+    let both = [
+        "check",
+        "--set",
+        "access.login=false",
+        "--set",
+        "access.ssh_authorized_keys=[\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJqRRKt7qZ+7PAkXhbpA1tWiPCsw4oM/WAAYKXuoXMQS t\"]",
+    ];
+    let said = run(&both).exits(2).stderr_text();
+    assert!(said.starts_with("error: `login = false`, and there are keys"), "{said}");
+}
+
+#[test]
 fn check_and_plan_change_nothing() {
     let folder = User::current().folder();
     Run::new(["init"]).folder(folder.path()).succeeds();
@@ -97,11 +180,12 @@ fn check_and_plan_change_nothing() {
         Run::new([command]).folder(folder.path()).succeeds();
     }
     // The file to begin with has no keys: better said now than by a node that admits no login.
-    let closed = "note: no user can log in: [access] has neither SSH keys nor a password\n";
+    let closed = "note: no user can log in: [access] has neither SSH keys nor a password\n\
+                hint: `build` refuses that, unless `login = false` says that nobody is to\n";
     let _ = Run::new(["check"]).folder(folder.path()).succeeds().stderr(closed);
     let _ = Run::new(["check", "-q"]).folder(folder.path()).succeeds().stderr("");
     let names: Vec<_> = fs::read_dir(folder.path()).expect("readable").collect();
-    assert_eq!(names.len(), 1, "{names:?}");
+    assert_eq!(names.len(), 2, "the cluster file and .gitignore: {names:?}");
 }
 
 fn an_unreachable_mirror_is_an_error_that_leaves_nothing(user: &User) {

@@ -17,7 +17,7 @@ fn cluster(profile: &str, more: &str) -> tempfile::TempDir {
         .expect("written");
     let text = format!(
         "[cluster]\nname = \"lab\"\nprofile = \"./own\"\n[base]\npath = \"base.img\"\n\
-         [access]\nuser = \"me\"\n{more}"
+         [access]\nuser = \"me\"\nlogin = false\n{more}"
     );
     fs::write(folder.path().join("cluster.toml"), text).expect("written");
     folder

@@ -44,7 +44,7 @@ fn folder() -> tempfile::TempDir {
     let folder = User::current().folder();
     fs::create_dir(folder.path().join("own")).expect("made");
     fs::write(folder.path().join("own/profile.toml"), PROFILE).expect("written");
-    let text = "[cluster]\nname = \"lab\"\nprofile = \"./own\"\n[access]\nuser = \"me\"\n\
+    let text = "[cluster]\nname = \"lab\"\nprofile = \"./own\"\n[access]\nuser = \"me\"\nlogin = false\n\
         [ssh]\nhost_keys = \"first-boot\"\n[[files]]\npath = \"/etc/motd\"\ncontent = \"{{ node.role }}\\n\"\n\
         [[node]]\nhostname = \"server1\"\n[[node]]\nhostname = \"agent[1-2]\"\n";
     fs::write(folder.path().join("cluster.toml"), text).expect("written");

@@ -83,7 +83,7 @@ fn folder(extra: &str) -> tempfile::TempDir {
     fs::write(own.join("profile.toml"), PROFILE.trim_start()).expect("written");
     fs::write(own.join("laptop.conf.j2"), LAPTOP).expect("written");
     let text = format!(
-        "[cluster]\nname = \"lab\"\nprofile = \"./own\"\n[access]\nuser = \"me\"\n{extra}\
+        "[cluster]\nname = \"lab\"\nprofile = \"./own\"\n[access]\nuser = \"me\"\nlogin = false\n{extra}\
          [[node]]\nhostname = \"server1\"\n[[node]]\nhostname = \"agent[1-2]\"\n"
     );
     fs::write(folder.path().join("cluster.toml"), text).expect("written");

@@ -75,6 +75,7 @@ struct Plans<'a> {
 
 /// Builds nodes' artifacts and publishes them, whole or not at all.
 pub fn build<'a>(project: &mut Project<'_>, request: &BuildRequest<'a>) -> Result<Built<'a>> {
+    project.cluster.access.require_login()?;
     let plans = Plans::make(project, &request.nodes)?;
     let staging = Staging::new(request.output)?;
     if !request.replace {

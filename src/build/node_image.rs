@@ -75,6 +75,7 @@ impl NodeImage {
         preparation: Preparation,
         progress: &dyn Progress,
     ) -> Result<Self> {
+        cluster.access.require_login()?;
         let secrets = Secrets::load_or_create(cluster)?;
         secrets.check_expiry(cluster)?;
         let changes = plan::node(cluster, node, &secrets)?;

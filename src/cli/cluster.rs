@@ -63,6 +63,7 @@ pub(super) fn note_oddities(cluster: &Cluster, ui: &Ui) -> Result<()> {
     }
     if cluster.access.is_closed() {
         ui.note("note: no user can log in: [access] has neither SSH keys nor a password");
+        ui.note("hint: `build` refuses that, unless `login = false` says that nobody is to");
     }
     let kinds = cluster.nodes.iter().filter_map(|node| cluster.profile.role(&node.role)?.kind);
     let controls = kinds.filter(|kind| *kind == RoleKind::ControlPlane).count();

@@ -34,6 +34,22 @@ pub(super) fn ask(question: &str) -> Result<Option<bool>> {
     Ok(Some(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")))
 }
 
+/// Whether there is somebody to be asked.
+pub(super) fn is_interactive() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// Asks for a text at the terminal; an empty line is the usual answer.
+pub(super) fn ask_for(question: &str, usual: &str) -> Result<String> {
+    let mut out = io::stderr().lock();
+    write!(out, "{} [{}] ", printable_lines(question), printable_lines(usual))?;
+    out.flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    let answer = answer.trim();
+    Ok(if answer.is_empty() { usual } else { answer }.to_owned())
+}
+
 /// Prints a value as indented JSON.
 pub(super) fn print_json(value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value).expect("plain data");

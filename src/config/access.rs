@@ -90,8 +90,18 @@ pub(super) fn read(table: Table<'_>) -> Option<Access> {
     let password_hash = read_password_hash(&table, &mut sources);
     let passwordless_sudo =
         table.get("passwordless_sudo").and_then(|value| value.boolean()).unwrap_or_default();
+    let login = table.get("login");
+    let is_open = login.as_ref().and_then(|value| value.boolean()).unwrap_or(true);
+    if let Some(login) = login
+        && !is_open
+        && (!unique.is_empty() || password_hash.is_some())
+    {
+        let message = "`login = false`, and there are keys or a password to log in with";
+        reader.wrong_hint(&login.span(), message, "leave one of them out");
+    }
     table.finish();
     Some(Access {
+        login: is_open,
         user: user?.value.to_owned(),
         ssh_authorized_keys: unique,
         password_hash,

@@ -36,6 +36,12 @@ pub fn cluster(formats: &[FormatRule]) -> Value {
         [
             ("user", text("Login name")),
             ("ssh_authorized_keys", texts("Public keys, or files of them")),
+            (
+                "login",
+                switch(
+                    "Whether somebody is meant to log in; without keys or a password, only `false` is built",
+                ),
+            ),
             ("password_hash", text("crypt(3) hash, as mkpasswd prints it")),
             ("password_file", text("A file with such a hash")),
             ("passwordless_sudo", switch("Whether sudo asks for no password")),

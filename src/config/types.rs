@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::file_types::ExtraFile;
 use super::formats::FormatRule;
 use super::kubelet::Taint;
+use crate::util::error::{Error, Result};
 use crate::util::sha256::Sha256;
 
 /// Where the base comes from.
@@ -88,14 +89,26 @@ pub struct Access {
     pub password_hash: Option<String>,
     /// Whether sudo asks for no password.
     pub passwordless_sudo: bool,
+    /// Whether somebody is meant to log in.
+    pub login: bool,
     /// The files that keys and hash were read from.
     pub sources: Vec<PathBuf>,
 }
 
 impl Access {
-    /// Whether no user can log in.
+    /// Whether no user can log in, and somebody is meant to.
     pub fn is_closed(&self) -> bool {
-        self.ssh_authorized_keys.is_empty() && self.password_hash.is_none()
+        self.login && self.ssh_authorized_keys.is_empty() && self.password_hash.is_none()
+    }
+
+    /// `Input` where nobody could log in to what is to be built.
+    pub fn require_login(&self) -> Result<()> {
+        if !self.is_closed() {
+            return Ok(());
+        }
+        Err(Error::input("nobody could log in: [access] has neither SSH keys nor a password")
+            .hint("name your key: `ssh_authorized_keys = [\"~/.ssh/id_ed25519.pub\"]`")
+            .hint("nodes that nobody is to log in to have `login = false` there"))
     }
 }
 

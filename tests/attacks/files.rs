@@ -22,7 +22,7 @@ fn project(profile: &str, cluster: &str) -> tempfile::TempDir {
     let text = format!("description = \"a colleague's\"\n{profile}\n{ROLE}");
     fs::write(project.join("own/profile.toml"), text).expect("written");
     let text = format!(
-        "[cluster]\nname = \"lab\"\nprofile = \"./own\"\n[access]\nuser = \"me\"\n\
+        "[cluster]\nname = \"lab\"\nprofile = \"./own\"\n[access]\nuser = \"me\"\nlogin = false\n\
          [base]\npath = \"base.img\"\n{cluster}\n[[node]]\nhostname = \"server1\"\n"
     );
     fs::write(project.join("cluster.toml"), text).expect("written");
@@ -134,20 +134,20 @@ fn the_user_may_name_any_file_and_the_plan_shows_it() {
     fs::write(path("project/mine.key"), "hush").expect("written");
     fs::write(path("home/me.pub"), key).expect("written");
     let text = fs::read_to_string(path("project/cluster.toml")).expect("there");
-    let text = text.replace("user = \"me\"", "user = \"me\"\nssh_authorized_keys = [\"~/me.pub\"]");
+    let text = text.replace("login = false", "ssh_authorized_keys = [\"~/me.pub\"]");
     fs::write(path("project/cluster.toml"), text).expect("written");
     let home = path("home");
     let run = Run::new(["plan"]).folder(path("project")).env("HOME", &home);
     let plan = run.succeeds().stdout_text();
     let home = home.display();
     for line in [
-        "  write /etc/net, mode 0644, 2 bytes, from own/overlays/net/etc/net.j2 (overlay net)"
+        "  + write /etc/net, mode 0644, 2 bytes, from own/overlays/net/etc/net.j2 (overlay net)"
             .into(),
-        "  write /etc/join, mode 0600, from the secrets mine, token, from own/join.j2, mine.key, \
+        "  + write /etc/join, mode 0600, from the secrets mine, token, from own/join.j2, mine.key, \
          HOME/id (role server)"
             .replace("HOME", &home.to_string()),
-        format!("  write /etc/motd, mode 0644, 24 bytes, from {home}/.ssh/id (cluster file)"),
-        format!("  set up the user me, 1 SSH key, no password, from {home}/me.pub (cluster file)"),
+        format!("  + write /etc/motd, mode 0644, 24 bytes, from {home}/.ssh/id (cluster file)"),
+        format!("  + set up the user me, 1 SSH key, no password, from {home}/me.pub (cluster file)"),
     ] {
         assert!(plan.lines().any(|it| it == line), "{line}\n{plan}");
     }

@@ -64,7 +64,7 @@ fn hostile() -> Fixture {
     fixture.write("own/s", EVIL);
     let cluster = format!(
         "[cluster]\nname = \"lab\"\nprofile = \"./own\"\n[base]\npath = \"node.img\"\n\
-         [access]\nuser = \"me\"\n[settings]\na = \"{TOML}\"\n\
+         [access]\nuser = \"me\"\nlogin = false\n[settings]\na = \"{TOML}\"\n\
          [[files]]\npath = \"/etc/y\"\ncontent = \"{TOML}\"\n[[node]]\nhostname = \"server[1-2]\"\n"
     );
     fixture.write("cluster.toml", &cluster);

@@ -30,6 +30,7 @@ fn said(folder: &tempfile::TempDir, code: i32) -> Vec<String> {
     let is_message = |line: &&str| {
         ["error: ", "warning: ", "hint: ", "note: "].iter().any(|it| line.starts_with(it))
             && !line.contains("no user can log in")
+            && !line.contains("`login = false`")
     };
     text.lines().filter(is_message).map(str::to_owned).collect()
 }
@@ -238,7 +239,7 @@ fn the_digest_of_an_image_is_pinned_at_its_first_fetch() {
     let base = folder.path().join("base.img");
     fs::write(&base, vec![0; 1 << 20]).expect("written");
     let cluster = format!(
-        "[cluster]\nname = \"t\"\nprofile = \"./own\"\n[base]\npath = \"{}\"\narch = \"amd64\"\n[access]\nuser = \"pi\"\n\
+        "[cluster]\nname = \"t\"\nprofile = \"./own\"\n[base]\npath = \"{}\"\narch = \"amd64\"\n[access]\nuser = \"pi\"\nlogin = false\n\
          [[node]]\nhostname = \"server1\"\n",
         base.display()
     );

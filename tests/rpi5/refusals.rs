@@ -32,7 +32,8 @@ fn refused(from: &str, to: &str, words: &[&str]) {
 #[test]
 fn the_file_to_begin_with_is_accepted() {
     let (code, said) = check(|text| text);
-    let note = "note: no user can log in: [access] has neither SSH keys nor a password\n";
+    let note = "note: no user can log in: [access] has neither SSH keys nor a password\n\
+                hint: `build` refuses that, unless `login = false` says that nobody is to\n";
     assert_eq!((code, said.as_str()), (Some(0), note));
 }
 
