@@ -154,11 +154,11 @@ fn add_lines(path: &Path) -> std::io::Result<()> {
     let mut text = String::new();
     file.read_to_string(&mut text)?;
     let missing = |wanted: &&str| !text.lines().any(|line| line.trim() == *wanted);
-    let mut more: String =
-        IGNORED.iter().filter(|it| missing(it)).map(|it| format!("{it}\n")).collect();
+    let mut more: Vec<&str> =
+        IGNORED.into_iter().filter(missing).flat_map(|it| [it, "\n"]).collect();
     if !more.is_empty() && !text.is_empty() && !text.ends_with('\n') {
-        more.insert(0, '\n');
+        more.insert(0, "\n");
     }
     file.seek(SeekFrom::End(0))?;
-    file.write_all(more.as_bytes())
+    file.write_all(more.concat().as_bytes())
 }

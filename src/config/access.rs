@@ -90,18 +90,16 @@ pub(super) fn read(table: Table<'_>) -> Option<Access> {
     let password_hash = read_password_hash(&table, &mut sources);
     let passwordless_sudo =
         table.get("passwordless_sudo").and_then(|value| value.boolean()).unwrap_or_default();
-    let login = table.get("login");
-    let is_open = login.as_ref().and_then(|value| value.boolean()).unwrap_or(true);
-    if let Some(login) = login
-        && !is_open
+    let login = table.get("login").map(|value| (value.boolean().unwrap_or(true), value.span()));
+    if let Some((false, span)) = &login
         && (!unique.is_empty() || password_hash.is_some())
     {
         let message = "`login = false`, and there are keys or a password to log in with";
-        reader.wrong_hint(&login.span(), message, "leave one of them out");
+        reader.wrong_hint(span, message, "leave one of them out");
     }
     table.finish();
     Some(Access {
-        login: is_open,
+        login: login.is_none_or(|(login, _)| login),
         user: user?.value.to_owned(),
         ssh_authorized_keys: unique,
         password_hash,
