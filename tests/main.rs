@@ -5,6 +5,7 @@
 mod support;
 
 mod access;
+mod add;
 mod architecture;
 mod arguments;
 mod artifacts;

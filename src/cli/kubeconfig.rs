@@ -67,7 +67,8 @@ impl KubeconfigCommand {
     }
 }
 
-fn text(cluster: &Cluster, secrets: &Secrets) -> Result<String> {
+/// What a build leaves in the output folder.
+pub(super) fn text(cluster: &Cluster, secrets: &Secrets) -> Result<String> {
     let handout = plan::handouts(cluster, secrets)?.into_iter().find(|it| it.path == NAME);
     let handout = handout.ok_or_else(|| {
         Error::input(format!("the profile `{}` has no kubeconfig", cluster.profile.name))

@@ -1,5 +1,6 @@
 //! The command line: one file a command, whose doc comment is its help text.
 
+mod add;
 mod arguments;
 mod backing;
 mod boot;
@@ -83,6 +84,7 @@ enum Command {
     Schema(schema::SchemaCommand),
     Secrets(secrets::SecretsCommand),
     Kubeconfig(kubeconfig::KubeconfigCommand),
+    Add(add::AddCommand),
     Lock(lock::LockCommand),
     Cache(cache::CacheCommand),
     Inspect(inspect::InspectCommand),
@@ -140,6 +142,7 @@ impl Cli {
             Command::Schema(command) => command.run(),
             Command::Secrets(command) => command.run(&ui),
             Command::Kubeconfig(command) => command.run(&ui),
+            Command::Add(command) => command.run(&ui),
             Command::Lock(command) => command.run(&ui),
             Command::Cache(command) => command.run(&ui),
             Command::Inspect(command) => command.run(&ui),

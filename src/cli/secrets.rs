@@ -9,7 +9,7 @@ use super::cluster::ClusterArgs;
 use super::output::{print, print_json};
 use super::table::table;
 use super::ui::Ui;
-use crate::config::{Cluster, SecretKind};
+use crate::config::{Cluster, Node, SecretKind};
 use crate::plan::{self, RotationCommands};
 use crate::secrets::{SecretRecord, Secrets, StoredKind};
 use crate::util::error::{Error, Result};
@@ -221,8 +221,12 @@ fn commands(cluster: &Cluster, file: Option<&Path>, name: &str) -> RotationComma
 
 /// How to get to the node that forms the cluster.
 fn ssh(cluster: &Cluster) -> String {
-    let first = cluster.nodes.iter().find(|node| node.is_first);
-    let place = first.map_or_else(
+    ssh_to(cluster, cluster.nodes.iter().find(|node| node.is_first))
+}
+
+/// How to get to a node, as who may become root.
+pub(super) fn ssh_to(cluster: &Cluster, node: Option<&Node>) -> String {
+    let place = node.map_or_else(
         || "CONTROL-PLANE".to_owned(),
         |node| {
             let address = node.addresses.first();

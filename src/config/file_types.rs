@@ -56,3 +56,30 @@ pub struct SideFileSpec {
     /// Where it was asked for.
     pub place: Place,
 }
+
+/// Something that a running cluster must learn of a node that joins it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lesson {
+    /// What it is, in a line or more; a template. Without it, a file that differs is not worth a word.
+    pub about: Option<String>,
+    /// What is learned.
+    pub subject: LessonSubject,
+    /// Whether there is anything to learn; always without one.
+    pub when: Option<Condition>,
+}
+
+/// What is learned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LessonSubject {
+    /// A manifest for the cluster's API.
+    Manifest {
+        /// Its bytes; of a template, UTF-8.
+        bytes: Vec<u8>,
+        /// Whether it is rendered.
+        is_template: bool,
+        /// What to call the template in errors.
+        template_name: String,
+    },
+    /// A file of the nodes that run, which would not be the same with the new one: where it is there.
+    File(String),
+}

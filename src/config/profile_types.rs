@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use regex::Regex;
 
-use super::file_types::{Condition, ExtraFile, SideFileSpec};
+use super::file_types::{Condition, ExtraFile, Lesson, SideFileSpec};
 use super::secret_spec::SecretSpec;
 use super::setting_types::SettingSpec;
 use super::types::{Arch, Base};
@@ -41,6 +41,8 @@ pub struct Profile {
     pub secrets: Vec<SecretSpec>,
     /// Files for people.
     pub handouts: Vec<SideFileSpec>,
+    /// What a running cluster must learn of a node that joins it.
+    pub lessons: Vec<Lesson>,
     /// Roles in the order in which hostnames are tried against them.
     pub roles: Vec<Role>,
     /// First-boot steps by name, of all roles; scripts.

@@ -217,6 +217,7 @@ pub fn profile() -> Value {
             ("secret", list(secret())),
             ("handout", list(handout())),
             ("host", list(host())),
+            ("learn", list(learn())),
             ("rule", list(rule())),
         ],
     )
@@ -307,6 +308,19 @@ fn host() -> Value {
     table(
         &["name", "address"],
         [("name", text("A name that all nodes resolve")), ("address", text("Its address"))],
+    )
+}
+
+fn learn() -> Value {
+    table(
+        &[],
+        [
+            ("about", text("What a running cluster must learn of a node that joins; a template")),
+            ("content", text("A manifest for its API, a template")),
+            ("source", text("A file; a template when it ends in .j2")),
+            ("path", text("Or a file of nodes that run, of which `about` says what to do")),
+            ("when", when()),
+        ],
     )
 }
 

@@ -65,11 +65,6 @@ pub(crate) fn set_hostname(
 ) -> Result<()> {
     files::write(tree, Path::new(HOSTNAME), format!("{name}\n").as_bytes(), root(0o644))?;
 
-    let names = |name: &str| match domain {
-        // A long name is one already.
-        Some(domain) if !name.contains('.') => format!("{name}.{domain} {name}"),
-        Some(_) | None => name.to_owned(),
-    };
     // Without the publisher's or an earlier name of this machine.
     let mut text = without_own_line(&read_text(tree, HOSTS)?.unwrap_or_default());
     if text.is_empty() {
@@ -78,11 +73,24 @@ pub(crate) fn set_hostname(
     if !text.ends_with('\n') {
         text.push('\n');
     }
-    writeln!(text, "{OWN_ADDRESS} {}", names(name)).expect("writing to a string");
+    writeln!(text, "{OWN_ADDRESS} {}", names(name, domain)).expect("writing to a string");
     for (address, peer) in hosts {
-        writeln!(text, "{} {}", address.addr(), names(peer)).expect("writing to a string");
+        writeln!(text, "{}", hosts_line(*address, peer, domain)).expect("writing to a string");
     }
     files::write(tree, Path::new(HOSTS), text.as_bytes(), root(0o644))
+}
+
+/// The line in `/etc/hosts` of a peer.
+pub(crate) fn hosts_line(address: IpNet, peer: &str, domain: Option<&str>) -> String {
+    format!("{} {}", address.addr(), names(peer, domain))
+}
+
+/// A long name is one already.
+fn names(name: &str, domain: Option<&str>) -> String {
+    match domain {
+        Some(domain) if !name.contains('.') => format!("{name}.{domain} {name}"),
+        Some(_) | None => name.to_owned(),
+    }
 }
 
 /// Takes the machine's own name out of `/etc/hostname` and `/etc/hosts`.

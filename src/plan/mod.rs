@@ -1,5 +1,6 @@
 //! What will be done, decided before anything is: pure, no disk is touched here.
 
+mod addition;
 mod firstboot;
 mod list;
 mod network;
@@ -13,6 +14,7 @@ mod show;
 mod side_file;
 mod single;
 
+pub use addition::{Addition, ApiManifest, Different, NodeDifference, addition};
 pub(crate) use list::subject;
 pub use node::{node, template};
 pub use prepare::prepare;

@@ -126,6 +126,7 @@ fn no_command_passes_on_what_a_terminal_would_obey() {
         &["secrets", "rotate", EVIL],
         &["lock"],
         &["kubeconfig"],
+        &["add", EVIL],
         &["cache", "list"],
         &["vm", "list"],
         &["init", "--profile", EVIL, "new"],

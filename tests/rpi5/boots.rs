@@ -62,6 +62,7 @@ fn three_nodes_become_a_cluster() {
                 "skopeo-stand-in: copy --quiet docker-archive:/usr/share/nodeforge/images.tar:registry.k8s.io/pause:3.10.1 containers-storage:registry.k8s.io/pause:3.10.1",
                 "kubeadm-stand-in: init ok",
                 "step 55-kubeconfig done",
+                "kubectl-stand-in: apply kind: ConfigMap",
                 "kubectl-stand-in: apply kind: CustomResourceDefinition",
                 "helm-stand-in: upgrade --install cilium --namespace kube-system",
                 "kubectl-stand-in: apply kind: CiliumLoadBalancerIPPool kind: CiliumL2AnnouncementPolicy",

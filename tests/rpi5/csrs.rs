@@ -3,13 +3,15 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use super::super::support::Node;
+use super::super::add::{Api, kubectl};
+use super::super::support::{Node, tool};
 
-const OVERLAY: &str = "profiles/rpi5-kubeadm/overlays/kubeadm-first";
+const OVERLAY: &str = "profiles/rpi5-kubeadm/overlays/kubeadm-control";
 const APPROVER: &str =
-    "profiles/rpi5-kubeadm/overlays/kubeadm-first/usr/lib/nodeforge/approve-kubelet-csrs";
-const NODES: &str = "# NAME ADDRESS…\ncontrolplane 192.168.1.10 fd77:3be9:5d2e:1::10\n\
-                     node0 192.168.1.20 fd77::1:0:20\nnode1\n\
+    "profiles/rpi5-kubeadm/overlays/kubeadm-control/usr/lib/nodeforge/approve-kubelet-csrs";
+/// What kubectl makes of the `ConfigMap`, and of one that is not there.
+const NODES: &str = "controlplane 192.168.1.10 fd77:3be9:5d2e:1::10\n\
+                     node0 192.168.1.20 fd77::1:0:20\nnode1 \n\
                      100 192.168.1.100\n1 192.168.1.1\n01 192.168.1.2\n";
 const SERVING: &str = "kubernetes.io/kubelet-serving";
 
@@ -61,12 +63,20 @@ fn der(names: &[(u8, &[u8])]) -> String {
 
 /// What becomes of a request: the log's line, without its time.
 fn verdict(signer: &str, user: &str, request: &str) -> String {
+    verdict_among(NODES, signer, user, request)
+}
+
+fn verdict_among(nodes: &str, signer: &str, user: &str, request: &str) -> String {
     let node = Node::new("controlplane");
     node.overlay(OVERLAY);
-    node.write("etc/nodeforge/nodes", NODES);
+    node.write("nodes", nodes);
     node.write("var/log/.kept", "");
     node.write("requests", &format!("csr-1 {signer} {request} \"{user}\"\n"));
-    node.stand_in("kubectl", "[ \"$1\" != get ] || cat $NODEFORGE_ROOT/requests");
+    node.stand_in(
+        "kubectl",
+        "case \"$1 $2\" in\n'get csr') cat $NODEFORGE_ROOT/requests ;;\n\
+         'get configmap') cat $NODEFORGE_ROOT/nodes ;;\nesac",
+    );
     let output = node.run_script(APPROVER);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let log = std::fs::read_to_string(node.path("var/log/approve-kubelet-csrs.log"));
@@ -138,7 +148,7 @@ fn names_of_digits_are_names() {
     for name in ["1e2", "0x64", "100.0", "001"] {
         let user = format!("system:node:{name}");
         let other = request(&format!("/O=system:nodes/CN={user}"), "DNS:100,IP:192.168.1.100");
-        let expected = format!("csr-1 left alone: {user} is not a node of the cluster file");
+        let expected = format!("csr-1 left alone: {user} is not in the ConfigMap nodeforge-nodes");
         assert_eq!(verdict(SERVING, &user, &other), expected);
     }
 }
@@ -158,7 +168,10 @@ fn requests_that_are_not_from_nodes_are_not_approved() {
         "system:node:*",
     ] {
         let line = verdict(SERVING, user, &good);
-        assert_eq!(line, format!("csr-1 left alone: {user} is not a node of the cluster file"));
+        assert_eq!(
+            line,
+            format!("csr-1 left alone: {user} is not in the ConfigMap nodeforge-nodes")
+        );
     }
     // Asked for by one node, in another's name.
     let line = verdict(SERVING, "system:node:controlplane", &good);
@@ -265,11 +278,68 @@ fn only_what_kubelets_write_is_read() {
     assert_eq!(line, "csr-1 left alone: it is not signed by its own key");
 }
 
+/// A new node boots before anybody told the cluster of it: it is approved as soon as that is done.
+#[test]
+fn without_a_list_requests_wait() {
+    let own = request("/O=system:nodes/CN=system:node:node0", "DNS:node0");
+    let line = verdict_among("", SERVING, "system:node:node0", &own);
+    assert_eq!(line, "csr-1 left alone: system:node:node0 is not in the ConfigMap nodeforge-nodes");
+}
+
+/// What first boot gives the cluster is what the approver reads, through a real kubectl and a stand-in for the API.
+#[test]
+fn the_list_comes_out_of_the_cluster_as_it_went_in() {
+    let (api, node) = (Api::with(&[]), Node::new("controlplane"));
+    let program = kubectl().display().to_string();
+    let (config, cache) = (api.config(), node.path("cache"));
+    let real =
+        format!("{program} --kubeconfig {} --cache-dir {}", config.display(), cache.display());
+    node.overlay(OVERLAY);
+    node.write("var/log/.kept", "");
+    let list = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: nodeforge-nodes, namespace: kube-system}\n\
+                data: {\"100\": \"192.168.1.100\", node0: \"192.168.1.20 fd77::1:0:20\", node1: \"\"}\n";
+    node.write("list.yaml", list);
+    let apply = format!(
+        "{real} apply --server-side --field-manager=nodeforge --filename {}",
+        node.path("list.yaml").display()
+    );
+    tool("sh", ["-c", &apply]);
+    let own = |name: &str, names: &str| {
+        let subject = format!("/O=system:nodes/CN=system:node:{name}");
+        format!("csr-{name} {SERVING} {} \"system:node:{name}\"\n", request(&subject, names))
+    };
+    let requests = [
+        own("node0", "DNS:node0,IP:192.168.1.20,IP:fd77::1:0:20"),
+        own("100", "DNS:100,IP:192.168.1.100"),
+        own("node1", "DNS:node1,IP:192.168.1.20"),
+    ];
+    node.write("requests", &requests.concat());
+    let stand_in = format!(
+        "case \"$1 $2\" in\n'get csr') cat $NODEFORGE_ROOT/requests ;;\n'get configmap') exec {real} \"$@\" ;;\nesac"
+    );
+    node.stand_in("kubectl", &stand_in);
+    let output = node.run_script(APPROVER);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let log = node.read("var/log/approve-kubelet-csrs.log");
+    let said: Vec<&str> = log.lines().filter_map(|line| Some(line.split_once(' ')?.1)).collect();
+    assert_eq!(
+        said,
+        [
+            "csr-node0 approved for system:node:node0",
+            "csr-100 approved for system:node:100",
+            "csr-node1 left alone: node1 asks for IP Address:192.168.1.20, which is not its own",
+        ]
+    );
+}
+
 #[test]
 fn a_users_name_is_one_field_of_one_line() {
     let node = Node::new("controlplane");
     node.overlay(OVERLAY);
     node.stand_in("kubectl", "exit 0");
     assert!(node.run_script(APPROVER).status.success());
-    assert!(node.calls().contains(r#"{{printf "%q" .spec.username}}"#), "{}", node.calls());
+    let calls = node.calls();
+    assert!(calls.contains(r#"{{printf "%q" .spec.username}}"#), "{calls}");
+    let list = "get configmap nodeforge-nodes --namespace kube-system --ignore-not-found";
+    assert!(calls.contains(list), "{calls}");
 }

@@ -7,6 +7,8 @@ use super::built::built;
 
 const NODE: &str = "\n[[node]]\nhostname = \"node1\"\naddresses = [\"192.168.1.21/24\"]\n\
     gateway = [\"192.168.1.1\"]\ndns = [\"192.168.1.1\"]\n";
+/// Its address is the router's to give.
+const NODE_OF_DHCP: &str = "\n[[node]]\nhostname = \"node2\"\n";
 
 #[test]
 fn a_node_added_later_joins_and_changes_nothing_else() {
@@ -17,9 +19,9 @@ fn a_node_added_later_joins_and_changes_nothing_else() {
     };
     let before = store();
     let text = fs::read_to_string(built.path("cluster.toml")).expect("readable");
-    fs::write(built.path("later.toml"), text + NODE).expect("written");
+    fs::write(built.path("later.toml"), text + NODE + NODE_OF_DHCP).expect("written");
     // Nothing is downloaded: the prepared base is the cluster's.
-    let nodes = ["controlplane", "node0", "node1"];
+    let nodes = ["controlplane", "node0", "node1", "node2"];
     let _ = Run::new(["build", "later.toml", "--locked", "--offline", "-o", "later"])
         .args(nodes)
         .folder(built.folder.path())
@@ -32,11 +34,12 @@ fn a_node_added_later_joins_and_changes_nothing_else() {
         assert_eq!(&after["ssh_host_keys"][host], key, "{host}");
     }
     let image = |node: &str| built.path(&format!("later/{node}.img"));
-    // Nodes that were there before would only know one name more, and need no new build: the first
-    // control plane, whose certificates it may approve.
-    for (node, files) in
-        [("controlplane", &["/etc/hosts", "/etc/nodeforge/nodes"][..]), ("node0", &["/etc/hosts"])]
-    {
+    // Nodes that were there before would only know one name more, and need no new build; what the first control
+    // plane gives a new cluster, `nodeforge add` tells a running one.
+    for (node, files) in [
+        ("controlplane", &["/etc/hosts", "/etc/nodeforge/nodes.yaml"][..]),
+        ("node0", &["/etc/hosts"]),
+    ] {
         let both = [built.image(node), image(node)].map(|it| it.display().to_string());
         let said = Run::new(["diff", &both[0], &both[1]]).exits(1).stdout_text();
         let paths: Vec<_> = said.split_whitespace().filter(|word| word.starts_with('/')).collect();
@@ -56,6 +59,18 @@ fn a_node_added_later_joins_and_changes_nothing_else() {
     let kubeadm = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rpi5/programs/kubeadm");
     let file = file.display().to_string();
     tool("python3", [kubeadm, "config", "validate", "--config", &file]);
+
+    // A node whose address nobody knows signs its own certificate: it, and none of the others.
+    let own = cat("node2", "/root/kubeadm/kubeadm-join.yaml");
+    fs::write(&file, &own).expect("written");
+    tool("python3", [kubeadm, "config", "validate", "--config", &file]);
+    let argument = "\n    - name: rotate-server-certificates\n      value: \"false\"\n";
+    assert!(own.contains(argument) && !join.contains("rotate-server"), "{own}");
+    let init = cat("controlplane", "/root/kubeadm/kubeadm-init.yaml");
+    assert!(
+        init.contains("\nserverTLSBootstrap: true\n") && !init.contains("rotate-server"),
+        "{init}"
+    );
 
     // The authority and the token that it names are the running cluster's.
     let authority = built.path("running-ca.crt");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::fields::{extend_checked, is_identifier, owned, read_units};
 use super::folder::{Folder, shipped_profiles};
-use super::{apt, handout, kernel, overlay, role, rule, secret};
+use super::{apt, handout, kernel, learn, overlay, role, rule, secret};
 use crate::config::profile_types::{HostEntry, KernelSpec, PackageSpec, Packages, Profile, Units};
 use crate::config::reader::{Reader, Spanned, Table};
 use crate::config::{base, condition, file, setting, suggest};
@@ -137,6 +137,7 @@ fn read(root: Table<'_>, folder: &Folder, name: &str, chain: &mut Vec<PathBuf>) 
     role::read_all(&root, folder, &mut profile);
     secret::read_all(&root, &mut profile);
     handout::read_all(&root, folder, &mut profile);
+    learn::read_all(&root, folder, &mut profile);
     root.finish();
     Some(profile)
 }
@@ -157,6 +158,7 @@ fn empty(name: &str) -> Profile {
         rules: Vec::new(),
         secrets: Vec::new(),
         handouts: Vec::new(),
+        lessons: Vec::new(),
         roles: Vec::new(),
         firstboot_steps: BTreeMap::new(),
     }

@@ -5,6 +5,7 @@ mod fields;
 mod folder;
 mod handout;
 mod kernel;
+mod learn;
 mod load;
 mod overlay;
 mod role;
