@@ -190,6 +190,10 @@ fn consequence(record: &SecretRecord, commands: &RotationCommands) -> String {
              old one are good until its certificate expires"
                 .into()
         }
+        StoredKind::Profile(SecretKind::SshKey) => {
+            "Who knows the old one by its public half must be given the new one's, and what uses it the new key"
+                .into()
+        }
         StoredKind::Profile(SecretKind::KeyPair) => {
             "What the old one signed is not valid any more: build all nodes that hold it again, at \
              once"

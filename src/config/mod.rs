@@ -52,6 +52,7 @@ pub use inputs::{Inputs, load};
 pub use kubelet::Taint;
 pub use origin::{ClusterSource, Origin, ValueGiver, ValueOrigin};
 pub use origins::show;
+pub use recipient::recipients_of;
 pub use secret_spec::{ClientRecipe, SecretKind, SecretRecipe, SecretSpec};
 
 pub(crate) use file::stays_below;

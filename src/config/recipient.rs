@@ -1,6 +1,6 @@
 //! For whom the store of secrets is encrypted.
 
-use age::x25519::Recipient;
+use age::x25519::{Identity, Recipient};
 
 use crate::util::error::{Error, Result};
 
@@ -14,4 +14,16 @@ pub(super) fn check(text: &str) -> Result<()> {
         Error::input(format!("`{text}` is not a recipient of age: {why}"))
             .hint("`age-keygen -y KEYFILE` prints it: `age1…`")
     })
+}
+
+/// The public halves of the secret keys in a file as `age-keygen` writes it.
+pub fn recipients_of(keys: &str) -> Result<Vec<String>> {
+    let lines = keys.lines().map(str::trim).filter(|line| line.starts_with("AGE-SECRET-KEY-"));
+    let public = lines.map(|line| {
+        let identity: Identity = line.parse().map_err(|why| {
+            Error::input(format!("a line of it is not a secret key of age: {why}"))
+        })?;
+        Ok(identity.to_public().to_string())
+    });
+    public.collect()
 }

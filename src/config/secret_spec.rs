@@ -39,6 +39,8 @@ words! {
         WireGuard = "wireguard",
         /// An ed25519 key in OpenSSH's own format.
         SshHostKey = "ssh-host-key",
+        /// An ed25519 key in OpenSSH's own format, and its public half.
+        SshKey = "ssh-key",
         /// A file that the user keeps; nodeforge neither makes nor stores it.
         File = "file",
     }
@@ -68,6 +70,8 @@ pub enum SecretRecipe {
     WireGuard,
     /// See [`SecretKind::SshHostKey`].
     SshHostKey,
+    /// See [`SecretKind::SshKey`].
+    SshKey,
     /// See [`SecretKind::File`].
     File {
         /// From the cluster file's folder.
@@ -108,6 +112,7 @@ impl SecretRecipe {
             Self::KeyPair => SecretKind::KeyPair,
             Self::WireGuard => SecretKind::WireGuard,
             Self::SshHostKey => SecretKind::SshHostKey,
+            Self::SshKey => SecretKind::SshKey,
             Self::File { .. } => SecretKind::File,
         }
     }

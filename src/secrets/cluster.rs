@@ -241,7 +241,7 @@ impl Secrets {
                 "cert" => made.public.clone(),
                 _ => None,
             },
-            SecretKind::KeyPair => match part {
+            SecretKind::KeyPair | SecretKind::SshKey => match part {
                 "private" => Some(made.value.to_string()),
                 "public" => made.public.clone(),
                 _ => None,

@@ -32,9 +32,9 @@ pub struct Ca {
 /// A private key and its public half.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeyPair {
-    /// PKCS#8 in PEM.
+    /// PKCS#8 in PEM, or OpenSSH's own format.
     pub private: Zeroizing<String>,
-    /// `SubjectPublicKeyInfo` in PEM.
+    /// `SubjectPublicKeyInfo` in PEM, or `ssh-ed25519 AAAA…`.
     pub public: String,
 }
 

@@ -141,6 +141,20 @@ fn openssl_reads_a_key_pair() -> Result<()> {
 }
 
 #[test]
+fn ssh_keygen_reads_a_key() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let secrets = Secrets::load_or_create(&with(folder.path(), &[SecretRecipe::SshKey])?)?;
+    let Some(Secret::KeyPair(pair)) = secrets.get("s0").map(AsRef::as_ref) else {
+        panic!("no key pair")
+    };
+    let file = tempfile::NamedTempFile::new()?;
+    fs::write(file.path(), pair.private.as_bytes())?;
+    let public = run("ssh-keygen", &["-y", "-f", &file.path().display().to_string()], b"");
+    assert_eq!(String::from_utf8_lossy(&public).trim_end(), pair.public);
+    Ok(())
+}
+
+#[test]
 fn wg_agrees_with_wireguard_keys() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let cluster = with(folder.path(), &[SecretRecipe::WireGuard, SecretRecipe::WireGuard])?;

@@ -51,7 +51,7 @@ impl Secret {
             SecretKind::ClientCertificate => {
                 Self::Client(ClientCertificate { cert: public()?, key: made.value.clone() })
             }
-            SecretKind::KeyPair => {
+            SecretKind::KeyPair | SecretKind::SshKey => {
                 Self::KeyPair(KeyPair { private: made.value.clone(), public: public()? })
             }
             SecretKind::NodeKey => Self::NodeKeys(NodeKeys::new(seed()?, Arc::clone(hostnames))),
@@ -84,7 +84,7 @@ impl Secret {
                 generate::seed().map(MadeSecret::text)
             }
             SecretRecipe::Password => generate::password().map(MadeSecret::text),
-            SecretRecipe::SshHostKey => {
+            SecretRecipe::SshHostKey | SecretRecipe::SshKey => {
                 let key = generate::ssh_host_key("")?;
                 Ok(MadeSecret {
                     value: key.private.clone(),

@@ -14,7 +14,7 @@ const KUBEADM: &str = include_str!("programs/kubeadm");
 const KUBECTL: &str = include_str!("programs/kubectl");
 const HELM: &str = include_str!("programs/helm");
 pub(crate) const AGE_KEY: &str =
-    "AGE-SECRET-KEY-1QQPQZQ0NEARLYREALBUTNOT0QQPQZQ0NEARLYREALBUTNOT0QQPQZQ0N";
+    "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX";
 pub(crate) const GIT_TOKEN: &str = "github_pat_11NOTREAL0NOTREAL0NOTREAL0";
 pub(crate) const NODES: [&str; 3] = ["controlplane", "controlplane1", "node0"];
 
@@ -164,7 +164,7 @@ fn build(arch: Arch, nodes: &[&str]) -> Built {
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/rpi5-kubeadm");
     fs::copy(format!("{example}/demo.pub"), path("demo.pub")).expect("copied");
     let settings = format!(
-        "[settings]\nha = \"none\"\nage_key = {{ file = \"keys.txt\" }}\nflux_private = true\n\
+        "[settings]\nha = \"none\"\nflux_scaffold = true\nage_key = {{ file = \"keys.txt\" }}\nflux_private = true\n\
          flux_git_token = {{ file = \"git-token\" }}\noffline = true\n\
          helm_mirror = \"{0}/helm\"\ngateway_api_mirror = \"{0}/gateway\"\n\
          gateway_api_sha256 = \"{gateway}\"\ncilium_chart = \"{0}/cilium.tgz\"\n\

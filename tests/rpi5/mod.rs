@@ -3,6 +3,7 @@
 mod boots;
 mod built;
 mod csrs;
+mod gitops;
 mod high_availability;
 mod images;
 mod joining;

@@ -102,6 +102,14 @@ fn the_keys_of_repositories_are_pinned_apart_from_the_clusters_minor() {
 }
 
 #[test]
+fn a_pool_that_nobody_brings_is_worth_a_warning() {
+    assert_eq!(
+        warned("2026-11-30", "load_balancer_in_git = true\n"),
+        "warning: services will wait for an address: no Git repository brings the pool to the cluster"
+    );
+}
+
+#[test]
 fn what_makes_no_cluster_is_refused() {
     let flux = "flux_url = \"https://github.com/me/cluster\"\n";
     refused(
@@ -125,7 +133,33 @@ fn what_makes_no_cluster_is_refused() {
     refused(
         "[output]",
         "flux_url = \"git@github.com:me/cluster\"\nsops = false\n[output]",
-        &["is not an https:// address"],
+        &[
+            "`git@github.com:me/cluster` is neither an https:// nor an ssh:// address",
+            "hint: what git writes as `git@github.com:me/cluster` is `ssh://git@github.com/me/cluster`",
+        ],
+    );
+    refused(
+        "[output]",
+        "flux_url = \"ssh://github.com/me/cluster\"\nflux_known_hosts = \"x\"\nsops = false\n[output]",
+        &["`ssh://github.com/me/cluster` does not say as whom"],
+    );
+    refused(
+        "[output]",
+        "flux_url = \"ssh://git@git.home.arpa:2222/me/cluster\"\nsops = false\n[output]",
+        &[
+            "over SSH Flux must know the keys of the repository's machine: `flux_known_hosts`",
+            "hint: `ssh-keyscan git.home.arpa` prints them",
+        ],
+    );
+    refused(
+        "[output]",
+        "flux_scaffold = true\n[output]",
+        &["`flux_scaffold` without `flux_url`: nothing would follow the repository"],
+    );
+    refused(
+        "[output]",
+        &format!("{flux}flux_scaffold = true\nage_key = {{ env = \"PATH\" }}\n[output]"),
+        &["`age_key` does not hold an age key"],
     );
     refused(
         "addresses = [\"192.168.1.10/24\"]\ngateway = [\"192.168.1.1\"]\n",

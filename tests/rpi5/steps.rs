@@ -295,6 +295,7 @@ fn release(state: &str) -> String {
 fn cilium_is_installed_and_given_its_addresses() {
     let node = control_plane();
     node.stand_in("kubectl", "exit 0");
+    node.write("etc/nodeforge/cilium/lan.yaml", "");
     goes_well(&node, "72-cilium");
     let install = "helm upgrade --install cilium --namespace kube-system --create-namespace";
     let values = "--values /etc/nodeforge/cilium/values.yaml";

@@ -4,7 +4,7 @@
     resources.py FILE...
 
 The trees below are the parts in use of the definitions of the Tigera operator and Calico 3.32,
-MetalLB 0.16, cert-manager 1.21, Cilium 1.18, the Flux Operator and k3s 1.36's Helm controller, and
+MetalLB 0.16, cert-manager 1.21, Cilium 1.18, the Flux Operator, Flux 2.9 and k3s 1.36's Helm controller, and
 of the values that charts take: Traefik 41.3 (values.schema.json), MetalLB 0.16 and cert-manager
 1.21. A type stands for a value, a list for a list of its one element, a set for one of its words.
 Built-in kinds are for kubernetes-validate: they are listed, a FILE a line.
@@ -86,6 +86,22 @@ KINDS = {
             "url": str, "ref": str, "path": str, "pullSecret": str,
         },
         "kustomize": {"patches": [{"target": {"kind": str, "name": str}, "patch": str}]},
+    },
+    "kustomize.toolkit.fluxcd.io/v1 Kustomization": {
+        "dependsOn": [{"name": str, "namespace": str}], "interval": str, "retryInterval": str, "timeout": str,
+        "path": str, "prune": bool, "wait": bool,
+        "sourceRef": {"kind": {"GitRepository", "OCIRepository", "Bucket"}, "name": str, "namespace": str},
+        "decryption": {"provider": {"sops"}, "secretRef": {"name": str}},
+        "postBuild": {"substituteFrom": [{"kind": {"ConfigMap", "Secret"}, "name": str, "optional": bool}]},
+    },
+    "source.toolkit.fluxcd.io/v1 HelmRepository": {"interval": str, "url": str, "type": {"default", "oci"}},
+    "helm.toolkit.fluxcd.io/v2 HelmRelease": {
+        "interval": str, "releaseName": str,
+        "chart": {"spec": {
+            "chart": str, "version": str,
+            "sourceRef": {"kind": {"HelmRepository", "GitRepository", "Bucket"}, "name": str, "namespace": str},
+        }},
+        "valuesFrom": [{"kind": {"ConfigMap", "Secret"}, "name": str, "valuesKey": str}],
     },
     "helm.cattle.io/v1 HelmChartConfig": {"valuesContent": str},
     "helm.cattle.io/v1 HelmChart": {

@@ -49,7 +49,9 @@ impl SideFileSpec {
         if path.is_empty() || path.len() > 255 || path.chars().any(char::is_control) {
             return Some("is not a path");
         }
-        if path.split('/').any(|part| part.is_empty() || part.starts_with('.')) {
+        // What git, a shell or an editor would act upon is not a profile's to write.
+        let name = path.strip_suffix("/.sops.yaml").unwrap_or(path);
+        if name.split('/').any(|part| part.is_empty() || part.starts_with('.')) {
             return Some("has an empty part, or one that begins with a dot");
         }
         let top = path.split('/').next().unwrap_or_default();

@@ -80,6 +80,7 @@ fn read_recipe(table: &Table<'_>, name: Option<&str>, profile: &Profile) -> Opti
         SecretKind::KeyPair => SecretRecipe::KeyPair,
         SecretKind::WireGuard => SecretRecipe::WireGuard,
         SecretKind::SshHostKey => SecretRecipe::SshHostKey,
+        SecretKind::SshKey => SecretRecipe::SshKey,
         SecretKind::Ca => {
             let text = common_name.as_ref().map(|text| text.value).or(name)?;
             // RFC 5280, ub-common-name.

@@ -69,6 +69,13 @@ impl<'a> Renderer<'a> {
             let is_shown = are_names && text.contains("<secret ");
             if is_shown { format!("<base64 of {text}>") } else { STANDARD.encode(text) }
         });
+        let secret = |(name, it): (&String, &Setting)| {
+            if let Setting::Secret(text) = it { Some((name.clone(), text.clone())) } else { None }
+        };
+        let keys: BTreeMap<_, _> = cluster.settings.iter().filter_map(secret).collect();
+        environment.add_function("age_recipients", move |name: String| {
+            secret::age_recipients(&name, keys.get(&name))
+        });
         environment
             .add_test("within", |address: Value, pool: Value| values::is_within(&address, &pool));
         environment.add_test("around", |network: Value, address: Value| {

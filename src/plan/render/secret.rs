@@ -10,7 +10,7 @@ use minijinja::{Error, ErrorKind, State, Value};
 
 use super::scope::Reach;
 use super::values::{Guarded, Used, Watched};
-use crate::config::{Profile, SecretKind, SecretSpec};
+use crate::config::{Profile, SecretKind, SecretSpec, SecretText, recipients_of};
 use crate::secrets::{NodeKeys, Secret, Secrets, WireGuard};
 
 /// `secrets`
@@ -59,7 +59,7 @@ pub(super) fn parts_of(kind: SecretKind) -> &'static str {
     match kind {
         SecretKind::Ca => "cert, key, hash, file_hash",
         SecretKind::ClientCertificate => "cert, key",
-        SecretKind::KeyPair => "private, public",
+        SecretKind::KeyPair | SecretKind::SshKey => "private, public",
         SecretKind::NodeKey => "own, of(name)",
         SecretKind::WireGuard => {
             "private, public, public_of(name), preshared(name), private_of(name)"
@@ -259,6 +259,18 @@ fn is_machine(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 253
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+}
+
+/// `age_recipients("age_key")`: for whom that setting's keys open secrets. Anybody may know it.
+pub(super) fn age_recipients(name: &str, keys: Option<&SecretText>) -> Result<String, Error> {
+    let keys = keys.ok_or_else(|| refused(format!("the setting `{name}` holds no secret")))?;
+    match recipients_of(&keys.text) {
+        Ok(recipients) if recipients.is_empty() => {
+            Err(refused(format!("the setting `{name}` holds no key of age")))
+        }
+        Ok(recipients) => Ok(recipients.join(",")),
+        Err(why) => Err(refused(format!("the setting `{name}`: {why}"))),
+    }
 }
 
 fn refused(message: String) -> Error {
