@@ -269,8 +269,9 @@ fn k3s_has_less_to_learn() {
     let said = add(edge.path(), &["k3s-node3"]).succeeds().stdout_text();
     for words in [
         "\nssh admin@192.168.178.5 \"grep -qxF '192.168.178.7 k3s-node3.home.arpa k3s-node3' /etc/hosts || ",
-        "\n# /etc/rancher/k3s/config.yaml on k3s-node1, k3s-node2: changes; an image that is built now has it\n",
-        "\n# /etc/systemd/network/50-wg0.netdev on edge: changes; an image that is built now has it\n",
+        "\n# /etc/rancher/k3s/config.yaml on k3s-node1, k3s-node2\n#   + ",
+        "\n# /etc/systemd/network/50-wg0.netdev on edge\n#   + # k3s-node3\n#   + [WireGuardPeer]\n",
+        "\n#   + PresharedKey=<secret wireguard edge and k3s-node3>\n",
         "\n#   out/wireguard/laptop.conf\n",
     ] {
         assert!(said.contains(words), "`{words}` is not in:\n{said}");

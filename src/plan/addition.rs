@@ -82,9 +82,11 @@ pub fn addition(
         format!("without {}, this is no cluster that runs", names.join(", "))
     })?;
     let mut differences = base(&before, cluster)?;
+    // What they differ in is shown, and no secret with it.
+    let names = secrets.as_names();
     for old in &before.nodes {
-        let renderer = Renderer::new(cluster, Scope::Node(old, secrets));
-        let (without, with) = (node(&before, old, secrets)?, node(cluster, old, secrets)?);
+        let renderer = Renderer::new(cluster, Scope::Node(old, &names));
+        let (without, with) = (node(&before, old, &names)?, node(cluster, old, &names)?);
         for pair in pairs(&without, &with) {
             let Some(what) = different(pair, cluster, &renderer)? else { continue };
             match differences.iter_mut().find(|it| it.what == what && !it.nodes.is_empty()) {
@@ -191,10 +193,9 @@ fn different(
         }
     }
     let side = |file: Option<(_, &'_ Content)>| match file {
-        Some((_, content)) if content.secrets.is_empty() => {
-            std::str::from_utf8(&content.bytes).ok().map(str::to_owned)
+        Some((_, content)) => {
+            content.shown().and_then(|it| std::str::from_utf8(it).ok()).map(str::to_owned)
         }
-        Some(_) => None,
         None => Some(String::new()),
     };
     let path = path.to_owned();
