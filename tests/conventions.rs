@@ -117,12 +117,13 @@ fn tests_are_marked_and_do_not_return_early() {
 fn a_terminal_is_written_to_in_few_places() {
     /// Results, progress, errors; a worker's messages, and why it could not start a program, which the
     /// worker reads; a machine's own console.
-    const WRITERS: [&str; 6] = [
+    const WRITERS: [&str; 7] = [
         "cli/output.rs",
         "cli/ui.rs",
         "cli/report/mod.rs",
         "sandbox/protocol.rs",
         "sandbox/confine.rs",
+        "sandbox/vm/init.rs",
         "boot/console.rs",
     ];
     /// Of tests.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 
 use clap::ValueEnum;
@@ -16,18 +16,9 @@ use crate::boot::firmware;
 use crate::config::Arch;
 use crate::disk::{self, Disk as _};
 use crate::image::Image;
+use crate::sandbox::qemu::{KVM, check_version, command, is_native};
 use crate::util::error::{Context, Error, Result};
 use crate::util::sha256::Sha256;
-
-/// The first major version whose emulation runs Debian 13: 7.2 panics guests at random.
-const OLDEST: u32 = 10;
-
-/// What KVM is asked through.
-const KVM: &str = "/dev/kvm";
-
-/// What a guest that breaks out of the machine must not do on this host: start programs, gain rights,
-/// take processors from others.
-const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
 /// What runs the guest's instructions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -59,11 +50,7 @@ impl Accelerator {
             let message = format!("`{name}` is not an accelerator of this system");
             return Err(Error::input(message).hint(emulated));
         }
-        let is_native = match guest {
-            Arch::Amd64 => cfg!(target_arch = "x86_64"),
-            Arch::Arm64 => cfg!(target_arch = "aarch64"),
-        };
-        if !is_native {
+        if !is_native(guest) {
             let message = format!("`{name}` runs no {} guests on this processor", guest.name());
             return Err(Error::input(message).hint(emulated));
         }
@@ -138,11 +125,7 @@ pub struct ReadyMachine {
 impl Machine {
     /// QEMU with everything but where its console goes.
     pub fn prepare(&self) -> Result<ReadyMachine> {
-        let program = match self.arch {
-            Arch::Amd64 => "qemu-system-x86_64",
-            Arch::Arm64 => "qemu-system-aarch64",
-        };
-        check_version(program)?;
+        check_version(self.arch)?;
         self.accelerator.require(self.arch)?;
         let folder = tempfile::tempdir().context(|| "making a temporary folder")?;
         let links = disk::links(&self.disk, &self.backing)?;
@@ -150,7 +133,7 @@ impl Machine {
         let mut drives = Drives::default();
         drives.add_disk(&links, opened.size(), folder.path())?;
         let kernel = Kernel::take(&Image::open(Arc::clone(&opened), 0)?, folder.path())?;
-        let mut command = dying_with_us(program);
+        let mut command = command(self.arch);
         let machine = match self.arch {
             Arch::Amd64 => "q35",
             Arch::Arm64 => "virt",
@@ -162,8 +145,7 @@ impl Machine {
             ",pflash0=firmware,pflash1=variables"
         };
         drives.add_to(&mut command);
-        // The host's own configuration of QEMU is not asked for anything.
-        command.arg("-no-user-config").args(["-machine", &format!("{machine}{firmware}")]);
+        command.args(["-machine", &format!("{machine}{firmware}")]);
         command.args(match (self.arch, self.accelerator) {
             (Arch::Amd64, _) => ["-cpu", "max"],
             (Arch::Arm64, Accelerator::Tcg) => ["-cpu", "cortex-a72"],
@@ -174,9 +156,6 @@ impl Machine {
             Accelerator::Kvm => ["-accel", "kvm"],
             Accelerator::Hvf => ["-accel", "hvf"],
         });
-        if cfg!(target_os = "linux") {
-            command.args(["-sandbox", SANDBOX]);
-        }
         command
             .args(["-smp", &self.cpus.to_string(), "-m", &self.memory_mib.to_string()])
             .args(["-device", "virtio-blk-pci,drive=disk"])
@@ -209,66 +188,5 @@ impl Machine {
              model=virtio-net-pci,mac=52:54:00:{:02x}:{:02x}:{:02x}",
             own[0], own[1], own[2]
         )
-    }
-}
-
-/// On Linux the kernel ends the program when we end, however we do.
-fn dying_with_us(program: &str) -> Command {
-    if cfg!(target_os = "linux") {
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--", program]);
-        command
-    } else {
-        Command::new(program)
-    }
-}
-
-/// Refuses a QEMU whose emulation is known to break guests.
-fn check_version(program: &str) -> Result<()> {
-    let package = if program.ends_with("x86_64") { "qemu-system-x86" } else { "qemu-system-arm" };
-    let output = Command::new(program).arg("--version").stdin(Stdio::null()).output();
-    let output = match output {
-        Ok(output) => output,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(Error::failure(format!("`{program}` is not installed")).hint(format!(
-                "`apt install {package}` on Debian 13, `apt install -t bookworm-backports {package}` on \
-                 Debian 12, `brew install qemu` on macOS"
-            )));
-        }
-        Err(error) => return Err(error).context(|| format!("running `{program} --version`")),
-    };
-    let text = String::from_utf8_lossy(&output.stdout);
-    let Some(version) = version(&text) else {
-        return Err(Error::failure(format!("`{program} --version` does not tell its version")));
-    };
-    if version.0 < OLDEST {
-        return Err(Error::failure(format!(
-            "QEMU {}.{} is too old: its emulation panics Debian 13 guests at random",
-            version.0, version.1
-        ))
-        .hint(format!(
-            "install QEMU {OLDEST} or newer; on Debian 12: `apt install -t bookworm-backports {package}`"
-        )));
-    }
-    Ok(())
-}
-
-/// Major and minor of `QEMU emulator version 10.0.2 (Debian …)`.
-fn version(text: &str) -> Option<(u32, u32)> {
-    let (_, rest) = text.split_once("version ")?;
-    let mut numbers = rest.split(|c: char| !c.is_ascii_digit());
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_are_read() {
-        let text = "QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)\nCopyright";
-        assert_eq!(version(text), Some((10, 0)));
-        assert_eq!(version("QEMU emulator version 7.2.19"), Some((7, 2)));
-        assert_eq!(version("qemu"), None);
     }
 }

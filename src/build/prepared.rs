@@ -49,6 +49,10 @@ impl Preparation {
             return Err(Error::input("`--shell-on-failure` has no effect with `--sandbox none`")
                 .hint("no package is installed, so none can fail to be"));
         }
+        if self.sandbox == Some(Sandbox::Vm) {
+            return Err(Error::input("`--shell-on-failure` does not work with `--sandbox vm`")
+                .hint("the log has all that apt said: the error names it"));
+        }
         std::fs::File::open("/dev/tty").map(drop).map_err(|_| {
             Error::input("`--shell-on-failure` needs a terminal, and there is none")
                 .hint("without it the error says where the full log is")

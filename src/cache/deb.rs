@@ -1,13 +1,13 @@
-//! Debian packages: whether a file is a whole one.
+//! Debian packages: whether a file is a whole one, and the files in it.
 //!
 //! Sources: deb(5); ar(5). What compressed a package's members gave them checksums.
 
 use std::fs::File;
-use std::io::{self, BufReader, ErrorKind, Read};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
 
 use crate::disk::{self, Format};
-use crate::util::error::{Context as _, Result};
+use crate::util::error::{Context as _, Error, Result};
 
 const MAGIC: &[u8] = b"!<arch>\n";
 /// Bytes of what stands before each member.
@@ -52,13 +52,7 @@ pub(crate) fn is_whole(mut file: impl Read + Send) -> Result<bool> {
     let mut has_data = false;
     while let Some((name, size)) = header(&mut file)? {
         let mut member = BufReader::new(file.by_ref().take(size));
-        let format = match name.rsplit('.').next() {
-            Some("xz") => Some(Format::Xz),
-            Some("zst") => Some(Format::Zstd),
-            Some("gz") => Some(Format::Gzip),
-            _ => None,
-        };
-        match format {
+        match compression(&name) {
             Some(format) => {
                 io::copy(&mut disk::decoder(&mut member, format)?, &mut io::sink())?;
             }
@@ -74,6 +68,37 @@ pub(crate) fn is_whole(mut file: impl Read + Send) -> Result<bool> {
         has_data |= name.starts_with("data.tar");
     }
     Ok(has_data)
+}
+
+/// The tar archive of a package's files, unpacked.
+pub(crate) fn package_files<'a>(
+    mut file: impl BufRead + Send + 'a,
+) -> Result<Box<dyn Read + Send + 'a>> {
+    let mut magic = [0; MAGIC.len()];
+    file.read_exact(&mut magic)?;
+    if magic != MAGIC {
+        return Err(Error::failure("it is not a Debian package"));
+    }
+    while let Some((name, size)) = header(&mut file)? {
+        if name.starts_with("data.tar") {
+            let member = file.take(size);
+            return match compression(&name) {
+                Some(format) => disk::decoder(member, format),
+                None => Ok(Box::new(member)),
+            };
+        }
+        io::copy(&mut file.by_ref().take(size + size % 2), &mut io::sink())?;
+    }
+    Err(Error::failure("the package has no files"))
+}
+
+fn compression(name: &str) -> Option<Format> {
+    match name.rsplit('.').next() {
+        Some("xz") => Some(Format::Xz),
+        Some("zst") => Some(Format::Zstd),
+        Some("gz") => Some(Format::Gzip),
+        _ => None,
+    }
 }
 
 /// Name and bytes of the next member; `None` at the end of the file.

@@ -1,8 +1,9 @@
 //! The full output of apt and its like, in a file; its last lines, for errors.
 
 use std::collections::VecDeque;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
@@ -33,8 +34,14 @@ pub(crate) struct Log {
 impl Log {
     /// Starts an empty log.
     pub(crate) fn create(path: &Path) -> Result<Self> {
-        let file = new_files::make_anew(path)
-            .context(|| format!("cannot create the log `{}`", path.display()))?;
+        // Of a machine's worker it is a port, which ends in a file outside.
+        let is_port = fs::metadata(path).is_ok_and(|it| it.file_type().is_char_device());
+        let file = if is_port {
+            File::options().write(true).open(path)
+        } else {
+            new_files::make_anew(path)
+        };
+        let file = file.context(|| format!("cannot create the log `{}`", path.display()))?;
         Ok(Self { file, path: path.to_owned(), left: LARGEST, last: VecDeque::new() })
     }
 

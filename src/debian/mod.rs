@@ -6,13 +6,16 @@ mod apt;
 mod apt_output;
 #[cfg(target_os = "linux")]
 mod archives;
+mod cpio;
 #[cfg(target_os = "linux")]
 mod host_apt;
 mod installed;
 #[cfg(target_os = "linux")]
 mod log;
+pub(crate) mod machine;
 #[cfg(target_os = "linux")]
 pub(crate) mod package_lock;
+mod repository;
 
 #[cfg(target_os = "linux")]
 pub(crate) use apt::{Apt, PackageSource};

@@ -21,7 +21,8 @@ mod wanted;
 
 pub(crate) use checksums::{FoundHashes, Hashes};
 pub(crate) use http::{Client, Plain, text};
-pub(crate) use openpgp::{Certificate, Verifier, with_fingerprint};
+pub(crate) use openpgp::{Certificate, Verifier, signed_text, with_fingerprint};
+pub(crate) use proxy::Route;
 pub(crate) use unpack::{Trouble, Unpacked, unpack};
 
 use std::fs::File;

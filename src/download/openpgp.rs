@@ -7,7 +7,8 @@ use std::io::Read;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use pgp::composed::{
-    ArmorOptions, Deserializable, DetachedSignature, SignedPublicKey, SignedPublicSubKey,
+    ArmorOptions, CleartextSignedMessage, Deserializable, DetachedSignature, SignedPublicKey,
+    SignedPublicSubKey,
 };
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{
@@ -234,10 +235,18 @@ impl Verifier {
     }
 
     fn at(bytes: &[u8], certificates: &[Certificate], now: u64) -> Result<Self> {
-        let signatures = read_signatures(bytes)?;
+        Self::choose(&read_signatures(bytes)?, SignatureType::Binary, certificates, now)
+    }
+
+    fn choose(
+        signatures: &[Signature],
+        kind: SignatureType,
+        certificates: &[Certificate],
+        now: u64,
+    ) -> Result<Self> {
         let mut problem = None;
-        for signature in &signatures {
-            match fit(signature, certificates, now) {
+        for signature in signatures {
+            match fit(signature, kind, certificates, now) {
                 Ok(Some((signer, fingerprint))) => {
                     return Ok(Self { signature: signature.clone(), signer, fingerprint });
                 }
@@ -268,6 +277,20 @@ impl Verifier {
     }
 }
 
+/// The text of a message with its signature around it (RFC 9580, 7), such as Debian's `InRelease`, which one
+/// of the certificates made. Its lines end with CR and LF.
+pub(crate) fn signed_text(bytes: &[u8], certificates: &[Certificate]) -> Result<String> {
+    let (message, _) = CleartextSignedMessage::from_armor(bytes).map_err(|error| {
+        Error::failure(error.to_string()).context("this is not a text with an OpenPGP signature")
+    })?;
+    let signatures = message.signatures();
+    let signatures = &signatures[..signatures.len().min(MANY)];
+    let verifier = Verifier::choose(signatures, SignatureType::Text, certificates, now())?;
+    let text = message.signed_text();
+    verifier.verify(text.as_bytes())?;
+    Ok(text)
+}
+
 fn read_signatures(bytes: &[u8]) -> Result<Vec<Signature>> {
     let parsed = DetachedSignature::from_reader_many(bytes).map(|(signatures, _)| {
         signatures.take(MANY).filter_map(|it| it.ok().map(|it| it.signature)).collect::<Vec<_>>()
@@ -281,6 +304,7 @@ fn read_signatures(bytes: &[u8]) -> Result<Vec<Signature>> {
 /// The key that made a signature, when all but the data is as it must be.
 fn fit(
     signature: &Signature,
+    kind: SignatureType,
     certificates: &[Certificate],
     now: u64,
 ) -> Result<Option<(Signer, String)>> {
@@ -290,20 +314,29 @@ fn fit(
                 Signer::Primary(key) => key.created_at(),
                 Signer::Subkey(key) => key.created_at(),
             };
-            check_signature(signature, born.as_secs().into(), now)?;
+            check_signature(signature, kind, born.as_secs().into(), now)?;
             return Ok(Some((signer, certificate.fingerprint())));
         }
     }
     Ok(None)
 }
 
-fn check_signature(signature: &Signature, key_created: u64, now: u64) -> Result<()> {
+fn check_signature(
+    signature: &Signature,
+    kind: SignatureType,
+    key_created: u64,
+    now: u64,
+) -> Result<()> {
     let wrong = |what: &str| Err(Error::failure(format!("the signature {what}")));
     if !matches!(signature.version(), SignatureVersion::V4 | SignatureVersion::V6) {
         return wrong("is of a version that is obsolete");
     }
-    if signature.typ() != Some(SignatureType::Binary) {
-        return wrong("is not over a file's bytes");
+    if signature.typ() != Some(kind) {
+        return wrong(if kind == SignatureType::Text {
+            "is not over a text"
+        } else {
+            "is not over a file's bytes"
+        });
     }
     if !signature.hash_alg().is_some_and(is_strong) {
         return wrong("uses a hash that is broken");

@@ -4,8 +4,10 @@
 use std::env;
 use std::net::IpAddr;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use ipnet::IpNet;
-use ureq::Proxy;
+use ureq::{Proxy, ProxyProtocol};
 
 use crate::util::error::{Error, Result};
 
@@ -63,6 +65,23 @@ impl Route {
             Error::input(format!("`{name}` in the environment does not name a proxy"))
                 .hint("a proxy is written as http://HOST:PORT")
         })
+    }
+
+    /// Host and port of the proxy for requests to `host`, and the value of `Proxy-Authorization` when it asks
+    /// for one; `Input` when it is not one of plain HTTP.
+    pub(crate) fn plain_proxy(&self, host: &str) -> Result<Option<(String, u16, Option<String>)>> {
+        let Some(proxy) = self.proxy(host)?.filter(|_| !self.direct.is_direct(host)) else {
+            return Ok(None);
+        };
+        if proxy.protocol() != ProxyProtocol::Http {
+            return Err(Error::input("the sandbox `vm` can use proxies of plain HTTP only")
+                .hint("a proxy is written as http://HOST:PORT"));
+        }
+        let user = proxy.username().zip(proxy.password());
+        let authorization = user.map(|(user, password)| {
+            format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}")))
+        });
+        Ok(Some((proxy.host().to_owned(), proxy.port(), authorization)))
     }
 
     /// Whether a request to `host` depends on more than its name.

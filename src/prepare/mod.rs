@@ -6,6 +6,8 @@ mod diversions;
 #[cfg(target_os = "linux")]
 mod fat_folders;
 mod files;
+#[cfg(target_os = "linux")]
+mod in_machine;
 mod ingredients;
 #[cfg(target_os = "linux")]
 mod initramfs;

@@ -93,7 +93,7 @@ fn open(base: &ResolvedBase, sandbox: Sandbox) -> Result<Image> {
         // Changed as it is.
         Sandbox::None => Image::open(Arc::new(Overlay::new(disk)), 0)?,
         // Mended by e2fsck, or made anew.
-        Sandbox::Loop | Sandbox::Userns => {
+        Sandbox::Loop | Sandbox::Userns | Sandbox::Vm => {
             let image = Image::open(disk, 0)?;
             let root = image.root();
             if root.kind == Kind::Ext4 {

@@ -74,7 +74,7 @@ impl Request<'_> {
                     progress.stage("applying the profile");
                     deferred::apply(disk, &self.inputs.changes, &self.files())?
                 }
-                Sandbox::Loop | Sandbox::Userns => {
+                Sandbox::Loop | Sandbox::Userns | Sandbox::Vm => {
                     self.run(cache, &key, folder, parts, progress)?
                 }
             };
@@ -134,6 +134,7 @@ impl Request<'_> {
         parts: partitions::DiskParts,
         progress: &dyn Progress,
     ) -> Result<Vec<Package>> {
+        use super::in_machine;
         use crate::sandbox;
         use crate::util::new_files;
         let log = format!("prepare-{}-{}.log", self.cluster.name, &key[..12]);
@@ -148,9 +149,14 @@ impl Request<'_> {
             locked: self.locked.to_vec(),
             offline: self.offline,
             shell_on_failure: self.shell_on_failure,
-            foreign: (!sandbox::is_native(self.arch)).then_some(self.arch),
+            foreign: (self.sandbox != Sandbox::Vm && !sandbox::is_native(self.arch))
+                .then_some(self.arch),
             log: cache.folder("logs")?.join(log),
         };
+        if self.sandbox == Sandbox::Vm {
+            let base = &self.base.disk;
+            return in_machine::run(job, self.arch, base, cache, folder, progress);
+        }
         let environment = sandbox::Environment {
             arch: Some(self.arch),
             scratch: folder.join("scratch"),

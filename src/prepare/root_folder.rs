@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::mount::UnmountFlags;
+use rustix::mount::{MountFlags, UnmountFlags};
 
 use crate::disk::{Disk, Raw, Slice};
 use crate::fs as trees;
@@ -31,6 +31,8 @@ pub(crate) struct RootFolder<'a> {
 }
 
 enum RootAccess {
+    /// A partition of the machine's own disk.
+    Attached(String),
     /// The image itself is mounted.
     Mounted,
     /// Unpacked, to be packed again into a file system like the one it came from.
@@ -52,6 +54,14 @@ impl<'a> RootFolder<'a> {
                 mount(partition, &folder)?;
                 RootAccess::Mounted
             }
+            Sandbox::Vm => {
+                let device = grown(partition_device(partition)?)?;
+                let flags = MountFlags::NOSUID | MountFlags::NODEV;
+                rustix::mount::mount(&device, &folder, "ext4", flags, None)
+                    .map_err(std::io::Error::from)
+                    .context(|| "cannot mount the root file system")?;
+                RootAccess::Attached(device)
+            }
             Sandbox::None => return Err(Error::failure("in the sandbox `none` nothing runs")),
             Sandbox::Userns => {
                 let ext4 = NewExt4::read(base, partition.offset)?;
@@ -72,7 +82,11 @@ impl<'a> RootFolder<'a> {
     /// Puts everything into the image.
     pub(crate) fn close(self) -> Result<()> {
         match self.access {
-            RootAccess::Mounted => unmount(self.partition, &self.folder),
+            RootAccess::Mounted => {
+                let ImagePartition { disk, offset, .. } = self.partition;
+                unmount(&format!("{}?offset={offset}", disk.display()), &self.folder)
+            }
+            RootAccess::Attached(device) => unmount(&device, &self.folder),
             RootAccess::Unpacked { ext4, devices } => {
                 ext4.make(self.partition, &self.folder, clock::now()?)?;
                 make_devices(self.partition, &devices)
@@ -111,6 +125,14 @@ fn mount(partition: &ImagePartition, folder: &Path) -> Result<()> {
     let in_use = File::open(&device).context(|| format!("cannot open `{device}`"))?;
     unmount_folder(folder)?;
 
+    let device = grown(device)?;
+    mount(Tool::new("mount", "mount").args(["-t", "ext4", "-o", "nodev,nosuid", &device]))?;
+    drop(in_use);
+    Ok(())
+}
+
+/// Mends a file system that is not mounted and makes it as large as its device, which it returns.
+fn grown(device: String) -> Result<String> {
     let (output, code) = Tool::new("e2fsck", "e2fsprogs").args(["-fp", &device]).run_for_code()?;
     // 1: what was wrong is mended, such as a journal that had to be replayed.
     if !matches!(code, Some(0 | 1)) {
@@ -120,9 +142,25 @@ fn mount(partition: &ImagePartition, folder: &Path) -> Result<()> {
         .arg(&device)
         .run()
         .context(|| "cannot grow the root file system")?;
-    mount(Tool::new("mount", "mount").args(["-t", "ext4", "-o", "nodev,nosuid", &device]))?;
-    drop(in_use);
-    Ok(())
+    Ok(device)
+}
+
+/// The kernel's name of a partition of a disk that is a device: the one that begins there.
+fn partition_device(partition: &ImagePartition) -> Result<String> {
+    let disk = fs::canonicalize(&partition.disk)?;
+    if partition.offset == 0 {
+        return Ok(disk.display().to_string());
+    }
+    let name = disk.file_name().unwrap_or_default();
+    for entry in fs::read_dir(Path::new("/sys/block").join(name))? {
+        let entry = entry?;
+        let start = fs::read_to_string(entry.path().join("start")).unwrap_or_default();
+        // In units of 512 bytes, whatever the disk's sectors are.
+        if start.trim().parse::<u64>().is_ok_and(|it| it * 512 == partition.offset) {
+            return Ok(format!("/dev/{}", entry.file_name().to_string_lossy()));
+        }
+    }
+    Err(Error::failure("the machine's kernel does not see the root partition"))
 }
 
 fn mounted_device(folder: &Path) -> Result<String> {
@@ -133,13 +171,13 @@ fn mounted_device(folder: &Path) -> Result<String> {
     Ok(output.trim().to_owned())
 }
 
-fn unmount(partition: &ImagePartition, folder: &Path) -> Result<()> {
+/// What `tune2fs` calls the file system is `name`.
+fn unmount(name: &str, folder: &Path) -> Result<()> {
     // What was deleted must not stay in the image: neither its bytes nor their room.
     Tool::new("fstrim", "util-linux").arg(folder).run().context(|| "cannot free unused blocks")?;
     unmount_folder(folder)?;
     // Otherwise it names a folder of this machine for ever.
-    let image = format!("{}?offset={}", partition.disk.display(), partition.offset);
-    Tool::new("tune2fs", "e2fsprogs").args(["-M", "/", &image]).run()?;
+    Tool::new("tune2fs", "e2fsprogs").args(["-M", "/", name]).run()?;
     Ok(())
 }
 

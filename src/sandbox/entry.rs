@@ -7,7 +7,7 @@ use rustix::fs::Mode;
 
 use super::job::JobEntry;
 use super::protocol::{Failure, Message, Reporter};
-use super::{confine, init, start, worker};
+use super::{confine, init, start, vm, worker};
 use crate::util::error::Error;
 
 /// What this process is to be in a sandbox; `None` for a nodeforge that a user started.
@@ -27,6 +27,8 @@ pub fn main(role: &OsStr, jobs: &[JobEntry]) -> ExitCode {
         Some(start::WORKER) => worker::main(jobs),
         // Its output is the program's: no message of ours may be in it.
         Some(start::GUEST) => return confine::main(std::env::args_os().skip(3)),
+        // It is the only process of its machine, and has nobody to report to but the console.
+        Some(start::MACHINE) => return vm::init(),
         Some(_) | None => Err(Error::failure("the sandbox is nodeforge's own and not a command")),
     };
     done.unwrap_or_else(|error| {

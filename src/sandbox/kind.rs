@@ -13,6 +13,7 @@ use super::{
     backend::Backend,
     emulator::Emulator,
     loop_root::LoopRoot,
+    machine::MachineSandbox,
     namespaces::{self, is_root},
     none::NoSandbox,
     userns::UserNamespace,
@@ -32,6 +33,8 @@ pub enum Sandbox {
     Loop,
     /// As any user: unpacked in a user namespace, and packed again
     Userns,
+    /// As any user: in a small Linux machine in QEMU, on the image as its disk
+    Vm,
     /// Nothing is run: packages are left to the nodes' first boot
     None,
 }
@@ -78,7 +81,7 @@ impl Sandbox {
             Self::Userns => {
                 error.hint("`--sandbox none` leaves packages to each node's first boot")
             }
-            Self::Loop | Self::None => error,
+            Self::Loop | Self::Vm | Self::None => error,
         })
     }
 
@@ -94,6 +97,7 @@ impl Sandbox {
         match self {
             Self::Loop => &LoopRoot,
             Self::Userns => &UserNamespace,
+            Self::Vm => &MachineSandbox,
             Self::None => &NoSandbox,
         }
     }
@@ -103,6 +107,7 @@ impl Sandbox {
         match self {
             Self::Loop => "packages installed in the sandbox `loop`, as root",
             Self::Userns => "packages installed in the sandbox `userns`, as an ordinary user",
+            Self::Vm => "packages installed in the sandbox `vm`, a machine in QEMU",
             Self::None => "packages left to the first boot of each node (sandbox `none`)",
         }
     }

@@ -35,6 +35,8 @@ mod loop_root;
 #[cfg(target_os = "linux")]
 mod loopback;
 #[cfg(target_os = "linux")]
+mod machine;
+#[cfg(target_os = "linux")]
 mod mounts;
 #[cfg(target_os = "linux")]
 mod namespaces;
@@ -54,6 +56,8 @@ mod suppress_sync;
 mod syscalls;
 #[cfg(target_os = "linux")]
 mod userns;
+#[cfg(target_os = "linux")]
+pub(crate) mod vm;
 #[cfg(target_os = "linux")]
 mod worker;
 
@@ -76,5 +80,7 @@ pub(crate) use protocol::read_message;
 pub(crate) use run::{Environment, remove_folder, run};
 #[cfg(target_os = "linux")]
 pub(crate) use suppress_sync::suppress_sync;
+#[cfg(target_os = "linux")]
+pub(crate) use vm::qemu;
 #[cfg(target_os = "linux")]
 pub(crate) use worker::end_others;

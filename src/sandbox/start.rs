@@ -12,6 +12,8 @@ pub(super) const INIT: &str = "init";
 pub(super) const WORKER: &str = "worker";
 /// What follows it for a process that becomes one of the image's programs.
 pub(super) const GUEST: &str = "guest";
+/// What follows it for the first process of a machine of its own.
+pub(super) const MACHINE: &str = "machine";
 
 /// This program's own file.
 pub(super) fn program() -> Result<PathBuf> {

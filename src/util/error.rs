@@ -116,6 +116,18 @@ impl Error {
         Self { kind: ErrorKind::Failure, problems: vec![problem.into()] }
     }
 
+    /// The same where something has another name.
+    #[must_use]
+    pub fn renaming(mut self, from: &str, to: &str) -> Self {
+        for problem in &mut self.problems {
+            problem.message = problem.message.replace(from, to);
+            for text in problem.causes.iter_mut().chain(&mut problem.hints) {
+                *text = text.replace(from, to);
+            }
+        }
+        self
+    }
+
     /// The user asked to stop.
     pub fn interrupted() -> Self {
         Self { kind: ErrorKind::Interrupted, problems: vec![Problem::new("interrupted")] }

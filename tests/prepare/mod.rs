@@ -4,6 +4,7 @@ mod boots;
 mod downloads;
 mod initramfs;
 mod locks;
+mod machine;
 mod refused;
 mod sandboxes;
 mod secrets;

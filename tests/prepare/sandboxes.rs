@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use super::machine::MachineKernel;
 use super::{Stand, bootstrapped, cat, image, own_repository, root};
 use crate::support::{Arch, Machines, User, partitions, tool};
 
@@ -168,11 +169,12 @@ mod as_root {
 
     #[test]
     #[ignore = "needs root"]
-    fn both_sandboxes_make_the_same_tree() {
+    fn all_sandboxes_make_the_same_tree() {
         let stand = Stand::new(User::root());
+        let kernel = MachineKernel::take(&stand);
         stand.profile(&package(&stand));
         let mut all = Vec::new();
-        for (sandbox, mask) in [("loop", "022"), ("userns", "077")] {
+        for (sandbox, mask) in [("loop", "022"), ("userns", "077"), ("vm", "022")] {
             let said = prepare_under(&stand, mask, &["--sandbox", sandbox, "--force"]);
             let made = image(&said);
             tool("e2fsck", ["-fn", &root(&made)]);
@@ -180,13 +182,16 @@ mod as_root {
             // Each as if it were the first.
             fs::remove_file(stand.path("nodeforge.lock")).expect("a lock");
         }
+        kernel.keep();
         assert_eq!(all[0].0, all[1].0);
+        assert_eq!(all[0].0, all[2].0);
         let differs = |one: usize, other: usize| -> Vec<&String> {
             let lines: std::collections::BTreeSet<_> = all[other].1.iter().collect();
             let is_allowed = |line: &str| ALLOWED.iter().any(|it| line.starts_with(it));
             all[one].1.iter().filter(|line| !lines.contains(line) && !is_allowed(line)).collect()
         };
         assert_eq!((differs(0, 1), differs(1, 0)), (Vec::new(), Vec::new()));
+        assert_eq!((differs(0, 2), differs(2, 0)), (Vec::new(), Vec::new()));
         let text = all[0].1.join("\n");
         for line in [
             "./usr/share/probe.e f 4755 0 0 2 ",
