@@ -3,11 +3,11 @@
 //! Sources: deb(5); ar(5). What compressed a package's members gave them checksums.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, ErrorKind, Read};
+use std::io::{self, BufReader, ErrorKind, Read};
 use std::path::Path;
 
 use crate::disk::{self, Format};
-use crate::util::error::{Context as _, Error, Result};
+use crate::util::error::{Context as _, Result};
 
 const MAGIC: &[u8] = b"!<arch>\n";
 /// Bytes of what stands before each member.
@@ -71,13 +71,14 @@ pub(crate) fn is_whole(mut file: impl Read + Send) -> Result<bool> {
 }
 
 /// The tar archive of a package's files, unpacked.
+#[cfg(target_os = "linux")]
 pub(crate) fn package_files<'a>(
-    mut file: impl BufRead + Send + 'a,
+    mut file: impl io::BufRead + Send + 'a,
 ) -> Result<Box<dyn Read + Send + 'a>> {
     let mut magic = [0; MAGIC.len()];
     file.read_exact(&mut magic)?;
     if magic != MAGIC {
-        return Err(Error::failure("it is not a Debian package"));
+        return Err(crate::util::error::Error::failure("it is not a Debian package"));
     }
     while let Some((name, size)) = header(&mut file)? {
         if name.starts_with("data.tar") {
@@ -89,7 +90,7 @@ pub(crate) fn package_files<'a>(
         }
         io::copy(&mut file.by_ref().take(size + size % 2), &mut io::sink())?;
     }
-    Err(Error::failure("the package has no files"))
+    Err(crate::util::error::Error::failure("the package has no files"))
 }
 
 fn compression(name: &str) -> Option<Format> {

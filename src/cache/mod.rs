@@ -16,6 +16,7 @@ pub use about::{About, Package};
 pub(crate) use blobs::KEYS;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use deb::is_whole as is_whole_package;
+#[cfg(target_os = "linux")]
 pub(crate) use deb::package_files;
 pub(crate) use hashes::sha256_of;
 pub(crate) use images::Made;

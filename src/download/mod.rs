@@ -21,7 +21,10 @@ mod wanted;
 
 pub(crate) use checksums::{FoundHashes, Hashes};
 pub(crate) use http::{Client, Plain, text};
-pub(crate) use openpgp::{Certificate, Verifier, signed_text, with_fingerprint};
+#[cfg(target_os = "linux")]
+pub(crate) use openpgp::signed_text;
+pub(crate) use openpgp::{Certificate, Verifier, with_fingerprint};
+#[cfg(target_os = "linux")]
 pub(crate) use proxy::Route;
 pub(crate) use unpack::{Trouble, Unpacked, unpack};
 

@@ -7,8 +7,7 @@ use std::io::Read;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use pgp::composed::{
-    ArmorOptions, CleartextSignedMessage, Deserializable, DetachedSignature, SignedPublicKey,
-    SignedPublicSubKey,
+    ArmorOptions, Deserializable, DetachedSignature, SignedPublicKey, SignedPublicSubKey,
 };
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{
@@ -279,7 +278,10 @@ impl Verifier {
 
 /// The text of a message with its signature around it (RFC 9580, 7), such as Debian's `InRelease`, which one
 /// of the certificates made. Its lines end with CR and LF.
+#[cfg(target_os = "linux")]
 pub(crate) fn signed_text(bytes: &[u8], certificates: &[Certificate]) -> Result<String> {
+    use pgp::composed::CleartextSignedMessage;
+
     let (message, _) = CleartextSignedMessage::from_armor(bytes).map_err(|error| {
         Error::failure(error.to_string()).context("this is not a text with an OpenPGP signature")
     })?;

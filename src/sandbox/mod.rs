@@ -56,7 +56,6 @@ mod suppress_sync;
 mod syscalls;
 #[cfg(target_os = "linux")]
 mod userns;
-#[cfg(target_os = "linux")]
 pub(crate) mod vm;
 #[cfg(target_os = "linux")]
 mod worker;
@@ -80,7 +79,6 @@ pub(crate) use protocol::read_message;
 pub(crate) use run::{Environment, remove_folder, run};
 #[cfg(target_os = "linux")]
 pub(crate) use suppress_sync::suppress_sync;
-#[cfg(target_os = "linux")]
 pub(crate) use vm::qemu;
 #[cfg(target_os = "linux")]
 pub(crate) use worker::end_others;

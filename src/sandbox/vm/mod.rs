@@ -7,18 +7,27 @@
 //! streams ([`streams`]): files for the job, files that it hands back, and connections to mirrors, which
 //! the [`forwarder`] outside makes.
 
+#[cfg(target_os = "linux")]
 mod forwarder;
+#[cfg(target_os = "linux")]
 mod host;
 #[cfg(target_os = "linux")]
 mod init;
 pub(crate) mod qemu;
+#[cfg(target_os = "linux")]
 mod spec;
+#[cfg(target_os = "linux")]
 mod streams;
+#[cfg(target_os = "linux")]
 mod worker_file;
 
+#[cfg(target_os = "linux")]
 pub(crate) use forwarder::{Mirrors, Upstream};
+#[cfg(target_os = "linux")]
 pub(crate) use host::{JobMachine, run};
 #[cfg(target_os = "linux")]
 pub(super) use init::main as init;
+#[cfg(target_os = "linux")]
 pub(crate) use spec::{ARCHIVES, DISK, LOG, inside};
+#[cfg(target_os = "linux")]
 pub(crate) use worker_file::find as worker;

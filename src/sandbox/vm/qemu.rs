@@ -1,5 +1,6 @@
 //! QEMU as a program: where it is, which version, what runs a guest's instructions, how it ends.
 
+#[cfg(target_os = "linux")]
 use std::fs::File;
 use std::process::{Command, Stdio};
 
@@ -55,24 +56,16 @@ pub(crate) fn is_native(guest: Arch) -> bool {
 
 /// The values of `-accel` that are worth a try, the best first. Whether one works is only known once a
 /// guest has booted with it.
+#[cfg(target_os = "linux")]
 pub(super) fn accelerators(guest: Arch) -> Vec<&'static str> {
     let emulation = "tcg,thread=multi";
     if !is_native(guest) {
         return vec![emulation];
     }
-    if cfg!(target_os = "linux") && File::options().read(true).write(true).open(KVM).is_ok() {
+    if File::options().read(true).write(true).open(KVM).is_ok() {
         return vec!["kvm", emulation];
     }
-    if cfg!(target_os = "macos") && has_hvf() {
-        return vec!["hvf", emulation];
-    }
     vec![emulation]
-}
-
-/// What a Mac says of its Hypervisor framework.
-fn has_hvf() -> bool {
-    let asked = Command::new("sysctl").args(["-n", "kern.hv_support"]).output();
-    asked.is_ok_and(|it| it.stdout.trim_ascii() == b"1")
 }
 
 /// Fails where QEMU is missing, or its emulation is known to break guests.
