@@ -4,10 +4,8 @@
 use std::env;
 use std::net::IpAddr;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use ipnet::IpNet;
-use ureq::{Proxy, ProxyProtocol};
+use ureq::Proxy;
 
 use crate::util::error::{Error, Result};
 
@@ -69,11 +67,15 @@ impl Route {
 
     /// Host and port of the proxy for requests to `host`, and the value of `Proxy-Authorization` when it asks
     /// for one; `Input` when it is not one of plain HTTP.
+    #[cfg(target_os = "linux")]
     pub(crate) fn plain_proxy(&self, host: &str) -> Result<Option<(String, u16, Option<String>)>> {
+        use base64::Engine as _;
+        use base64::prelude::BASE64_STANDARD;
+
         let Some(proxy) = self.proxy(host)?.filter(|_| !self.direct.is_direct(host)) else {
             return Ok(None);
         };
-        if proxy.protocol() != ProxyProtocol::Http {
+        if proxy.protocol() != ureq::ProxyProtocol::Http {
             return Err(Error::input("the sandbox `vm` can use proxies of plain HTTP only")
                 .hint("a proxy is written as http://HOST:PORT"));
         }

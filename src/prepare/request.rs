@@ -173,6 +173,7 @@ impl Request<'_> {
     }
 
     #[cfg(not(target_os = "linux"))]
+    #[expect(clippy::unused_self, reason = "on Linux it is used")]
     fn run(
         &self,
         _cache: &Cache,

@@ -141,6 +141,7 @@ impl HostTree {
 
     #[allow(
         clippy::unnecessary_cast,
+        clippy::cast_lossless,
         clippy::cast_sign_loss,
         clippy::cast_possible_truncation,
         reason = "the fields' types differ by system; none holds more than what is made of it"
