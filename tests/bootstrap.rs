@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::support::{Run, User, partitions, tool};
 
 const CLUSTER: &str = "[cluster]\nname = \"t\"\nprofile = \"quickstart\"\n[base]\n\
-    bootstrap = { suite = \"trixie\", arch = \"amd64\", layout = \"uefi\" }\n\
+    bootstrap = { suite = \"trixie\", arch = \"amd64\", layout = \"bios-uefi\" }\n\
     [access]\nuser = \"pi\"\nssh_authorized_keys = \
     [\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJqRRKt7qZ+7PAkXhbpA1tWiPCsw4oM/WAAYKXuoXMQS t\"]\n\
     [[node]]\nhostname = \"server1\"\n";

@@ -8,4 +8,4 @@ mod qemu;
 
 pub use block::refuse_compressed;
 pub use console::{Ending, Expectation};
-pub use qemu::{Accelerator, Machine, NetworkCard};
+pub use qemu::{Accelerator, FirmwareKind, Machine, NetworkCard};

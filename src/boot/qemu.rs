@@ -97,10 +97,22 @@ pub struct Machine {
     pub memory_mib: u32,
     /// Processors.
     pub cpus: u32,
+    /// What starts it.
+    pub firmware: FirmwareKind,
     /// What runs its instructions.
     pub accelerator: Accelerator,
     /// What its network card leads to.
     pub network: NetworkCard,
+}
+
+/// What starts a machine whose image has a boot loader.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum FirmwareKind {
+    /// UEFI
+    #[default]
+    Uefi,
+    /// The BIOS of a PC, as many rented machines have it; amd64 only
+    Bios,
 }
 
 /// What a machine's network card leads to.
@@ -125,6 +137,10 @@ pub struct ReadyMachine {
 impl Machine {
     /// QEMU with everything but where its console goes.
     pub fn prepare(&self) -> Result<ReadyMachine> {
+        if self.firmware == FirmwareKind::Bios && self.arch != Arch::Amd64 {
+            let message = format!("a machine of {} has no BIOS", self.arch.name());
+            return Err(Error::input(message).hint("without `--firmware` it boots by UEFI"));
+        }
         check_version(self.arch)?;
         self.accelerator.require(self.arch)?;
         let folder = tempfile::tempdir().context(|| "making a temporary folder")?;
@@ -138,7 +154,8 @@ impl Machine {
             Arch::Amd64 => "q35",
             Arch::Arm64 => "virt",
         };
-        let firmware = if kernel.is_some() {
+        // QEMU's own, where it is given none, is SeaBIOS.
+        let firmware = if kernel.is_some() || self.firmware == FirmwareKind::Bios {
             ""
         } else {
             drives.add_firmware(firmware::find(self.arch)?)?;

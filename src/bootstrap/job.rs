@@ -42,8 +42,10 @@ pub(crate) struct BootstrapJob {
     pub(super) ext4: NewExt4,
     /// Where it goes.
     pub(super) partition: ImagePartition,
-    /// A file of the root, and where it is to be copied.
-    pub(super) keep: Option<(PathBuf, PathBuf)>,
+    /// Files of the root, and where they are to be copied.
+    pub(super) keep: Vec<(PathBuf, PathBuf)>,
+    /// A shell's words that make further files, with the new root as `$1`.
+    pub(super) make: Option<String>,
     pub(super) log: PathBuf,
 }
 
@@ -59,7 +61,7 @@ impl Job for BootstrapJob {
         self.debootstrap(&root, progress)?;
 
         progress.stage("configuring the base");
-        if let Some((from, to)) = &self.keep {
+        for (from, to) in &self.keep {
             let from = root.join(from);
             fs::copy(&from, to).context(|| format!("cannot copy `{}`", from.display()))?;
         }
@@ -93,6 +95,7 @@ impl BootstrapJob {
             .args(DPKG_EXCLUDES.lines().map(|line| format!("--dpkgopt={line}")))
             .arg("--dpkgopt=force-unsafe-io")
             .arg(format!("--essential-hook={FSCK_HOOK}"))
+            .args(self.make.iter().map(|words| format!("--customize-hook={words}")))
             // That they can be run is seen to already, in a table it does not look at.
             .arg("--skip=check/qemu")
             .arg(&self.suite)

@@ -16,6 +16,9 @@ pub(super) const SECTOR: u64 = 512;
 /// ends on a whole MiB.
 const TAIL: u64 = 2048;
 
+/// Where a PC's BIOS finds the rest of GRUB, on amd64.
+pub(super) const BIOS_BOOT: SectorRange = SectorRange { start: 2048, sectors: 6144 };
+
 /// A partition, in sectors.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SectorRange {
@@ -40,6 +43,7 @@ impl BootstrapLayout {
     pub(super) fn new(base: &Bootstrap) -> Self {
         let layout = match base.layout {
             Layout::Uefi => "",
+            Layout::BiosUefi => " bios-uefi",
             Layout::RaspberryPi => " raspberry-pi",
         };
         let id =
@@ -61,8 +65,12 @@ impl BootstrapLayout {
     /// The partition that firmware reads: the EFI system partition, or `bootfs`.
     pub(super) fn firmware(&self) -> SectorRange {
         match (self.kind, self.arch) {
-            (Layout::Uefi, Arch::Amd64) => SectorRange { start: 8192, sectors: 253_952 },
-            (Layout::Uefi, Arch::Arm64) => SectorRange { start: 2048, sectors: 260_096 },
+            (Layout::Uefi | Layout::BiosUefi, Arch::Amd64) => {
+                SectorRange { start: 8192, sectors: 253_952 }
+            }
+            (Layout::Uefi | Layout::BiosUefi, Arch::Arm64) => {
+                SectorRange { start: 2048, sectors: 260_096 }
+            }
             (Layout::RaspberryPi, _) => SectorRange { start: 16_384, sectors: 1_048_576 },
         }
     }
@@ -70,7 +78,7 @@ impl BootstrapLayout {
     /// The root partition of a disk of `size` bytes.
     pub(super) fn root(&self, size: u64) -> SectorRange {
         let (start, tail) = match self.kind {
-            Layout::Uefi => (262_144, TAIL),
+            Layout::Uefi | Layout::BiosUefi => (262_144, TAIL),
             Layout::RaspberryPi => (1_064_960, 0),
         };
         SectorRange { start, sectors: (size / SECTOR).saturating_sub(tail + start) }
@@ -79,7 +87,7 @@ impl BootstrapLayout {
     /// `PARTUUID` of the partition that firmware reads.
     pub(super) fn firmware_id(&self) -> String {
         match self.kind {
-            Layout::Uefi => self.firmware_id.to_string(),
+            Layout::Uefi | Layout::BiosUefi => self.firmware_id.to_string(),
             Layout::RaspberryPi => format!("{:08x}-01", self.signature()),
         }
     }
@@ -87,7 +95,7 @@ impl BootstrapLayout {
     /// `PARTUUID` of the root partition.
     pub(super) fn root_id(&self) -> String {
         match self.kind {
-            Layout::Uefi => self.root_id.to_string(),
+            Layout::Uefi | Layout::BiosUefi => self.root_id.to_string(),
             Layout::RaspberryPi => format!("{:08x}-02", self.signature()),
         }
     }
@@ -95,7 +103,7 @@ impl BootstrapLayout {
     /// Writes the partition table.
     pub(super) fn write(&self, disk: &dyn Disk) -> Result<()> {
         match self.kind {
-            Layout::Uefi => self.write_gpt(disk),
+            Layout::Uefi | Layout::BiosUefi => self.write_gpt(disk),
             Layout::RaspberryPi => self.write_mbr(disk),
         }
     }
@@ -124,8 +132,7 @@ impl BootstrapLayout {
             new(15, self.firmware(), guid::EFI_SYSTEM, self.firmware_id),
         ];
         if self.arch == Arch::Amd64 {
-            let extent = SectorRange { start: 2048, sectors: 6144 };
-            partitions.push(new(14, extent, guid::BIOS_BOOT, self.bios_id));
+            partitions.push(new(14, BIOS_BOOT, guid::BIOS_BOOT, self.bios_id));
         }
         create_gpt(disk, self.disk_id, &partitions)
     }

@@ -2,6 +2,8 @@
 //! Raspberry Pi OS.
 
 #[cfg(target_os = "linux")]
+mod bios;
+#[cfg(target_os = "linux")]
 mod job;
 #[cfg(target_os = "linux")]
 mod layout;
@@ -40,7 +42,7 @@ pub(crate) use job::BootstrapJob;
 /// Raised when the same words in a cluster file come to mean another base.
 const fn recipe_of(layout: Layout) -> u32 {
     match layout {
-        Layout::Uefi => 1,
+        Layout::Uefi | Layout::BiosUefi => 1,
         Layout::RaspberryPi => 2,
     }
 }
@@ -86,14 +88,15 @@ pub fn bootstrap(
     if base.layout == Layout::RaspberryPi && base.arch != Arch::Arm64 {
         return Err(Error::input("a Raspberry Pi is arm64, not amd64"));
     }
+    if base.layout == Layout::BiosUefi && base.arch != Arch::Amd64 {
+        return Err(Error::input("a machine with a BIOS is amd64, not arm64")
+            .hint("`layout = \"uefi\"` is for every arm64 machine that is no Raspberry Pi"));
+    }
     let recipe = serde_json::json!({
         "recipe": recipe_of(base.layout),
         "suite": base.suite,
         "arch": base.arch.name(),
-        "layout": match base.layout {
-            Layout::Uefi => "uefi",
-            Layout::RaspberryPi => "raspberry-pi",
-        },
+        "layout": base.layout.name(),
         "mirror": base.mirror,
     });
     let hash = |it: &Value| Sha256::of(it.to_string()).to_string();
@@ -127,6 +130,15 @@ pub fn bootstrap(
         layout.write(&image)?;
         let scratch = folder.join("scratch");
         let loader_image = folder.join("loader.efi");
+        let bios = bios::BiosImages::in_folder(folder);
+        let has_bios = base.layout == Layout::BiosUefi;
+        let mut keep = Vec::new();
+        if base.layout.has_esp() {
+            keep.push((loader::names(base.arch).image.into(), loader_image.clone()));
+        }
+        if has_bios {
+            keep.extend(bios.in_root());
+        }
         let root = layout.root(SIZE);
         let job = BootstrapJob {
             suite: base.suite.clone(),
@@ -140,8 +152,8 @@ pub fn bootstrap(
                 offset: root.start * SECTOR,
                 size: root.sectors * SECTOR,
             },
-            keep: (layout.kind == Layout::Uefi)
-                .then(|| (loader::names(base.arch).image.into(), loader_image.clone())),
+            keep,
+            make: has_bios.then(|| bios::recipe(&layout)),
             log,
         };
         let environment = Environment {
@@ -156,10 +168,13 @@ pub fn bootstrap(
         let packages = done?;
         progress.stage("installing the boot loader");
         match base.layout {
-            Layout::Uefi => {
+            Layout::Uefi | Layout::BiosUefi => {
                 let loader = fs::read(&loader_image).context(|| "cannot read GRUB's image")?;
                 fs::remove_file(&loader_image)?;
                 make_esp(&layout, disk, &loader, epoch)?;
+                if has_bios {
+                    bios.install(disk)?;
+                }
             }
             Layout::RaspberryPi => make_bootfs(&layout, disk, epoch)?,
         }
@@ -185,6 +200,7 @@ fn packages(layout: &BootstrapLayout) -> Vec<String> {
     let names = loader::names(layout.arch);
     let own = match layout.kind {
         Layout::Uefi => vec![names.kernel, names.package, "grub2-common"],
+        Layout::BiosUefi => vec![names.kernel, names.package, bios::PACKAGE, "grub2-common"],
         Layout::RaspberryPi => vec![raspberry_pi::KERNEL],
     };
     PACKAGES.into_iter().chain(own).map(str::to_owned).collect()
@@ -206,7 +222,7 @@ fn ext4(base: &Bootstrap, layout: &BootstrapLayout) -> NewExt4 {
         "extra_isize",
         "metadata_csum",
     ];
-    if base.layout == Layout::Uefi {
+    if base.layout.has_esp() {
         features.extend(["64bit", "huge_file"]);
     }
     if base.suite != "bookworm" {
@@ -215,7 +231,7 @@ fn ext4(base: &Bootstrap, layout: &BootstrapLayout) -> NewExt4 {
     NewExt4 {
         uuid: layout.root_uuid.to_string(),
         label: match base.layout {
-            Layout::Uefi => String::new(),
+            Layout::Uefi | Layout::BiosUefi => String::new(),
             Layout::RaspberryPi => "rootfs".into(),
         },
         features: features.into_iter().map(str::to_owned).collect(),
@@ -237,12 +253,18 @@ fn changes(layout: &BootstrapLayout) -> Vec<Change> {
     };
     let enable = |name: &str| Action::Unit { name: name.into(), state: UnitState::Enabled };
     let own = match layout.kind {
-        Layout::Uefi => vec![
-            file("/etc/fstab", loader::fstab(layout)),
-            file("/boot/grub/grub.cfg", loader::root_menu(layout)),
-            file("/etc/default/grub", loader::defaults(layout)),
-            Action::Directory { path: "/boot/efi".into(), mode: 0o700, owner: Owner::root() },
-        ],
+        Layout::Uefi | Layout::BiosUefi => {
+            let mut own = vec![
+                file("/etc/fstab", loader::fstab(layout)),
+                file("/boot/grub/grub.cfg", loader::root_menu(layout)),
+                file("/etc/default/grub", loader::defaults(layout)),
+                Action::Directory { path: "/boot/efi".into(), mode: 0o700, owner: Owner::root() },
+            ];
+            if layout.kind == Layout::BiosUefi {
+                own.push(bios::spent());
+            }
+            own
+        }
         Layout::RaspberryPi => {
             let mut own = vec![
                 file("/etc/fstab", raspberry_pi::fstab(layout)),

@@ -9,7 +9,7 @@ use super::cluster::ClusterArgs;
 use super::ui::Ui;
 use crate::artifact::{bootable, disk_of};
 use crate::base::arch_of;
-use crate::boot::{self, Accelerator, Ending, Expectation, Machine, NetworkCard};
+use crate::boot::{self, Accelerator, Ending, Expectation, FirmwareKind, Machine, NetworkCard};
 use crate::build::OutputFolder;
 use crate::disk;
 use crate::guest::first_boot;
@@ -63,6 +63,10 @@ pub(super) struct BootCommand {
     #[command(flatten)]
     below: BackingArgs,
 
+    /// What starts the machine
+    #[arg(long, value_enum, default_value_t)]
+    firmware: FirmwareKind,
+
     /// What runs the guest's instructions
     #[arg(long, value_enum, default_value_t)]
     accel: Accelerator,
@@ -89,6 +93,7 @@ impl BootCommand {
             arch,
             memory_mib: self.memory,
             cpus: self.cpus,
+            firmware: self.firmware,
             accelerator: self.accel,
             network: self.network(),
         };

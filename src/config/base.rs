@@ -137,7 +137,8 @@ fn read_bootstrap(table: Table<'_>) -> Option<Bootstrap> {
     let suite = table.require("suite", "suite = \"trixie\"").and_then(|value| value.string());
     let arch = table.require("arch", "arch = \"amd64\"").and_then(|value| read_arch(&value));
     let layout = table.require("layout", "layout = \"uefi\"").and_then(|value| {
-        choice(&value, &[("uefi", Layout::Uefi), ("raspberry-pi", Layout::RaspberryPi)])
+        let all: Vec<_> = Layout::ALL.iter().map(|layout| (layout.name(), *layout)).collect();
+        choice(&value, &all)
     });
     let mirror = table.string("mirror");
     for text in suite.iter().filter(|text| !is_suite(text.value)) {

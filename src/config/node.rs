@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::file_types::ExtraFile;
 use super::reader::{Reader, Span, Spanned, Table};
 use super::traits::NodeTraits;
-use super::types::Node;
+use super::types::{Dhcp, Node};
 use crate::config::{address, files, hostname};
 use crate::util::error::Problem;
 
@@ -56,6 +56,7 @@ fn read(table: Table<'_>, defaults: &NodeTraits) -> Vec<PlacedNode> {
     let host = |text: &str| address::host_address(text, address::A_HOST);
     let gateway = parsed(&table, "gateway", host);
     let dns = parsed(&table, "dns", host);
+    let dhcp = read_dhcp(&table, &addresses);
     let own = NodeTraits::read(&table);
     let interface = table.get("interface").filter(|_| own.interface.is_some());
     let files = files::read_all(&table);
@@ -98,6 +99,7 @@ fn read(table: Table<'_>, defaults: &NodeTraits) -> Vec<PlacedNode> {
             addresses: &addresses,
             gateway: &gateway,
             dns: &dns,
+            dhcp,
             traits: &traits,
         };
         nodes.push(place(name, &hostname.span, &shared, &files));
@@ -111,6 +113,7 @@ struct Shared<'a> {
     addresses: &'a [Spanned<IpNet>],
     gateway: &'a [Spanned<IpAddr>],
     dns: &'a [Spanned<IpAddr>],
+    dhcp: Dhcp,
     traits: &'a NodeTraits,
 }
 
@@ -123,6 +126,7 @@ fn place(name: String, span: &Span, shared: &Shared<'_>, files: &[ExtraFile]) ->
         addresses: shared.addresses.iter().map(|address| address.value).collect(),
         gateway: shared.gateway.iter().map(|address| address.value).collect(),
         dns: shared.dns.iter().map(|address| address.value).collect(),
+        dhcp: shared.dhcp,
         interface: shared.traits.interface.clone().filter(|_| !shared.addresses.is_empty()),
         labels: shared.traits.labels.clone(),
         taints: shared.traits.taints.clone(),
@@ -151,7 +155,32 @@ fn parsed<T>(
     values.collect()
 }
 
-/// Every router must be a neighbour.
+/// The family that has no static address may be asked for.
+fn read_dhcp(table: &Table<'_>, addresses: &[Spanned<IpNet>]) -> Dhcp {
+    let Some(text) = table.string("dhcp") else { return Dhcp::No };
+    let Some(dhcp) = Dhcp::from_name(text.value) else {
+        let message = format!("`{}` is not a choice of `dhcp`", text.value);
+        table.reader.wrong_hint(&text.span, message, "it may be `no`, `ipv4` or `ipv6`");
+        return Dhcp::No;
+    };
+    let has = |is_asked: fn(&IpNet) -> bool| addresses.iter().any(|it| is_asked(&it.value));
+    let taken = match dhcp {
+        Dhcp::No => None,
+        Dhcp::Ipv4 => has(|it| it.addr().is_ipv4()).then_some("IPv4"),
+        Dhcp::Ipv6 => has(|it| it.addr().is_ipv6()).then_some("IPv6"),
+    };
+    if addresses.is_empty() && dhcp != Dhcp::No {
+        let message = "`dhcp` says what to ask for besides `addresses`, and there are none";
+        table.reader.wrong_hint(&text.span, message, "without both, everything is asked for");
+    } else if let Some(family) = taken {
+        let message = format!("the node has a static {family} address, and asks DHCP for one");
+        table.reader.wrong_hint(&text.span, message, "leave one of them out");
+    }
+    dhcp
+}
+
+/// Every router must be a neighbour. An address that is a network of its own, as providers assign them,
+/// has none: its router is on the link all the same.
 fn check_gateways(reader: &Reader, addresses: &[Spanned<IpNet>], gateways: &[Spanned<IpAddr>]) {
     for gateway in gateways {
         if matches!(gateway.value, IpAddr::V6(v6) if v6.is_unicast_link_local()) {
@@ -173,7 +202,9 @@ fn check_gateways(reader: &Reader, addresses: &[Spanned<IpNet>], gateways: &[Spa
                     .at(&reader.source, gateway.span.clone())
                     .also_at(&reader.source, own.span.clone(), "its address"),
             );
-        } else if !same_family.any(|address| address.value.contains(&gateway.value)) {
+        } else if !same_family.clone().any(|address| address.value.contains(&gateway.value))
+            && !same_family.any(|address| is_alone(&address.value))
+        {
             let net = first.value.trunc();
             let message = format!("the address `{}` is outside the gateway's subnet", first.value);
             reader.report(
@@ -184,6 +215,11 @@ fn check_gateways(reader: &Reader, addresses: &[Spanned<IpNet>], gateways: &[Spa
             );
         }
     }
+}
+
+/// `/32` or `/128`.
+fn is_alone(address: &IpNet) -> bool {
+    address.prefix_len() == address.max_prefix_len()
 }
 
 /// No two nodes of one name, no two machines at one address.

@@ -89,6 +89,9 @@ pub fn show(setting: &Setting) -> String {
         Setting::Bool(switch) => switch.to_string(),
         Setting::Int(number) => number.to_string(),
         Setting::Secret(_) => "…".into(),
+        Setting::List(elements) => {
+            format!("[{}]", elements.iter().map(show).collect::<Vec<_>>().join(", "))
+        }
         Setting::String(text) | Setting::Host(text) | Setting::Enum(text) => format!("{text:?}"),
         Setting::Cidr(net) => format!("\"{net}\""),
         Setting::Ip(address) => format!("\"{address}\""),

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::formats::FormatRule;
 use super::secret_spec::SecretKind;
 use super::setting_types::SettingKind;
-use super::types::Arch;
+use super::types::{Arch, Dhcp, Layout};
 use crate::versions;
 
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
@@ -17,19 +17,7 @@ const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 ///
 /// Nothing is required of it: it may be one of several layers.
 pub fn cluster(formats: &[FormatRule]) -> Value {
-    let node = table(
-        &["hostname"],
-        [
-            ("hostname", text("A host name, or a pattern: node[0-4], node{a,b}")),
-            ("role", text("The role, instead of the one that the host name says")),
-            ("addresses", texts("Static addresses with their prefix; none: DHCP and RA")),
-            ("gateway", texts("Routers")),
-            ("dns", texts("Name servers")),
-            ("files", list(file())),
-        ]
-        .into_iter()
-        .chain(traits()),
-    );
+    let node = node();
     let defaults = table(&[], traits());
     let access = table(
         &[],
@@ -143,6 +131,24 @@ fn disk() -> Value {
     )
 }
 
+/// `[[node]]`
+fn node() -> Value {
+    table(
+        &["hostname"],
+        [
+            ("hostname", text("A host name, or a pattern: node[0-4], node{a,b}")),
+            ("role", text("The role, instead of the one that the host name says")),
+            ("addresses", texts("Static addresses with their prefix; none: DHCP and RA")),
+            ("gateway", texts("Routers")),
+            ("dhcp", choice("What it asks DHCP for besides", &Dhcp::names().collect::<Vec<_>>())),
+            ("dns", texts("Name servers")),
+            ("files", list(file())),
+        ]
+        .into_iter()
+        .chain(traits()),
+    )
+}
+
 /// What a node has of its own, or all have by default.
 fn traits() -> [(&'static str, Value); 5] {
     let labels = json!({
@@ -169,6 +175,10 @@ pub fn profile() -> Value {
             ("default", any),
             ("description", text("One line")),
             ("values", texts("The choices of an enum")),
+            (
+                "of",
+                choice("The type of a list's elements", &["string", "int", "cidr", "ip", "host"]),
+            ),
             ("overlap", switch("Whether a network may share addresses with others")),
             ("optional", switch("Whether it may be missing: none in templates")),
             (
@@ -284,6 +294,7 @@ fn secret() -> Value {
             ("organization", text("Of a client's certificate")),
             ("days", whole("Of a client's certificate: how long it is good", 1, 3650)),
             ("path", text("Of a file, from the cluster file's folder")),
+            ("missing", text("How the user comes by a file that is not there; a template")),
             (
                 "after_rotation",
                 text("What to do about nodes that run with the old one; a template"),
@@ -343,7 +354,7 @@ fn base() -> Value {
         [
             ("suite", text("A Debian release: trixie")),
             ("arch", arch()),
-            ("layout", choice("How the disk boots", &["uefi", "raspberry-pi"])),
+            ("layout", choice("How the disk boots", &Layout::names().collect::<Vec<_>>())),
             ("mirror", text("A Debian mirror")),
         ],
     );

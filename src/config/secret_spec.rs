@@ -15,6 +15,8 @@ pub struct SecretSpec {
     pub roles: Vec<String>,
     /// What to do about nodes that run with the old one; a template.
     pub after_rotation: Option<String>,
+    /// How the user comes by a file that is not there; a template.
+    pub missing: Option<String>,
 }
 
 words! {

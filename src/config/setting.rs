@@ -13,6 +13,7 @@ use crate::versions;
 /// One `[settings.NAME]` of a profile.
 pub(super) fn read_spec(table: Table<'_>) -> Option<SettingSpec> {
     let choices = table.plain_strings("values");
+    let element = read_element(&table);
     let kind = table.require("type", "type = \"string\"").and_then(|value| {
         let name = value.string()?;
         let Some(kind) = SettingKind::from_name(name.value) else {
@@ -33,7 +34,22 @@ pub(super) fn read_spec(table: Table<'_>) -> Option<SettingSpec> {
             SettingKind::Path => SettingType::Path,
             SettingKind::Secret => SettingType::Secret,
             SettingKind::Enum => SettingType::Enum(choices.clone()),
+            SettingKind::List => {
+                let Some(element) = &element else {
+                    if table.get("of").is_none() {
+                        let message = "a setting of type `list` needs `of`";
+                        let hint = "for example `of = \"host\"`";
+                        table.reader.wrong_hint(&name.span, message, hint);
+                    }
+                    return None;
+                };
+                SettingType::List(Box::new(element.kind.clone()))
+            }
         };
+        if let (Some(element), false) = (&element, matches!(kind, SettingType::List(_))) {
+            let message = "`of` is for settings of type `list`";
+            table.reader.wrong_hint(&element.span, message, "for example `type = \"list\"`");
+        }
         let is_enum = matches!(kind, SettingType::Enum(_));
         if is_enum == choices.is_empty() {
             let message = if is_enum {
@@ -65,6 +81,38 @@ pub(super) fn read_spec(table: Table<'_>) -> Option<SettingSpec> {
     table.finish();
     let description = description.unwrap_or_default();
     Some(SettingSpec { kind: kind?, default, description, may_overlap, program })
+}
+
+/// The type of a list's elements, and where it stands.
+struct Element {
+    kind: SettingType,
+    span: Span,
+}
+
+fn read_element(table: &Table<'_>) -> Option<Element> {
+    let name = table.string("of")?;
+    let kind = match SettingKind::from_name(name.value) {
+        Some(SettingKind::String) => SettingType::String,
+        Some(SettingKind::Int) => SettingType::Int,
+        Some(SettingKind::Cidr) => SettingType::Cidr,
+        Some(SettingKind::Ip) => SettingType::Ip,
+        Some(SettingKind::Host) => SettingType::Host,
+        Some(
+            SettingKind::Bool
+            | SettingKind::IpPool
+            | SettingKind::Path
+            | SettingKind::Secret
+            | SettingKind::Enum
+            | SettingKind::List,
+        )
+        | None => {
+            let message = format!("`{}` is not a type of a list's elements", name.value);
+            let hint = "it may be `string`, `int`, `cidr`, `ip` or `host`";
+            table.reader.wrong_hint(&name.span, message, hint);
+            return None;
+        }
+    };
+    Some(Element { kind, span: name.span })
 }
 
 /// The cluster file's `[settings]` over the profile's defaults. The places of given values are
@@ -144,6 +192,11 @@ fn read_value(
         SettingType::Host => parsed(&|text| host(text.value)),
         SettingType::Path => parsed(&|text| path(reader, text)),
         SettingType::Enum(choices) => parsed(&|text| choice(text.value, choices)),
+        SettingType::List(element) => {
+            let elements = value.elements()?;
+            let read = |one: &Value<'_>| read_value(reader, one, element, None);
+            Some(Setting::List(elements.iter().filter_map(read).collect()))
+        }
     }
 }
 
@@ -233,6 +286,7 @@ fn example(kind: &SettingType) -> String {
                 .first()
                 .map_or_else(|| "\"…\"".into(), |choice| format!("\"{choice}\""));
         }
+        SettingType::List(element) => return format!("[{}]", self::example(element)),
     };
     example.to_owned()
 }

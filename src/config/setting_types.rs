@@ -30,6 +30,8 @@ pub enum Setting {
     Path(PathBuf),
     /// One of the profile's choices.
     Enum(String),
+    /// Several values of one type.
+    List(Vec<Setting>),
     /// A value that no log and no world-readable file may hold.
     Secret(SecretText),
     /// An optional setting that the cluster file does not give: `none` in templates.
@@ -49,6 +51,7 @@ impl Setting {
             | Self::Host(_)
             | Self::Path(_)
             | Self::Enum(_)
+            | Self::List(_)
             | Self::Secret(_)
             | Self::Absent => None,
         }
@@ -93,6 +96,8 @@ words! {
         Secret = "secret",
         /// One of the profile's choices.
         Enum = "enum",
+        /// Several values of one type.
+        List = "list",
     }
 }
 
@@ -119,6 +124,8 @@ pub enum SettingType {
     Secret,
     /// `enum`, with the values it may have
     Enum(Vec<String>),
+    /// `list`, with the type of its elements
+    List(Box<SettingType>),
 }
 
 impl SettingType {
@@ -135,15 +142,17 @@ impl SettingType {
             Self::Path => SettingKind::Path,
             Self::Secret => SettingKind::Secret,
             Self::Enum(_) => SettingKind::Enum,
+            Self::List(_) => SettingKind::List,
         }
     }
 }
 
-/// `string`, or an enum's choices: `bgp|l2`.
+/// `string`, an enum's choices: `bgp|l2`, or `list of host`.
 impl fmt::Display for SettingType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Enum(choices) => f.write_str(&choices.join("|")),
+            Self::List(element) => write!(f, "list of {element}"),
             Self::String
             | Self::Bool
             | Self::Int

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::file_types::ExtraFile;
 use super::formats::FormatRule;
 use super::kubelet::Taint;
+use super::words::words;
 use crate::util::error::{Error, Result};
 use crate::util::sha256::Sha256;
 
@@ -69,13 +70,38 @@ pub enum Arch {
     Arm64,
 }
 
-/// How a bootstrapped disk is partitioned and booted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
-    /// GPT with an EFI system partition, as Debian's cloud images.
-    Uefi,
-    /// MBR with a firmware partition, as Raspberry Pi OS.
-    RaspberryPi,
+words! {
+    /// How a bootstrapped disk is partitioned and booted.
+    pub enum Layout {
+        /// GPT with an EFI system partition, as Debian's cloud images.
+        Uefi = "uefi",
+        /// The same with GRUB for a PC's BIOS besides: one image for either firmware.
+        BiosUefi = "bios-uefi",
+        /// MBR with a firmware partition, as Raspberry Pi OS.
+        RaspberryPi = "raspberry-pi",
+    }
+}
+
+words! {
+    /// What a node with static addresses asks DHCP for besides.
+    pub enum Dhcp {
+        /// Nothing.
+        No = "no",
+        /// An IPv4 address.
+        Ipv4 = "ipv4",
+        /// An IPv6 address.
+        Ipv6 = "ipv6",
+    }
+}
+
+impl Layout {
+    /// Whether it has a GPT with an EFI system partition.
+    pub fn has_esp(self) -> bool {
+        match self {
+            Self::Uefi | Self::BiosUefi => true,
+            Self::RaspberryPi => false,
+        }
+    }
 }
 
 /// Who logs in.
@@ -250,6 +276,8 @@ pub struct Node {
     pub addresses: Vec<IpNet>,
     /// Default routers.
     pub gateway: Vec<IpAddr>,
+    /// What it asks DHCP for, where it has static addresses.
+    pub dhcp: Dhcp,
     /// Name servers.
     pub dns: Vec<IpAddr>,
     /// The wired card that has the addresses, by its name or its MAC address; every wired card without.

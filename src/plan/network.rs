@@ -65,7 +65,7 @@ fn unit(node: &Node, domain: Option<&str>) -> String {
     let mut line = |key: &str, value: &dyn std::fmt::Display| {
         writeln!(text, "{key}={value}").expect("writing to a string");
     };
-    line("DHCP", &if node.addresses.is_empty() { "yes" } else { "no" });
+    line("DHCP", &if node.addresses.is_empty() { "yes" } else { node.dhcp.name() });
     // Said aloud, because forwarding switches it off otherwise. A static IPv6 router is told
     // instead of asked.
     let has_router = node.gateway.iter().any(IpAddr::is_ipv6);
@@ -73,9 +73,19 @@ fn unit(node: &Node, domain: Option<&str>) -> String {
     for address in &node.addresses {
         line("Address", address);
     }
-    for gateway in &node.gateway {
+    for gateway in node.gateway.iter().filter(|it| is_neighbour(node, it)) {
         line("Gateway", gateway);
     }
     name_servers(&mut text, node, domain);
+    for gateway in node.gateway.iter().filter(|it| !is_neighbour(node, it)) {
+        write!(text, "\n[Route]\nGateway={gateway}\nGatewayOnLink=yes\n")
+            .expect("writing to a string");
+    }
     text
+}
+
+/// Whether the node knows a router to be on its link: by its own network, or by the kind of address.
+fn is_neighbour(node: &Node, gateway: &IpAddr) -> bool {
+    matches!(gateway, IpAddr::V6(v6) if v6.is_unicast_link_local())
+        || node.addresses.iter().any(|address| address.contains(gateway))
 }

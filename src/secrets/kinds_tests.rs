@@ -19,6 +19,7 @@ fn with(folder: &Path, kinds: &[SecretRecipe]) -> Result<Cluster> {
         recipe: kind.clone(),
         roles: Vec::new(),
         after_rotation: None,
+        missing: None,
     });
     cluster.profile.secrets = specs.collect();
     Ok(cluster)

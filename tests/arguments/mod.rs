@@ -114,8 +114,9 @@ fn are_known(k3s: &str, cluster: &Cluster, programs: &[&str]) {
     assert_eq!(judged, programs);
 }
 
-const TUNNEL: &str =
-    "cloudflared_hostname = \"www.example.net\"\ncloudflared_service = \"http://web.default\"\n";
+const TUNNEL: &str = "cloudflared_hostnames = [\"www.example.net\", \"shop.example.net\"]\n\
+     cloudflared_services = [\"http://web.default\", \"https://shop.default\"]\n\
+     cloudflared_origin_name = \"shop.internal\"\ncloudflared_kind = \"Deployment\"\n";
 
 #[test]
 fn fusion_k3s_gives_no_argument_that_is_unknown() {

@@ -18,13 +18,16 @@ fn the_edge_and_a_server_meet() {
     let built = built();
     // A name of its own: tests of another checkout may run at the same time.
     let network = built.folder.path().display().to_string();
-    let boot = |node: &str| {
-        let arguments = ["boot", node, "--network", &network, "--timeout", "900"];
+    // One base for either firmware: the edge boots as a rented machine does, with addresses that are
+    // networks of their own and routers outside of them.
+    let boot = |node: &str, firmware: &str| {
+        let arguments =
+            ["boot", node, "--network", &network, "--timeout", "900", "--firmware", firmware];
         let mut run = Run::new(arguments.into_iter().chain(["--until", "guest-check: the end"]));
         run = run.folder(built.folder.path());
         run.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started")
     };
-    let machines = [boot("edge"), boot("k3s-node1")];
+    let machines = [boot("edge", "bios"), boot("k3s-node1", "uefi")];
     let [edge, home] = machines.map(|machine| {
         let output = machine.wait_with_output().expect("ended");
         let console = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -48,6 +51,9 @@ fn the_edge_and_a_server_meet() {
         }
     }
     for line in [
+        "firmware bios",
+        "route default via 198.51.100.1 dev INTERFACE proto static onlink",
+        "route default via 2001:db8:ffff::1 dev INTERFACE proto static onlink",
         "started edge-firewall systemd-networkd systemd-networkd-wait-online@wg0 k3s-agent",
         "agent after the handshake",
         "unprivileged from 80",
@@ -65,6 +71,7 @@ fn the_edge_and_a_server_meet() {
     let closed = "6443=filtered 9100=filtered 10250=filtered 30080=filtered";
     let open = "22=open 80=open 443=open";
     for line in [
+        "firmware uefi".to_owned(),
         "ping 192.168.178.201 answers".to_owned(),
         "ping fda8:a1db:5685::201 answers".to_owned(),
         format!("outside 203.0.113.10 {open} {closed}"),

@@ -15,6 +15,7 @@ outside 2001:db8:0:1::10 tcp 22 80 443 udp 56527
 tunnel 192.168.178.201 tcp 22 80 443 2379 6443 9100 10250 30080 udp 53 8472 56527
 tunnel fda8:a1db:5685::201 tcp 22 80 443 2379 6443 9100 10250 udp 53 8472 56527
 outside to a pod's node port: closed
+laptop to an internal service: open
 pod to outside: open
 kube-proxy's table: still there
 "

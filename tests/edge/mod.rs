@@ -5,6 +5,7 @@
 mod boots;
 mod firewall;
 mod nodes;
+mod rented;
 mod rules;
 mod validation;
 
@@ -50,11 +51,12 @@ path = \"/var/lib/nodeforge/firstboot/15-clock.done\"
 content = \"\"
 ";
 
-/// Home's own way to the edge's public addresses; the line and the provider are one wire here.
+/// Home's own way to the edge's public addresses; the line and the provider are one wire here, and home
+/// is the provider's router, too.
 const LINE: &str = "
 [[node.files]]
 path = \"/etc/systemd/network/05-nodeforge.network.d/line.conf\"
-content = \"[Network]\\nAddress=203.0.113.66/24\\nAddress=2001:db8:0:1::66/64\\n\"
+content = \"[Network]\\nAddress=203.0.113.66/24\\nAddress=2001:db8:0:1::66/64\\nAddress=198.51.100.1/32\\nAddress=2001:db8:ffff::1/128\\n\"
 ";
 
 /// The example with its artifacts.
@@ -110,7 +112,8 @@ fn cluster(settings: &str) -> tempfile::TempDir {
         (
             "hostname = \"edge\"\n",
             &format!(
-                "hostname = \"edge\"\naddresses = [\"203.0.113.10/24\", \"2001:db8:0:1::10/64\"]\n{GUEST_CHECK}"
+                "hostname = \"edge\"\naddresses = [\"203.0.113.10/32\", \"2001:db8:0:1::10/128\"]\n\
+                 gateway = [\"198.51.100.1\", \"2001:db8:ffff::1\"]\n{GUEST_CHECK}"
             ),
         ),
     ] {

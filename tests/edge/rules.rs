@@ -73,6 +73,7 @@ fn nonsense_is_refused_where_it_is_written() {
         ("ingress_ipv4 = \"::1\"", "is not an IPv4 address"),
         ("edge_public_ipv4 = \"2001:db8::10\"", "is not an IPv4 address"),
         ("edge_public_ipv6 = \"203.0.113.10\"", "is not an IPv6 address"),
+        ("edge_public_ipv6 = \"fda8:a1db:5685::9\"", "is in home's network"),
         ("edge_public_ipv4 = \"192.168.178.201\"", "is in home's network"),
         ("home_ipv6 = \"192.168.0.0/16\"", "is not an IPv6 network"),
         ("home_ipv4 = \"fda8::/64\"", "is not an IPv4 network"),

@@ -33,7 +33,7 @@ fn example(server: &Server) -> tempfile::TempDir {
     let settings = format!(
         "[settings]\nk3s_mirror = \"{0}\"\ncalico_chart = \"{0}/calico.tgz\"\n\
          metallb_chart = \"{0}/metallb.tgz\"\ncloudflared = true\ncloudflared_tunnel = \"6ff42ae2\"\n\
-         cloudflared_hostname = \"www.example.net\"\ncloudflared_service = \"http://web.default\"",
+         cloudflared_hostnames = [\"www.example.net\"]\ncloudflared_services = [\"http://web.default\"]",
         server.url("")
     );
     let text = fs::read_to_string(EXAMPLE).expect("the example is there");

@@ -109,12 +109,54 @@ fn parts_that_need_each_other_are_refused_alone() {
         ],
     );
     let tunnel =
-        "a tunnel needs `cloudflared_tunnel`, `cloudflared_hostname` and `cloudflared_service`";
+        "a tunnel needs `cloudflared_tunnel`, `cloudflared_hostnames` and `cloudflared_services`";
     refused("cloudflared = true", &[tunnel]);
     refused(
-        "cloudflared = true\ncloudflared_tunnel = \"6ff42ae2\"\ncloudflared_hostname = \"a.test\"",
+        "cloudflared = true\ncloudflared_tunnel = \"6ff42ae2\"\ncloudflared_hostnames = [\"a.test\"]",
         &[tunnel],
     );
+}
+
+#[test]
+fn a_tunnels_names_and_services_fit_each_other() {
+    for (settings, said) in [
+        ("cloudflared_hostnames = \"a.test\"", "must be an array, not a string"),
+        ("cloudflared_hostnames = [\"a.test\", 5]", "an element of `cloudflared_hostnames`"),
+        ("cloudflared_hostnames = [\"a_b!\"]", "`a_b!` is not a valid DNS name"),
+        ("cloudflared_hostnames = [\"a.test\", \"a.test\"]", "has a name twice"),
+        (
+            "cloudflared_services = [\"http://a\", \"http://b\"]",
+            "0 `cloudflared_hostnames` lead to 2",
+        ),
+        ("cloudflared_services = [\"web.default\"]", "does not begin with http://, https://"),
+        ("cloudflared_tunnel = \"a; reboot\"", "is not a tunnel's id or name"),
+        (
+            "cloudflared_origin_name = \"a.test\"",
+            "no service in `cloudflared_services` is reached by",
+        ),
+        ("cloudflared_replicas = 0", "is 0, and may be 1 to 100"),
+    ] {
+        refused(settings, &[said]);
+    }
+}
+
+#[test]
+fn services_may_have_a_zone_of_their_own() {
+    accepted("services_zone = \"apps.example.net\"\napi_name = \"api.apps.example.net\"");
+    accepted("services_zone = \"apps.example.net\"\nha = \"dns\"");
+    for (settings, said) in [
+        ("services_zone = \"apps.example.net\"", "is not in `services_zone` apps.example.net"),
+        (
+            "services_zone = \"a.test\"\nexternal_dns = false\nha = \"dns\"",
+            "nothing registers names in",
+        ),
+        (
+            "services_zone = \"k8s.example.net\"\ncluster_domain = \"k8s.example.net\"",
+            "is `cluster_domain`",
+        ),
+    ] {
+        refused(settings, &[said]);
+    }
 }
 
 #[test]

@@ -223,13 +223,20 @@ fn a_tunnel_is_deployed_with_its_credentials() {
     let folder = cluster(&[
         "cloudflared = true",
         "cloudflared_tunnel = \"6ff42ae2\"",
-        "cloudflared_hostname = \"www.example.net\"",
-        "cloudflared_service = \"http://web.default\"",
+        "cloudflared_hostnames = [\"www.example.net\", \"shop.example.net\"]",
+        "cloudflared_services = [\"http://web.default\", \"https://shop.default\"]",
+        "cloudflared_origin_name = \"shop.internal\"",
+        "cloudflared_kind = \"Deployment\"",
     ]);
-    let missing = Run::new(["plan"]).folder(folder.path()).fails().stderr_text();
-    assert!(missing.contains("cloudflared.json"), "{missing}");
-    let secret = "{\n  \"AccountTag\": \"a\",\n  \"TunnelSecret\": \"hush\"\n}\n";
     let path = folder.path().join("cloudflared.json");
+    let _ = Run::new(["plan"]).folder(folder.path()).exits(2).stderr(&format!(
+        "error: the secret `cloudflared_credentials` is your own file, and there is no `{}`\n\
+         hint: log in to the zone with `cloudflared tunnel login`; then, beside the cluster file, `cloudflared tunnel \
+         token --cred-file cloudflared.json 6ff42ae2` writes it, and for a new tunnel `cloudflared tunnel create \
+         --credentials-file cloudflared.json fusion`\n",
+        path.display()
+    ));
+    let secret = "{\n  \"AccountTag\": \"a\",\n  \"TunnelSecret\": \"hush\"\n}\n";
     fs::write(&path, secret).expect("written");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("set");
     let files = planned(folder.path(), "server1");
@@ -237,6 +244,57 @@ fn a_tunnel_is_deployed_with_its_credentials() {
     let content = content.as_deref().expect("a text");
     assert!(content.contains("<secret cloudflared_credentials>"), "{content}");
     assert!(!content.contains("hush"), "{content}");
+    let rules = "    - hostname: \"www.example.net\"\n      service: \"http://web.default\"\n\
+                 \x20   - hostname: \"shop.example.net\"\n      service: \"https://shop.default\"\n\
+                 \x20     originRequest:\n        originServerName: \"shop.internal\"\n\
+                 \x20   - service: http_status:404\n";
+    assert!(content.contains(rules), "{content}");
+    assert!(content.contains("kind: Deployment\n") && content.contains("  replicas: 2\n"));
+    // What leads there is for people.
+    let plan = plan(folder.path());
+    let handouts = plan["handouts"].as_array().expect("handouts");
+    let handout = handouts.iter().find(|it| it["path"] == "cloudflared-dns.sh").expect("one");
+    let routes = "cloudflared tunnel route dns 6ff42ae2 www.example.net\n\
+                  cloudflared tunnel route dns 6ff42ae2 shop.example.net\n";
+    assert!(handout["content"].as_str().expect("public").ends_with(routes), "{handout}");
+}
+
+/// Nodes in one zone, services in another; BIND reads what the router gets.
+#[test]
+fn two_zones_are_two_zones_everywhere() {
+    let folder = cluster(&[
+        "services_zone = \"apps.example.net\"",
+        "api_name = \"api.apps.example.net\"",
+        "cluster_domain = \"cluster.local\"",
+    ]);
+    let plan = plan(folder.path());
+    let handouts = plan["handouts"].as_array().expect("handouts");
+    let handout = |path: &str| {
+        let found = handouts.iter().find(|it| it["path"] == path);
+        found.unwrap_or_else(|| panic!("{path}"))["content"].as_str().expect("public").to_owned()
+    };
+    let named = handout("router/named.conf");
+    let (nodes, services) = named.split_once("zone \"apps.example.net\" {\n").expect("two zones");
+    assert!(!nodes.contains("zonesub") && nodes.contains("allow-transfer { none; };"), "{named}");
+    assert!(nodes.contains("grant server1.k8s.example.net name "), "{named}");
+    assert!(services.contains("grant externaldns-key zonesub AAAA TXT;"), "{named}");
+    let key = "key \"externaldns-key\" { algorithm hmac-sha256; secret \"aGk=\"; };\n";
+    let keys: String = ["server1", "server2", "server3", "agent1", "agent2"]
+        .map(|name| key.replace("externaldns-key", &format!("{name}.k8s.example.net")))
+        .concat();
+    let conf = folder.path().join("named.conf");
+    fs::write(&conf, format!("{key}{keys}{named}")).expect("written");
+    tool("named-checkconf", [&conf]);
+    let zone = folder.path().join("zone");
+    fs::write(&zone, handout("router/apps.example.net.zone")).expect("written");
+    tool("named-checkzone", ["apps.example.net".as_ref(), zone.as_os_str()]);
+
+    let files = planned(folder.path(), "server1");
+    let text = |name: &str| files[&format!("/{MANIFESTS}/{name}")].clone().expect("public");
+    let coredns = text("coredns-custom.yaml");
+    for zone in ["    k8s.example.net:53 {\n", "    apps.example.net:53 {\n"] {
+        assert!(coredns.contains(zone), "{coredns}");
+    }
 }
 
 #[test]

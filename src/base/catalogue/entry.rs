@@ -97,7 +97,7 @@ impl CatalogueEntry {
 
     /// `uefi`, `raspberry-pi`
     pub fn layout_name(&self) -> &'static str {
-        layout_name(self.layout)
+        self.layout.name()
     }
 
     /// What must be true of a download, whatever its publisher says: a hash, or fingerprints of
@@ -130,13 +130,6 @@ impl CatalogueEntry {
         } else {
             "checksums over https"
         }
-    }
-}
-
-fn layout_name(layout: Layout) -> &'static str {
-    match layout {
-        Layout::Uefi => "uefi",
-        Layout::RaspberryPi => "raspberry-pi",
     }
 }
 
@@ -193,6 +186,6 @@ mod layout {
 
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's interface")]
     pub(crate) fn serialize<S: Serializer>(layout: &Layout, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(super::layout_name(*layout))
+        to.serialize_str(layout.name())
     }
 }

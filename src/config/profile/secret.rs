@@ -38,9 +38,16 @@ fn read(table: Table<'_>, profile: &Profile) -> Option<SecretSpec> {
         }
     }
     let after_rotation = owned(table.string("after_rotation"));
+    let missing = table.string("missing");
+    let is_file = recipe.as_ref().is_none_or(|recipe| recipe.kind() == SecretKind::File);
+    for text in missing.iter().filter(|_| !is_file) {
+        let message = "only a secret of kind `file` can be missing";
+        reader.wrong_hint(&text.span, message, "the others are made");
+    }
+    let missing = owned(missing);
     table.finish();
     let roles = roles.into_iter().map(|role| role.value.to_owned()).collect();
-    Some(SecretSpec { name: name?, recipe: recipe?, roles, after_rotation })
+    Some(SecretSpec { name: name?, recipe: recipe?, roles, after_rotation, missing })
 }
 
 fn read_recipe(table: &Table<'_>, name: Option<&str>, profile: &Profile) -> Option<SecretRecipe> {

@@ -20,7 +20,8 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value};
 
 use crate::change::Content;
-use crate::config::{Cluster, Condition, SecretRecipe, SecretText, Setting};
+use crate::config::{Cluster, Condition, SecretRecipe, SecretSpec, SecretText, Setting};
+use crate::secrets::Secret;
 use crate::util::error::{Error, Problem, Result, Source};
 pub(super) use scope::Scope;
 use values::Used;
@@ -274,6 +275,9 @@ impl<'a> Renderer<'a> {
 
     /// minijinja's error in our words, at its place.
     fn explain(&self, name: &str, text: &str, error: &minijinja::Error) -> Error {
+        if let Some(missing) = self.missing_file(error) {
+            return missing;
+        }
         let range = error.range().filter(|range| text.get(range.clone()).is_some());
         let range = range.map(|range| whole_path(text, &range));
         let expression = range.clone().and_then(|range| text.get(range)).unwrap_or("something");
@@ -318,6 +322,28 @@ impl<'a> Renderer<'a> {
             problem = problem.hint(self.hint(expression));
         }
         Error::input(problem)
+    }
+
+    /// A user's own file that is not there is not the template's fault.
+    fn missing_file(&self, error: &minijinja::Error) -> Option<Error> {
+        let why = error.detail()?;
+        let (secrets, _) = self.scope.secrets()?;
+        let is_it = |spec: &&SecretSpec| {
+            let secret = secrets.get(&spec.name).map(AsRef::as_ref);
+            matches!(secret, Some(Secret::Missing(text)) if text == why)
+        };
+        let spec = self.cluster.profile.secrets.iter().find(is_it)?;
+        let mut problem = Problem::new(why);
+        if let Some(text) = &spec.missing {
+            let name = format!("the `missing` of the secret `{}`", spec.name);
+            match Self::new(self.cluster, Scope::Shared).render(&name, text) {
+                Ok(text) => {
+                    problem = problem.hint(String::from_utf8_lossy(&text.bytes).trim_end());
+                }
+                Err(error) => return Some(error),
+            }
+        }
+        Some(Error::input(problem))
     }
 
     /// The path in an expression that leads nowhere; the expression itself when none does.

@@ -5,19 +5,20 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 use minijinja::value::{Enumerator, Object};
 use minijinja::{Error, ErrorKind, State, Value};
 
 use crate::config::{Base, Cluster, Node, Setting, Taint};
 
-pub(super) const NODE_KEYS: [&str; 9] = [
+pub(super) const NODE_KEYS: [&str; 10] = [
     "hostname",
     "role",
     "is_first",
     "addresses",
     "gateway",
     "dns",
+    "dhcp",
     "interface",
     "labels",
     "taints",
@@ -81,6 +82,7 @@ pub(super) fn node(node: &Node) -> Value {
         node.addresses.iter().map(|address| Value::from_object(Cidr(*address))).collect(),
         node.gateway.iter().map(ToString::to_string).collect(),
         node.dns.iter().map(ToString::to_string).collect(),
+        Value::from(node.dhcp.name()),
         Value::from(node.interface.as_ref()),
         // As kubelet and k3s take them.
         node.labels.iter().map(|(key, value)| format!("{key}={value}")).collect(),
@@ -136,6 +138,7 @@ fn setting(setting: &Setting) -> Value {
         Setting::Ip(address) => Value::from(address.to_string()),
         Setting::IpPool(first, last) => Value::from_object(Pool(*first, *last)),
         Setting::Path(path) => Value::from(path.display().to_string()),
+        Setting::List(elements) => elements.iter().map(self::setting).collect(),
         Setting::Secret(text) => Value::from(text.text.as_str()),
         Setting::Absent => Value::from(()),
     }
@@ -354,17 +357,33 @@ fn nth_host(net: IpNet, n: i64) -> Option<IpAddr> {
 #[derive(Debug)]
 struct Pool(IpAddr, IpAddr);
 
+impl Pool {
+    /// The fewest networks that have these addresses and no others.
+    fn networks(&self) -> Vec<IpNet> {
+        match (self.0, self.1) {
+            (IpAddr::V4(first), IpAddr::V4(last)) => {
+                Ipv4Subnets::new(first, last, 0).map(IpNet::V4).collect()
+            }
+            (IpAddr::V6(first), IpAddr::V6(last)) => {
+                Ipv6Subnets::new(first, last, 0).map(IpNet::V6).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
 impl Object for Pool {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         match key.as_str()? {
             "first" => Some(Value::from(self.0.to_string())),
             "last" => Some(Value::from(self.1.to_string())),
+            "networks" => Some(self.networks().iter().map(ToString::to_string).collect()),
             _ => None,
         }
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
-        Enumerator::Str(&["first", "last"])
+        Enumerator::Str(&["first", "last", "networks"])
     }
 
     fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
