@@ -146,3 +146,15 @@ fn two_nodes_differ_in_the_lines_of_their_files() {
     assert!(!said.contains("05-grow-root"), "{said}");
     assert!(said.contains("    -server\n    +agent\n"), "{said}");
 }
+
+#[test]
+fn a_template_that_takes_a_secret_apart_is_planned() {
+    let folder = folder();
+    let path = folder.path().join("cluster.toml");
+    let text = fs::read_to_string(&path).expect("there");
+    let apart = "[[files]]\npath = \"/etc/part\"\nmode = \"0600\"\n\
+        content = \"{{ (secrets.vpn.private | split('=') | list)[1] }}\\n\"\n[[node]]";
+    fs::write(&path, text.replacen("[[node]]", apart, 1)).expect("written");
+    let shown = plan(folder.path(), &["--show", "/etc/part"]);
+    assert_eq!(shown, "<made from the secret vpn>\n");
+}

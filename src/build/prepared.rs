@@ -73,6 +73,12 @@ impl Project<'_> {
         {
             return Err(error);
         }
+        if let Some(arch) = self.cluster.base.arch()
+            && how.kind(arch, self.is_vouched_for()) == Sandbox::Vm
+            && (how.force || !self.is_prepared(how))
+        {
+            prepare::require_machine(arch)?;
+        }
         let base = self.base()?;
         let arch = base.arch_for(&self.cluster.base)?;
         let inputs = self.inputs(&base)?;

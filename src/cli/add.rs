@@ -55,6 +55,13 @@ impl AddCommand {
         }
         let cluster = self.cluster.load(file)?;
         let new = select(&cluster, names)?;
+        if !Secrets::exist(&cluster) {
+            let path = Secrets::path(&cluster);
+            let message =
+                format!("`{}` is missing, which a running cluster was built with", path.display());
+            return Err(Error::input(message)
+                .hint("bring the file that the cluster's nodes were built with: new secrets are another cluster's"));
+        }
         let secrets = Secrets::load_or_create(&cluster)?;
         let until = rfc3339(clock::now()? + i64::from(self.hours) * 3600);
         let addition = plan::addition(&cluster, &new, &secrets, &until)?;

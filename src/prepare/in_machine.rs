@@ -16,7 +16,7 @@ use crate::fs::{FileType, Tree};
 use crate::image::Image;
 use crate::sandbox::qemu;
 use crate::sandbox::vm::{self, JobMachine, Mirrors, Upstream};
-use crate::util::error::Result;
+use crate::util::error::{Context as _, Result};
 use crate::util::progress::Progress;
 
 /// Where apt reads what it fetches from.
@@ -29,7 +29,14 @@ const SOURCES: [&str; 4] = [
 /// The most bytes of such a file.
 const LIMIT: u64 = 1 << 20;
 
-/// Does the job on the image that it names, for programs of `arch`; `folder` is for what is gone afterwards.
+/// Fails where no machine of this kind can be had.
+pub(super) fn require(arch: Arch) -> Result<()> {
+    qemu::check_version(arch)?;
+    vm::worker(arch).map(drop)
+}
+
+/// Does the job on the image that it names, for programs of `arch`. What the machine is made of, and writes
+/// to, lies in a folder below `folder`, and is gone afterwards.
 pub(super) fn run(
     job: PrepareJob,
     arch: Arch,
@@ -40,6 +47,11 @@ pub(super) fn run(
 ) -> Result<Vec<Package>> {
     qemu::check_version(arch)?;
     let worker = vm::worker(arch)?;
+    let own = tempfile::Builder::new()
+        .prefix("machine.")
+        .tempdir_in(folder)
+        .context(|| format!("making a folder in `{}`", folder.display()))?;
+    let folder = own.path();
     let system = machine::system(arch, cache, folder, job.offline, progress)?;
     let initramfs = folder.join("initramfs");
     machine::with_worker(&system, &worker, &initramfs)?;

@@ -153,10 +153,7 @@ impl Request<'_> {
                 .then_some(self.arch),
             log: cache.folder("logs")?.join(log),
         };
-        if self.sandbox == Sandbox::Vm {
-            let base = &self.base.disk;
-            return in_machine::run(job, self.arch, base, cache, folder, progress);
-        }
+        let made = [job.archives.clone(), job.log.clone()];
         let environment = sandbox::Environment {
             arch: Some(self.arch),
             scratch: folder.join("scratch"),
@@ -164,11 +161,13 @@ impl Request<'_> {
             has_terminal: self.shell_on_failure,
             epoch: None,
         };
-        let done = sandbox::run(self.sandbox, &job, environment, progress);
+        let done = if self.sandbox == Sandbox::Vm {
+            in_machine::run(job, self.arch, &self.base.disk, cache, folder, progress)
+        } else {
+            sandbox::run(self.sandbox, &job, environment, progress)
+        };
         // The worker, which is root in there, knows nothing of who called it.
-        for path in [&job.archives, &job.log] {
-            new_files::give_tree(path);
-        }
+        made.iter().for_each(|path| new_files::give_tree(path));
         done
     }
 

@@ -84,6 +84,11 @@ impl Secrets {
         Ok(secrets)
     }
 
+    /// Whether the cluster has a store already.
+    pub fn exist(cluster: &Cluster) -> bool {
+        Self::store(cluster).path().exists()
+    }
+
     /// Whether all of it will be the same the next time.
     pub fn is_stored(&self) -> bool {
         self.is_stored

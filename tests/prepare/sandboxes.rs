@@ -178,6 +178,11 @@ mod as_root {
             let said = prepare_under(&stand, mask, &["--sandbox", sandbox, "--force"]);
             let made = image(&said);
             tool("e2fsck", ["-fn", &root(&made)]);
+            // Nothing of what a sandbox works with is kept with the image.
+            let beside = fs::read_dir(Path::new(&made).parent().expect("a folder")).expect("there");
+            let mut beside: Vec<_> = beside.map(|it| it.expect("an entry").file_name()).collect();
+            beside.sort();
+            assert_eq!(beside, ["about.json", "disk.img"], "{sandbox}");
             all.push((said["packages"].clone(), listing(&made)));
             // Each as if it were the first.
             fs::remove_file(stand.path("nodeforge.lock")).expect("a lock");

@@ -1,5 +1,6 @@
 mod content_diff;
 mod difference;
+mod node_plan;
 mod show;
 mod text;
 
@@ -15,7 +16,7 @@ use super::source::{SandboxArgs, SourceArgs};
 use super::ui::Ui;
 use crate::artifact::Reason;
 use crate::build::{ArtifactStatus, Fate, Project, artifact_status};
-use crate::change::{Action, Change, Content};
+use crate::change::Change;
 use crate::config::{Arch, Cluster, Node};
 use crate::guest::vendor_setup::is_networkds;
 use crate::image::{Image, ReadOnly};
@@ -26,6 +27,7 @@ use crate::secrets::Secrets;
 use crate::util::error::{Error, Result};
 use crate::util::progress::Progress as _;
 use difference::difference;
+use node_plan::NodePlan;
 use text::{Detail, PlanText};
 
 /// Show every change that a build makes to the base and to each node
@@ -63,17 +65,6 @@ pub(super) struct PlanCommand {
 
     #[command(flatten)]
     source: SourceArgs,
-}
-
-/// A node, and the changes that make the base into it.
-type NodePlan<'a> = (&'a Node, Vec<Change>);
-
-/// The path and the text of a change that writes a file.
-fn file_of(change: &Change) -> Option<(&str, &Content)> {
-    if let Action::File { path, content, .. } = &change.action {
-        return Some((path, content));
-    }
-    None
 }
 
 impl PlanCommand {

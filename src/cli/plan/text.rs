@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
 
-use super::NodePlan;
 use super::content_diff::content_diff;
+use super::node_plan::NodePlan;
 use crate::change::{Action, Change, Content, PackageState, UnitState};
 use crate::cli::output::counted;
 use crate::image::Image;

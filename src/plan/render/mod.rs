@@ -126,8 +126,15 @@ impl<'a> Renderer<'a> {
             template.render_captured_to(context, &mut output)?;
             Ok(output.0)
         })?;
-        let bytes = bytes.map_err(|error| failed(&error))?;
         let secrets = self.used.names();
+        let bytes = match bytes {
+            // What takes a value apart cannot do so with a name.
+            Err(_) if self.used.are_names() && !secrets.is_empty() => {
+                format!("<made from the secret {}>\n", secrets.join(" and the secret "))
+                    .into_bytes()
+            }
+            bytes => bytes.map_err(|error| failed(&error))?,
+        };
         if let (Scope::Shared, [secret, ..]) = (&self.scope, secrets.as_slice()) {
             let message =
                 format!("the template `{name}` would put the secret `{secret}` on all nodes");
