@@ -167,7 +167,9 @@ impl Request<'_> {
             sandbox::run(self.sandbox, &job, environment, progress)
         };
         // The worker, which is root in there, knows nothing of who called it.
-        made.iter().for_each(|path| new_files::give_tree(path));
+        for path in &made {
+            new_files::give_tree(path);
+        }
         done
     }
 

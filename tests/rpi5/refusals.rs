@@ -231,6 +231,10 @@ fn values_that_only_a_node_would_stumble_over_are_refused() {
     ] {
         refused("[output]", &format!("cilium_version = \"{version}\"\n[output]"), &[words]);
     }
+    for path in ["./clusters/home", "/clusters/home", "clusters/home/", "clusters//home", ""] {
+        let path = format!("flux_path = \"{path}\"\n[output]");
+        refused("[output]", &path, &["`flux_path` is a folder of the repository, from its top"]);
+    }
     let key = "age_key = { env = \"PATH\" }\n[output]";
     refused("[output]", key, &["`age_key` does not hold an age key", "AGE-SECRET-KEY-"]);
     let version = "gateway_api_version = \"1.5.0\"\n[output]";
