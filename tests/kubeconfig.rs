@@ -346,3 +346,43 @@ fn a_profile_without_one_says_so() {
          `path` is `kubeconfig`\n"
     );
 }
+
+mod as_root {
+    use std::os::unix::fs::{MetadataExt as _, chown};
+
+    use super::*;
+    use crate::support::require_root;
+
+    /// The user behind sudo can read and change it; what is root's own stays root's, its copy included.
+    #[test]
+    #[ignore = "needs root"]
+    fn behind_sudo_it_stays_the_users() {
+        require_root();
+        let folder = temporary_folder();
+        let home = folder.path().join("home");
+        fs::create_dir(&home).expect("made");
+        chown(&home, Some(1000), Some(1001)).expect("root");
+        let merge = |kubeconfig: &str, name: &str| {
+            let (cluster, set) = (example("rpi5-kubeadm"), format!("cluster.name={name}"));
+            let run = merge(cluster.path(), kubeconfig, &["--set", &set]).env("HOME", &home);
+            let _ = run.env("SUDO_UID", "1000").env("SUDO_GID", "1001").succeeds();
+        };
+        let owner = |path: &Path| {
+            let found = fs::symlink_metadata(path).expect("there");
+            (found.uid(), found.gid())
+        };
+        merge("", "one");
+        merge("", "two");
+        for name in [".kube", ".kube/config", ".kube/config.bak"] {
+            assert_eq!(owner(&home.join(name)), (1000, 1001), "{name}");
+        }
+        assert_eq!(read(&home.join(".kube/config"), ".contexts[*].name"), "one two");
+        let roots = folder.path().join("admin.conf");
+        fs::copy(home.join(".kube/config"), &roots).expect("copied");
+        chown(&roots, Some(0), Some(0)).expect("root");
+        merge(&roots.display().to_string(), "three");
+        for name in ["admin.conf", "admin.conf.bak"] {
+            assert_eq!(owner(&folder.path().join(name)), (0, 0), "{name}");
+        }
+    }
+}

@@ -21,7 +21,9 @@ pub struct NodeDisk<'a> {
 pub struct Batch<'a> {
     /// The cluster.
     pub cluster: &'a Cluster,
-    /// What all nodes share.
+    /// What the names of artifacts begin with that these nodes share.
+    pub base_name: &'a str,
+    /// What these nodes share.
     pub prepared: &'a PreparedBase,
     /// What a machine cloned by hand starts from.
     pub template: NodeDisk<'a>,
@@ -29,6 +31,6 @@ pub struct Batch<'a> {
     pub nodes: &'a [NodeDisk<'a>],
     /// Names of artifacts that are there already, as they would be made.
     pub fresh: &'a BTreeSet<String>,
-    /// Whether what all nodes share is made as well: with one of a cluster's batches.
+    /// Whether what they share is made as well: with one of a base's batches.
     pub makes_shared: bool,
 }

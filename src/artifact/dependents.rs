@@ -1,6 +1,6 @@
 //! Artifacts that read others: overlays their base, linked clones their template.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -15,19 +15,27 @@ use crate::util::error::{Error, Result};
 pub fn outdated(cluster: &str, made: &[&Artifact], output: &Path) -> BTreeSet<(String, String)> {
     let Some(previous) = Manifest::previous(output, cluster) else { return BTreeSet::new() };
     let is_settled = output.join(Manifest::SUMS).is_file();
+    let before: BTreeMap<_, _> =
+        previous.artifacts.iter().map(|it| (it.path.as_str(), it.sha256)).collect();
+    let is_replaced = |file: &&ArtifactRecord| {
+        let before = before.get(file.path.as_str());
+        before.is_some_and(|it| !is_settled || *it != file.sha256)
+    };
+    let files = made.iter().filter(|it| it.node.is_none()).flat_map(|it| &it.files);
+    let replaced: BTreeSet<_> = files.filter(is_replaced).map(|it| it.path.as_str()).collect();
+    let bases: BTreeMap<_, _> = previous
+        .nodes
+        .iter()
+        .filter_map(|it| Some((it.hostname.as_str(), it.base.as_deref()?)))
+        .collect();
     let mut outdated = BTreeSet::new();
     for format in FORMATS {
         let Some(parent) = format.shared.as_ref().and_then(|it| it.parent) else { continue };
-        let parent = format!("{cluster}{parent}");
-        let before = previous.artifacts.iter().find(|it| it.path == parent);
-        let after = made.iter().flat_map(|it| &it.files).find(|it| it.path == parent);
-        let (Some(before), Some(after)) = (before, after) else { continue };
-        if is_settled && before.sha256 == after.sha256 {
-            continue;
-        }
         let names = previous.artifacts.iter().filter_map(|it| {
             let (name, node) = (it.path.split('/').next()?, it.node.as_ref()?);
-            let is_child = format.of_node(node).is_some_and(|it| it == name);
+            let base = bases.get(node.as_str()).copied().unwrap_or(cluster);
+            let is_child = format.of_node(node).is_some_and(|it| it == name)
+                && replaced.contains(format!("{base}{parent}").as_str());
             (is_child && output.join(name).exists()).then(|| (name.to_owned(), node.clone()))
         });
         outdated.extend(names);

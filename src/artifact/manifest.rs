@@ -25,8 +25,12 @@ pub struct Manifest {
     pub profile: String,
     /// What went in.
     pub inputs: Vec<InputRecord>,
-    /// The packages of the prepared base.
+    /// The packages of the main prepared base, which nodes without packages of their own share; none where no
+    /// node has it.
     pub packages: Vec<Package>,
+    /// The prepared bases of nodes that have packages of their own.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub bases: Vec<BaseRecord>,
     /// The nodes in the order of the cluster file, then those that an earlier build left.
     pub nodes: Vec<NodeRecord>,
     /// The files that came out, sorted by path.
@@ -36,6 +40,9 @@ pub struct Manifest {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub unlisted: Option<Vec<String>>,
 }
+
+/// The name of the main prepared base among what went in.
+pub const PREPARED_BASE: &str = "prepared base";
 
 /// Something that went into a build.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -48,6 +55,21 @@ pub struct InputRecord {
     pub sha256: Sha256,
 }
 
+/// A prepared base of nodes that have packages of their own.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BaseRecord {
+    /// What the names of artifacts begin with that its nodes share: `rpi+lvm2`.
+    pub name: String,
+    /// What was asked for beside the packages of all nodes, sorted.
+    pub own: Vec<String>,
+    /// Its key in the cache.
+    pub key: String,
+    /// SHA-256 of its bytes.
+    pub sha256: Sha256,
+    /// All its packages.
+    pub packages: Vec<Package>,
+}
+
 /// A node that was built.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NodeRecord {
@@ -55,6 +77,9 @@ pub struct NodeRecord {
     pub hostname: String,
     /// Its role.
     pub role: String,
+    /// The name of its prepared base, where that is not the main one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub base: Option<String>,
     /// Bytes in which its disk differs from the prepared base.
     pub delta_bytes: u64,
     /// Files that the stamp wrote, without those made from secrets.
@@ -165,7 +190,28 @@ impl Manifest {
             !known.contains(&node.hostname)
                 && artifacts.iter().any(|it| it.node.as_deref() == Some(node.hostname.as_str()))
         }));
+        self.merge_bases(previous.packages, previous.inputs, previous.bases);
         Ok(())
+    }
+
+    /// Takes over what is known of the prepared bases of other nodes.
+    fn merge_bases(
+        &mut self,
+        packages: Vec<Package>,
+        inputs: Vec<InputRecord>,
+        bases: Vec<BaseRecord>,
+    ) {
+        let has_main = |inputs: &[InputRecord]| inputs.iter().any(|it| it.name == PREPARED_BASE);
+        if !has_main(&self.inputs) && self.nodes.iter().any(|it| it.base.is_none()) {
+            self.packages = packages;
+            self.inputs.extend(inputs.into_iter().filter(|it| it.name == PREPARED_BASE));
+        }
+        let is_known = |base: &BaseRecord| self.bases.iter().any(|it| it.name == base.name);
+        let is_used =
+            |base: &BaseRecord| self.nodes.iter().any(|it| it.base.as_ref() == Some(&base.name));
+        let left: Vec<_> = bases.into_iter().filter(|it| !is_known(it) && is_used(it)).collect();
+        self.bases.extend(left);
+        self.bases.sort_by(|one, other| one.name.cmp(&other.name));
     }
 
     /// Hashes the files that are there. Where a file is not as it was listed, what is known of its node

@@ -1,4 +1,4 @@
-//! Artifacts: every format from the same prepared base and the same deltas.
+//! Artifacts: every format from the same prepared bases and the same deltas.
 //!
 //! What a format is stands in the table in `format/`; everything here goes through that table.
 
@@ -30,7 +30,10 @@ pub use in_use::in_use;
 pub use inputs::DiskInputs;
 pub use ledger::{Freshness, Ledger, Reason, made_from};
 pub use made::Artifact;
-pub use manifest::{ArtifactRecord, FileRecord, InputRecord, Manifest, NodeRecord, write_synced};
+pub use manifest::{
+    ArtifactRecord, BaseRecord, FileRecord, InputRecord, Manifest, NodeRecord, PREPARED_BASE,
+    write_synced,
+};
 pub use own_files::OwnFiles;
 pub use prepared::PreparedBase;
 pub use side_file::write_side_files;

@@ -31,7 +31,7 @@ pub fn write(
     let packed: Vec<_> = formats.iter().copied().filter_map(packed).collect();
     let packed: Vec<_> = packed.iter().map(|it| (it, it.nodes(batch))).collect();
     let mut tasks = tasks(batch, formats);
-    tasks.retain(|task| !batch.fresh.contains(&task.name(batch.cluster)));
+    tasks.retain(|task| !batch.fresh.contains(&task.name(batch.base_name)));
     let (parallel_ones, rest): (Vec<_>, Vec<_>) = tasks.into_iter().partition(Task::is_parallel);
     let packed_ones: usize = packed.iter().map(|(_, nodes)| nodes.len()).sum();
     let total = (packed_ones + parallel_ones.len() + rest.len()) as u64;
@@ -57,21 +57,26 @@ pub fn write(
     Ok(artifacts)
 }
 
-/// What [`write`] makes of these nodes, by its names in the output folder.
+/// What [`write`] makes of these nodes of a prepared base, by its names in the output folder.
 pub fn expected(
     cluster: &Cluster,
     formats: &[&'static ArtifactFormat],
+    base_name: &str,
     nodes: &[&Node],
 ) -> Vec<String> {
-    let mut names = shared_names(cluster, formats);
+    let mut names = shared_names(cluster, formats, base_name);
     names.extend(nodes.iter().flat_map(|it| names_of(formats, &it.hostname)));
     names
 }
 
-/// What is made for all nodes together.
-pub fn shared_names(cluster: &Cluster, formats: &[&'static ArtifactFormat]) -> Vec<String> {
-    let shared = |it: &&'static ArtifactFormat| it.shared_of(cluster);
-    formats.iter().filter_map(shared).map(|it| shared_name(cluster, it)).collect()
+/// What is made for all nodes of a prepared base together.
+pub fn shared_names(
+    cluster: &Cluster,
+    formats: &[&'static ArtifactFormat],
+    base_name: &str,
+) -> Vec<String> {
+    let shared = |it: &&'static ArtifactFormat| it.shared_by(cluster, base_name);
+    formats.iter().filter_map(shared).map(|it| shared_name(base_name, it)).collect()
 }
 
 /// What is made of one node.
@@ -85,13 +90,14 @@ pub fn names_of(formats: &[&'static ArtifactFormat], hostname: &str) -> Vec<Stri
 pub fn digests(
     cluster: &Cluster,
     formats: &[&'static ArtifactFormat],
+    base_name: &str,
     template: &DiskInputs,
     nodes: &[(&Node, DiskInputs)],
 ) -> Vec<(String, String)> {
     let mut digests = Vec::new();
     for format in formats {
-        if let Some(shared) = format.shared_of(cluster) {
-            digests.push((shared_name(cluster, shared), format.inputs(template, cluster, None)));
+        if let Some(shared) = format.shared_by(cluster, base_name) {
+            digests.push((shared_name(base_name, shared), format.inputs(template, cluster, None)));
         }
         for (node, disk) in nodes {
             let hostname = &node.hostname;
@@ -112,8 +118,8 @@ fn bmap_inputs(disk: &DiskInputs, hostname: &str) -> String {
     disk.with(&["bmap", hostname])
 }
 
-fn shared_name(cluster: &Cluster, shared: &SharedArtifact) -> String {
-    format!("{}{}", cluster.name, shared.ending)
+fn shared_name(base_name: &str, shared: &SharedArtifact) -> String {
+    format!("{base_name}{}", shared.ending)
 }
 
 /// One artifact still to be made.
@@ -129,7 +135,8 @@ type Writer = fn(&Path, &Batch<'_>, &NodeDisk<'_>) -> Result<Option<Sha256>>;
 fn tasks<'a>(batch: &'a Batch<'_>, formats: &[&'static ArtifactFormat]) -> Vec<Task<'a>> {
     let mut tasks = Vec::new();
     for format in formats.iter().copied() {
-        if let Some(shared) = format.shared_of(batch.cluster).filter(|_| batch.makes_shared) {
+        let shared = format.shared_by(batch.cluster, batch.base_name);
+        if let Some(shared) = shared.filter(|_| batch.makes_shared) {
             tasks.push(Task::Shared(format, shared));
         }
         if let Some(NodeArtifact { writer: NodeWriter::Each(write), .. }) = format.node {
@@ -158,9 +165,9 @@ impl Task<'_> {
         }
     }
 
-    fn name(&self, cluster: &Cluster) -> String {
+    fn name(&self, base_name: &str) -> String {
         match self {
-            Self::Shared(_, shared) => shared_name(cluster, shared),
+            Self::Shared(_, shared) => shared_name(base_name, shared),
             Self::Node { format, node, .. } => format.of_node(node.hostname).unwrap_or_default(),
             Self::Bmap(node) => format!("{}{BMAP}", node.hostname),
         }
@@ -168,7 +175,7 @@ impl Task<'_> {
 
     fn make(&self, batch: &Batch<'_>, staging: &Staging) -> Result<Artifact> {
         let started = Instant::now();
-        let name = self.name(batch.cluster);
+        let name = self.name(batch.base_name);
         let path = staging.path(&name);
         let make = || -> Result<Option<Sha256>> {
             let sum = match self {

@@ -42,9 +42,39 @@ pub struct Lock {
     /// The packages that preparing installed.
     #[serde(rename = "package", skip_serializing_if = "Vec::is_empty", default)]
     pub packages: Vec<Package>,
+    /// The same of prepared bases that have packages which only some nodes have.
+    #[serde(rename = "variant", skip_serializing_if = "Vec::is_empty", default)]
+    pub variants: Vec<LockedVariant>,
     /// What later versions of nodeforge pin stays.
     #[serde(flatten)]
     rest: toml::Table,
+}
+
+/// Packages of a prepared base that has some which only some nodes have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockedVariant {
+    /// Those, sorted.
+    pub own: Vec<String>,
+    /// As in [`Lock`].
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub packages_for: Option<Sha256>,
+    /// As in [`Lock`].
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub newest_packages: bool,
+    /// As in [`Lock`].
+    #[serde(rename = "package", skip_serializing_if = "Vec::is_empty", default)]
+    pub packages: Vec<Package>,
+}
+
+/// Packages that were installed into one prepared base.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PackagePins {
+    /// What they were installed for.
+    pub purpose: Option<Sha256>,
+    /// Whether they were given up for the newest.
+    pub newest: bool,
+    /// The packages.
+    pub packages: Vec<Package>,
 }
 
 /// What a base was found to be.
@@ -145,6 +175,7 @@ impl Default for Lock {
             packages_for: None,
             newest_packages: false,
             packages: Vec::new(),
+            variants: Vec::new(),
             rest: toml::Table::new(),
         }
     }
@@ -230,6 +261,52 @@ pub(super) const OTHER_KEY: &str = "where that has expired too, give the address
      `key_url` of the `[[apt_source]]`, or the setting that it is taken from";
 
 impl Lock {
+    /// The packages of the prepared base with these packages which only some nodes have; without any, of the main one.
+    pub fn pins(&self, own: &[String]) -> PackagePins {
+        if own.is_empty() {
+            let packages = self.packages.clone();
+            return PackagePins {
+                purpose: self.packages_for,
+                newest: self.newest_packages,
+                packages,
+            };
+        }
+        let found = self.variants.iter().find(|it| it.own == own);
+        found.map_or_else(PackagePins::default, |it| PackagePins {
+            purpose: it.packages_for,
+            newest: it.newest_packages,
+            packages: it.packages.clone(),
+        })
+    }
+
+    /// Pins them.
+    pub fn pin(&mut self, own: &[String], pins: PackagePins) {
+        let PackagePins { purpose, newest, packages } = pins;
+        if own.is_empty() {
+            (self.packages_for, self.newest_packages, self.packages) = (purpose, newest, packages);
+            return;
+        }
+        let variant = LockedVariant {
+            own: own.to_vec(),
+            packages_for: purpose,
+            newest_packages: newest,
+            packages,
+        };
+        match self.variants.iter_mut().find(|it| it.own == own) {
+            Some(known) => *known = variant,
+            None => self.variants.push(variant),
+        }
+        self.variants.sort_by(|one, other| one.own.cmp(&other.own));
+    }
+
+    /// What it says of one prepared base: nothing of packages of others.
+    pub fn of_base(&self, own: &[String]) -> Self {
+        let mut lock = self.clone();
+        lock.variants.clear();
+        lock.pin(&[], self.pins(own));
+        lock
+    }
+
     /// Reads it; an empty one when there is none.
     fn load(path: &Path) -> Result<Self> {
         let text = match fs::read_to_string(path) {
@@ -299,6 +376,9 @@ impl Lock {
         }
         if packages(&now) == packages(before) {
             (new.packages_for, new.newest_packages, new.packages) = packages(self);
+        }
+        if now.variants == before.variants {
+            new.variants.clone_from(&self.variants);
         }
         if new == now { Ok(()) } else { new.save(path) }
     }

@@ -12,5 +12,5 @@ mod resolve;
 pub use binding::{pinned, request};
 pub use catalogue::{Catalogue, CatalogueEntry};
 pub use inputs::{FetchedFile, PrepareInputs};
-pub use lock_file::LockFile;
+pub use lock_file::{LockFile, PackagePins};
 pub use resolve::{ResolveOptions, ResolvedBase, Resolver, arch_of};

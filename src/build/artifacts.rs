@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use super::bases::bases_for;
+use super::built_base::BuiltBase;
 use super::guards::{refuse_another, refuse_foreign, refuse_started};
 use super::known_hosts::{KNOWN_HOSTS, known_hosts};
 use super::prepared::{Preparation, PreparedCluster};
 use super::project::Project;
-use super::records::{self, SBOM};
+use super::records;
 use super::stale::SharedInputs;
 use super::stamp::{StampedNode, stamp, stamp_node};
 use crate::artifact::{
@@ -19,7 +21,7 @@ use crate::change::Change;
 use crate::config::{HostKeys, Node};
 use crate::disk::Delta;
 use crate::image::FsckPolicy;
-use crate::plan::{self, SideFile};
+use crate::plan::{self, SharedBase, SideFile};
 use crate::secrets::Secrets;
 use crate::util::error::{Context, Error, Result};
 use crate::util::parallel::parallel;
@@ -47,7 +49,7 @@ pub struct BuildRequest<'a> {
     /// Whether the contents of artifacts decide that they are as the last build left them, not only their
     /// sizes and times.
     pub compares_contents: bool,
-    /// How the base is prepared.
+    /// How bases are prepared.
     pub preparation: Preparation,
 }
 
@@ -55,49 +57,67 @@ pub struct BuildRequest<'a> {
 pub struct Built<'a> {
     /// What is published with it.
     pub manifest: Manifest,
-    /// The nodes of which something was made, in the order of the cluster file.
-    pub nodes: Vec<StampedNode<'a>>,
-    /// The artifacts of nodes, and those that nodes share, with those that were there already.
-    pub artifacts: Vec<Artifact>,
+    /// The nodes by the prepared bases that they share, the main one first.
+    pub bases: Vec<BuiltBase<'a>>,
+    /// Files for people, and other artifacts that are of no base.
+    pub side_files: Vec<Artifact>,
     /// Whether all of it was there already as it would be built.
     pub is_unchanged: bool,
-    /// What they were made from.
-    pub prepared: PreparedCluster,
 }
 
 /// Everything that is decided before any work: a template that does not render costs no evening.
 struct Plans<'a> {
     secrets: Secrets,
-    nodes: Vec<(&'a Node, Vec<Change>)>,
+    bases: Vec<BasePlan<'a>>,
     template: Vec<Change>,
     side_files: Vec<SideFile>,
+}
+
+/// What is to become of one prepared base.
+struct BasePlan<'a> {
+    base: SharedBase,
+    nodes: Vec<(&'a Node, Vec<Change>)>,
 }
 
 /// Builds nodes' artifacts and publishes them, whole or not at all.
 pub fn build<'a>(project: &mut Project<'_>, request: &BuildRequest<'a>) -> Result<Built<'a>> {
     project.cluster.access.require_login()?;
-    let plans = Plans::make(project, &request.nodes)?;
+    let plans = Plans::make(project, request)?;
     let staging = Staging::new(request.output)?;
     if !request.replace {
-        refuse_to_lose(project, request, &plans.side_files)?;
+        refuse_to_lose(project, request, &plans)?;
     }
-    let prepared = project.prepare(request.preparation)?;
+    // All of them first: what no sandbox can make ends a build before it stamps anything.
+    let mut prepared = Vec::with_capacity(plans.bases.len());
+    for plan in &plans.bases {
+        prepared.push(project.prepare(request.preparation, &plan.base)?);
+    }
     let full = |error| room::explain(error, request.output, FolderUse::Output, None);
-    let made = make(project, request, &plans, &prepared, &staging).map_err(full)?;
+    let mut bases = Vec::with_capacity(prepared.len());
+    for (plan, prepared) in plans.bases.iter().zip(prepared) {
+        let made = make(project, request, &plans, plan, &prepared, &staging).map_err(full)?;
+        let (nodes, artifacts) = made;
+        bases.push(BuiltBase { base: plan.base.clone(), prepared, nodes, artifacts });
+    }
+    let side_files =
+        write_side_files(&plans.side_files, &staging, request.makes_all).map_err(full)?;
     let (manifest, is_unchanged) =
-        publish(project, request, &plans, &prepared, &made, &staging).map_err(full)?;
-    let (nodes, artifacts) = made;
-    Ok(Built { manifest, nodes, artifacts, is_unchanged, prepared })
+        publish(project, request, &plans, &bases, &side_files, &staging).map_err(full)?;
+    Ok(Built { manifest, bases, side_files, is_unchanged })
 }
 
 impl<'a> Plans<'a> {
-    fn make(project: &Project<'_>, nodes: &[&'a Node]) -> Result<Self> {
+    fn make(project: &Project<'_>, request: &BuildRequest<'a>) -> Result<Self> {
         let cluster = project.cluster;
         let secrets = Secrets::load_or_create(cluster)?;
         secrets.check_expiry(cluster)?;
-        let plans = nodes.iter().map(|node| Ok((*node, plan::node(cluster, node, &secrets)?)));
+        let mut bases = Vec::new();
+        for (base, nodes) in bases_for(cluster, request.formats, &request.nodes)? {
+            let plans = nodes.into_iter().map(|it| Ok((it, plan::node(cluster, it, &secrets)?)));
+            bases.push(BasePlan { base, nodes: plans.collect::<Result<_>>()? });
+        }
         Ok(Self {
-            nodes: plans.collect::<Result<_>>()?,
+            bases,
             template: plan::template(cluster)?,
             side_files: plan::handouts(cluster, &secrets)?,
             secrets,
@@ -110,13 +130,16 @@ impl<'a> Plans<'a> {
 fn refuse_to_lose(
     project: &Project<'_>,
     request: &BuildRequest<'_>,
-    side_files: &[SideFile],
+    plans: &Plans<'_>,
 ) -> Result<()> {
-    let cluster = &project.cluster.name;
+    let (cluster, side_files) = (&project.cluster.name, &plans.side_files);
     refuse_another(cluster, request.output)?;
-    let mut expected = artifact::expected(project.cluster, request.formats, &request.nodes);
-    let of_all = [Manifest::NAME, Manifest::SUMS, SBOM];
-    expected.extend(of_all.map(str::to_owned));
+    let mut expected = [Manifest::NAME, Manifest::SUMS].map(str::to_owned).to_vec();
+    for BasePlan { base, nodes } in &plans.bases {
+        let nodes: Vec<_> = nodes.iter().map(|(node, _)| *node).collect();
+        expected.extend(artifact::expected(project.cluster, request.formats, &base.name, &nodes));
+        expected.push(records::sbom_name(project.cluster, base));
+    }
     expected.extend((project.cluster.host_keys == HostKeys::Build).then(|| KNOWN_HOSTS.to_owned()));
     expected.extend(side_files.iter().map(|it| it.top().to_owned()));
     let expected = expected.iter().map(String::as_str);
@@ -128,26 +151,28 @@ fn refuse_to_lose(
     refuse_started(cluster, names, request.output)
 }
 
-/// Stamps the nodes and writes their artifacts into the staging folder, a group at a time: those that are not
-/// there already as they would be made.
+/// Stamps the nodes of a prepared base and writes their artifacts into the staging folder, a group at a time: those
+/// that are not there already as they would be made.
 fn make<'a>(
     project: &Project<'_>,
     request: &BuildRequest<'a>,
     plans: &Plans<'a>,
+    plan: &BasePlan<'a>,
     prepared: &PreparedCluster,
     staging: &Staging,
 ) -> Result<(Vec<StampedNode<'a>>, Vec<Artifact>)> {
     let (cluster, base, progress) = (project.cluster, &prepared.base, project.progress);
     let (formats, jobs, output) = (request.formats, request.jobs, request.output);
-    let shared = SharedInputs::of(cluster, &plans.secrets, &project.lock)?;
+    let shared = SharedInputs::of(cluster, &plan.base, &plans.secrets, &project.lock)?;
     let template_inputs = shared.disk(&plans.template)?;
-    let nodes = plans.nodes.iter().map(|(node, changes)| Ok((*node, shared.disk(changes)?)));
+    let nodes = plan.nodes.iter().map(|(node, changes)| Ok((*node, shared.disk(changes)?)));
     let nodes = nodes.collect::<Result<Vec<_>>>()?;
-    let digests = artifact::digests(cluster, formats, &template_inputs, &nodes);
+    let digests = artifact::digests(cluster, formats, &plan.base.name, &template_inputs, &nodes);
     let fresh = fresh(request, project, prepared, &digests)?;
     let is_stale = |name: &String| !fresh.contains(name);
 
-    let makes_shared = artifact::shared_names(cluster, formats).iter().any(is_stale);
+    let shared_names = artifact::shared_names(cluster, formats, &plan.base.name);
+    let makes_shared = shared_names.iter().any(is_stale);
     let template = if makes_shared {
         stamp(base, &plans.template, request.fsck).context(|| "stamping the template".to_owned())?
     } else {
@@ -155,7 +180,7 @@ fn make<'a>(
     };
     let is_wanted =
         |(node, _): &(&Node, _)| artifact::names_of(formats, &node.hostname).iter().any(is_stale);
-    let plans_and_inputs = plans.nodes.iter().zip(nodes).filter(|(plan, _)| is_wanted(plan));
+    let plans_and_inputs = plan.nodes.iter().zip(nodes).filter(|(plan, _)| is_wanted(plan));
     let wanted: Vec<_> = plans_and_inputs.map(|(plan, (_, inputs))| (plan, inputs)).collect();
     let (mut stamped, mut artifacts) = (Vec::new(), Vec::new());
     let mut groups: Vec<_> = wanted.chunks(GROUP).collect();
@@ -180,6 +205,7 @@ fn make<'a>(
         });
         let batch = Batch {
             cluster,
+            base_name: &plan.base.name,
             prepared: base,
             template: NodeDisk { hostname: "", delta: &template, inputs: &template_inputs },
             nodes: &disks.collect::<Vec<_>>(),
@@ -193,7 +219,6 @@ fn make<'a>(
         let kept = fresh.iter().map(|name| Artifact::kept(name, output, &previous));
         artifacts.extend(kept.collect::<Result<Vec<_>>>()?);
     }
-    artifacts.extend(write_side_files(&plans.side_files, staging, request.makes_all)?);
     Ok((stamped, artifacts))
 }
 
@@ -220,42 +245,45 @@ fn fresh(
     Ok(names.filter(|name| !reasons.contains_key(*name)).cloned().collect())
 }
 
-/// Moves what was made into the output folder, with its SBOM, manifest, checksums and `known_hosts`. Where
+/// Moves what was made into the output folder, with SBOMs, manifest, checksums and `known_hosts`. Where
 /// nothing changed, nothing is touched, which is what the second value says.
 fn publish(
     project: &Project<'_>,
     request: &BuildRequest<'_>,
     plans: &Plans<'_>,
-    prepared: &PreparedCluster,
-    (stamped, artifacts): &(Vec<StampedNode<'_>>, Vec<Artifact>),
+    bases: &[BuiltBase<'_>],
+    side_files: &[Artifact],
     staging: &Staging,
 ) -> Result<(Manifest, bool)> {
     let (cluster, output) = (project.cluster, request.output);
     let mut ledger = Ledger::read(&project.cache, &cluster.name, output);
-    let made: Vec<_> = artifacts.iter().filter(|it| !it.is_kept).collect();
-    let mut files: Vec<_> = artifacts.iter().flat_map(|it| it.files.clone()).collect();
-    let mut unlisted: Vec<_> = artifacts.iter().flat_map(|it| it.private.clone()).collect();
+    let artifacts = || bases.iter().flat_map(|it| &it.artifacts).chain(side_files);
+    let made: Vec<_> = artifacts().filter(|it| !it.is_kept).collect();
+    let mut files: Vec<_> = artifacts().flat_map(|it| it.files.clone()).collect();
+    let mut unlisted: Vec<_> = artifacts().flat_map(|it| it.private.clone()).collect();
     let mut names: Vec<&str> = made.iter().map(|it| it.name.as_str()).collect();
     // What others depend on goes first: at no moment does a child lack its parent.
     names.sort_by_key(|name| made.iter().any(|it| it.name == *name && it.node.is_some()));
 
-    let sbom = records::sbom(cluster, prepared)?;
-    files.push(ArtifactRecord::of_bytes(SBOM, sbom.as_bytes()));
-    let known_hosts = match cluster.host_keys {
-        HostKeys::Build => Some(known_hosts(cluster, &plans.secrets)?),
-        HostKeys::FirstBoot => None,
-    };
-    unlisted.extend(known_hosts.iter().map(|_| KNOWN_HOSTS.to_owned()));
-    for (name, text) in [(SBOM, Some(sbom)), (KNOWN_HOSTS, known_hosts)] {
-        let is_there =
-            |text: &String| fs::read(output.join(name)).is_ok_and(|it| it == text.as_bytes());
-        if let Some(text) = text.filter(|text| request.makes_all || !is_there(text)) {
+    let mut texts = Vec::new();
+    for BuiltBase { base, prepared, .. } in bases {
+        let (name, sbom) = (records::sbom_name(cluster, base), records::sbom(base, prepared)?);
+        files.push(ArtifactRecord::of_bytes(&name, sbom.as_bytes()));
+        texts.push((name, sbom));
+    }
+    if cluster.host_keys == HostKeys::Build {
+        unlisted.push(KNOWN_HOSTS.to_owned());
+        texts.push((KNOWN_HOSTS.to_owned(), known_hosts(cluster, &plans.secrets)?));
+    }
+    for (name, text) in &texts {
+        let is_there = fs::read(output.join(name)).is_ok_and(|it| it == text.as_bytes());
+        if request.makes_all || !is_there {
             write_synced(&staging.path(name), text.as_bytes())?;
             names.push(name);
         }
     }
     let claims = files.iter().map(|it| &it.path).chain(&unlisted).cloned().collect::<Vec<_>>();
-    let manifest = records::manifest(cluster, prepared, stamped, files, unlisted, output)?;
+    let manifest = records::manifest(cluster, bases, files, unlisted, output)?;
     // Checksums that are there are right, and no child depends on a base that it was not made for,
     // whenever this is cut short.
     let outdated = outdated(&cluster.name, &made, output);
@@ -265,7 +293,8 @@ fn publish(
     }
     project.progress.stage("publishing");
     manifest.write(&staging.path(""))?;
-    let is_built = |name: &str| stamped.iter().any(|it| it.node.hostname == name);
+    let is_built =
+        |name: &str| bases.iter().flat_map(|it| &it.nodes).any(|it| it.node.hostname == name);
     if let Some((name, node)) = outdated.iter().find(|(_, node)| !is_built(node)) {
         return Err(Error::input(format!("`{name}` depends on a base that has changed since"))
             .hint(format!("build `{node}` as well, or choose another folder with `-o`")));
@@ -287,8 +316,11 @@ fn publish(
     names.extend([Manifest::NAME, Manifest::SUMS]);
     staging.publish(names)?;
     staging.settle()?;
-    let from = artifact::made_from(prepared.base.image.about.sha256);
-    ledger.note(output, &from, made.iter().flat_map(|it| &it.files));
+    for BuiltBase { prepared, artifacts, .. } in bases {
+        let from = artifact::made_from(prepared.base.image.about.sha256);
+        let made = artifacts.iter().filter(|it| !it.is_kept);
+        ledger.note(output, &from, made.flat_map(|it| &it.files));
+    }
     ledger.write(&project.cache, output);
     Ok((manifest, false))
 }

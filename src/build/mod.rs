@@ -1,9 +1,11 @@
 //! The pipeline: a cluster becomes a prepared base, nodes' deltas, and published artifacts.
 //!
 //! A [`Project`] is a cluster with all that belongs to it, each opened once: lock file, catalogue, cache.
-//! [`Project::prepare`] makes the prepared base, [`build`] everything that follows from it.
+//! [`Project::prepare`] makes a prepared base, [`build`] everything that follows from it.
 
 mod artifacts;
+mod bases;
+mod built_base;
 mod find;
 mod guards;
 mod known_hosts;
@@ -17,6 +19,8 @@ mod stamp;
 mod status;
 
 pub use artifacts::{BuildRequest, Built, build};
+pub use bases::bases_for;
+pub use built_base::BuiltBase;
 pub use find::OutputFolder;
 pub use node_image::NodeImage;
 pub use prepared::{Preparation, PreparedCluster, Status};

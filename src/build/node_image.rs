@@ -18,7 +18,7 @@ use crate::download::unpack;
 use crate::flash;
 use crate::fs::{self, Kind};
 use crate::image::{FsckPolicy, edit};
-use crate::plan;
+use crate::plan::{self, SharedBases};
 use crate::secrets::Secrets;
 use crate::util::error::{Context, Error, Result};
 use crate::util::progress::Progress;
@@ -79,7 +79,8 @@ impl NodeImage {
         let secrets = Secrets::load_or_create(cluster)?;
         secrets.check_expiry(cluster)?;
         let changes = plan::node(cluster, node, &secrets)?;
-        let prepared = Project::open(cluster, options, progress)?.prepare(preparation)?.base;
+        let base = SharedBases::of(cluster)?.of_node(node)?;
+        let prepared = Project::open(cluster, options, progress)?.prepare(preparation, &base)?.base;
         progress.stage("stamping the node");
         let delta = stamp(&prepared, &changes, FsckPolicy::Auto)
             .context(|| format!("stamping `{}`", node.hostname))?;

@@ -1,12 +1,13 @@
-//! The prepared base of a cluster: from the cache, or made now.
+//! A prepared base of a cluster: from the cache, or made now.
 
 use super::project::Project;
 use crate::artifact::{InputRecord, PreparedBase};
-use crate::base::{LockFile, PrepareInputs, ResolvedBase};
+use crate::base::{PackagePins, PrepareInputs, ResolvedBase};
 use crate::cache::Package;
 use crate::change::{Action, Change, Checksum};
 use crate::config::Arch;
 use crate::inspect::sbom::Download;
+use crate::plan::SharedBase;
 use crate::prepare::{self, CacheStatus};
 use crate::sandbox::Sandbox;
 use crate::util::error::{Error, Result};
@@ -61,15 +62,15 @@ impl Preparation {
 }
 
 impl Project<'_> {
-    /// The cluster's prepared base, from the cache or made now.
-    pub fn prepare(&mut self, how: Preparation) -> Result<PreparedCluster> {
+    /// One of the cluster's prepared bases, from the cache or made now.
+    pub fn prepare(&mut self, how: Preparation, wanted: &SharedBase) -> Result<PreparedCluster> {
         if how.shell_on_failure {
             how.require_terminal()?;
         }
         // Before anything is fetched. Root is refused nothing, and others have no choice; but what is
         // prepared already needs no sandbox.
         if let Err(error) = how.sandbox.unwrap_or(Sandbox::Userns).require()
-            && (how.force || !self.is_prepared(how))
+            && (how.force || !self.is_prepared(how, wanted))
         {
             return Err(error);
         }
@@ -81,25 +82,28 @@ impl Project<'_> {
         }
         let base = self.base()?;
         let arch = base.arch_for(&self.cluster.base)?;
-        let inputs = self.inputs(&base)?;
+        let inputs = self.inputs(&base, &wanted.packages)?;
         let purpose = purpose(base.sha256, &inputs.changes)?;
         let sandbox = how.kind(arch, self.is_vouched_for());
-        let pinned = pinned(&self.lock, purpose).map(<[Package]>::to_vec);
+        let pins = self.lock.lock.pins(&wanted.own);
+        let newest = pins.newest;
+        let pinned = pinned(pins, purpose);
         self.hold_packages(pinned.is_some(), sandbox, &inputs)?;
         let request = prepare::Request {
             cluster: self.cluster,
             inputs: &inputs,
             base: &base,
             arch,
+            own: &wanted.own,
             sandbox,
             locked: pinned.as_deref().unwrap_or_default(),
-            force: how.force || (self.lock.lock.newest_packages && sandbox != Sandbox::None),
+            force: how.force || (newest && sandbox != Sandbox::None),
             offline: self.options.offline,
             shell_on_failure: how.shell_on_failure,
         };
         let prepared = request.prepare(&self.cache, self.progress)?;
         if sandbox != Sandbox::None {
-            self.pin_packages(purpose, &prepared.image.about.packages)?;
+            self.pin_packages(purpose, &wanted.own, &prepared.image.about.packages)?;
         }
         Ok(PreparedCluster {
             base: PreparedBase::new(prepared.image, arch),
@@ -110,21 +114,24 @@ impl Project<'_> {
     }
 
     /// What [`Self::prepare`] would do, as far as it can be told without fetching or writing anything.
-    pub fn status(&self, how: Preparation) -> Result<CacheStatus> {
+    pub fn status(&self, how: Preparation, wanted: &SharedBase) -> Result<CacheStatus> {
         let mut look = Project::look(self.cluster)?;
         let base = look.base()?;
         let arch = base.arch_for(&self.cluster.base)?;
-        let inputs = look.inputs(&base)?;
+        let inputs = look.inputs(&base, &wanted.packages)?;
         let sandbox = how.kind(arch, look.is_vouched_for());
         let purpose = purpose(base.sha256, &inputs.changes)?;
+        let pins = look.lock.lock.pins(&wanted.own);
+        let newest = pins.newest;
         let request = prepare::Request {
             cluster: self.cluster,
             inputs: &inputs,
             base: &base,
             arch,
+            own: &wanted.own,
             sandbox,
-            locked: pinned(&look.lock, purpose).unwrap_or_default(),
-            force: look.lock.lock.newest_packages && sandbox != Sandbox::None,
+            locked: &pinned(pins, purpose).unwrap_or_default(),
+            force: newest && sandbox != Sandbox::None,
             offline: true,
             shell_on_failure: false,
         };
@@ -132,8 +139,8 @@ impl Project<'_> {
     }
 
     /// Whether the cache has what would be prepared.
-    fn is_prepared(&self, how: Preparation) -> bool {
-        matches!(self.status(how), Ok(CacheStatus::Cached(_)))
+    fn is_prepared(&self, how: Preparation, wanted: &SharedBase) -> bool {
+        matches!(self.status(how, wanted), Ok(CacheStatus::Cached(_)))
     }
 
     /// What `--locked` asks of packages: the lock file pins them, or says that nothing can.
@@ -159,11 +166,14 @@ impl Project<'_> {
     }
 
     /// Writes down which packages were installed for `purpose`.
-    fn pin_packages(&mut self, purpose: Sha256, packages: &[Package]) -> Result<()> {
-        let lock = &mut self.lock.lock;
-        lock.packages_for = Some(purpose);
-        lock.newest_packages = false;
-        lock.packages = packages.iter().filter(|it| it.sha256.is_some()).cloned().collect();
+    fn pin_packages(
+        &mut self,
+        purpose: Sha256,
+        own: &[String],
+        packages: &[Package],
+    ) -> Result<()> {
+        let packages = packages.iter().filter(|it| it.sha256.is_some()).cloned().collect();
+        self.lock.lock.pin(own, PackagePins { purpose: Some(purpose), newest: false, packages });
         if self.options.locked && self.lock.is_changed() {
             return Err(self.lock.would_change("it pins other packages than are installed"));
         }
@@ -171,10 +181,9 @@ impl Project<'_> {
     }
 }
 
-/// The packages of a lock that was written for the same purpose.
-fn pinned(file: &LockFile, purpose: Sha256) -> Option<&[Package]> {
-    let lock = &file.lock;
-    (lock.packages_for == Some(purpose)).then_some(&lock.packages)
+/// The packages that were pinned for the same purpose.
+fn pinned(pins: PackagePins, purpose: Sha256) -> Option<Vec<Package>> {
+    (pins.purpose == Some(purpose)).then_some(pins.packages)
 }
 
 /// What packages are installed for, in one hash that changes when the same may not do any more.

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use crate::base::{self, Catalogue, LockFile, PrepareInputs, ResolvedBase, Resolver};
+use crate::base::{self, Catalogue, LockFile, PackagePins, PrepareInputs, ResolvedBase, Resolver};
 use crate::cache::Cache;
 use crate::change::{Action, Change};
 use crate::config::Cluster;
-use crate::plan;
+use crate::plan::{self, SharedBases};
 use crate::util::error::Result;
 use crate::util::progress::{Progress, Silent};
 
@@ -78,9 +78,10 @@ impl<'a> Project<'a> {
         Ok(base)
     }
 
-    /// What preparing the base needs from elsewhere, as the lock file pins it; the lock file follows.
-    pub fn inputs(&mut self, base: &ResolvedBase) -> Result<PrepareInputs> {
-        let changes = plan::prepare(self.cluster)?;
+    /// What preparing the base with packages beside the profile's needs from elsewhere, as the lock file pins
+    /// it; the lock file follows.
+    pub fn inputs(&mut self, base: &ResolvedBase, packages: &[String]) -> Result<PrepareInputs> {
+        let changes = plan::prepare(self.cluster, packages)?;
         // An image is not looked into without need.
         let depends =
             |change: &Change| matches!(change.action, Action::Download { arch: Some(_), .. });
@@ -102,12 +103,15 @@ impl<'a> Project<'a> {
         self.resolver().resolve_locked(&self.cluster.base, &mut self.lock.clone())
     }
 
-    /// Lets the next prepared base have the newest packages: the lock file pins none until then.
+    /// Lets the next prepared bases have the newest packages: the lock file pins none until then.
     pub fn give_up_packages(&mut self) -> Result<()> {
-        let lock = &mut self.lock.lock;
-        lock.packages_for = None;
-        lock.newest_packages = true;
-        lock.packages.clear();
+        let nodes: Vec<_> = self.cluster.nodes.iter().collect();
+        let bases = SharedBases::of(self.cluster)?;
+        let others = bases.of_nodes(&nodes)?.into_iter().map(|(base, _)| base.own);
+        self.lock.lock.variants.clear();
+        for own in std::iter::once(bases.main().own).chain(others) {
+            self.lock.lock.pin(&own, PackagePins { newest: true, ..PackagePins::default() });
+        }
         self.save_lock()
     }
 

@@ -3,25 +3,30 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::built_base::BuiltBase;
 use super::prepared::PreparedCluster;
-use super::stamp::StampedNode;
 use crate::apply;
-use crate::artifact::{ArtifactRecord, InputRecord, Manifest, NodeRecord};
+use crate::artifact::{
+    ArtifactRecord, BaseRecord, InputRecord, Manifest, NodeRecord, PREPARED_BASE,
+};
 use crate::config::{Cluster, ClusterSource, Origin};
 use crate::image::Image;
 use crate::inspect::sbom::{self, Subject};
+use crate::plan::SharedBase;
 use crate::util::error::{Context, Result};
 use crate::util::rfc3339::rfc3339;
 use crate::util::sha256::Sha256;
 
-/// The SBOM's name in the output folder.
-pub(super) const SBOM: &str = "sbom.spdx.json";
+/// The name of a prepared base's SBOM in the output folder: `sbom.spdx.json`, `sbom+lvm2.spdx.json`.
+pub(super) fn sbom_name(cluster: &Cluster, base: &SharedBase) -> String {
+    format!("sbom{}.spdx.json", base.name.strip_prefix(&cluster.name).unwrap_or_default())
+}
 
-/// The SBOM of what all nodes share: a stamp brings no software.
-pub(super) fn sbom(cluster: &Cluster, prepared: &PreparedCluster) -> Result<String> {
+/// The SBOM of what nodes share: a stamp brings no software.
+pub(super) fn sbom(base: &SharedBase, prepared: &PreparedCluster) -> Result<String> {
     let image = Image::open(Arc::clone(&prepared.base.disk), 0)?;
     let subject = Subject {
-        name: &cluster.name,
+        name: &base.name,
         sha256: prepared.base.image.about.sha256,
         created: &rfc3339(apply::clock()?),
         downloads: &prepared.downloads,
@@ -33,8 +38,7 @@ pub(super) fn sbom(cluster: &Cluster, prepared: &PreparedCluster) -> Result<Stri
 /// The manifest of a build, and of what earlier builds left in `output`.
 pub(super) fn manifest(
     cluster: &Cluster,
-    prepared: &PreparedCluster,
-    stamped: &[StampedNode<'_>],
+    built: &[BuiltBase<'_>],
     artifacts: Vec<ArtifactRecord>,
     unlisted: Vec<String>,
     output: &Path,
@@ -50,23 +54,38 @@ pub(super) fn manifest(
         sha256: Sha256::of(&source.text),
     });
     let mut inputs: Vec<InputRecord> = sources.collect();
-    inputs.extend(prepared.inputs.iter().cloned());
-    inputs.push(InputRecord {
-        name: "prepared base".into(),
-        origin: format!("cache key {}", prepared.key),
-        sha256: prepared.base.image.about.sha256,
-    });
+    // Of several bases these are the same: only packages differ.
+    inputs.extend(built.first().iter().flat_map(|it| it.prepared.inputs.iter().cloned()));
+    let main = built.iter().find(|it| it.base.own.is_empty());
+    inputs.extend(main.map(|it| InputRecord {
+        name: PREPARED_BASE.into(),
+        origin: format!("cache key {}", it.prepared.key),
+        sha256: it.prepared.base.image.about.sha256,
+    }));
+    let others = built.iter().filter(|it| !it.base.own.is_empty());
+    let mut bases: Vec<_> = others
+        .map(|it| BaseRecord {
+            name: it.base.name.clone(),
+            own: it.base.own.clone(),
+            key: it.prepared.key.clone(),
+            sha256: it.prepared.base.image.about.sha256,
+            packages: it.prepared.base.image.about.packages.clone(),
+        })
+        .collect();
+    bases.sort_by(|one, other| one.name.cmp(&other.name));
+    let stamped = built.iter().flat_map(|it| it.nodes.iter().map(move |node| (&it.base, node)));
     let mut manifest = Manifest {
         generator: format!("nodeforge {}", env!("CARGO_PKG_VERSION")),
         cluster: cluster.name.clone(),
         profile: cluster.profile.name.clone(),
         inputs,
-        packages: prepared.base.image.about.packages.clone(),
+        packages: main.map_or_else(Vec::new, |it| it.prepared.base.image.about.packages.clone()),
+        bases,
         nodes: stamped
-            .iter()
-            .map(|it| NodeRecord {
+            .map(|(base, it)| NodeRecord {
                 hostname: it.node.hostname.clone(),
                 role: it.node.role.clone(),
+                base: (!base.own.is_empty()).then(|| base.name.clone()),
                 delta_bytes: it.delta_bytes,
                 files: it.files.clone(),
             })

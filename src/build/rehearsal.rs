@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 
 use crate::config::{Cluster, Node};
-use crate::plan;
+use crate::plan::{self, SharedBases};
 use crate::secrets::Secrets;
 use crate::util::error::Result;
 
@@ -13,7 +13,10 @@ pub fn rehearse(cluster: &Cluster) -> Result<()> {
     // Secrets that are not there yet are made up: templates must render, and nothing is kept.
     let secrets = Secrets::load_or_pretend(cluster)?;
     secrets.check_expiry(cluster)?;
-    plan::prepare(cluster)?;
+    let nodes: Vec<_> = cluster.nodes.iter().collect();
+    for (base, _) in SharedBases::of(cluster)?.of_nodes(&nodes)? {
+        plan::prepare(cluster, &base.packages)?;
+    }
     plan::template(cluster)?;
     // Templates can tell nodes apart by more than their shape, but clusters of thousands of nodes
     // follow a pattern; and a build renders for every node before it makes anything.

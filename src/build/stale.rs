@@ -8,12 +8,12 @@ use crate::artifact::{DiskInputs, Manifest, flashable};
 use crate::base::LockFile;
 use crate::change::Change;
 use crate::config::{Cluster, Node};
-use crate::plan;
+use crate::plan::{self, SharedBase, SharedBases};
 use crate::secrets::Secrets;
 use crate::util::error::{Error, Result};
 use crate::util::sha256::Sha256;
 
-/// What all disks of a cluster are made from besides their own plans.
+/// What all disks of a prepared base's nodes are made from besides their own plans.
 pub(super) struct SharedInputs {
     key: [u8; 32],
     prepared: Sha256,
@@ -21,11 +21,17 @@ pub(super) struct SharedInputs {
 }
 
 impl SharedInputs {
-    /// The changes that prepare the base, and everything that the lock file pins. Neither the base nor the
+    /// The changes that prepare the base, and everything that the lock file pins for it. Neither the base nor the
     /// cache is needed to know it.
-    pub(super) fn of(cluster: &Cluster, secrets: &Secrets, lock: &LockFile) -> Result<Self> {
+    pub(super) fn of(
+        cluster: &Cluster,
+        base: &SharedBase,
+        secrets: &Secrets,
+        lock: &LockFile,
+    ) -> Result<Self> {
+        let changes = plan::prepare(cluster, &base.packages)?;
         let prepared =
-            serde_json::to_vec(&(&lock.lock, plan::prepare(cluster)?)).map_err(|error| {
+            serde_json::to_vec(&(lock.lock.of_base(&base.own), changes)).map_err(|error| {
                 Error::failure(format!("cannot hash what a base is made of: {error}"))
             })?;
         Ok(Self {
@@ -85,6 +91,7 @@ fn is_fresh(
     let secrets = Secrets::load_or_pretend(cluster)?;
     let changes = plan::node(cluster, node, &secrets)?;
     let lock = LockFile::open(&cluster.directory)?;
-    let disk = SharedInputs::of(cluster, &secrets, &lock)?.disk(&changes)?;
+    let base = SharedBases::of(cluster)?.of_node(node)?;
+    let disk = SharedInputs::of(cluster, &base, &secrets, &lock)?.disk(&changes)?;
     Ok(format.inputs(&disk, cluster, Some(&node.hostname)) == *recorded)
 }

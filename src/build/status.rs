@@ -1,5 +1,8 @@
 //! What a build would make, and why.
 
+use std::collections::{BTreeSet, HashSet};
+
+use super::bases::bases_for;
 use super::find::OutputFolder;
 use super::stale::SharedInputs;
 use crate::artifact::{self, Freshness, Manifest, Reason, chosen};
@@ -37,12 +40,19 @@ pub fn artifact_status(
     nodes: &[(&Node, &[Change])],
     secrets: &Secrets,
 ) -> Result<Vec<ArtifactStatus>> {
-    let shared = SharedInputs::of(cluster, secrets, &LockFile::open(&cluster.directory)?)?;
-    let template = shared.disk(&plan::template(cluster)?)?;
-    let disks = nodes.iter().map(|(node, changes)| Ok((*node, shared.disk(changes)?)));
-    let formats = chosen(cluster);
-    let digests =
-        artifact::digests(cluster, &formats, &template, &disks.collect::<Result<Vec<_>>>()?);
+    let lock = LockFile::open(&cluster.directory)?;
+    let (formats, template) = (chosen(cluster), plan::template(cluster)?);
+    let mut digests = Vec::new();
+    let names: Vec<_> = nodes.iter().map(|(node, _)| *node).collect();
+    for (base, of_base) in bases_for(cluster, &formats, &names)? {
+        let shared = SharedInputs::of(cluster, &base, secrets, &lock)?;
+        let template = shared.disk(&template)?;
+        let of_base: HashSet<_> = of_base.iter().map(|node| &node.hostname).collect();
+        let of_base = nodes.iter().filter(|(node, _)| of_base.contains(&node.hostname));
+        let disks = of_base.map(|(node, changes)| Ok((*node, shared.disk(changes)?)));
+        let disks = disks.collect::<Result<Vec<_>>>()?;
+        digests.extend(artifact::digests(cluster, &formats, &base.name, &template, &disks));
+    }
     let output = OutputFolder::new(None, Some(cluster))?.path;
     let freshness = Freshness {
         cache: &Cache::look()?,
@@ -57,12 +67,16 @@ pub fn artifact_status(
     let mut all: Vec<_> = digests.into_iter().map(status).collect();
 
     let every_node: Vec<_> = cluster.nodes.iter().collect();
-    let expected = artifact::expected(cluster, &formats, &every_node);
+    let bases = bases_for(cluster, &formats, &every_node)?;
+    let expected: BTreeSet<_> = bases
+        .iter()
+        .flat_map(|(base, nodes)| artifact::expected(cluster, &formats, &base.name, nodes))
+        .collect();
     let manifest = Manifest::previous(&output, &cluster.name);
     let of_disks = manifest.iter().flat_map(|it| &it.artifacts).filter(|it| it.inputs.is_some());
     let mut left: Vec<String> = of_disks
         .filter_map(|it| it.path.split('/').next())
-        .filter(|name| !expected.iter().any(|it| it == name) && output.join(name).exists())
+        .filter(|name| !expected.contains(*name) && output.join(name).exists())
         .map(str::to_owned)
         .collect();
     left.dedup();

@@ -111,14 +111,15 @@ fn parse_format(name: &str) -> Result<&'static ArtifactFormat, String> {
 }
 
 fn print_table(built: &Built<'_>, cluster: &Cluster, ui: &Ui, output: &Path) -> Result<()> {
-    let (stamped, artifacts) = (&built.nodes, &built.artifacts);
-    let nodes: BTreeMap<_, _> = stamped.iter().map(|it| (it.node.hostname.as_str(), it)).collect();
+    let stamped = built.bases.iter().flat_map(|it| &it.nodes);
+    let artifacts = built.bases.iter().flat_map(|it| &it.artifacts).chain(&built.side_files);
+    let nodes: BTreeMap<_, _> = stamped.map(|it| (it.node.hostname.as_str(), it)).collect();
     let order = |artifact: &Artifact| {
         let mut nodes = cluster.nodes.iter();
         let position = nodes.position(|it| Some(&it.hostname) == artifact.node.as_ref());
         (position.map_or(0, |position| position + 1), artifact.name.clone())
     };
-    let mut sorted: Vec<_> = artifacts.iter().collect();
+    let mut sorted: Vec<_> = artifacts.collect();
     sorted.sort_by_key(|artifact| order(artifact));
     let rows: Vec<_> = sorted
         .into_iter()
@@ -149,8 +150,12 @@ fn print_table(built: &Built<'_>, cluster: &Cluster, ui: &Ui, output: &Path) -> 
         ui.note("\neverything is there already as it would be built");
         return Ok(());
     }
-    let was_cached = built.prepared.base.image.was_cached;
-    let cached = if was_cached { "prepared base from the cache; " } else { "" };
+    let was_cached = built.bases.iter().all(|it| it.prepared.base.image.was_cached);
+    let cached = match built.bases.len() {
+        _ if !was_cached => "",
+        1 => "prepared base from the cache; ",
+        _ => "prepared bases from the cache; ",
+    };
     ui.note(&format!("\n{cached}{}", timings.join(", ")));
     ui.note(&format!("artifacts are in {}", output.display()));
     Ok(())

@@ -84,7 +84,7 @@ impl CheckCommand {
     /// Fails when what the lock file pins cannot be used any more.
     fn check_lock(&self, cluster: &Cluster, ui: &Ui) -> Result<()> {
         let file = LockFile::open(&cluster.directory)?;
-        let changes = plan::prepare(cluster)?;
+        let changes = plan::prepare(cluster, &[])?;
         file.check(&changes)?;
         for told in file.expiring(&changes) {
             ui.warn(&told);

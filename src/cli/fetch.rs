@@ -73,7 +73,8 @@ impl FetchCommand {
                 let cluster = self.cluster.load(file.map(PathBuf::from))?;
                 let mut project = Project::open(&cluster, &self.source.options(), ui)?;
                 let base = project.base()?;
-                let inputs = project.inputs(&base)?;
+                // What is fetched here does not depend on packages.
+                let inputs = project.inputs(&base, &[])?;
                 Ok((base, inputs.all))
             }
         }

@@ -15,6 +15,7 @@ use crate::config::Cluster;
 use crate::plan;
 use crate::secrets::Secrets;
 use crate::util::error::{Context as _, Error, Result};
+use crate::util::new_files;
 use crate::util::progress::Progress as _;
 
 /// Print the kubeconfig with which this machine reaches the cluster, or add it to yours
@@ -86,8 +87,7 @@ fn lists() -> Result<Vec<PathBuf>> {
             return Ok(list);
         }
     }
-    let home = std::env::var_os("HOME").filter(|it| !it.is_empty());
-    home.map(|home| vec![Path::new(&home).join(".kube/config")]).ok_or_else(|| {
+    new_files::home().map(|home| vec![home.join(".kube/config")]).ok_or_else(|| {
         Error::input("cannot tell where your kubeconfig is: neither KUBECONFIG nor HOME is set")
     })
 }
@@ -111,7 +111,7 @@ fn merge(text: &str, list: &[PathBuf], replace: bool) -> Result<Merged> {
     let place = std::fs::canonicalize(target).unwrap_or_else(|_| target.clone());
     let folder = place.parent().filter(|it| !it.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).context(|| format!("creating `{}`", folder.display()))?;
+    new_files::create_dir_all(folder).context(|| format!("creating `{}`", folder.display()))?;
     let added = private_file(folder, text.as_bytes()).context(writing)?;
     let mut added = Kubeconfig::read(&[added.path()])?;
     // A name that a later file of the list has would be hidden.
@@ -145,9 +145,9 @@ fn merge(text: &str, list: &[PathBuf], replace: bool) -> Result<Merged> {
     }
     let backup = backup_of(&place);
     if let Some(old) = &old {
-        keep(&backup, old).context(|| format!("writing `{}`", backup.display()))?;
+        keep(&backup, old, &place).context(|| format!("writing `{}`", backup.display()))?;
     }
-    keep(&place, merged.as_bytes()).context(writing)?;
+    keep(&place, merged.as_bytes(), &place).context(writing)?;
     Ok(if old.is_some() { Merged::Into { backup } } else { Merged::New })
 }
 
@@ -157,11 +157,13 @@ fn backup_of(place: &Path) -> PathBuf {
     name.into()
 }
 
-/// Whole or not at all, and for its owner alone.
-fn keep(path: &Path, content: &[u8]) -> std::io::Result<()> {
+/// Whole or not at all, and for the owner of the user's file alone; where there is none yet, under sudo for the
+/// user behind it.
+fn keep(path: &Path, content: &[u8], file_of_user: &Path) -> std::io::Result<()> {
     let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let file = private_file(folder, content)?;
     file.as_file().sync_all()?;
+    new_files::give_in_place_of(file.as_file(), file_of_user);
     file.persist(path).map_err(|error| error.error)?;
     std::fs::File::open(folder)?.sync_all()
 }

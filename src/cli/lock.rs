@@ -40,7 +40,7 @@ impl LockCommand {
         let mut project = Project::open(&cluster, &options, ui)?;
         let before = project.lock.lock.clone();
         let base = project.base()?;
-        project.inputs(&base)?;
+        project.inputs(&base, &[])?;
         if self.update {
             project.give_up_packages()?;
         }

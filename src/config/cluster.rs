@@ -67,7 +67,7 @@ fn read(root: Table<'_>, path: &Path, formats: &'static [FormatRule]) -> Option<
     let files = files::read_all(&root);
     let vm = root.table("vm").map(read_vm).unwrap_or_default();
     let output = read_output(reader, root.table("output"), formats);
-    let mut nodes = node::read_all(&root);
+    let (mut nodes, default_packages) = node::read_all(&root);
     root.finish();
 
     let ClusterHeader { name, domain, profile, profile_span } = header?;
@@ -125,6 +125,7 @@ fn read(root: Table<'_>, path: &Path, formats: &'static [FormatRule]) -> Option<
         files,
         vm,
         output,
+        default_packages,
         nodes: nodes.into_iter().map(|node| node.node).collect(),
         origins: Vec::new(),
         sources: Vec::new(),

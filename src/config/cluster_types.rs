@@ -44,6 +44,8 @@ pub struct Cluster {
     pub vm: Vm,
     /// What is left in the output folder.
     pub output: Output,
+    /// Packages that all nodes have beside the profile's, as each node lists them too.
+    pub default_packages: Vec<String>,
     /// All nodes in the order of the file, patterns expanded.
     pub nodes: Vec<Node>,
     /// Where each value came from.

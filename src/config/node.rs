@@ -20,8 +20,8 @@ pub(super) struct PlacedNode {
     pub(super) addresses: Vec<Span>,
 }
 
-/// All nodes in the order of the file. Their roles are still to be found.
-pub(super) fn read_all(root: &Table<'_>) -> Vec<PlacedNode> {
+/// All nodes in the order of the file, and the packages that each of them has. Their roles are still to be found.
+pub(super) fn read_all(root: &Table<'_>) -> (Vec<PlacedNode>, Vec<String>) {
     let reader = root.reader;
     let defaults = root.table("defaults").map(|table| {
         let traits = NodeTraits::read(&table);
@@ -45,7 +45,7 @@ pub(super) fn read_all(root: &Table<'_>) -> Vec<PlacedNode> {
         }
     }
     check_unique(reader, &nodes);
-    nodes
+    (nodes, defaults.packages)
 }
 
 fn read(table: Table<'_>, defaults: &NodeTraits) -> Vec<PlacedNode> {
@@ -132,6 +132,7 @@ fn place(name: String, span: &Span, shared: &Shared<'_>, files: &[ExtraFile]) ->
         taints: shared.traits.taints.clone(),
         cmdline: shared.traits.cmdline.clone(),
         config_txt: shared.traits.config_txt.clone(),
+        packages: shared.traits.packages.clone(),
         files: files.to_vec(),
     };
     PlacedNode {

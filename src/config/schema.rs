@@ -150,7 +150,7 @@ fn node() -> Value {
 }
 
 /// What a node has of its own, or all have by default.
-fn traits() -> [(&'static str, Value); 5] {
+fn traits() -> [(&'static str, Value); 6] {
     let labels = json!({
         "type": "object",
         "description": "Labels that its kubelet registers it with",
@@ -161,6 +161,7 @@ fn traits() -> [(&'static str, Value); 5] {
         ("labels", labels),
         ("taints", texts("Taints that its kubelet registers it with: KEY=VALUE:EFFECT")),
         ("kernel", table(&[], [("cmdline", texts("Words of the kernel's command line"))])),
+        ("packages", texts("Packages that its disk has beside the profile's, perhaps =VERSION")),
         ("config_txt", texts("Lines of the Raspberry Pi's config.txt")),
     ]
 }

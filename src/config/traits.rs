@@ -13,6 +13,8 @@ pub(super) struct NodeTraits {
     pub(super) taints: Vec<Taint>,
     pub(super) cmdline: Vec<String>,
     pub(super) config_txt: Vec<String>,
+    /// Sorted, none twice.
+    pub(super) packages: Vec<String>,
 }
 
 impl NodeTraits {
@@ -39,7 +41,12 @@ impl NodeTraits {
             table.finish();
             words
         });
+        let hint = "for example `lvm2`, or with its version `lvm2=2.03.31-2`";
+        let mut packages = checked(table, "packages", is_package, "not a package's name", hint);
+        packages.sort();
+        packages.dedup();
         Self {
+            packages,
             interface,
             labels: kubelet::read_labels(table),
             taints: kubelet::read_taints(table),
@@ -59,6 +66,9 @@ impl NodeTraits {
         all.taints.extend(self.taints);
         all.cmdline.extend(self.cmdline);
         all.config_txt.extend(self.config_txt);
+        all.packages.extend(self.packages);
+        all.packages.sort();
+        all.packages.dedup();
         all
     }
 }
@@ -99,6 +109,17 @@ fn checked(
 
 fn is_word(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// Debian Policy, 5.6.7 and 5.6.12: `NAME`, or `NAME=VERSION` as apt takes it.
+fn is_package(text: &str) -> bool {
+    let (name, version) = text.split_once('=').unwrap_or((text, "0"));
+    let is_lower = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    (2..100).contains(&name.len())
+        && name.bytes().next().is_some_and(is_lower)
+        && name.bytes().all(|byte| is_lower(byte) || b"+-.".contains(&byte))
+        && (1..100).contains(&version.len())
+        && version.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".+~:*-".contains(&byte))
 }
 
 fn is_line(text: &str) -> bool {

@@ -290,6 +290,8 @@ pub struct Node {
     pub cmdline: Vec<String>,
     /// Lines of the Raspberry Pi's config.txt.
     pub config_txt: Vec<String>,
+    /// Packages that its disk has beside the profile's: `lvm2`, `lvm2=2.03.31-2`. Sorted, none twice.
+    pub packages: Vec<String>,
     /// Extra files of this node alone.
     pub files: Vec<ExtraFile>,
 }

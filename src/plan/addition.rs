@@ -155,7 +155,7 @@ fn pairs<'a>(
 }
 
 fn base(before: &Cluster, cluster: &Cluster) -> Result<Vec<NodeDifference>> {
-    let (without, with) = (prepare(before)?, prepare(cluster)?);
+    let (without, with) = (prepare(before, &[])?, prepare(cluster, &[])?);
     let pairs = pairs(&without, &with);
     let other = |(old, new)| NodeDifference { nodes: Vec::new(), what: other(old, new) };
     Ok(pairs.into_iter().map(other).collect())

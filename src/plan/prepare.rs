@@ -1,4 +1,4 @@
-//! Stage 1: what turns a base into the prepared base, which all nodes share.
+//! Stage 1: what turns a base into a prepared base, which nodes with the same packages share.
 
 use std::fmt::Write as _;
 
@@ -12,8 +12,8 @@ use crate::config::{
 use crate::plan::rules;
 use crate::util::error::{Error, Problem, Result};
 
-/// All changes of stage 1. Nothing of a single node and no secret is in them.
-pub fn prepare(cluster: &Cluster) -> Result<Vec<Change>> {
+/// All changes of stage 1, with packages beside the profile's. Nothing of a single node and no secret is in them.
+pub fn prepare(cluster: &Cluster, packages: &[String]) -> Result<Vec<Change>> {
     rules::check(cluster)?;
     let profile = &cluster.profile;
     let origin = Requester::Profile(profile.name.clone());
@@ -40,6 +40,9 @@ pub fn prepare(cluster: &Cluster) -> Result<Vec<Change>> {
             let name = renderer.render_word(&format!("the package `{name}`"), name)?;
             list.push(&origin, package(&name, PackageState::Installed));
         }
+    }
+    for name in packages {
+        list.push(&Requester::ClusterFile, package(name, PackageState::Installed));
     }
     for name in disk_tools(cluster) {
         list.push(&Requester::ClusterFile, package(&name.to_owned(), PackageState::Installed));

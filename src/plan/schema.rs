@@ -59,6 +59,17 @@ pub fn schema() -> Value {
     let changes = json!({ "type": "array", "items": { "$ref": "#/$defs/change" } });
     let node = object(&[("hostname", &text), ("changes", &changes)]);
     let nodes = json!({ "type": "array", "items": node });
+    let base_states = state(&["cached", "new", "changed", "unknown"]);
+    let base = object(&[
+        ("name", &text),
+        ("packages", &texts),
+        ("nodes", &texts),
+        ("changes", &changes),
+        ("state", &base_states),
+        ("key?", &text),
+        ("occupied?", &whole),
+    ]);
+    let bases = json!({ "type": "array", "items": base });
     let artifact_states = state(&["kept", "missing", "outdated", "edited", "left"]);
     let artifact = object(&[("name", &text), ("state", &artifact_states)]);
     let artifacts = json!({ "type": "array", "items": artifact });
@@ -67,6 +78,7 @@ pub fn schema() -> Value {
     let mut schema = object(&[
         ("prepare", &changes),
         ("sandbox", &sandbox),
+        ("bases", &bases),
         ("nodes", &nodes),
         ("handouts", &handouts),
         ("artifacts", &artifacts),

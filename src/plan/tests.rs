@@ -20,7 +20,7 @@ fn text_of<'a>(changes: &'a [Change], wanted: &str) -> Option<&'a str> {
 fn the_quickstart_base_is_prepared() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let cluster = quickstart_in(folder.path())?;
-    let changes = prepare(&cluster)?;
+    let changes = prepare(&cluster, &[])?;
     let lines = described(&changes);
     assert_eq!(lines[0], "grow the disk to 3072 MiB (cluster file)");
     for line in [
@@ -32,7 +32,7 @@ fn the_quickstart_base_is_prepared() -> Result<()> {
     }
     let modules = text_of(&changes, "/etc/modules-load.d/nodeforge.conf");
     assert_eq!(modules, Some("overlay\nbr_netfilter\n"));
-    assert_eq!(prepare(&cluster)?, changes, "twice the same");
+    assert_eq!(prepare(&cluster, &[])?, changes, "twice the same");
     Ok(())
 }
 

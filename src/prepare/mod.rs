@@ -1,4 +1,4 @@
-//! Stage 1: a base becomes the prepared base that all nodes share.
+//! Stage 1: a base becomes a prepared base, which nodes with the same packages share.
 
 mod deferred;
 #[cfg(target_os = "linux")]
@@ -20,7 +20,7 @@ mod root_folder;
 
 #[cfg(target_os = "linux")]
 pub(crate) use job::PrepareJob;
-pub use request::{CacheStatus, Prepared, Request};
+pub use request::{CacheStatus, CachedBase, Prepared, Request};
 
 /// Fails where the sandbox `vm` cannot be had for programs of `arch`: without QEMU, or without a worker.
 #[cfg(target_os = "linux")]

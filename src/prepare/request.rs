@@ -1,6 +1,7 @@
 //! A prepared base: asked for, found in the cache, or made.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::ingredients::Ingredients;
@@ -19,13 +20,15 @@ use crate::util::sha256::Sha256;
 pub struct Request<'a> {
     /// Whose it is.
     pub cluster: &'a Cluster,
-    /// What all nodes share, in order. None may hold a secret: what is prepared stays in the
+    /// What nodes with the same packages share, in order. None may hold a secret: what is prepared stays in the
     /// cache, readable by all who can read that.
     pub inputs: &'a PrepareInputs,
     /// The base.
     pub base: &'a ResolvedBase,
     /// What its programs run on.
     pub arch: Arch,
+    /// Packages in it which only some of the cluster's nodes have.
+    pub own: &'a [String],
     /// How they are run.
     pub sandbox: Sandbox,
     /// What the lock file says of packages, when it was written for the same request.
@@ -47,11 +50,20 @@ pub struct Prepared {
     pub key: String,
 }
 
+/// A prepared base that the cache has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CachedBase {
+    /// The hash of everything that went in: 64 hexadecimal digits.
+    pub key: String,
+    /// Bytes that it occupies there.
+    pub occupied: u64,
+}
+
 /// What preparing would do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CacheStatus {
-    /// The cache has it, under this key.
-    Cached(String),
+    /// The cache has it.
+    Cached(CachedBase),
     /// The cluster was never prepared here.
     New,
     /// It was, but of something else: what is not as it was.
@@ -79,7 +91,7 @@ impl Request<'_> {
                 }
             };
             let from = serde_json::json!({
-                "cluster": self.cluster.name, "base": self.base.sha256, "inputs": inputs,
+                "cluster": self.cluster.name, "base": self.base.sha256, "own": self.own, "inputs": inputs,
             });
             Ok(Made { from, sha256: None, packages })
         })?;
@@ -92,13 +104,17 @@ impl Request<'_> {
         let key = inputs.key()?;
         if let Some(image) = cache.find(PREPARED, &key)? {
             return Ok(if self.fits(&image.about) {
-                CacheStatus::Cached(key)
+                let occupied = std::fs::metadata(&image.path).map_or(0, |it| it.blocks() * 512);
+                CacheStatus::Cached(CachedBase { key, occupied })
             } else {
                 CacheStatus::Changed(vec!["nodeforge.lock asks for other packages".into()])
             });
         }
         let of_this = |from: &serde_json::Value| -> Option<Ingredients> {
-            (from.get("cluster")?.as_str()? == self.cluster.name)
+            // Earlier versions knew one base a cluster.
+            let own = from.get("own").cloned().unwrap_or_default();
+            let own: Vec<String> = serde_json::from_value(own).unwrap_or_default();
+            (from.get("cluster")?.as_str()? == self.cluster.name && own == self.own)
                 .then(|| serde_json::from_value(from.get("inputs")?.clone()).ok())?
         };
         // The one used last comes first.

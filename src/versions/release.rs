@@ -13,7 +13,11 @@ pub(super) struct SupportedRelease {
     /// As much of a version as its support depends on: `1.36`.
     pub(super) version: String,
     /// The day it came out, `2026-04-22`.
-    pub(super) released: String,
+    #[serde(default)]
+    pub(super) released: Option<String>,
+    /// A day on which it was out, where no source has the day it came out.
+    #[serde(default)]
+    pub(super) seen: Option<String>,
     /// The first day without support; `None` where no end is known.
     #[serde(default)]
     pub(super) ends: Option<String>,

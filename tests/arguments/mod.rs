@@ -157,20 +157,37 @@ fn other_versions_know_the_same_arguments() {
     }
 }
 
+/// Each setting that is a version names its program, and of one program there is one version.
 #[test]
 fn profiles_agree_on_the_versions_of_programs() {
-    let mut versions = BTreeMap::new();
+    let mut versions: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for profile in names(Path::new(PROFILES)) {
         let text = fs::read_to_string(format!("{PROFILES}/{profile}/profile.toml")).expect("there");
         for table in text.split("\n[settings.").skip(1) {
-            let Some((name, rest)) = table.split_once("_version]\n") else { continue };
-            let default = rest.lines().find_map(|line| line.strip_prefix("default = "));
-            let default = default.unwrap_or_else(|| panic!("{profile}: {name}")).to_owned();
-            let first = versions.entry(name.to_owned()).or_insert_with(|| default.clone());
-            assert_eq!(*first, default, "{profile}: {name}");
+            let (name, rest) = table.split_once("]\n").expect("a head");
+            let lines = || rest.lines().take_while(|line| !line.starts_with('['));
+            let value = |key: &str| {
+                let line = lines().find_map(|line| line.strip_prefix(&format!("{key} = ")));
+                line.map(|value| value.trim_matches(['"', 'v']).to_owned())
+            };
+            let is_version = ["_version", "_minor"].iter().any(|ending| name.ends_with(ending));
+            let program = value("program");
+            assert_eq!(is_version, program.is_some(), "{profile}: {name}");
+            let Some(program) = program else { continue };
+            let version = value("default").unwrap_or_else(|| panic!("{profile}: {name}"));
+            versions.entry(program).or_default().push(version);
         }
     }
-    assert!(versions.len() > 8, "{versions:?}");
+    for (program, all) in &versions {
+        // A minor release stands for all patches of it.
+        let longest = all.iter().max_by_key(|it| it.len()).expect("one");
+        assert!(all.iter().all(|it| longest.starts_with(&**it)), "{program}: {all:?}");
+    }
+    let minor = |program: &str| -> Vec<String> {
+        versions[program][0].split('.').take(2).map(str::to_owned).collect()
+    };
+    assert_eq!(minor("k3s"), minor("kubernetes"));
+    assert!(versions.len() > 11, "{versions:?}");
 }
 
 #[test]

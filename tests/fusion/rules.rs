@@ -87,6 +87,26 @@ fn what_works_is_accepted() {
 }
 
 #[test]
+fn a_containerd_that_kubernetes_does_not_support_is_warned_of() {
+    let warned = |settings: &str| {
+        let (code, said) = check(settings, ("", ""));
+        assert_eq!(code, Some(0), "{said}");
+        let is_of_it = |line: &&str| line.contains("containerd");
+        said.lines().filter(is_of_it).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        warned("containerd = \"debian\""),
+        [
+            "warning: k3s v1.36.2+k3s1 is of a Kubernetes that does not support containerd 1.x, which is what Debian 12 \
+             and 13 have",
+            "hint: in [settings]: `containerd = \"embedded\"` or `\"docker\"`, or a k3s before v1.36",
+        ]
+    );
+    assert_eq!(warned("containerd = \"debian\"\nk3s_version = \"v1.35.6+k3s1\""), [""; 0]);
+    assert_eq!(warned("containerd = \"docker\""), [""; 0]);
+}
+
+#[test]
 fn parts_that_need_each_other_are_refused_alone() {
     let metallb = "`ha = \"metallb\"` needs `calico`, `bgp` and `metallb`";
     refused("calico = false", &[metallb, "without `calico` and `bgp` the router does not learn"]);

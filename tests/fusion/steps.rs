@@ -143,7 +143,17 @@ fn a_containerd_that_is_not_k3s_own_is_given_the_images() {
     let node = node();
     node.write("var/lib/rancher/k3s/agent/images/k3s-airgap-images-arm64.tar.zst", "packed");
     node.stand_in("zstd", "case $* in *--test*) ;; *) echo images ;; esac");
-    node.stand_in("ctr", "cat >\"$NODEFORGE_ROOT/imported\"");
+    const PAUSE: &str = "docker.io/rancher/mirrored-pause";
+    let has_pause = |pause: &str| {
+        let body = format!(
+            "case $* in *list*) printf '%s\\n' docker.io/rancher/k3s:v1 {pause} {pause}@sha256:0 ;; \
+             *) cat >\"$NODEFORGE_ROOT/imported\" ;; esac"
+        );
+        node.stand_in("ctr", &body);
+    };
+    has_pause(&format!("{PAUSE}:3.6"));
+    let config = format!("version = 2\n  sandbox_image = \"{PAUSE}:3.6\"\n");
+    node.write("etc/containerd/config.toml", &config);
     // k3s does that itself for its own.
     assert_eq!((run(&node, "", STEP), node.calls()), ((true, String::new()), String::new()));
 
@@ -155,6 +165,20 @@ fn a_containerd_that_is_not_k3s_own_is_given_the_images() {
     let calls = node.calls();
     assert!(calls.starts_with("systemctl start containerd.service\n"), "{calls}");
     assert!(calls.contains(ctr) && calls.contains("zstd -dc "), "{calls}");
+
+    assert_eq!(node.read("etc/containerd/config.toml"), config);
+    // Another release of k3s has another image that holds pods together.
+    has_pause(&format!("{PAUSE}:3.10.1"));
+    node.forget_calls();
+    let (ends_well, said) = run(&node, "", STEP);
+    assert!(
+        ends_well
+            && said
+                .ends_with(": pods are held together by docker.io/rancher/mirrored-pause:3.10.1\n"),
+        "{said}"
+    );
+    assert_eq!(node.read("etc/containerd/config.toml"), config.replace(":3.6", ":3.10.1"));
+    assert!(node.calls().ends_with("systemctl restart containerd.service\n"), "{}", node.calls());
 
     // Nothing is imported of an archive that is cut short.
     node.write("imported", "nothing\n");

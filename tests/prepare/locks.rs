@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
-use super::{Stand, cat, image};
+use super::{Stand, cat, image, own_packages};
 use crate::support::{Arch, Gpg, Machines, Repository, Server, Style, User, wait_until};
 
 /// A cluster that wants the package `probe`, and what publishes a version of it.
@@ -53,6 +53,51 @@ fn packages_stay_until_the_lock_moves_on() {
     let said = stand.run(["prepare", "--locked"]).exits(2).stderr_text();
     assert!(said.contains("nodeforge.lock` would change: it pins other packages"), "{said}");
     assert_eq!(fs::read_to_string(&file).expect("there"), less);
+}
+
+/// Two prepared bases, by the real apt: what only one node has is in its base, and pinned apart.
+#[test]
+fn packages_of_one_node_are_installed_and_pinned_apart() {
+    let stand = Stand::new(User::current());
+    let source = own_packages(&stand, |repository| {
+        repository.add_with("probe", "1.0", "").add_with("extra", "1.0", "");
+    });
+    stand.profile(&format!("[packages]\ninstall = [\"probe\"]\n{source}"));
+    let file = stand.path("cluster.toml");
+    let text = fs::read_to_string(&file).expect("there");
+    let own = "[[node]]\nhostname = \"server2\"\npackages = [\"extra\"]\n";
+    fs::write(&file, format!("{text}{own}")).expect("written");
+
+    let said = stand.prepare(&[]);
+    let bases = said["bases"].as_array().expect("bases");
+    assert_eq!(bases.iter().map(|it| &it["name"]).collect::<Vec<_>>(), ["t", "t+extra"]);
+    let has = |base: usize, package: &str| {
+        let all = bases[base]["packages"].as_array().expect("packages");
+        all.iter().any(|it| it["name"] == package)
+    };
+    assert_eq!(
+        [has(0, "probe"), has(0, "extra"), has(1, "probe"), has(1, "extra")],
+        [true, false, true, true]
+    );
+    assert_eq!(cat(&image(&bases[1]), "/usr/share/extra"), "1.0");
+    let lock = stand.lock();
+    let names = |table: &toml::Table| -> Vec<String> {
+        let all = table["package"].as_array().expect("packages").iter();
+        all.map(|it| it["name"].as_str().expect("a name").to_owned()).collect()
+    };
+    assert_eq!(names(&lock), ["probe"]);
+    let variants = lock["variant"].as_array().expect("variants");
+    let variant = variants[0].as_table().expect("a table");
+    assert_eq!((variants.len(), names(variant)), (1, vec!["extra".to_owned(), "probe".to_owned()]));
+    // Both are pinned, and both are there.
+    let again = stand.prepare(&["--locked", "--offline"]);
+    assert_eq!(again, said);
+    let _ = stand.run(["lock", "--update"]).succeeds();
+    let given_up = stand.lock();
+    assert!(given_up.get("package").is_none(), "{given_up}");
+    assert_eq!(given_up["variant"][0]["newest_packages"].as_bool(), Some(true), "{given_up}");
+    let said = stand.run(["prepare", "--locked"]).exits(2).stderr_text();
+    assert!(said.contains("nodeforge.lock` would change: it does not pin the packages"), "{said}");
 }
 
 #[test]

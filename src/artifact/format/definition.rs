@@ -57,11 +57,11 @@ pub(in crate::artifact) enum NodeWriter {
     Together(&'static dyn Codec),
 }
 
-/// One artifact for all nodes.
+/// One artifact for all nodes of a prepared base.
 pub(in crate::artifact) struct SharedArtifact {
-    /// What its name ends in, after the cluster's.
+    /// What its name ends in, after the base's.
     pub(in crate::artifact) ending: &'static str,
-    /// What the path of the file ends in, after the cluster's name, that nodes' artifacts read besides
+    /// What the path of the file ends in, after the base's name, that nodes' artifacts read besides
     /// their own; `None` when they are whole.
     pub(in crate::artifact) parent: Option<&'static str>,
     /// The variant that has it; `None` when all have.
@@ -98,6 +98,11 @@ impl ArtifactFormat {
         self.node.as_ref().map(|it| format!("{hostname}{}", it.ending))
     }
 
+    /// Whether it is made once for a cluster, and of no node.
+    pub fn is_of_no_node(&self) -> bool {
+        self.node.is_none()
+    }
+
     /// A digest of everything that an artifact of this format is made from, as the manifest has it:
     /// the node's, or what all nodes share when no host name is given. 64 hexadecimal digits.
     ///
@@ -112,7 +117,17 @@ impl ArtifactFormat {
         ])
     }
 
-    /// What all nodes share in the variant that the cluster chose.
+    /// What nodes of the prepared base of that name share in the variant that the cluster chose.
+    pub(in crate::artifact) fn shared_by(
+        &self,
+        cluster: &Cluster,
+        base_name: &str,
+    ) -> Option<&SharedArtifact> {
+        let is_main = base_name == cluster.name;
+        self.shared_of(cluster).filter(|_| is_main || !self.is_of_no_node())
+    }
+
+    /// What nodes share in the variant that the cluster chose.
     pub(in crate::artifact) fn shared_of(&self, cluster: &Cluster) -> Option<&SharedArtifact> {
         let chosen = self.variant(cluster);
         self.shared.as_ref().filter(|it| it.variant.is_none() || it.variant == chosen)

@@ -42,7 +42,7 @@ pub(super) static FORMAT: ArtifactFormat = ArtifactFormat {
 
 fn write_node(path: &Path, batch: &Batch<'_>, node: &NodeDisk<'_>) -> Result<Option<Sha256>> {
     if FORMAT.shared_of(batch.cluster).is_some() {
-        let name = format!("{}{BASE}", batch.cluster.name);
+        let name = format!("{}{BASE}", batch.base_name);
         write(path, batch, node.delta, Some(Backing { name: &name, format: "qcow2" }))?;
     } else {
         write_standalone(path, batch, node.delta)?;

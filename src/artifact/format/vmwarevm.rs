@@ -43,9 +43,9 @@ pub(super) static FORMAT: ArtifactFormat = ArtifactFormat {
     },
 };
 
-/// The template's bundle.
-fn template_name(cluster: &str) -> String {
-    format!("{cluster}-template.vmwarevm")
+/// The bundle of a prepared base's template.
+fn template_name(base: &str) -> String {
+    format!("{base}-template.vmwarevm")
 }
 
 /// A node's address: made with those of all nodes of the cluster file, whichever are built, so that
@@ -64,7 +64,7 @@ fn node<'a>(cluster: &'a Cluster, hostname: &str) -> Option<&'a Node> {
 /// The bundle that others are cloned from. Its own machine runs on a child of the shared disk: a
 /// write to that disk itself would change its content id and lose every clone.
 fn write_template(bundle: &Path, batch: &Batch<'_>) -> Result<()> {
-    let name = format!("{}-template", batch.cluster.name);
+    let name = format!("{}-template", batch.base_name);
     fs::create_dir(bundle)?;
     vmdk::write_base(&bundle.join(BASE_DISK), batch)?;
     vmdk::write_child(&bundle.join(DISK), batch, BASE_DISK, batch.template.delta)?;
@@ -74,13 +74,13 @@ fn write_template(bundle: &Path, batch: &Batch<'_>) -> Result<()> {
 
 /// A bundle that holds what is the node's own, and finds the rest in the template's beside it.
 fn write_clone(bundle: &Path, batch: &Batch<'_>, node: &NodeDisk<'_>) -> Result<Option<Sha256>> {
-    let cluster = &batch.cluster.name;
-    let template = format!("../{}", template_name(cluster));
+    let base = batch.base_name;
+    let template = format!("../{}", template_name(base));
     fs::create_dir(bundle)?;
     vmdk::write_child(&bundle.join(DISK), batch, &format!("{template}/{BASE_DISK}"), node.delta)?;
     let mac = mac(batch.cluster, node.hostname);
     write_machine(bundle, batch, node.hostname, Some(&mac))?;
-    let origin = vmsd::of_clone(&format!("{template}/{cluster}-template.vmx"));
+    let origin = vmsd::of_clone(&format!("{template}/{base}-template.vmx"));
     write_synced(&bundle.join(format!("{}.vmsd", node.hostname)), origin.as_bytes())?;
     Ok(None)
 }

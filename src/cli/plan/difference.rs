@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use similar::TextDiff;
 
-use super::node_plan::file_of;
+use super::parts::file_of;
 use crate::change::{Action, Change};
 use crate::plan;
 

@@ -1,6 +1,7 @@
+mod bases;
 mod content_diff;
 mod difference;
-mod node_plan;
+mod parts;
 mod show;
 mod text;
 
@@ -21,13 +22,13 @@ use crate::config::{Arch, Cluster, Node};
 use crate::guest::vendor_setup::is_networkds;
 use crate::image::{Image, ReadOnly};
 use crate::plan::{self, SideFile};
-use crate::prepare::CacheStatus;
 use crate::sandbox::Sandbox;
 use crate::secrets::Secrets;
 use crate::util::error::{Error, Result};
 use crate::util::progress::Progress as _;
+use bases::PlannedBase;
 use difference::difference;
-use node_plan::NodePlan;
+use parts::NodePlan;
 use text::{Detail, PlanText};
 
 /// Show every change that a build makes to the base and to each node
@@ -95,16 +96,18 @@ impl PlanCommand {
             };
             return print(&difference(&first.hostname, one, &second.hostname, other));
         }
-        let prepare = plan::prepare(&cluster)?;
+        let bases = bases::planned(&cluster, &nodes, self.sandbox.preparation())?;
+        // Those of others differ by packages only.
+        let prepare = &bases[0].changes;
         let handouts = plan::handouts(&cluster, &names)?;
         if let Some(path) = &self.show {
-            return print(&show::show(path, &prepare, &shown, &handouts)?);
+            return print(&show::show(path, prepare, &shown, &handouts)?);
         }
         let disks: Vec<_> =
             nodes.iter().zip(&real).map(|(node, changes)| (*node, changes.as_slice())).collect();
         let artifacts = artifact_status(&cluster, &disks, &secrets);
         if self.json {
-            let mut json = as_json(&prepare, self.kind(&cluster), &shown, &handouts);
+            let mut json = as_json(&bases, self.kind(&cluster), &shown, &handouts);
             json["artifacts"] = artifacts?.iter().map(artifact_as_json).collect();
             return print_json(&json);
         }
@@ -114,9 +117,12 @@ impl PlanCommand {
             None if self.contents => Detail::Whole,
             None => Detail::None,
         };
-        let mut text = PlanText::new(detail, &prepare);
-        text.prepared(&prepare)?;
-        self.tell_status(&cluster, &prepare, &mut text);
+        let mut text = PlanText::new(detail, prepare);
+        bases::tell_costs(&bases, &mut text);
+        text.prepared(prepare)?;
+        self.tell_sandbox(&cluster, prepare, &mut text);
+        text.line(&format!("  {}", bases::describe(&bases[0].status)));
+        bases::tell_others(&bases, &mut text);
         text.nodes(&shown)?;
         text.handouts(&handouts);
         text.line("");
@@ -146,7 +152,7 @@ impl PlanCommand {
         self.sandbox.preparation().kind(cluster.base.arch().unwrap_or(own), is_vouched_for)
     }
 
-    fn tell_status(&self, cluster: &Cluster, changes: &[Change], text: &mut PlanText<'_>) {
+    fn tell_sandbox(&self, cluster: &Cluster, changes: &[Change], text: &mut PlanText<'_>) {
         let mut line = |line: &str| text.line(&format!("  {line}"));
         let sandbox = self.kind(cluster);
         line(sandbox.describe());
@@ -159,27 +165,11 @@ impl PlanCommand {
         if is_networkds(changes) {
             line("NetworkManager off and netplan's files gone, where the base has them");
         }
-        let status =
-            Project::look(cluster).and_then(|project| project.status(self.sandbox.preparation()));
-        match status {
-            Ok(CacheStatus::Cached(key)) => line(&format!("in the cache as {}", &key[..12])),
-            Ok(CacheStatus::New) => line("to be made: nothing was prepared for this cluster yet"),
-            Ok(CacheStatus::Changed(reasons)) => {
-                line(&format!("to be made again: {}", reasons.join(", ")));
-            }
-            Err(error) => {
-                let error = error.to_string();
-                let reason = error.lines().next().unwrap_or_default();
-                line(&format!(
-                    "whether it must be made is known after `nodeforge fetch`: {reason}"
-                ));
-            }
-        }
     }
 }
 
 fn as_json(
-    prepare: &[Change],
+    bases: &[PlannedBase<'_>],
     sandbox: Sandbox,
     plans: &[NodePlan<'_>],
     handouts: &[SideFile],
@@ -190,7 +180,13 @@ fn as_json(
         .map(|(node, changes)| json!({ "hostname": node.hostname, "changes": list(changes) }))
         .collect();
     let handouts: Vec<_> = handouts.iter().map(plan::handout_to_json).collect();
-    json!({ "prepare": list(prepare), "sandbox": sandbox, "nodes": nodes, "handouts": handouts })
+    json!({
+        "prepare": list(&bases[0].changes),
+        "sandbox": sandbox,
+        "bases": bases.iter().map(PlannedBase::to_json).collect::<Vec<_>>(),
+        "nodes": nodes,
+        "handouts": handouts,
+    })
 }
 
 /// What a build would make and why, one line for each reason.

@@ -1,6 +1,6 @@
 //! One file of a plan, as the nodes get it.
 
-use super::node_plan::{NodePlan, file_of};
+use super::parts::{NodePlan, file_of};
 use crate::change::{Change, Content};
 use crate::config::closest;
 use crate::plan::SideFile;

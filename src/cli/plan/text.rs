@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 
 use super::content_diff::content_diff;
-use super::node_plan::NodePlan;
+use super::parts::NodePlan;
 use crate::change::{Action, Change, Content, PackageState, UnitState};
 use crate::cli::output::counted;
 use crate::image::Image;

@@ -55,6 +55,6 @@ impl SideFileSpec {
             return Some("has an empty part, or one that begins with a dot");
         }
         let top = path.split('/').next().unwrap_or_default();
-        TAKEN.contains(&top).then_some(Self::TAKEN)
+        (TAKEN.contains(&top) || top.starts_with("sbom+")).then_some(Self::TAKEN)
     }
 }

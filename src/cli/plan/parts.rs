@@ -1,4 +1,4 @@
-//! What the parts of a printed plan have in common.
+//! What a plan is made of, as its printers have it.
 
 use crate::change::{Action, Change, Content};
 use crate::config::Node;
