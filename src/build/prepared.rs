@@ -76,7 +76,7 @@ impl Project<'_> {
         }
         if let Some(arch) = self.cluster.base.arch()
             && how.kind(arch, self.is_vouched_for()) == Sandbox::Vm
-            && (how.force || !self.is_prepared(how))
+            && (how.force || !self.is_prepared(how, wanted))
         {
             prepare::require_machine(arch)?;
         }
