@@ -37,3 +37,4 @@ mod schema;
 mod secrets;
 mod stamp;
 mod tools;
+mod verify;

@@ -34,6 +34,7 @@ mod source;
 mod stamp;
 mod table;
 mod ui;
+mod verify;
 mod vm;
 
 use std::ffi::OsString;
@@ -85,6 +86,7 @@ enum Command {
     Secrets(secrets::SecretsCommand),
     Kubeconfig(kubeconfig::KubeconfigCommand),
     Add(add::AddCommand),
+    Verify(verify::VerifyCommand),
     Lock(lock::LockCommand),
     Cache(cache::CacheCommand),
     Inspect(inspect::InspectCommand),
@@ -143,6 +145,7 @@ impl Cli {
             Command::Secrets(command) => command.run(&ui),
             Command::Kubeconfig(command) => command.run(&ui),
             Command::Add(command) => command.run(&ui),
+            Command::Verify(command) => return command.run(),
             Command::Lock(command) => command.run(&ui),
             Command::Cache(command) => command.run(&ui),
             Command::Inspect(command) => command.run(&ui),

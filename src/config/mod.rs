@@ -56,7 +56,7 @@ pub use recipient::recipients_of;
 pub use secret_spec::{ClientRecipe, SecretKind, SecretRecipe, SecretSpec};
 
 pub(crate) use file::stays_below;
-pub(crate) use profile::firstboot;
+pub(crate) use profile::{firstboot, handout_pieces};
 pub use profile::{load_profile, shipped_profiles, starting_file};
 pub(crate) use size::parse as parse_size;
 pub(crate) use suggest::closest;

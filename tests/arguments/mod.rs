@@ -24,7 +24,7 @@ struct Cluster {
 
 fn fusion(settings: &str) -> Cluster {
     let text = format!(
-        "[settings]\noffline = false\ncharts = \"repository\"\nk3s_sha256_amd64 = \"{SUM}\"\ncloudflared = true\n\
+        "[settings]\noffline = false\ncharts = \"repository\"\ncalicoctl = false\nk3s_sha256_amd64 = \"{SUM}\"\ncloudflared = true\n\
          cloudflared_tunnel = \"6ff42ae2-765d-4adf-8112-31c55c1551ef\"\n{settings}\n\
          [[node]]\nhostname = \"server1\"\naddresses = [\"fd77:3be9:5d2e:1::11/64\"]\n\
          [[node]]\nhostname = \"server2\"\n[[node]]\nhostname = \"agent1\"\n"

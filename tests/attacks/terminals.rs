@@ -127,6 +127,7 @@ fn no_command_passes_on_what_a_terminal_would_obey() {
         &["lock"],
         &["kubeconfig"],
         &["add", EVIL],
+        &["verify"],
         &["cache", "list"],
         &["vm", "list"],
         &["init", "--profile", EVIL, "new"],

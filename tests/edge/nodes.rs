@@ -22,6 +22,7 @@ fn four_nodes_come_from_one_build() {
             "known_hosts",
             "kubeconfig",
             "manifest.json",
+            "verify.sh",
             "wireguard",
         ]
         .map(str::to_owned),

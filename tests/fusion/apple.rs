@@ -31,7 +31,8 @@ fn example(server: &Server) -> tempfile::TempDir {
     let folder = temporary_folder();
     tiny_base(folder.path(), Arch::Arm64);
     let settings = format!(
-        "[settings]\nk3s_mirror = \"{0}\"\ncalico_chart = \"{0}/calico.tgz\"\n\
+        "[settings]\nk3s_mirror = \"{0}\"\ncalico_releases = \"{0}\"\n\
+         calico_chart = \"{0}/calico.tgz\"\n\
          metallb_chart = \"{0}/metallb.tgz\"\ncloudflared = true\ncloudflared_tunnel = \"6ff42ae2\"\n\
          cloudflared_hostnames = [\"www.example.net\"]\ncloudflared_services = [\"http://web.default\"]",
         server.url("")
@@ -68,6 +69,10 @@ fn k3s_is_in_the_images_of_macs() {
     for chart in CHARTS {
         server.put(&format!("/{}.tgz", chart.name), chart.name);
     }
+    fs::write(path("calicoctl"), "calicoctl").expect("written");
+    server.put_file("/v3.32.1/calicoctl-linux-arm64", &path("calicoctl"));
+    let sum = checksum("sha256sum", &path("calicoctl"));
+    server.put("/v3.32.1/SHA256SUMS", format!("{sum}  calicoctl-linux-arm64\n"));
     let run = |arguments: &[&str]| {
         Run::new(["build", "--sandbox", "none"])
             .args(arguments)
@@ -122,6 +127,8 @@ fn k3s_is_in_the_images_of_macs() {
         let inside = format!("/var/lib/rancher/k3s/server/static/charts/{file}");
         assert_eq!(debugfs(&format!("cat {inside}")), name);
     }
+    assert_eq!(debugfs("cat /usr/local/bin/calicoctl"), "calicoctl");
+    assert!(debugfs("cat /etc/calico/calicoctl.cfg").contains("/etc/rancher/k3s/k3s.yaml"));
     let env = debugfs("cat /etc/nodeforge/k3s.env");
     assert!(!env.contains("K3S_URL"), "nothing is downloaded by nodes: {env}");
     tool("e2fsck", ["-fn", &root]);
@@ -210,7 +217,7 @@ fn an_image_of_ones_own_is_not_taken_for_another_kind() {
     let text = text.replace(
         "[settings]\n",
         &format!(
-            "[settings]\noffline = false\ncharts = \"repository\"\nk3s_sha256_amd64 = \"{}\"\nk3s_sha256_arm64 = \"{}\"\n",
+            "[settings]\noffline = false\ncharts = \"repository\"\ncalicoctl = false\nk3s_sha256_amd64 = \"{}\"\nk3s_sha256_arm64 = \"{}\"\n",
             sums[0], sums[1]
         ),
     );

@@ -114,7 +114,7 @@ fn cluster_for(arch: Arch, settings: &[&str]) -> tempfile::TempDir {
     let path = |name: &str| folder.path().join(name);
     let text = fs::read_to_string(EXAMPLE).expect("the example is there");
     let settings = format!(
-        "[settings]\noffline = false\ncharts = \"repository\"\nk3s_sha256_{arch} = \"{}\"\nrouter_interface = \"lan0\"\n{}",
+        "[settings]\noffline = false\ncharts = \"repository\"\ncalicoctl = false\nk3s_sha256_{arch} = \"{}\"\nrouter_interface = \"lan0\"\n{}",
         "0".repeat(64),
         settings.join("\n") + "\n"
     );

@@ -92,8 +92,9 @@ case "$*" in
 "get nodes"*) printf '%s\n' 'server1 Ready control-plane 1d v1' 'server2 Ready control-plane 1d v1' 'server3 Ready control-plane 1d v1' 'agent1 Ready <none> 1d v1' 'agent2 Ready <none> 1d v1' ;;
 *"get pods -l k8s-app=calico-node -o name") printf '%s\n' pod/calico-node-a pod/calico-node-b ;;
 *"birdcl6 show protocols") printf '%s\n' 'Mesh_x BGP master up 10:00 Established' 'Global_fd77__1 BGP master up 10:00 Established' ;;
-*"get ipaddresspool"*) printf '2001:db8:1:2:ff01::/112' ;;
+*"ipaddresspool loadbalancer-pool"*) printf '2001:db8:1:2:ff01::/112' ;;
 "--server https://api.k8s.example.net:443 "*"/readyz") echo ok ;;
+*"get --raw /readyz") printf ok ;;
 "run nodeforge-verify-"*"nc -w 10 -z deb.debian.org 443") exit 0 ;;
 *) echo "kubectl: $*" >&2; exit 1 ;;
 esac
@@ -136,7 +137,7 @@ fn the_script_tells_good_clusters_from_bad_ones() {
     let (code, said) = verify(&[]);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.ends_with("all is well\n") && !said.contains("BAD"), "{said}");
-    assert_eq!(said.matches("good: ").count(), 16, "{said}");
+    assert_eq!(said.matches("good: ").count(), 17, "{said}");
     // Of this cluster, and not of whichever the user's own file has in use; the user's choice counts.
     let script_folder = script.parent().expect("a folder").display().to_string();
     let seen = |kubeconfig: &str| {
@@ -159,6 +160,12 @@ fn the_script_tells_good_clusters_from_bad_ones() {
     let (_, said) = verify(&[("agent1 Ready ", "agent1 NotReady ")]);
     assert!(said.contains("; sudo nodeforge-firstboot status\n"), "{said}");
     for (from, to, bad, next) in [
+        (
+            "printf ok ;;",
+            "echo refused; exit 1 ;;",
+            "the API does not answer: refused",
+            "timed out: no",
+        ),
         ("agent1 Ready ", "agent1 NotReady ", "node agent1 is not ready", "kubectl describe node"),
         ("pod/calico-node-a pod/calico-node-b", "", "Calico does not run", "kubectl get tigera"),
         (

@@ -12,6 +12,7 @@ use crate::util::error::{Context as _, Error, Result};
 
 static PROFILES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/profiles");
 static OVERLAYS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/overlays");
+static HANDOUTS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/handouts");
 static FIRSTBOOT: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/firstboot");
 
 /// The most files one overlay may have.
@@ -42,6 +43,11 @@ pub fn starting_file(profile: &str) -> Option<&'static [u8]> {
 /// A file of `firstboot/`, all of which are in the binary.
 pub(crate) fn firstboot(path: &str) -> Option<&'static [u8]> {
     FIRSTBOOT.get_file(path).map(include_dir::File::contents)
+}
+
+/// Pieces of handouts that any profile's templates may include: their names and texts.
+pub(crate) fn handout_pieces() -> impl Iterator<Item = (&'static str, &'static str)> {
+    HANDOUTS.files().filter_map(|file| Some((file.path().to_str()?, file.contents_utf8()?)))
 }
 
 /// Names of the first-boot steps in the binary.

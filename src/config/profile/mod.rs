@@ -12,7 +12,7 @@ mod role;
 mod rule;
 mod secret;
 
-pub(crate) use folder::firstboot;
+pub(crate) use folder::{firstboot, handout_pieces};
 pub use folder::{shipped_profiles, starting_file};
 pub(super) use load::load;
 pub use load::load_profile;

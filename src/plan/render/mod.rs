@@ -20,7 +20,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value};
 
 use crate::change::Content;
-use crate::config::{Cluster, Condition, SecretRecipe, SecretSpec, SecretText, Setting};
+use crate::config::{self, Cluster, Condition, SecretRecipe, SecretSpec, SecretText, Setting};
 use crate::secrets::Secret;
 use crate::util::error::{Error, Problem, Result, Source};
 pub(super) use scope::Scope;
@@ -82,6 +82,11 @@ impl<'a> Renderer<'a> {
         environment.add_test("around", |network: Value, address: Value| {
             values::is_around(&network, &address)
         });
+        if matches!(scope, Scope::People(_)) {
+            for (name, text) in config::handout_pieces() {
+                environment.add_template(name, text).expect("a shipped template can be read");
+            }
+        }
         // Only so do errors know their place.
         environment.set_debug(true);
         let (used, common, nodes) = (Used::new(are_names), OnceCell::new(), OnceCell::new());
