@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use super::super::arguments::judge;
 use super::super::support::{self, Run, resources_are_known, tool};
 use super::built::{AGE_KEY, Built, GIT_TOKEN, NODES, built};
 
@@ -26,6 +27,11 @@ fn kubeadm_takes_its_configuration() {
         let file = taken(built(), node, &format!("/root/kubeadm/{name}.yaml"));
         let path = file.path().display().to_string();
         assert_eq!(tool("python3", [kubeadm, "config", "validate", "--config", &path]), "ok\n");
+        // Its own source has every key and argument.
+        for version in ["v1.36.4", "v1.35.6", "v1.34.2"] {
+            let (is_good, said) = judge(version, &[file.path().to_owned()]);
+            assert!(is_good && said.contains("kubeadm "), "{node} {version}\n{said}");
+        }
     }
 }
 
