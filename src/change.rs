@@ -63,6 +63,41 @@ pub enum Checksum {
     FirstUse,
 }
 
+/// Container images that are put into one file, and where they are named.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageArchive {
+    /// Where the file goes.
+    pub path: String,
+    /// A registry that has the images of all others, under `REGISTRY/NAME`; https.
+    pub mirror: Option<String>,
+    /// Images that manifests name.
+    pub images: Vec<NamedImage>,
+    /// Charts that deploy more.
+    pub charts: Vec<ChartValues>,
+    /// Addresses of manifests, pinned when they are first read, whose images are wanted too.
+    pub lists: Vec<String>,
+}
+
+/// A container image, as a manifest names it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct NamedImage {
+    /// `quay.io/metallb/controller:v0.16.1`.
+    pub image: String,
+    /// The manifest's path on the node.
+    pub by: String,
+}
+
+/// A Helm chart that is installed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChartValues {
+    /// Where the image has it.
+    pub path: String,
+    /// Where in its values its images are named: `controller.image`.
+    pub values: Vec<String>,
+    /// The values it is installed with, as YAML.
+    pub further: String,
+}
+
 /// Owner and group by name, or by number as digits; looked up in the image's own `/etc/passwd`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
@@ -177,6 +212,8 @@ pub enum Action {
         /// Permission bits.
         mode: u32,
     },
+    /// Container images in one archive, root's.
+    Images(ImageArchive),
     /// A regular file.
     File {
         /// Where.

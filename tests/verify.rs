@@ -105,12 +105,12 @@ case "$type $name" in
 esac
 "#;
 
-const CURL: &str = r#"for address; do :; done
+const CURL: &str = r"for address; do :; done
 case $address in
 http://192.168.178.10/ | http://203.0.113.10/) exit 0 ;;
 *) exit 7 ;;
 esac
-"#;
+";
 
 #[test]
 fn edge_k3s_is_told_apart() {
@@ -176,7 +176,7 @@ fn edge_k3s_is_told_apart() {
         case("printf True", "printf False", "the ACME server does not know", "clusterissuer acme"),
         case("443\") exit 0", "443\") exit 1", "a pod does not reach deb.debian.org", "masquerade"),
     ];
-    told_apart(&script, &programs, 16, &cases);
+    told_apart(&script, &programs, 18, &cases);
 }
 
 const RPI_KUBECTL: &str = r#"case "$*" in
@@ -247,7 +247,7 @@ fn rpi5_kubeadm_is_told_apart() {
         case("printf 'True'", ":", "Flux does not follow https://github.com", "fluxinstance flux"),
         case("443\") exit 0", "443\") exit 1", "a pod does not reach deb.debian.org", "cilium-dbg"),
     ];
-    told_apart(&script, &[("kubectl", RPI_KUBECTL)], 11, &cases);
+    told_apart(&script, &[("kubectl", RPI_KUBECTL)], 12, &cases);
 }
 
 #[test]

@@ -93,7 +93,8 @@ fn apply_one(tree: &mut dyn Tree, action: &Action) -> Result<()> {
         Action::Grow { .. }
         | Action::AptSource { .. }
         | Action::Package { .. }
-        | Action::Download { .. } => Err(Error::failure("only the prepare stage can do this")),
+        | Action::Download { .. }
+        | Action::Images(_) => Err(Error::failure("only the prepare stage can do this")),
         Action::DiskId { .. } => Err(Error::failure("a tree has no disk")),
     }
 }
@@ -105,6 +106,7 @@ fn title(action: &Action) -> String {
         Action::AptSource { name, .. } => format!("cannot add the apt source `{name}`"),
         Action::Package { name, .. } => format!("cannot bring the package `{name}` into its state"),
         Action::Download { path, .. } => format!("cannot download `{path}`"),
+        Action::Images(archive) => format!("cannot pack `{}`", archive.path),
         Action::ConfigTxt { line } => format!("cannot add `{line}` to config.txt"),
         Action::File { path, .. } => format!("cannot write `{path}`"),
         Action::Directory { path, .. } => format!("cannot create the directory `{path}`"),

@@ -1,5 +1,6 @@
 //! What a profile needs from elsewhere besides its base: keys of apt repositories, single files.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -44,7 +45,7 @@ pub struct FetchedFile {
     /// What verified it, in words.
     pub verified: String,
     /// Keeps it from being pruned; a key's text is at hand already.
-    _in_use: Option<Arc<FileLock>>,
+    pub(super) _in_use: Option<Arc<FileLock>>,
 }
 
 impl Resolver<'_> {
@@ -60,6 +61,9 @@ impl Resolver<'_> {
         let mut lock = before.clone();
         lock.keys.clear();
         lock.artifacts.clear();
+        lock.images.clear();
+        lock.image_archives.clear();
+        let mut files: BTreeMap<String, PathBuf> = BTreeMap::new();
         let mut inputs = PrepareInputs { changes: Vec::new(), all: Vec::new() };
         for change in changes {
             let by = || format!("it is asked for by {}", change.origin);
@@ -99,8 +103,21 @@ impl Resolver<'_> {
                         path: path.clone(),
                         mode: *mode,
                     });
+                    files.insert(path.clone(), input.path.clone());
                     lock.artifacts.push(artifact);
                     inputs.all.push(input);
+                }
+                // Charts stand before it in the list.
+                Action::Images(wanted) => {
+                    let arch = arch.ok_or_else(|| {
+                        Error::failure("container images are wanted for no processor in particular")
+                    })?;
+                    let locks = (&before, &mut lock);
+                    let (action, fetched) = self
+                        .image_archive(wanted, arch, &files, locks)
+                        .map_err(|error| error.hint(by()))?;
+                    push(action);
+                    inputs.all.extend(fetched);
                 }
                 Action::Grow { .. }
                 | Action::Package { .. }
@@ -124,7 +141,9 @@ impl Resolver<'_> {
         lock.keys.dedup();
         lock.artifacts.dedup();
         if lock != before && self.options.locked {
-            return Err(file.would_change("it does not pin every key and artifact"));
+            return Err(
+                file.would_change("it does not pin every key, artifact and container image")
+            );
         }
         file.lock = lock;
         file.check(changes)?;
@@ -217,7 +236,7 @@ impl Resolver<'_> {
     }
 
     /// A file, in the cache.
-    fn file(
+    pub(super) fn file(
         &self,
         url: &str,
         checksum: &Checksum,
@@ -311,7 +330,7 @@ fn only_key(bytes: &[u8]) -> Result<Certificate> {
     }
 }
 
-fn not_cached(url: &str) -> Error {
+pub(super) fn not_cached(url: &str) -> Error {
     Error::failure(format!("the cache does not have `{url}`"))
         .hint("without `--offline` it is fetched")
 }

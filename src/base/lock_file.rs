@@ -39,6 +39,12 @@ pub struct Lock {
     /// Files from elsewhere.
     #[serde(rename = "artifact", skip_serializing_if = "Vec::is_empty", default)]
     pub artifacts: Vec<LockedArtifact>,
+    /// Container images that nodes bring along.
+    #[serde(rename = "image", skip_serializing_if = "Vec::is_empty", default)]
+    pub images: Vec<LockedImage>,
+    /// The files that they were put into.
+    #[serde(rename = "image_archive", skip_serializing_if = "Vec::is_empty", default)]
+    pub image_archives: Vec<LockedImageArchive>,
     /// The packages that preparing installed.
     #[serde(rename = "package", skip_serializing_if = "Vec::is_empty", default)]
     pub packages: Vec<Package>,
@@ -136,6 +142,26 @@ pub struct LockedArtifact {
     pub verified: String,
 }
 
+/// A container image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockedImage {
+    /// Whole: `docker.io/library/busybox:1.37`.
+    pub reference: String,
+    /// Of its manifest, or its index of several processors' manifests: `sha256:…`.
+    pub digest: String,
+}
+
+/// A file of container images.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockedImageArchive {
+    /// Where nodes have it.
+    pub path: String,
+    /// What it was made of: a hash of the images' digests and the processor.
+    pub of: Sha256,
+    /// Of its bytes.
+    pub sha256: Sha256,
+}
+
 impl LockedBase {
     /// What is pinned of an image that was not downloaded: `raw_size` bytes with that hash.
     pub(super) fn of_image(
@@ -172,6 +198,8 @@ impl Default for Lock {
             base: None,
             keys: Vec::new(),
             artifacts: Vec::new(),
+            images: Vec::new(),
+            image_archives: Vec::new(),
             packages_for: None,
             newest_packages: false,
             packages: Vec::new(),
@@ -373,6 +401,10 @@ impl Lock {
         }
         if now.artifacts == before.artifacts {
             new.artifacts.clone_from(&self.artifacts);
+        }
+        let images = |it: &Self| (it.images.clone(), it.image_archives.clone());
+        if images(&now) == images(before) {
+            (new.images, new.image_archives) = images(self);
         }
         if packages(&now) == packages(before) {
             (new.packages_for, new.newest_packages, new.packages) = packages(self);

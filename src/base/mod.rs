@@ -2,6 +2,8 @@
 
 mod binding;
 mod catalogue;
+mod chart;
+mod image_archive;
 pub(crate) mod import;
 mod inputs;
 mod lock_file;

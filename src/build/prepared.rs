@@ -196,6 +196,7 @@ fn purpose(base_sha256: Sha256, changes: &[Change]) -> Result<Sha256> {
             Action::File { path, .. } => path.starts_with("/etc/apt/"),
             Action::Grow { .. }
             | Action::Download { .. }
+            | Action::Images(_)
             | Action::Directory { .. }
             | Action::Symlink { .. }
             | Action::Remove { .. }

@@ -83,8 +83,9 @@ impl<'a> Project<'a> {
     pub fn inputs(&mut self, base: &ResolvedBase, packages: &[String]) -> Result<PrepareInputs> {
         let changes = plan::prepare(self.cluster, packages)?;
         // An image is not looked into without need.
-        let depends =
-            |change: &Change| matches!(change.action, Action::Download { arch: Some(_), .. });
+        let depends = |change: &Change| {
+            matches!(change.action, Action::Download { arch: Some(_), .. } | Action::Images(_))
+        };
         let arch = if changes.iter().any(depends) { Some(base.arch()?) } else { None };
         let mut lock = self.lock.clone();
         let inputs = self.resolver().inputs(&changes, arch, &mut lock)?;

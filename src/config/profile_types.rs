@@ -33,6 +33,8 @@ pub struct Profile {
     pub overlays: Vec<OverlaySpec>,
     /// Downloads put into the prepared base.
     pub artifacts: Vec<ArtifactSpec>,
+    /// Container images put into the prepared base.
+    pub images: Option<ImagesSpec>,
     /// Further names that all nodes know before any DNS server does.
     pub hosts: Vec<HostEntry>,
     /// What makes no cluster of it.
@@ -195,6 +197,41 @@ pub struct ArtifactSpec {
     /// For nodes of this architecture only.
     pub arch: Option<Arch>,
     /// Whether it is wanted; always without one.
+    pub when: Option<Condition>,
+}
+
+/// Container images that nodes bring along, in one archive. Templates are not rendered yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImagesSpec {
+    /// Where the archive goes.
+    pub path: String,
+    /// Folders of manifests, whose images are wanted.
+    pub manifests: Vec<String>,
+    /// A registry that has the images of all others; of its template's text, nothing means none.
+    pub mirror: Option<String>,
+    /// What the charts deploy that manifests install.
+    pub charts: Vec<ChartImagesSpec>,
+    /// Manifests elsewhere, whose images are wanted too.
+    pub lists: Vec<ImageListSpec>,
+    /// Whether they are wanted; always without one.
+    pub when: Option<Condition>,
+}
+
+/// Where a chart names its images.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChartImagesSpec {
+    /// The path of its file on nodes.
+    pub path: String,
+    /// Places in its values: `controller.image`.
+    pub values: Vec<String>,
+}
+
+/// Manifests elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageListSpec {
+    /// https.
+    pub url: String,
+    /// Whether they are deployed; always without one.
     pub when: Option<Condition>,
 }
 

@@ -224,6 +224,7 @@ pub fn profile() -> Value {
             ("units", units()),
             ("overlays", overlays()),
             ("artifact", list(artifact())),
+            ("images", images()),
             ("role", list(role())),
             ("secret", list(secret())),
             ("handout", list(handout())),
@@ -259,6 +260,29 @@ fn artifact() -> Value {
             ("path", text("Where it goes on the node")),
             ("mode", mode()),
             ("arch", arch()),
+            ("when", when()),
+        ],
+    )
+}
+
+fn images() -> Value {
+    let chart = table(
+        &["path", "values"],
+        [
+            ("path", text("Where nodes have the chart")),
+            ("values", texts("Where its values name images: controller.image")),
+        ],
+    );
+    let manifests =
+        table(&["url"], [("url", text("Manifests elsewhere: https")), ("when", when())]);
+    table(
+        &["path"],
+        [
+            ("path", text("Where the archive of container images goes")),
+            ("manifests", texts("Folders of manifests whose images are wanted")),
+            ("mirror", text("A registry that has the images of all others: https")),
+            ("chart", list(chart)),
+            ("list", list(manifests)),
             ("when", when()),
         ],
     )

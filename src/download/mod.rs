@@ -13,6 +13,7 @@ mod pace;
 mod part;
 mod proxy;
 mod registry;
+mod registry_image;
 mod retry;
 mod sinks;
 mod stream;
@@ -26,6 +27,9 @@ pub(crate) use openpgp::signed_text;
 pub(crate) use openpgp::{Certificate, Verifier, with_fingerprint};
 #[cfg(target_os = "linux")]
 pub(crate) use proxy::Route;
+pub(crate) use registry_image::{
+    BlobDescriptor, ImageManifest, ImageReference, MANIFEST_LIMIT, read_digest,
+};
 pub(crate) use unpack::{Trouble, Unpacked, unpack};
 
 use std::fs::File;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::render::Renderer;
-use crate::change::{Action, Change, Content, Owner, Requester, UnitState};
+use crate::change::{Action, Change, Content, ImageArchive, Owner, Requester, UnitState};
 use crate::config::{ExtraFile, OverlaySpec, Units};
 use crate::util::error::{Error, Place, Problem, Result};
 
@@ -168,6 +168,7 @@ fn subject_of(action: &Action) -> (&'static str, String) {
         // One path may hold another file on another processor.
         Action::Download { path, arch: Some(arch), .. } => (arch.name(), path.clone()),
         Action::Download { path, arch: None, .. }
+        | Action::Images(ImageArchive { path, .. })
         | Action::File { path, .. }
         | Action::Directory { path, .. }
         | Action::Symlink { path, .. }

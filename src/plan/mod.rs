@@ -2,6 +2,7 @@
 
 mod addition;
 mod firstboot;
+mod images;
 mod list;
 mod network;
 mod node;
@@ -16,6 +17,7 @@ mod side_file;
 mod single;
 
 pub use addition::{Addition, ApiManifest, Different, NodeDifference, addition};
+pub(crate) use images::container_images;
 pub(crate) use list::subject;
 pub use node::{node, template};
 pub use prepare::prepare;

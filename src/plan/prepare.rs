@@ -9,7 +9,7 @@ use crate::config::{
     AptSource, ArtifactSpec, Base, ChecksumSpec, Cluster, FIRST_USE, FileSystemChoice, NvmeLink,
     PackageSpec, path_problem,
 };
-use crate::plan::rules;
+use crate::plan::{images, rules};
 use crate::util::error::{Error, Problem, Result};
 
 /// All changes of stage 1, with packages beside the profile's. Nothing of a single node and no secret is in them.
@@ -57,6 +57,11 @@ pub fn prepare(cluster: &Cluster, packages: &[String]) -> Result<Vec<Change>> {
         if renderer.holds(artifact.when.as_ref())? {
             list.push(&origin, download(artifact, &renderer)?);
         }
+    }
+    if let Some(spec) = &profile.images
+        && let Some(archive) = images::archive(cluster, spec, &renderer)?
+    {
+        list.push(&origin, Action::Images(archive));
     }
     if !profile.kernel.modules.is_empty() {
         let lines = profile.kernel.modules.join("\n") + "\n";

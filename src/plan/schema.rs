@@ -33,6 +33,16 @@ pub fn schema() -> Value {
                 &[("url", &text), ("sha256?", &perhaps), ("sha256_url?", &text), ("arch?", &text)],
             ),
         ),
+        action(
+            "images",
+            &[
+                ("path", &text),
+                ("images", &texts),
+                ("charts", &texts),
+                ("lists", &texts),
+                ("mirror", &perhaps),
+            ],
+        ),
         action("file", &join(&join(&path, &owned), &content)),
         action("directory", &join(&path, &owned)),
         action("symlink", &[("path", &text), ("target", &text)]),

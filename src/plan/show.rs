@@ -21,6 +21,13 @@ pub fn describe(change: &Change) -> String {
             let arch = arch.map(|arch| format!(" for {}", arch.name())).unwrap_or_default();
             format!("download {path}{arch}, mode {mode:04o}, from {url}")
         }
+        Action::Images(archive) => {
+            let more = archive.charts.len() + archive.lists.len();
+            let more =
+                if more == 0 { String::new() } else { format!(", and of {more} charts and lists") };
+            let images: Vec<&str> = archive.images.iter().map(|it| it.image.as_str()).collect();
+            format!("pack the container images {}{more} into {}", images.join(", "), archive.path)
+        }
         Action::File { path, content, mode, owner } => {
             format!("write {path}, mode {mode:04o}{}, {}", owned_by(owner), weigh(content))
         }
@@ -104,6 +111,15 @@ pub fn to_json(change: &Change) -> Value {
                 Checksum::FirstUse => object["sha256"] = Value::Null,
             }
             ("download", object)
+        }
+        Action::Images(archive) => {
+            let images: Vec<&str> = archive.images.iter().map(|it| it.image.as_str()).collect();
+            let charts: Vec<&str> = archive.charts.iter().map(|it| it.path.as_str()).collect();
+            let object = json!({
+                "path": archive.path, "images": images, "charts": charts, "lists": archive.lists,
+                "mirror": archive.mirror,
+            });
+            ("images", object)
         }
         Action::File { path, content, mode, owner } => {
             let mut object = json!({

@@ -89,6 +89,7 @@ impl Deferred {
                 self.enable.push(name.clone());
             }
             Action::Download { .. }
+            | Action::Images(_)
             | Action::File { .. }
             | Action::Directory { .. }
             | Action::Symlink { .. }

@@ -23,6 +23,7 @@ pub(crate) fn source_file(change: &Change) -> Option<Change> {
         | Action::Grow { .. }
         | Action::Package { .. }
         | Action::Download { .. }
+        | Action::Images(_)
         | Action::Directory { .. }
         | Action::Symlink { .. }
         | Action::Remove { .. }

@@ -111,6 +111,7 @@ fn mirrors(changes: &[Change], base: &Arc<dyn Disk>) -> Result<Mirrors> {
             | Action::Grow { .. }
             | Action::Package { .. }
             | Action::Download { .. }
+            | Action::Images(_)
             | Action::Directory { .. }
             | Action::Symlink { .. }
             | Action::Remove { .. }

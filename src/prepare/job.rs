@@ -200,6 +200,7 @@ fn finish(changes: &[Change], files: &BTreeMap<Sha256, File>) -> Result<()> {
                 put(&mut LiveTree, file, Path::new(path), *mode)?;
             }
             Action::Download { .. }
+            | Action::Images(_)
             | Action::File { .. }
             | Action::Directory { .. }
             | Action::Symlink { .. }

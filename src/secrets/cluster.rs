@@ -89,6 +89,16 @@ impl Secrets {
         Self::store(cluster).path().exists()
     }
 
+    /// Makes all of them up, whatever the store has: for what must not depend on them.
+    pub(crate) fn pretend(cluster: &Cluster) -> Result<Self> {
+        let mut secrets = Self::or_new(None, cluster, &Self::store(cluster).path())?;
+        secrets.make_missing_named(cluster)?;
+        secrets.make_ready(cluster)?;
+        secrets.example = Some(generate::ssh_host_key("example")?);
+        secrets.is_stored = false;
+        Ok(secrets)
+    }
+
     /// Whether all of it will be the same the next time.
     pub fn is_stored(&self) -> bool {
         self.is_stored

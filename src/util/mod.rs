@@ -18,3 +18,4 @@ pub(crate) mod rfc3339;
 pub mod room;
 pub mod sha256;
 pub(crate) mod terminal;
+pub(crate) mod yaml;

@@ -1,4 +1,5 @@
-//! The edge and a server at home, booted on one wire: their own tunnel, their own first boot.
+//! The edge and a server at home, booted on one wire: their own tunnel, their own first boot. Nothing else is on it,
+//! and they bring the container images that they deploy; k3s, which imports them, is a stand-in.
 
 use std::process::Stdio;
 
@@ -41,6 +42,8 @@ fn the_edge_and_a_server_meet() {
         assert!(!said.iter().any(|line| line.starts_with("wrong")), "{said:?}");
         let shaken = said.iter().filter(|line| line.ends_with("shook hands")).count();
         assert_eq!(shaken, 1, "{said:?}");
+        let images = format!("images {}", super::IMAGES.join(" "));
+        assert!(said.contains(&images.as_str()), "{said:?}");
         for line in [
             "key 640 root:systemd-network",
             "netdev 640 root:systemd-network",

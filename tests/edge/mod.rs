@@ -14,10 +14,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use super::support::{K3S, Run, User, names};
+use super::support::{Authority, K3S, Run, Server, User, chart, checksum, names, serve_images};
 
 const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/edge");
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/edge-k3s");
+/// What the example deploys: of its manifests, and of its charts.
+const IMAGES: [&str; 4] = [
+    "docker.io/library/traefik:v3.7.0",
+    "docker.io/traefik/whoami:v1.11.0",
+    "quay.io/metallb/controller:v0.16.1",
+    "quay.io/metallb/speaker:v0.16.1",
+];
 const HOMES: [&str; 3] = ["k3s-node1", "k3s-node2", "k3s-node3"];
 const NODES: [&str; 4] = ["k3s-node1", "k3s-node2", "k3s-node3", "edge"];
 
@@ -93,9 +100,45 @@ fn built() -> &'static Built {
     static BUILT: OnceLock<Built> = OnceLock::new();
     BUILT.get_or_init(|| {
         let built = Built { folder: cluster("") };
-        Run::new(["build", "--format", "qcow2"]).folder(built.folder.path()).succeeds();
+        let authority = Authority::new();
+        let server = Server::https(&authority);
+        offline(built.folder.path(), &server);
+        Run::new(["build", "--format", "qcow2"])
+            .folder(built.folder.path())
+            .env("SSL_CERT_FILE", authority.certificate())
+            .succeeds();
         built
     })
+}
+
+/// Has all that the cluster deploys baked, from publishers that `server` stands in for.
+fn offline(folder: &Path, server: &Server) {
+    let here = server.url("");
+    let release = "/v1.36.2%2Bk3s1";
+    let images = folder.join("airgap");
+    fs::write(&images, "packed images of k3s").expect("written");
+    server.put_file(&format!("{release}/k3s"), Path::new(K3S));
+    server.put_file(&format!("{release}/k3s-airgap-images-amd64.tar.zst"), &images);
+    let sums = [("k3s", Path::new(K3S)), ("k3s-airgap-images-amd64.tar.zst", &images)]
+        .map(|(name, path)| format!("{}  {name}\n", checksum("sha256sum", path)));
+    server.put(&format!("{release}/sha256sum-amd64.txt"), sums.concat());
+    let charts = folder.join("charts");
+    let metallb = "controller: {enabled: true, image: {repository: quay.io/metallb/controller, tag: }}\n\
+                   speaker: {enabled: true, image: {repository: quay.io/metallb/speaker}, frr: {enabled: true, \
+                   image: {repository: quay.io/frrouting/frr, tag: 10.4.1}}}\n";
+    let traefik = "image: {registry: docker.io, repository: traefik, tag: }\n";
+    for (name, version, values) in [("metallb", "v0.16.1", metallb), ("traefik", "v3.7.0", traefik)]
+    {
+        server.put_file(&format!("/{name}.tgz"), &chart(&charts, name, version, values));
+    }
+    serve_images(server, &IMAGES);
+    let settings = format!(
+        "k3s_releases = \"{here}\"\nmetallb_chart = \"{here}/metallb.tgz\"\n\
+         traefik_chart = \"{here}/traefik.tgz\"\nimage_mirror = \"{here}\"\n"
+    );
+    let file = folder.join("cluster.toml");
+    let text = fs::read_to_string(&file).expect("there");
+    fs::write(&file, text.replace(NOTHING_BAKED, &settings)).expect("written");
 }
 
 /// The example's cluster with the stand-in, and with further lines of `[settings]`.

@@ -7,8 +7,8 @@ use std::fs;
 use std::path::Path;
 
 use super::super::support::{
-    Arch, Authority, FIRSTBOOT, K3S, Node, Run, Server, checksum, noise, partitions,
-    resources_are_known, temporary_folder, tiny_base, tool,
+    Arch, Authority, FIRSTBOOT, Fault, K3S, Node, Run, Server, chart, checksum, is_archive_of,
+    noise, partitions, resources_are_known, serve_images, temporary_folder, tiny_base, tool,
 };
 use super::{EXAMPLE, NODES, cluster, plan};
 
@@ -26,12 +26,57 @@ const CHARTS: [Chart; 2] = [
     Chart { name: "metallb", file: "metallb-0.16.1.tgz" },
 ];
 
+/// What Calico's operator deploys, by the manifests of its release, and what the charts and manifests name.
+const CALICO: [(&str, &[&str]); 3] = [
+    ("calico-typha", &["cni", "node", "kube-controllers", "typha"]),
+    ("apiserver", &["apiserver"]),
+    ("csi-driver", &["csi", "node-driver-registrar"]),
+];
+const OTHERS: [&str; 4] = [
+    "docker.io/cloudflare/cloudflared:2026.8.2",
+    "quay.io/metallb/controller:v0.16.1",
+    "quay.io/tigera/operator:v1.42.0",
+    "registry.k8s.io/external-dns/external-dns:v0.22.0",
+];
+
+/// Has a server stand in for all that have charts, manifests and images. Returns the images.
+fn publish(server: &Server, folder: &Path) -> Vec<String> {
+    let values = [
+        "tigeraOperator: {image: tigera/operator, version: v1.42.0, registry: quay.io}\n",
+        "controller: {image: {repository: quay.io/metallb/controller, tag: }}\n\
+         speaker: {enabled: true, image: {repository: quay.io/metallb/speaker}, frr: {enabled: true}}\n",
+    ];
+    for (Chart { name, .. }, values) in CHARTS.iter().zip(values) {
+        server.put_file(&format!("/{name}.tgz"), &chart(folder, name, "v0.16.1", values));
+    }
+    let calicoctl = folder.join("calicoctl");
+    fs::write(&calicoctl, "calicoctl").expect("written");
+    server.put_file("/v3.32.1/calicoctl-linux-arm64", &calicoctl);
+    let sum = checksum("sha256sum", &calicoctl);
+    server.put("/v3.32.1/SHA256SUMS", format!("{sum}  calicoctl-linux-arm64\n"));
+    let mut images = OTHERS.map(str::to_owned).to_vec();
+    for (file, names) in CALICO {
+        let mut text =
+            "kind: Namespace\nmetadata: {name: x}\n---\nspec:\n  containers:\n".to_owned();
+        for name in names {
+            let image = format!("quay.io/calico/{name}:v3.32.1");
+            text.push_str(&format!("  - name: {name}\n    image: {image}\n"));
+            images.push(image);
+        }
+        server.put(&format!("/v3.32.1/manifests/{file}.yaml"), text);
+    }
+    let all: Vec<&str> = images.iter().map(String::as_str).collect();
+    serve_images(server, &all);
+    images
+}
+
 /// The example as it stands, on a base that is at hand, with k3s from `server`.
 fn example(server: &Server) -> tempfile::TempDir {
     let folder = temporary_folder();
     tiny_base(folder.path(), Arch::Arm64);
     let settings = format!(
         "[settings]\nk3s_mirror = \"{0}\"\ncalico_releases = \"{0}\"\n\
+         calico_manifests = \"{0}\"\nimage_mirror = \"{0}\"\n\
          calico_chart = \"{0}/calico.tgz\"\n\
          metallb_chart = \"{0}/metallb.tgz\"\ncloudflared = true\ncloudflared_tunnel = \"6ff42ae2\"\n\
          cloudflared_hostnames = [\"www.example.net\"]\ncloudflared_services = [\"http://web.default\"]",
@@ -50,6 +95,31 @@ fn example(server: &Server) -> tempfile::TempDir {
     folder
 }
 
+/// Its credentials are in no other image.
+fn the_tunnel_is_the_first_servers(folder: &Path) {
+    let path = |name: &str| folder.join(name);
+    let manifest = path("cloudflared.yaml");
+    let inside = "/var/lib/rancher/k3s/server/manifests/cloudflared.yaml";
+    let place = format!("{}:{inside}", path("out/server1.vmwarevm").display());
+    fs::write(&manifest, Run::new(["cat", &place]).succeeds().stdout_text()).expect("written");
+    resources_are_known(std::slice::from_ref(&manifest));
+    let text = fs::read_to_string(&manifest).expect("there");
+    assert!(text.contains("\"TunnelSecret\": \"hush\""), "{text}");
+    Run::new(["cat", &place.replace("server1", "server2")]).fails();
+}
+
+/// And not from their repositories.
+fn charts_come_from_the_image(folder: &Path) {
+    let path = |name: &str| folder.join(name);
+    for Chart { name, file } in CHARTS {
+        let inside = format!("/var/lib/rancher/k3s/server/manifests/{name}.yaml");
+        let place = format!("{}:{inside}", path("out/server1.vmwarevm").display());
+        let text = Run::new(["cat", &place]).succeeds().stdout_text();
+        let address = format!("  chart: https://%{{KUBERNETES_API}}%/static/charts/{file}\n");
+        assert!(text.contains(&address) && !text.contains("\n  repo:"), "{text}");
+    }
+}
+
 #[test]
 fn k3s_is_in_the_images_of_macs() {
     let authority = Authority::new();
@@ -66,13 +136,8 @@ fn k3s_is_in_the_images_of_macs() {
         checksum("sha256sum", Path::new(K3S))
     );
     server.put(&format!("{RELEASE}/sha256sum-arm64.txt"), sums.clone());
-    for chart in CHARTS {
-        server.put(&format!("/{}.tgz", chart.name), chart.name);
-    }
-    fs::write(path("calicoctl"), "calicoctl").expect("written");
-    server.put_file("/v3.32.1/calicoctl-linux-arm64", &path("calicoctl"));
-    let sum = checksum("sha256sum", &path("calicoctl"));
-    server.put("/v3.32.1/SHA256SUMS", format!("{sum}  calicoctl-linux-arm64\n"));
+    let deployed = publish(&server, &path("publish"));
+    let deployed: Vec<&str> = deployed.iter().map(String::as_str).collect();
     let run = |arguments: &[&str]| {
         Run::new(["build", "--sandbox", "none"])
             .args(arguments)
@@ -124,33 +189,24 @@ fn k3s_is_in_the_images_of_macs() {
         assert!(stat.contains(mode), "{stat}");
     }
     for Chart { name, file } in CHARTS {
-        let inside = format!("/var/lib/rancher/k3s/server/static/charts/{file}");
-        assert_eq!(debugfs(&format!("cat {inside}")), name);
+        let (inside, copy) =
+            (format!("/var/lib/rancher/k3s/server/static/charts/{file}"), path("copy"));
+        debugfs(&format!("dump {inside} {}", copy.display()));
+        let chart = path(&format!("publish/{name}.tgz"));
+        assert_eq!(fs::read(&copy).expect("there"), fs::read(chart).expect("there"), "{file}");
     }
+    let archive = path("deployed.tar");
+    let inside = "/var/lib/rancher/k3s/agent/images/deployed.tar";
+    debugfs(&format!("dump {inside} {}", archive.display()));
+    is_archive_of(&archive, "arm64", &deployed);
     assert_eq!(debugfs("cat /usr/local/bin/calicoctl"), "calicoctl");
     assert!(debugfs("cat /etc/calico/calicoctl.cfg").contains("/etc/rancher/k3s/k3s.yaml"));
     let env = debugfs("cat /etc/nodeforge/k3s.env");
     assert!(!env.contains("K3S_URL"), "nothing is downloaded by nodes: {env}");
     tool("e2fsck", ["-fn", &root]);
 
-    // The tunnel, whose credentials only the first server's image has.
-    let manifest = path("cloudflared.yaml");
-    let inside = "/var/lib/rancher/k3s/server/manifests/cloudflared.yaml";
-    let place = format!("{}:{inside}", path("out/server1.vmwarevm").display());
-    fs::write(&manifest, Run::new(["cat", &place]).succeeds().stdout_text()).expect("written");
-    resources_are_known(std::slice::from_ref(&manifest));
-    let text = fs::read_to_string(&manifest).expect("there");
-    assert!(text.contains("\"TunnelSecret\": \"hush\""), "{text}");
-    Run::new(["cat", &place.replace("server1", "server2")]).fails();
-
-    // Charts come from there, in every image, and not from their repositories.
-    for Chart { name, file } in CHARTS {
-        let inside = format!("/var/lib/rancher/k3s/server/manifests/{name}.yaml");
-        let place = format!("{}:{inside}", path("out/server1.vmwarevm").display());
-        let text = Run::new(["cat", &place]).succeeds().stdout_text();
-        let address = format!("  chart: https://%{{KUBERNETES_API}}%/static/charts/{file}\n");
-        assert!(text.contains(&address) && !text.contains("\n  repo:"), "{text}");
-    }
+    the_tunnel_is_the_first_servers(folder.path());
+    charts_come_from_the_image(folder.path());
 
     // What was listed is pinned, and so is what came first: no server is asked again.
     let lock = fs::read_to_string(path("nodeforge.lock")).expect("there");
@@ -161,8 +217,89 @@ fn k3s_is_in_the_images_of_macs() {
     for Chart { name, .. } in CHARTS {
         assert!(lock.contains(&format!("/{name}.tgz\"")), "{lock}");
     }
+    for image in &deployed {
+        assert!(lock.contains(&format!("reference = \"{image}\"\ndigest = \"sha256:")), "{lock}");
+    }
+    // A tag that moved is not followed, and with another processor's the archive is made anew.
+    let tag = "/v2/quay.io/metallb/controller/manifests/v0.16.1";
+    server.put(tag, "{}");
+    server.forget_requests();
+    let _ = run(&["agent2", "--locked"]).succeeds();
+    assert!(server.requests(tag).is_empty());
     drop(server);
     let _ = run(&["agent2", "--locked", "--offline"]).succeeds();
+}
+
+/// What a registry may do wrong, and a profile.
+#[test]
+fn container_images_are_what_was_asked_for() {
+    let authority = Authority::new();
+    let server = Server::https(&authority);
+    let folder = example(&server);
+    let path = |name: &str| folder.path().join(name);
+    for (from, to) in
+        [("cloudflared = true\n", ""), ("[settings]", "[settings]\ncalicoctl = false")]
+    {
+        let text = fs::read_to_string(path("cluster.toml")).expect("there").replacen(from, to, 1);
+        fs::write(path("cluster.toml"), text).expect("written");
+    }
+    for name in ["k3s-arm64", "k3s-airgap-images-arm64.tar.zst"] {
+        server.put_file(&format!("{RELEASE}/{name}"), Path::new(K3S));
+    }
+    let sum = checksum("sha256sum", Path::new(K3S));
+    let sums = format!("{sum}  k3s-arm64\n{sum}  k3s-airgap-images-arm64.tar.zst\n");
+    server.put(&format!("{RELEASE}/sha256sum-arm64.txt"), sums);
+    let _ = publish(&server, &path("publish"));
+    let fetch = |arguments: &[&str]| {
+        Run::new(["fetch"])
+            .args(arguments)
+            .folder(folder.path())
+            .env("XDG_CACHE_HOME", path("cache"))
+            .env("SSL_CERT_FILE", authority.certificate())
+    };
+    let place = "/v2/quay.io/metallb/controller";
+    let tag = format!("{place}/manifests/v0.16.1");
+    let index = server.body(&tag);
+    let read: serde_json::Value = serde_json::from_slice(&index).expect("JSON");
+    let arm = read["manifests"][2]["digest"].as_str().expect("a digest");
+    let manifest = format!("{place}/manifests/{arm}");
+    let image: serde_json::Value = serde_json::from_slice(&server.body(&manifest)).expect("JSON");
+    let layer = format!("{place}/blobs/{}", image["layers"][1]["digest"].as_str().expect("one"));
+    let hint = "hint: it is asked for by profile fusion-k3s";
+    let wrong = |path: &str, body: &str, words: &str| {
+        let good = server.body(path);
+        server.put(path, body);
+        let said = fetch(&[]).fails().stderr_text();
+        assert!(said.contains(words) && said.contains(hint), "{words}\n{said}");
+        server.put(path, good);
+    };
+    let of = |words: &str| format!("error: `quay.io/metallb/controller:v0.16.1`\n  cause: {words}");
+    wrong(&tag, "<html>", &of("its manifest is not JSON"));
+    let only_amd = String::from_utf8_lossy(&index).replace("arm64", "riscv64");
+    wrong(&tag, &only_amd, &of("its manifest has no image for linux/arm64"));
+    wrong(&manifest, "{}", "is not what its digest says");
+    wrong(&layer, "other", "is not what it should be: its SHA-256 is");
+    // A layer that broke off is gone on with.
+    server.once(&layer, [Fault::CutAfter(10)]);
+    let said = fetch(&[]).succeeds();
+    let told =
+        "warning: trusting 10 container images at first use: nodeforge.lock pins their digests";
+    assert!(said.stderr_text().contains(told), "{}", said.stderr_text());
+    let ranges =
+        server.requests(&layer).into_iter().filter_map(|it| it.headers.get("range").cloned());
+    assert!(ranges.into_iter().any(|it| it == "bytes=10-"));
+    // The cache has them all.
+    server.remove(&manifest);
+    server.remove(&layer);
+    let _ = fetch(&["--locked", "--offline"]).succeeds();
+    // What moved is followed when asked.
+    server.put(&tag, only_amd);
+    let lock = Run::new(["lock", "--update"])
+        .folder(folder.path())
+        .env("XDG_CACHE_HOME", path("cache"))
+        .env("SSL_CERT_FILE", authority.certificate());
+    let said = lock.fails().stderr_text();
+    assert!(said.contains(&of("its manifest has no image for linux/arm64\n")), "{said}");
 }
 
 #[test]

@@ -179,6 +179,18 @@ fn a_containerd_that_is_not_k3s_own_is_given_the_images() {
     );
     assert_eq!(node.read("etc/containerd/config.toml"), config.replace(":3.6", ":3.10.1"));
     assert!(node.calls().ends_with("systemctl restart containerd.service\n"), "{}", node.calls());
+    // What nodeforge packed is not compressed.
+    node.write("var/lib/rancher/k3s/agent/images/deployed.tar", "images of charts");
+    let body = format!(
+        "case $* in *list*) echo {PAUSE}:3.10.1 ;; \
+         *) shift $(($# - 1)); cat \"$1\" >>\"$NODEFORGE_ROOT/imported\" ;; esac"
+    );
+    node.stand_in("ctr", &body);
+    let (is_good, said) = run(&node, "", STEP);
+    assert!(is_good && said.contains("importing deployed.tar\n"), "{said}");
+    assert!(node.read("imported").contains("images of charts"));
+    fs::remove_file(node.path("var/lib/rancher/k3s/agent/images/deployed.tar")).expect("there");
+    has_pause(&format!("{PAUSE}:3.10.1"));
 
     // Nothing is imported of an archive that is cut short.
     node.write("imported", "nothing\n");

@@ -159,6 +159,7 @@ fn images_are_imported_where_containers_run() {
     for (containerd, is_imported) in [("embedded", false), ("debian", true), ("docker", true)] {
         let folder = cluster(&[&format!("containerd = \"{containerd}\"")]);
         change(folder.path(), "offline = false", "offline = true");
+        change(folder.path(), "charts = \"repository\"", "charts = \"baked\"");
         let plan = plan(folder.path());
         let prepare = plan["prepare"].as_array().expect("changes");
         let has = |key: &str, value: &str| prepare.iter().any(|it| it[key] == value);

@@ -35,6 +35,7 @@ SELECTOR = {
 }
 KINDS = {
     "operator.tigera.io/v1 Installation": {
+        "flexVolumePath": {"None"},
         "calicoNetwork": {
             "bgp": {"Enabled", "Disabled"},
             "containerIPForwarding": {"Enabled", "Disabled"},

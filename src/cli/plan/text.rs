@@ -32,6 +32,7 @@ impl Sign {
         match action {
             Action::AptSource { .. }
             | Action::Download { .. }
+            | Action::Images(_)
             | Action::File { .. }
             | Action::Directory { .. }
             | Action::Symlink { .. }
@@ -209,7 +210,9 @@ fn summary<'a>(changes: impl IntoIterator<Item = &'a Change>) -> String {
     for change in changes {
         let kind = match &change.action {
             Action::Package { .. } => (0, "package", "packages"),
-            Action::File { .. } | Action::Download { .. } => (1, "file", "files"),
+            Action::File { .. } | Action::Download { .. } | Action::Images(_) => {
+                (1, "file", "files")
+            }
             Action::Unit { .. } => (2, "unit", "units"),
             Action::User(_) => (3, "user", "users"),
             Action::Grow { .. }

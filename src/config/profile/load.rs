@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::fields::{extend_checked, is_identifier, owned, read_units};
 use super::folder::{Folder, shipped_profiles};
-use super::{apt, handout, kernel, learn, overlay, role, rule, secret};
+use super::{apt, handout, images, kernel, learn, overlay, role, rule, secret};
 use crate::config::profile_types::{HostEntry, KernelSpec, PackageSpec, Packages, Profile, Units};
 use crate::config::reader::{Reader, Spanned, Table};
 use crate::config::{base, condition, file, setting, suggest};
@@ -129,6 +129,9 @@ fn read(root: Table<'_>, folder: &Folder, name: &str, chain: &mut Vec<PathBuf>) 
     }
     profile.overlays.extend(overlay::read_all(&root, folder));
     profile.artifacts.extend(root.tables("artifact").into_iter().filter_map(apt::read_artifact));
+    if let Some(images) = images::read(&root) {
+        profile.images = Some(images);
+    }
     for host in root.tables("host").into_iter().filter_map(read_host) {
         profile.hosts.retain(|other| other.name != host.name);
         profile.hosts.push(host);
@@ -154,6 +157,7 @@ fn empty(name: &str) -> Profile {
         units: Units::default(),
         overlays: Vec::new(),
         artifacts: Vec::new(),
+        images: None,
         hosts: Vec::new(),
         rules: Vec::new(),
         secrets: Vec::new(),

@@ -4,6 +4,7 @@ mod apt;
 mod fields;
 mod folder;
 mod handout;
+mod images;
 mod kernel;
 mod learn;
 mod load;
