@@ -43,6 +43,20 @@ pub(crate) enum PackageSource {
     Files(Vec<String>),
 }
 
+/// A file of apt's configuration with one proxy as the only way out, whatever other files say: where the
+/// image's own proxy is out of reach.
+pub(crate) fn only_way_out(proxy: &str) -> String {
+    let mut text = String::new();
+    // What stands below `Proxy` is for single hosts, and goes with it.
+    for scheme in ["http", "https"] {
+        for name in ["Proxy", "Proxy-Auto-Detect", "ProxyAutoDetect"] {
+            text += &format!("#clear Acquire::{scheme}::{name};\n");
+        }
+        text += &format!("Acquire::{scheme}::Proxy \"{proxy}\";\n");
+    }
+    text
+}
+
 /// apt in a root.
 pub(crate) struct Apt<'a> {
     pub(crate) guest: &'a Guest,
@@ -51,6 +65,8 @@ pub(crate) struct Apt<'a> {
     pub(crate) progress: &'a dyn Progress,
     /// Whether it is the host's, for a root of another processor.
     pub(crate) from_host: bool,
+    /// A file in the root that is read after all of its own configuration.
+    pub(crate) last_word: Option<&'a str>,
 }
 
 impl Apt<'_> {
@@ -158,6 +174,9 @@ impl Apt<'_> {
 
     fn command(&self, verb: &[&str], packages: &[&str], network: Network) -> Result<Command> {
         let mut command = self.guest.command("apt-get", network)?;
+        if let Some(path) = self.last_word {
+            command.args(["-c", path]);
+        }
         for option in OPTIONS {
             command.args(["-o", option]);
         }

@@ -21,7 +21,7 @@ pub(crate) mod package_lock;
 mod repository;
 
 #[cfg(target_os = "linux")]
-pub(crate) use apt::{Apt, PackageSource};
+pub(crate) use apt::{Apt, PackageSource, only_way_out};
 #[cfg(all(target_os = "linux", any(test, feature = "fuzzing")))]
 pub(crate) use apt_output::diagnose;
 #[cfg(target_os = "linux")]

@@ -21,10 +21,13 @@ use crate::fs::ImagePartition;
 use crate::fs::{LiveTree, Tree};
 use crate::guest::vendor_setup::{self, FirstUser};
 use crate::guest::{first_boot, generalise};
-use crate::sandbox::{Chroot, Guest, Job, Sandbox, shell};
+use crate::sandbox::{Chroot, Guest, Job, Sandbox, shell, vm};
 use crate::util::error::{Context, Result};
 use crate::util::progress::Progress;
 use crate::util::sha256::Sha256;
+
+/// Where apt reads in the sandbox `vm` how it gets out; gone with the root's `/run`.
+const WAY_OUT: &str = "/run/nodeforge-apt.conf";
 
 /// A root file system to be prepared.
 #[derive(Debug, Serialize, Deserialize)]
@@ -154,6 +157,7 @@ impl PrepareJob {
         let sources: Vec<Change> = self.changes.iter().filter_map(source_file).collect();
         // Without name servers apt will say so itself, and many builds need none.
         let resolv_conf = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+        let last_word = (self.sandbox == Sandbox::Vm).then_some(WAY_OUT);
         let diverted = guest.inside(|| {
             // Packages' own presets must decide while they are installed.
             LiveTree.remove(Path::new(first_boot::PRESET))?;
@@ -161,13 +165,17 @@ impl PrepareJob {
             if wanted.is_empty() {
                 return Ok(None);
             }
+            if let Some(path) = last_word {
+                fs::write(path, debian::only_way_out(vm::WAY_OUT))?;
+            }
             let diversions = Diversions::install(&resolv_conf)?;
             host_apt.map_or(Ok(()), HostApt::install)?;
             Ok(Some((diversions, PostponedInitramfs::install()?)))
         })?;
         let Some((diversions, postponed)) = diverted else { return Ok(()) };
         let from_host = host_apt.is_some();
-        Apt { guest, archives, log, progress, from_host }.apply(&wanted, source, &self.locked)?;
+        let mut apt = Apt { guest, archives, log, progress, from_host, last_word };
+        apt.apply(&wanted, source, &self.locked)?;
         postponed.make_up(guest, log, progress)?;
         guest.inside(|| {
             host_apt.map_or(Ok(()), HostApt::uninstall)?;

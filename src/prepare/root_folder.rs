@@ -31,8 +31,8 @@ pub(crate) struct RootFolder<'a> {
 }
 
 enum RootAccess {
-    /// A partition of the machine's own disk.
-    Attached(String),
+    /// A partition of the machine's own disk, mounted. What is open is told of every error since then.
+    Attached { device: String, blocks: File, mounted: File },
     /// The image itself is mounted.
     Mounted,
     /// Unpacked, to be packed again into a file system like the one it came from.
@@ -56,11 +56,12 @@ impl<'a> RootFolder<'a> {
             }
             Sandbox::Vm => {
                 let device = grown(partition_device(partition)?)?;
+                let blocks = File::open(&device).context(|| format!("cannot open `{device}`"))?;
                 let flags = MountFlags::NOSUID | MountFlags::NODEV;
                 rustix::mount::mount(&device, &folder, "ext4", flags, None)
                     .map_err(std::io::Error::from)
                     .context(|| "cannot mount the root file system")?;
-                RootAccess::Attached(device)
+                RootAccess::Attached { device, blocks, mounted: File::open(&folder)? }
             }
             Sandbox::None => return Err(Error::failure("in the sandbox `none` nothing runs")),
             Sandbox::Userns => {
@@ -86,7 +87,14 @@ impl<'a> RootFolder<'a> {
                 let ImagePartition { disk, offset, .. } = self.partition;
                 unmount(&format!("{}?offset={offset}", disk.display()), &self.folder)
             }
-            RootAccess::Attached(device) => unmount(&device, &self.folder),
+            RootAccess::Attached { device, blocks, mounted } => {
+                // Unmounting is silent about what cannot be written, as when the disk outside is full.
+                let written = rustix::fs::syncfs(&mounted).map_err(std::io::Error::from);
+                written.context(|| "cannot write the root file system")?;
+                drop(mounted);
+                unmount(&device, &self.folder)?;
+                blocks.sync_all().context(|| "cannot write the root file system")
+            }
             RootAccess::Unpacked { ext4, devices } => {
                 ext4.make(self.partition, &self.folder, clock::now()?)?;
                 make_devices(self.partition, &devices)

@@ -4,55 +4,69 @@
 //! It listens nowhere: connections come through the machine's port. Each carries one request, after which it
 //! is closed, so that every request is looked at.
 
-use std::collections::BTreeSet;
-use std::io::{self, Read, Write};
-use std::net::{IpAddr, Shutdown, TcpStream, ToSocketAddrs as _};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read as _, Write as _};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream, ToSocketAddrs as _};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use super::reach::AddressReach;
+use super::request::{HostPort, LONGEST, ProxyRequest, Upstream, head, places, written};
 use super::streams::{StreamReader, StreamWriter, pour};
 use crate::util::error::Result;
 
-/// The most bytes of a request without its body.
-const LONGEST: usize = 64 << 10;
 /// How long a connection may take.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A host and a port, the host in small letters.
-type HostPort = (String, u16);
-
-/// Another proxy, which this one has to use.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Upstream {
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    /// The value of `Proxy-Authorization`, when it asks for one.
-    pub(crate) authorization: Option<String>,
-}
 
 /// Finds the proxy for a scheme and a host.
 type FindProxy = Box<dyn Fn(&str, &str) -> Result<Option<Upstream>> + Send + Sync>;
 
+/// Who wants a connection, which decides where it may lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asker {
+    /// This machine's own settings name the proxy: wherever it is.
+    Settings,
+    /// The cluster file names the mirror: it may be this machine or a neighbour.
+    Cluster,
+    /// Only the image names it: it is somewhere in the internet.
+    Image,
+}
+
 /// What a machine may connect to.
 pub(crate) struct Mirrors {
-    /// What the user asked for, wherever it is.
+    /// What the user asked for.
     asked_for: BTreeSet<HostPort>,
-    /// What the image asks for, which is not to be on this machine.
+    /// What only the image asks for.
     of_image: BTreeSet<HostPort>,
     find_proxy: FindProxy,
+    /// Addresses of hosts that another proxy connects to; none where they are not known here. Where names
+    /// are resolved by that proxy alone, asking for them may take long, and is done once.
+    addresses: Mutex<BTreeMap<String, Vec<IpAddr>>>,
 }
 
 impl Mirrors {
     /// The mirrors that these texts name, such as apt's sources.
     pub(crate) fn new(asked_for: &str, of_image: &str, find_proxy: FindProxy) -> Self {
-        Self { asked_for: places(asked_for), of_image: places(of_image), find_proxy }
+        Self {
+            asked_for: places(asked_for),
+            of_image: places(of_image),
+            find_proxy,
+            addresses: Mutex::default(),
+        }
     }
 
     /// Answers what comes in a connection.
     pub(super) fn serve(&self, mut reader: StreamReader, mut writer: StreamWriter) {
         let refusal = match self.connect(&mut reader, &mut writer) {
-            Ok((to, early)) => {
+            Ok(Connection::Tunnel(to, early)) => {
                 drop(relay(reader, writer, to, &early));
+                return;
+            }
+            Ok(Connection::Request(mut to)) => {
+                // What follows the one request is another, which nobody has looked at.
+                drop(reader);
+                drop(pour(&mut to, &mut writer));
                 return;
             }
             Err(refusal) => refusal,
@@ -68,53 +82,86 @@ impl Mirrors {
         drop(reader);
     }
 
-    /// Reads a request, and connects to what it asks for. Gives the connection and what is to be sent.
+    /// Reads a request, and connects to what it asks for.
     fn connect(
         &self,
         reader: &mut StreamReader,
         writer: &mut StreamWriter,
-    ) -> std::result::Result<(TcpStream, Vec<u8>), Refusal> {
+    ) -> std::result::Result<Connection, Refusal> {
         let (head, rest) = head(reader).ok_or(Refusal::bad("this is not a request"))?;
         let request =
             ProxyRequest::parse(&head).ok_or(Refusal::bad("this is not a proxy's request"))?;
+        let asker = self.asker(&request.place)?;
+        if !request.is_tunnel && !matches!(&*request.method, "GET" | "HEAD") {
+            return Err(Refusal {
+                status: "405 Method Not Allowed",
+                reason: format!("mirrors are not asked to {}", request.method),
+            });
+        }
         let scheme = if request.is_tunnel { "https" } else { "http" };
         let upstream = (self.find_proxy)(scheme, &request.place.0)
             .map_err(|error| Refusal::gateway(error.to_string()))?;
-        let is_asked_for = self.asked_for.contains(&request.place);
-        if !is_asked_for && !self.of_image.contains(&request.place) {
-            let (host, port) = &request.place;
-            return Err(Refusal {
-                status: "403 Forbidden",
-                reason: format!("{host}:{port} is not a mirror of this build"),
-            });
-        }
-        let is_here = |host: &str| {
-            host == "localhost"
-                || host.ends_with(".localhost")
-                || host.parse().is_ok_and(|it: IpAddr| it.is_loopback() || it.is_unspecified())
-        };
-        if !is_asked_for && is_here(&request.place.0) {
-            return Err(Refusal::here(&request.place.0));
-        }
         let mut to = match &upstream {
-            Some(proxy) => dial(&(proxy.host.clone(), proxy.port), true),
-            None => dial(&request.place, is_asked_for),
+            Some(proxy) => {
+                self.check_by_name(&request.place, asker)?;
+                dial(&(proxy.host.clone(), proxy.port), Asker::Settings)
+            }
+            None => dial(&request.place, asker),
         }?;
-        let early = if request.is_tunnel {
+        let gateway = |error: io::Error| Refusal::gateway(error.to_string());
+        if request.is_tunnel {
             if let Some(proxy) = &upstream {
-                tunnel(&mut to, &request, proxy).map_err(|it| Refusal::gateway(it.to_string()))?;
+                tunnel(&mut to, &request.place, proxy).map_err(gateway)?;
             }
             let said = writer.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n");
-            said.map_err(|error| Refusal::gateway(error.to_string()))?;
-            rest
+            said.map_err(gateway)?;
+            return Ok(Connection::Tunnel(to, rest));
+        }
+        to.write_all(request.forwarded(upstream.as_ref()).as_bytes()).map_err(gateway)?;
+        Ok(Connection::Request(to))
+    }
+
+    /// Who named that mirror.
+    fn asker(&self, place: &HostPort) -> std::result::Result<Asker, Refusal> {
+        if self.asked_for.contains(place) {
+            Ok(Asker::Cluster)
+        } else if self.of_image.contains(place) {
+            Ok(Asker::Image)
         } else {
-            request.forwarded(upstream.as_ref(), &rest)
-        };
-        Ok((to, early))
+            let reason = format!("{}:{} is not a mirror of this build", place.0, place.1);
+            Err(Refusal::forbidden(reason))
+        }
+    }
+
+    /// Refuses a host that another proxy would connect to. That resolves the name itself; what is known of
+    /// it here is looked at before.
+    fn check_by_name(
+        &self,
+        (host, port): &HostPort,
+        asker: Asker,
+    ) -> std::result::Result<(), Refusal> {
+        let mut known = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        let addresses = known.entry(host.clone()).or_insert_with(|| {
+            let found = (host.as_str(), *port).to_socket_addrs();
+            found.into_iter().flatten().map(|it| it.ip()).collect()
+        });
+        if asker == Asker::Image && (host == "localhost" || host.ends_with(".localhost")) {
+            return Err(Refusal::here(host));
+        }
+        addresses.iter().try_for_each(|ip| check(host, *ip, asker))
     }
 }
 
+/// What is left to be done for a request.
+enum Connection {
+    /// Both ways, after these bytes, which came early.
+    Tunnel(TcpStream, Vec<u8>),
+    /// The answer of a request that is sent.
+    Request(TcpStream),
+}
+
 /// Why a request is not passed on.
+#[derive(Debug)]
 struct Refusal {
     status: &'static str,
     reason: String,
@@ -125,10 +172,14 @@ impl Refusal {
         Self { status: "400 Bad Request", reason: reason.to_owned() }
     }
 
-    fn here(host: &str) -> Self {
-        let reason =
-            format!("{host} is the machine that builds, and the cluster file does not name it");
+    fn forbidden(reason: String) -> Self {
         Self { status: "403 Forbidden", reason }
+    }
+
+    fn here(host: &str) -> Self {
+        Self::forbidden(format!(
+            "{host} is the machine that builds, and the cluster file does not name it"
+        ))
     }
 
     fn gateway(reason: String) -> Self {
@@ -136,142 +187,59 @@ impl Refusal {
     }
 }
 
-/// Everything up to the empty line, and what came behind it.
-fn head(reader: &mut impl Read) -> Option<(String, Vec<u8>)> {
-    const END: &[u8] = b"\r\n\r\n";
-    let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
-    loop {
-        if let Some(at) = bytes.windows(END.len()).position(|it| it == END) {
-            let rest = bytes.split_off(at + END.len());
-            return Some((String::from_utf8(bytes).ok()?, rest));
+/// Refuses an address that is not to be connected to for whoever asks.
+fn check(host: &str, ip: IpAddr, asker: Asker) -> std::result::Result<(), Refusal> {
+    let reach = AddressReach::of(ip);
+    match (asker, reach) {
+        (Asker::Settings, _) | (_, AddressReach::Internet) => Ok(()),
+        // Clouds tell their machines secrets there, and no mirror is.
+        (_, AddressReach::Link) => {
+            Err(Refusal::forbidden(format!("{host} is a link-local address, which no mirror has")))
         }
-        let length = reader.read(&mut buffer).ok().filter(|it| *it > 0)?;
-        bytes.extend(&buffer[..length]);
-        if bytes.len() > LONGEST {
-            return None;
-        }
+        (Asker::Cluster, _) => Ok(()),
+        (Asker::Image, AddressReach::Here) => Err(Refusal::here(host)),
+        (Asker::Image, AddressReach::Private) => Err(Refusal::forbidden(format!(
+            "{host} is in a private network, and the cluster file does not name it"
+        ))),
     }
 }
 
-/// What a proxy is asked for.
-struct ProxyRequest {
-    is_tunnel: bool,
-    place: HostPort,
-    method: String,
-    /// As it was written: an address, or for a tunnel a host and a port.
-    target: String,
-    /// Without their ends of line, and without those that are for a proxy.
-    headers: Vec<String>,
-}
-
-impl ProxyRequest {
-    fn parse(head: &str) -> Option<Self> {
-        let mut lines = head.trim_end().split("\r\n");
-        let mut words = lines.next()?.split(' ');
-        let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
-        let is_tunnel = method == "CONNECT";
-        let place = if is_tunnel { place(&target, 443)? } else { address(&target)?.0 };
-        let is_for_proxy = |line: &str| {
-            let name = line.split(':').next().unwrap_or_default().to_ascii_lowercase();
-            matches!(
-                &*name,
-                "connection" | "proxy-connection" | "keep-alive" | "proxy-authorization"
-            )
-        };
-        let headers = lines.filter(|it| !is_for_proxy(it)).map(str::to_owned).collect();
-        Some(Self { is_tunnel, place, method, target, headers })
-    }
-
-    /// The bytes to be sent on, for one request alone.
-    fn forwarded(&self, upstream: Option<&Upstream>, rest: &[u8]) -> Vec<u8> {
-        let target = match upstream {
-            Some(_) => self.target.as_str(),
-            None => address(&self.target).map_or("/", |(_, path)| path),
-        };
-        let mut text = format!("{} {target} HTTP/1.1\r\n", self.method);
-        for line in &self.headers {
-            text += &format!("{line}\r\n");
-        }
-        if let Some(value) = upstream.and_then(|it| it.authorization.as_ref()) {
-            text += &format!("Proxy-Authorization: {value}\r\n");
-        }
-        text += "Connection: close\r\n\r\n";
-        // What follows a request without a body is another request, which is asked again.
-        let has_body = self.headers.iter().any(|it| {
-            let it = it.to_ascii_lowercase();
-            it.starts_with("content-length:") || it.starts_with("transfer-encoding:")
-        });
-        let mut bytes = text.into_bytes();
-        bytes.extend(if has_body { rest } else { &[] });
-        bytes
-    }
-}
-
-/// Host, port and path of `http://HOST[:PORT]/PATH`.
-fn address(url: &str) -> Option<(HostPort, &str)> {
-    let rest = url.strip_prefix("http://")?;
-    let at = rest.find('/').unwrap_or(rest.len());
-    let path = if at == rest.len() { "/" } else { &rest[at..] };
-    Some((place(&rest[..at], 80)?, path))
-}
-
-/// `HOST[:PORT]`, also `[ADDRESS]:PORT`.
-fn place(text: &str, port: u16) -> Option<HostPort> {
-    let text = text.rsplit('@').next()?;
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, number)) if !number.contains(']') => (host, number.parse().ok()?),
-        _ => (text, port),
-    };
-    let host = host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
-    (!host.is_empty()).then(|| (host.to_ascii_lowercase(), port))
-}
-
-/// The hosts of all addresses in a text.
-fn places(text: &str) -> BTreeSet<HostPort> {
-    let mut found = BTreeSet::new();
-    for (scheme, port) in [("http://", 80), ("https://", 443)] {
-        for (at, _) in text.match_indices(scheme) {
-            let rest = &text[at + scheme.len()..];
-            let is_end = |c: char| c.is_whitespace() || matches!(c, '/' | '"' | '\'' | ',' | ';');
-            let host = rest.split(is_end).next().unwrap_or_default();
-            found.extend(place(host, port));
-        }
-    }
-    found
-}
-
-/// Connects. What only the image asks for is refused when it is this machine, by whatever address.
-fn dial((host, port): &HostPort, is_asked_for: bool) -> std::result::Result<TcpStream, Refusal> {
+/// Connects to the first address that answers and may be asked.
+fn dial((host, port): &HostPort, asker: Asker) -> std::result::Result<TcpStream, Refusal> {
     let addresses = (host.as_str(), *port)
         .to_socket_addrs()
         .map_err(|error| Refusal::gateway(format!("cannot resolve {host}: {error}")))?;
-    let mut last = format!("{host} has no address");
+    let mut last = Refusal::gateway(format!("{host} has no address"));
     for address in addresses {
-        let ip = address.ip();
-        let is_here = ip.is_loopback() || ip.is_unspecified() || ip.is_multicast();
-        let connected = if is_here && !is_asked_for {
-            Err(io::Error::from(io::ErrorKind::PermissionDenied))
-        } else {
-            TcpStream::connect_timeout(&address, PATIENCE)
-        };
-        match connected {
+        if let Err(refusal) = check(host, address.ip(), asker) {
+            last = refusal;
+            continue;
+        }
+        match TcpStream::connect_timeout(&address, PATIENCE) {
             Ok(stream) => {
+                // This machine has other addresses than loopback's.
                 let ends = stream.peer_addr().ok().zip(stream.local_addr().ok());
-                let is_here = ends.is_none_or(|(peer, local)| peer.ip() == local.ip());
-                if is_asked_for || !is_here {
+                if asker != Asker::Image || ends.is_some_and(|(peer, local)| !is_same(peer, local))
+                {
                     return Ok(stream);
                 }
-                last = Refusal::here(host).reason;
+                last = Refusal::here(host);
             }
-            Err(error) => last = format!("cannot connect to {host}:{port}: {error}"),
+            Err(error) => {
+                last = Refusal::gateway(format!("cannot connect to {host}:{port}: {error}"));
+            }
         }
     }
-    Err(Refusal::gateway(last))
+    Err(last)
+}
+
+fn is_same(one: SocketAddr, other: SocketAddr) -> bool {
+    one.ip().to_canonical() == other.ip().to_canonical()
 }
 
 /// Has another proxy connect to a host.
-fn tunnel(to: &mut TcpStream, request: &ProxyRequest, proxy: &Upstream) -> io::Result<()> {
-    let mut text = format!("CONNECT {0} HTTP/1.1\r\nHost: {0}\r\n", request.target);
+fn tunnel(to: &mut TcpStream, place: &HostPort, proxy: &Upstream) -> io::Result<()> {
+    let mut text = format!("CONNECT {0} HTTP/1.1\r\nHost: {0}\r\n", written(place, None));
     if let Some(value) = &proxy.authorization {
         text += &format!("Proxy-Authorization: {value}\r\n");
     }
@@ -312,57 +280,121 @@ fn relay(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sandbox::vm::streams::Streams;
 
-    #[test]
-    fn hosts_are_found_in_sources_of_apt() {
-        let text = "deb [signed-by=/x] http://Deb.Debian.org/debian trixie main\n\
-                    URIs: https://pkgs.k8s.io/core:/stable:/v1.33/deb/ http://10.0.0.1:3142/debian\n\
-                    Acquire::http::Proxy \"http://[::1]:8080\";\nhttps://user:secret@mirror.example.org.\n";
-        let found: Vec<_> = places(text).into_iter().map(|(h, p)| format!("{h} {p}")).collect();
-        assert_eq!(
-            found,
-            [
-                "10.0.0.1 3142",
-                "::1 8080",
-                "deb.debian.org 80",
-                "mirror.example.org 443",
-                "pkgs.k8s.io 443"
-            ]
-        );
-    }
-
-    #[test]
-    fn a_request_is_made_one_for_a_server() {
-        let head = "GET http://M.example:81/a?b HTTP/1.1\r\nHost: m.example:81\r\nProxy-Connection: x\r\n\
-                    Connection: keep-alive\r\nRange: bytes=1-\r\n\r\n";
-        let request = ProxyRequest::parse(head).unwrap();
-        assert_eq!(request.place, ("m.example".to_owned(), 81));
-        let sent = String::from_utf8(request.forwarded(None, b"GET next")).unwrap();
-        assert_eq!(
-            sent,
-            "GET /a?b HTTP/1.1\r\nHost: m.example:81\r\nRange: bytes=1-\r\nConnection: close\r\n\r\n"
-        );
-        let proxy =
-            Upstream { host: "p".into(), port: 1, authorization: Some("Basic eA==".into()) };
-        let sent = String::from_utf8(request.forwarded(Some(&proxy), b"")).unwrap();
-        assert!(sent.starts_with("GET http://M.example:81/a?b HTTP/1.1\r\n"), "{sent}");
-        assert!(sent.contains("\r\nProxy-Authorization: Basic eA==\r\n"), "{sent}");
-        let tunnel = ProxyRequest::parse("CONNECT [fd00::1]:443 HTTP/1.1\r\n\r\n").unwrap();
-        assert!(tunnel.is_tunnel && tunnel.place == ("fd00::1".to_owned(), 443));
-        for odd in
-            ["GET / HTTP/1.1\r\n\r\n", "GET ftp://a/ HTTP/1.1\r\n\r\n", "\r\n", "CONNECT :1 x\r\n"]
-        {
-            assert!(ProxyRequest::parse(odd).is_none(), "{odd}");
-        }
+    fn upstream(port: u16, authorization: Option<&str>) -> Upstream {
+        Upstream { host: "127.0.0.1".into(), port, authorization: authorization.map(Into::into) }
     }
 
     #[test]
     fn what_only_the_image_asks_for_is_never_this_machine() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        for host in ["127.0.0.1", "localhost", "0.0.0.0"] {
-            assert!(dial(&(host.to_owned(), port), false).is_err(), "{host}");
+        let hosts = [
+            "127.0.0.1",
+            "localhost",
+            "0.0.0.0",
+            "::",
+            "::ffff:127.0.0.1",
+            "::ffff:127.0.0.2",
+            "::ffff:127.0.0.53",
+        ];
+        let direct = Mirrors::new("", "", Box::new(|_, _| Ok(None)));
+        for host in hosts {
+            let place = (host.to_owned(), port);
+            assert_eq!(dial(&place, Asker::Image).unwrap_err().status, "403 Forbidden", "{host}");
+            // Nor does another proxy reach it for the image.
+            let refusal = direct.check_by_name(&place, Asker::Image).unwrap_err();
+            assert_eq!(refusal.status, "403 Forbidden", "{host}");
         }
-        assert!(dial(&("127.0.0.1".to_owned(), port), true).is_ok());
+        assert!(dial(&("127.0.0.1".to_owned(), port), Asker::Cluster).is_ok());
+    }
+
+    #[test]
+    fn private_mirrors_are_for_the_cluster_file_and_link_local_ones_for_nobody() {
+        let mirrors = Mirrors::new("", "", Box::new(|_, _| Ok(None)));
+        let said = |host: &str, asker| {
+            let place = (host.to_owned(), 80);
+            mirrors.check_by_name(&place, asker).err().map(|it| it.reason)
+        };
+        assert_eq!(
+            said("10.1.2.3", Asker::Image).unwrap(),
+            "10.1.2.3 is in a private network, and the cluster file does not name it"
+        );
+        assert_eq!(said("10.1.2.3", Asker::Cluster), None);
+        for asker in [Asker::Image, Asker::Cluster] {
+            let told = "169.254.169.254 is a link-local address, which no mirror has";
+            assert_eq!(said("169.254.169.254", asker).unwrap(), told);
+            let place = ("169.254.169.254".to_owned(), 80);
+            assert_eq!(dial(&place, asker).unwrap_err().reason, told);
+        }
+    }
+
+    /// What a machine gets for what it sends in one connection.
+    fn asks(mirrors: Mirrors, sent: &[u8]) -> String {
+        let (here, there) = std::os::unix::net::UnixStream::pair().unwrap();
+        let outside = Streams::new(there.try_clone().unwrap());
+        let serve = move |_, reader, writer| mirrors.serve(reader, writer);
+        thread::spawn(move || outside.receive(there, serve_in_thread(serve), || ()));
+        let inside = Streams::new(here.try_clone().unwrap());
+        let (mut reader, mut writer) = inside.open(1, "proxy").unwrap();
+        let receiving = std::sync::Arc::clone(&inside);
+        let port = here.try_clone().unwrap();
+        thread::spawn(move || receiving.receive(port, |_, _, _| unreachable!(), || ()));
+        writer.write_all(sent).unwrap();
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        here.shutdown(Shutdown::Both).unwrap();
+        text
+    }
+
+    /// One that is called once.
+    fn serve_in_thread(
+        serve: impl FnOnce(String, StreamReader, StreamWriter) + Send + 'static,
+    ) -> impl FnMut(String, StreamReader, StreamWriter) {
+        let mut serve = Some(serve);
+        move |purpose, reader, writer| {
+            let serve = serve.take().unwrap();
+            thread::spawn(move || serve(purpose, reader, writer));
+        }
+    }
+
+    #[test]
+    fn one_request_and_nothing_behind_it_is_passed_on() {
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = server.local_addr().unwrap().port();
+        let got = thread::spawn(move || {
+            let (mut stream, _) = server.accept().unwrap();
+            let (head, rest) = head(&mut stream).unwrap();
+            stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+            let more = stream.read(&mut [0]).unwrap_or(0);
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nhere").unwrap();
+            (head, rest, more)
+        });
+        // As another proxy it gets whole addresses.
+        let find: FindProxy = Box::new(move |_, _| Ok(Some(upstream(port, None))));
+        let sent = "GET http://203.0.113.7/a HTTP/1.1\r\nContent-Length: 9\r\n\r\n\
+                    GET http://internal.corp/ HTTP/1.1\r\n\r\n";
+        let mirrors = Mirrors::new("", "deb http://203.0.113.7 /", find);
+        assert_eq!(asks(mirrors, sent.as_bytes()), "HTTP/1.1 200 OK\r\n\r\nhere");
+        let (head, rest, more) = got.join().unwrap();
+        assert_eq!(
+            head,
+            "GET http://203.0.113.7/a HTTP/1.1\r\nHost: 203.0.113.7\r\nConnection: close\r\n\r\n"
+        );
+        assert!(rest.is_empty() && more == 0);
+    }
+
+    #[test]
+    fn mirrors_are_only_asked_for_files() {
+        let mirrors = || Mirrors::new("http://m.example", "", Box::new(|_, _| Ok(None)));
+        let said = asks(mirrors(), b"POST http://m.example/ HTTP/1.1\r\n\r\n");
+        assert!(said.starts_with("HTTP/1.1 405 Method Not Allowed\r\n"), "{said}");
+        let said = asks(mirrors(), b"GET http://m.example:81/ HTTP/1.1\r\n\r\n");
+        assert!(said.starts_with("HTTP/1.1 403 Forbidden\r\n"), "{said}");
+        assert!(
+            said.ends_with("nodeforge: m.example:81 is not a mirror of this build\n"),
+            "{said}"
+        );
     }
 }

@@ -20,7 +20,7 @@ use rustix::time::{ClockId, Timespec};
 
 use super::spec::{
     ARCHIVES, DISK, GET, IMAGE_SERIAL, JOB_PORT, LOG, LOG_PORT, MachineJob, PROXY, PROXY_PORT, PUT,
-    STREAM_PORT, WORK, WORK_SERIAL,
+    STREAM_PORT, WAY_OUT, WORK, WORK_SERIAL,
 };
 use super::streams::{Streams, pour};
 use crate::sandbox::job::json_error;
@@ -77,8 +77,7 @@ fn run() -> Result<()> {
             line.map_err(|error| json_error(&error))?
         }
     };
-    // Only now is all of it on the disk: this is the end record.
-    rustix::fs::sync();
+    // All of it is on the disk: this is the end record.
     writeln!(answers, "{last}")?;
     Ok(())
 }
@@ -166,6 +165,8 @@ fn do_job(port: File) -> Result<String> {
     });
     set_clock(job.now).context(|| "cannot set the clock")?;
     symlink(disk(IMAGE_SERIAL)?, DISK)?;
+    // Open from the beginning: it is told of every error since then.
+    let image = File::open(DISK).context(|| format!("cannot open `{DISK}`"))?;
     let log = wait_for("log", || {
         let ports = fs::read_dir("/sys/class/virtio-ports").ok()?;
         ports.filter_map(std::result::Result::ok).find_map(|port| {
@@ -199,9 +200,8 @@ fn do_job(port: File) -> Result<String> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, PROXY_PORT))?;
         let (streams, numbers) = (Arc::clone(&streams), Arc::clone(&numbers));
         thread::spawn(move || accept(&listener, &streams, &numbers));
-        let proxy = format!("http://127.0.0.1:{PROXY_PORT}");
         let names = ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"];
-        variables.extend(names.map(|name| (name.to_owned(), proxy.clone())));
+        variables.extend(names.map(|name| (name.to_owned(), WAY_OUT.to_owned())));
     }
     let last = work(&job, &variables, &mut answers);
     // However it went, the next run finds what came.
@@ -213,7 +213,11 @@ fn do_job(port: File) -> Result<String> {
         // Its end says that it is there.
         pour(&mut reader, &mut io::sink())?;
     }
-    last
+    let last = last?;
+    if matches!(serde_json::from_str(&last), Ok(Message::Done(_))) {
+        image.sync_all().context(|| "cannot write the image")?;
+    }
+    Ok(last)
 }
 
 fn set_clock(now: i64) -> io::Result<()> {

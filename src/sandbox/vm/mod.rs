@@ -15,6 +15,10 @@ mod host;
 mod init;
 pub(crate) mod qemu;
 #[cfg(target_os = "linux")]
+mod reach;
+#[cfg(target_os = "linux")]
+mod request;
+#[cfg(target_os = "linux")]
 mod spec;
 #[cfg(target_os = "linux")]
 mod streams;
@@ -22,12 +26,14 @@ mod streams;
 mod worker_file;
 
 #[cfg(target_os = "linux")]
-pub(crate) use forwarder::{Mirrors, Upstream};
+pub(crate) use forwarder::Mirrors;
 #[cfg(target_os = "linux")]
 pub(crate) use host::{JobMachine, run};
 #[cfg(target_os = "linux")]
 pub(super) use init::main as init;
 #[cfg(target_os = "linux")]
-pub(crate) use spec::{ARCHIVES, DISK, LOG, inside};
+pub(crate) use request::Upstream;
+#[cfg(target_os = "linux")]
+pub(crate) use spec::{ARCHIVES, DISK, LOG, WAY_OUT, inside};
 #[cfg(target_os = "linux")]
 pub(crate) use worker_file::find as worker;

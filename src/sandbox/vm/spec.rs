@@ -25,6 +25,8 @@ pub(super) const WORK_SERIAL: &str = "nodeforge-work";
 
 /// Where connections to mirrors begin, in the machine.
 pub(super) const PROXY_PORT: u16 = 3128;
+/// The same as an address, as programs name proxies.
+pub(crate) const WAY_OUT: &str = "http://127.0.0.1:3128";
 
 /// What a stream is opened for: the first frame's text.
 pub(super) const PROXY: &str = "proxy";
