@@ -14,7 +14,7 @@ mod trust;
 
 pub use about::{About, Package};
 pub(crate) use blobs::KEYS;
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(any(target_os = "linux", test, feature = "fuzzing"))]
 pub(crate) use deb::is_whole as is_whole_package;
 #[cfg(target_os = "linux")]
 pub(crate) use deb::package_files;

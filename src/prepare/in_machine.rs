@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::job::PrepareJob;
-use crate::cache::{Cache, Package};
+use crate::cache::{Cache, Package, is_whole_package};
 use crate::change::{Action, Change};
 use crate::config::Arch;
 use crate::debian::machine;
@@ -91,6 +92,7 @@ pub(super) fn run(
         log: &log,
         inputs,
         packages,
+        is_package: |file| is_whole_package(BufReader::new(file)).unwrap_or(false),
         mirrors,
     };
     let done = vm::run(machine, &job, progress);

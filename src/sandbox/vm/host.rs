@@ -1,7 +1,7 @@
 //! A machine seen from outside: QEMU is started, given its job, watched, and ended.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -37,8 +37,15 @@ const QUICK_START: Duration = Duration::from_secs(20);
 const SILENCE: Duration = Duration::from_secs(120);
 /// How long it may take to switch itself off when all is done.
 const END: Duration = Duration::from_secs(20);
-/// How much of its console an error shows.
+/// How many lines of its console an error shows, and in how many bytes they are looked for.
 const SHOWN: usize = 12;
+const LOOKED_AT: u64 = 64 << 10;
+/// The most bytes of a file that the machine fills as it likes: its log, which nodeforge in there keeps
+/// below half of it, its console, and what QEMU complains of.
+const LARGEST: u64 = 128 << 20;
+/// The most packages that a machine hands back, and their bytes together.
+const MOST_PACKAGES: u64 = 10_000;
+const MOST_BYTES: u64 = 32 << 30;
 /// What KVM says where it cannot run a guest after all; QEMU then stands still.
 const KVM_FAILED: &str = "KVM internal error";
 
@@ -60,6 +67,8 @@ pub(crate) struct JobMachine<'a> {
     pub(crate) inputs: Vec<(PathBuf, PathBuf)>,
     /// Where the .deb files go that the job hands back.
     pub(crate) packages: PathBuf,
+    /// Whether a file is a whole package.
+    pub(crate) is_package: fn(&File) -> bool,
     /// What can be reached; `None` for no network at all.
     pub(crate) mirrors: Option<Mirrors>,
 }
@@ -79,6 +88,9 @@ pub(crate) fn run<J: Job>(
     let outside = Arc::new(Outside {
         inputs: machine.inputs.iter().map(|it| it.0.clone()).collect(),
         packages: machine.packages.clone(),
+        is_package: machine.is_package,
+        packages_left: AtomicU64::new(MOST_PACKAGES),
+        bytes_left: AtomicU64::new(MOST_BYTES),
         mirrors: machine.mirrors,
     });
     let machine = JobMachine { mirrors: None, ..machine };
@@ -92,7 +104,7 @@ pub(crate) fn run<J: Job>(
         let is_last = at + 1 == accelerators.len();
         let attempt = Attempt::start(&machine, accelerator, &line, &outside)?;
         let limit = if is_last { START } else { QUICK_START };
-        match attempt.follow(limit, progress)? {
+        match attempt.follow(limit, machine.log, progress)? {
             Ok(done) => {
                 return serde_json::from_value(done?)
                     .map_err(|error| json_error(&error))
@@ -150,6 +162,9 @@ fn variables() -> Vec<(String, String)> {
 struct Outside {
     inputs: Vec<PathBuf>,
     packages: PathBuf,
+    is_package: fn(&File) -> bool,
+    packages_left: AtomicU64,
+    bytes_left: AtomicU64,
     mirrors: Option<Mirrors>,
 }
 
@@ -172,19 +187,66 @@ impl Outside {
         }
     }
 
-    /// Takes a package into the cache. Of two files with one name the newcomer stays.
+    /// Takes a package into the cache, if it is a whole one. Of two files with one name the newcomer stays.
     fn keep(&self, name: &str, reader: &mut StreamReader) -> io::Result<()> {
         if name.starts_with('.') || name.contains('/') || !name.ends_with(".deb") {
             return Err(io::ErrorKind::InvalidInput.into());
         }
+        take_from(&self.packages_left, 1)?;
         let mut new =
             tempfile::Builder::new().prefix(".").suffix(".new").tempfile_in(&self.packages)?;
-        pour(reader, new.as_file_mut())?;
+        pour(reader, &mut CappedFile { file: new.as_file_mut(), left: &self.bytes_left })?;
+        new.as_file_mut().rewind()?;
+        if !(self.is_package)(new.as_file()) {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
         new.as_file().set_permissions(mode)?;
         new.persist(self.packages.join(name))?;
         Ok(())
     }
+}
+
+/// Takes so many from what is left, or fails.
+fn take_from(left: &AtomicU64, count: u64) -> io::Result<()> {
+    let less = |left: u64| left.checked_sub(count);
+    let taken = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    taken.map(drop).map_err(|_| io::ErrorKind::FileTooLarge.into())
+}
+
+/// A file that takes no more bytes than are left, for all such files together.
+struct CappedFile<'a> {
+    file: &'a mut File,
+    left: &'a AtomicU64,
+}
+
+impl io::Write for CappedFile<'_> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        take_from(self.left, buffer.len() as u64)?;
+        self.file.write_all(buffer)?;
+        Ok(buffer.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// The last bytes of a file, as text; nothing of one that cannot be read.
+fn tail(path: &Path) -> String {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let size = file.metadata()?.len();
+        file.seek(SeekFrom::Start(size.saturating_sub(LOOKED_AT)))?;
+        let mut bytes = Vec::new();
+        file.take(LOOKED_AT).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+}
+
+fn is_too_large(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|it| it.len() > LARGEST)
 }
 
 /// Why a machine said no last word.
@@ -266,9 +328,10 @@ impl Attempt {
     fn follow(
         mut self,
         limit: Duration,
+        log: &Path,
         progress: &dyn Progress,
     ) -> Result<std::result::Result<Result<serde_json::Value>, NoLastWord>> {
-        let hung = AtomicBool::new(false);
+        let (hung, flooding) = (AtomicBool::new(false), AtomicBool::new(false));
         let port = self.port.try_clone()?;
         let is_over = || {
             let alive = Duration::from_millis(self.alive.load(Ordering::Relaxed));
@@ -277,7 +340,9 @@ impl Attempt {
                 last => self.begun.elapsed() > last + SILENCE,
             };
             hung.fetch_or(is_silent, Ordering::Relaxed);
-            is_silent || !matches!(self.child.try_wait(), Ok(None))
+            let is_flood = [log, &self.console, &self.complaints].into_iter().any(is_too_large);
+            flooding.fetch_or(is_flood, Ordering::Relaxed);
+            is_silent || is_flood || !matches!(self.child.try_wait(), Ok(None))
         };
         let said = protocol::relay(Some(port), progress, is_over)?;
         if let Some(done) = said {
@@ -285,7 +350,9 @@ impl Attempt {
             return Ok(Ok(done));
         }
         let has_begun = self.alive.load(Ordering::Relaxed) > 0;
-        let error = Error::failure(if !hung.into_inner() {
+        let error = Error::failure(if flooding.into_inner() {
+            "the machine of the sandbox `vm` writes without end"
+        } else if !hung.into_inner() {
             "the machine of the sandbox `vm` ended before its job"
         } else if has_begun {
             "the machine of the sandbox `vm` gives no sign of life any more"
@@ -306,7 +373,7 @@ impl Attempt {
     }
 
     fn kvm_failed(&self) -> bool {
-        fs::read_to_string(&self.complaints).is_ok_and(|it| it.contains(KVM_FAILED))
+        tail(&self.complaints).contains(KVM_FAILED)
     }
 
     /// Adds what the console and QEMU itself said last.
@@ -315,8 +382,7 @@ impl Attempt {
         for (path, whose) in
             [(&self.console, "the last on its console"), (&self.complaints, "QEMU")]
         {
-            let bytes = fs::read(path).unwrap_or_default();
-            let text = String::from_utf8_lossy(&bytes);
+            let text = tail(path);
             let lines: Vec<&str> =
                 text.lines().map(str::trim_end).filter(|it| !it.is_empty()).collect();
             let last = &lines[lines.len().saturating_sub(SHOWN)..];
@@ -380,4 +446,71 @@ fn command(machine: &JobMachine<'_>, accelerator: &str, console: &Path, work: &P
 /// A path as a value of QEMU's options, where a comma ends it.
 fn escaped(path: &Path) -> String {
     path.display().to_string().replace(',', ",,")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is kept of one package that a machine hands back, in whose stream all of these frames come.
+    fn kept(outside: &Outside, bytes: &[u8], has_end: bool) -> bool {
+        let mut port = Vec::new();
+        let mut frame = |bytes: &[u8]| {
+            port.extend(1_u32.to_le_bytes());
+            port.extend(u32::try_from(bytes.len()).unwrap().to_le_bytes());
+            port.extend(bytes);
+        };
+        frame(b"put a_1_all.deb");
+        frame(bytes);
+        if has_end {
+            frame(b"");
+        }
+        let mut readers = Vec::new();
+        let begin = |_, reader, _| readers.push(reader);
+        drop(Streams::new(io::sink()).receive(&*port, begin, || ()));
+        outside.keep("a_1_all.deb", &mut readers[0]).is_ok()
+    }
+
+    #[test]
+    fn only_whole_packages_are_kept_and_not_without_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let outside = Outside {
+            inputs: Vec::new(),
+            packages: folder.path().to_owned(),
+            is_package: |mut file| {
+                let mut text = String::new();
+                file.read_to_string(&mut text).is_ok() && text.ends_with("whole")
+            },
+            packages_left: AtomicU64::new(5),
+            bytes_left: AtomicU64::new(1000),
+            mirrors: None,
+        };
+        let package = b"a package that is whole";
+        let path = folder.path().join("a_1_all.deb");
+        fs::write(&path, "of an earlier build").unwrap();
+        assert!(!kept(&outside, package, false), "the port was gone before the end");
+        assert!(!kept(&outside, &package[..20], true), "it is cut off");
+        assert!(
+            !kept(&outside, &[&[b'x'; 1001][..], &package[..]].concat(), true),
+            "it is too large"
+        );
+        assert_eq!(fs::read_to_string(&path).unwrap(), "of an earlier build");
+        assert!(kept(&outside, package, true));
+        assert_eq!(fs::read(&path).unwrap(), package);
+        assert!(kept(&outside, package, true));
+        assert!(!kept(&outside, package, true), "they are too many");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn of_a_console_without_end_only_the_last_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("console");
+        assert_eq!(tail(&path), "");
+        fs::write(&path, "a".repeat(1 << 20) + "the last").unwrap();
+        let text = tail(&path);
+        assert!(text.len() == 64 << 10 && text.ends_with("the last"));
+        File::create(&path).unwrap().set_len(LARGEST + 1).unwrap();
+        assert!(is_too_large(&path));
+    }
 }

@@ -20,6 +20,7 @@ pub(super) const LIFE: u32 = 0;
 /// One side of the port.
 pub(super) struct Streams {
     port: Mutex<Box<dyn Write + Send>>,
+    /// An empty one is the end.
     open: Mutex<BTreeMap<u32, SyncSender<Vec<u8>>>>,
 }
 
@@ -45,8 +46,19 @@ impl Streams {
     }
 
     /// Passes on what comes until the port ends. `begin` gets streams that the other side opens, with
-    /// what for; `beat` is called for every frame.
+    /// what for; `beat` is called for every frame. Streams without an end fail then.
     pub(super) fn receive(
+        self: &Arc<Self>,
+        port: impl Read,
+        begin: impl FnMut(String, StreamReader, StreamWriter),
+        beat: impl FnMut(),
+    ) -> io::Result<()> {
+        let done = self.pass_on(port, begin, beat);
+        lock(&self.open).clear();
+        done
+    }
+
+    fn pass_on(
         self: &Arc<Self>,
         mut port: impl Read,
         mut begin: impl FnMut(String, StreamReader, StreamWriter),
@@ -59,9 +71,13 @@ impl Streams {
             }
             let sender = lock(&self.open).get(&number).cloned();
             match sender {
-                Some(_) if bytes.is_empty() => drop(lock(&self.open).remove(&number)),
                 // Who does not listen any more misses the rest.
-                Some(sender) => drop(sender.send(bytes)),
+                Some(sender) => {
+                    if bytes.is_empty() {
+                        lock(&self.open).remove(&number);
+                    }
+                    drop(sender.send(bytes));
+                }
                 None if bytes.is_empty() => {}
                 None => {
                     let (reader, writer) = self.ends(number);
@@ -69,14 +85,13 @@ impl Streams {
                 }
             }
         }
-        lock(&self.open).clear();
         Ok(())
     }
 
     fn ends(self: &Arc<Self>, number: u32) -> (StreamReader, StreamWriter) {
         let (sender, receiver) = sync_channel(WAITING);
         lock(&self.open).insert(number, sender);
-        let reader = StreamReader { receiver, bytes: Vec::new(), read: 0 };
+        let reader = StreamReader { receiver, bytes: Vec::new(), read: 0, is_over: false };
         (reader, StreamWriter { streams: Arc::clone(self), number })
     }
 
@@ -92,17 +107,19 @@ impl Streams {
     }
 }
 
-/// What comes in a stream.
+/// What comes in a stream. Its end is what the sender said was the end; a port that is gone is an error.
 pub(super) struct StreamReader {
     receiver: Receiver<Vec<u8>>,
     bytes: Vec<u8>,
     read: usize,
+    is_over: bool,
 }
 
 impl Read for StreamReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.read == self.bytes.len() {
-            let Ok(bytes) = self.receiver.recv() else { return Ok(0) };
+        if self.read == self.bytes.len() && !self.is_over {
+            let bytes = self.receiver.recv().map_err(|_| io::ErrorKind::UnexpectedEof)?;
+            self.is_over = bytes.is_empty();
             (self.bytes, self.read) = (bytes, 0);
         }
         let length = buffer.len().min(self.bytes.len() - self.read);
@@ -212,6 +229,28 @@ mod tests {
             assert!(text == said, "{number}: {} bytes", text.len());
         }
         here.shutdown(std::net::Shutdown::Both).unwrap();
+    }
+
+    #[test]
+    fn a_port_that_is_gone_is_no_end() {
+        let frame = |number: u8, text: &str| {
+            let length = u8::try_from(text.len()).unwrap();
+            [&[number, 0, 0, 0, length, 0, 0, 0], text.as_bytes()].concat()
+        };
+        let opened = [frame(1, "x"), frame(1, "abc"), frame(2, "x"), frame(2, "abc"), frame(2, "")];
+        // It ends between frames, within one, and with one that is none.
+        for rest in [vec![], vec![1, 0], vec![1, 0, 0, 0, 1, 128, 0, 0, 0]] {
+            let streams = Streams::new(io::sink());
+            let mut readers = Vec::new();
+            let port = [opened.concat(), rest.clone()].concat();
+            let begin = |_, reader, _| readers.push(reader);
+            drop(streams.receive(&*port, begin, || ()));
+            let read: Vec<_> = readers
+                .iter_mut()
+                .map(|it| it.read_to_end(&mut Vec::new()).map_err(|error| error.kind()))
+                .collect();
+            assert_eq!(read, [Err(io::ErrorKind::UnexpectedEof), Ok(3)], "{rest:?}");
+        }
     }
 
     #[test]
