@@ -17,6 +17,7 @@ use crate::disk::{self, Format, sha256_of_file};
 use crate::download::{Client, Hashes, Wanted, download};
 use crate::util::error::{Context as _, Error, Result};
 use crate::util::file_lock::FileLock;
+use crate::util::interrupt;
 use crate::util::progress::Progress;
 use crate::util::sha256::Sha256;
 
@@ -91,6 +92,9 @@ struct MachineRecord {
     /// Of the kernel and the initramfs that were made of them.
     kernel: Sha256,
     initramfs: Sha256,
+    /// When Debian made the list that they are from, in seconds since 1970.
+    #[serde(default)]
+    date: u64,
 }
 
 /// The machine for programs of `arch`, from the cache or from Debian's packages of today. It is made in
@@ -103,20 +107,53 @@ pub(crate) fn system(
     progress: &dyn Progress,
 ) -> Result<MachineSystem> {
     let path = cache.folder(FOLDER)?.join(format!("{}.json", arch.name()));
-    if let Some((known, is_fresh)) = known(&path)
-        && (offline || is_fresh)
-    {
-        return take(&known, cache, staging, offline, progress);
-    }
+    let known = known(&path);
+    let seen = known.as_ref().map_or(0, |(record, _)| record.date);
+    choose(
+        known,
+        offline,
+        |record| take(record, cache, staging, offline, progress),
+        || {
+            progress.stage("looking for Debian's kernel");
+            let record = newest(arch, cache, staging, seen, progress)
+                .context(|| "cannot get the kernel of the sandbox `vm`")?;
+            let text =
+                serde_json::to_vec(&record).map_err(|error| Error::failure(error.to_string()))?;
+            Cache::write(&path, &text)?;
+            Ok(record)
+        },
+        |text| progress.warn(text),
+    )
+}
+
+/// What was written down, while it is young; else the newest. Each stands in for the other: Debian removes
+/// packages that the cache may have lost, and cannot always be reached.
+fn choose<T>(
+    known: Option<(MachineRecord, bool)>,
+    offline: bool,
+    take: impl Fn(&MachineRecord) -> Result<T>,
+    newest: impl FnOnce() -> Result<MachineRecord>,
+    warn: impl FnOnce(&str),
+) -> Result<T> {
     if offline {
-        return Err(not_cached());
+        return known.map_or_else(|| Err(not_cached()), |(record, _)| take(&record));
     }
-    progress.stage("looking for Debian's kernel");
-    let record = newest(arch, cache, staging, progress)
-        .context(|| "cannot get the kernel of the sandbox `vm`")?;
-    let text = serde_json::to_vec(&record).map_err(|error| Error::failure(error.to_string()))?;
-    Cache::write(&path, &text)?;
-    take(&record, cache, staging, offline, progress)
+    let mut old = None;
+    match known {
+        Some((record, true)) => match take(&record) {
+            Ok(taken) => return Ok(taken),
+            Err(_) => interrupt::check()?,
+        },
+        other => old = other,
+    }
+    let error = match newest() {
+        Ok(record) => return take(&record),
+        Err(error) => error,
+    };
+    interrupt::check()?;
+    let Some(taken) = old.and_then(|(record, _)| take(&record).ok()) else { return Err(error) };
+    warn(&format!("an old kernel is used in the sandbox `vm`: {error}"));
+    Ok(taken)
 }
 
 fn not_cached() -> Error {
@@ -137,10 +174,11 @@ fn newest(
     arch: Arch,
     cache: &Cache,
     staging: &Path,
+    seen: u64,
     progress: &dyn Progress,
 ) -> Result<MachineRecord> {
     let client = Client::new()?;
-    let list = DebianList::fetch(&client, arch, progress)?;
+    let list = DebianList::fetch(&client, arch, seen, progress)?;
     let newest = list.find(&format!("linux-image-cloud-{}", arch.name()))?;
     let name =
         newest.needs.iter().find(|it| it.starts_with("linux-image-")).ok_or_else(|| {
@@ -160,6 +198,7 @@ fn newest(
         packages,
         kernel: sha256_of_file(&made.0)?,
         initramfs: sha256_of_file(&made.1)?,
+        date: list.date,
     };
     keep(&record, cache, &made, progress)?;
     Ok(record)
@@ -212,6 +251,10 @@ fn make(
     progress: &dyn Progress,
 ) -> Result<(PathBuf, PathBuf)> {
     let (kernel, initramfs) = (folder.join("vmlinuz"), folder.join("machine.cpio"));
+    // Of a try that failed.
+    for path in [&kernel, &initramfs].into_iter().filter(|it| it.exists()) {
+        fs::remove_file(path)?;
+    }
     let create =
         |path: &Path| File::create_new(path).context(|| format!("creating `{}`", path.display()));
     let mut cpio = Cpio::new(BufWriter::new(create(&initramfs)?));
@@ -323,4 +366,65 @@ pub(crate) fn with_worker(system: &MachineSystem, worker: &Path, to: &Path) -> R
         Ok(())
     };
     write().context(|| format!("cannot write `{}`", to.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+
+    use super::*;
+
+    fn record(name: &str) -> MachineRecord {
+        MachineRecord {
+            recipe: RECIPE,
+            name: name.into(),
+            packages: Vec::new(),
+            kernel: Sha256::of("kernel"),
+            initramfs: Sha256::of("initramfs"),
+            date: 0,
+        }
+    }
+
+    /// What is used, how often Debian was asked, and what was warned of.
+    fn chosen(
+        known: Option<bool>,
+        offline: bool,
+        is_cached: bool,
+        is_reached: bool,
+    ) -> (Result<String, String>, u32, String) {
+        let (asked, warned) = (Cell::new(0), RefCell::new(String::new()));
+        let take = |it: &MachineRecord| {
+            let is_there = is_cached || it.name == "new";
+            is_there.then(|| it.name.clone()).ok_or_else(|| Error::failure("404 Not Found"))
+        };
+        let newest = || {
+            asked.set(asked.get() + 1);
+            is_reached.then(|| record("new")).ok_or_else(|| Error::failure("no route to host"))
+        };
+        let known = known.map(|is_fresh| (record("old"), is_fresh));
+        let used = choose(known, offline, take, newest, |it| warned.replace(it.into()).clear());
+        let used = used.map_err(|it| it.problems()[0].message.clone());
+        (used, asked.get(), warned.into_inner())
+    }
+
+    #[test]
+    fn a_kernel_of_the_cache_and_debians_newest_stand_in_for_each_other() {
+        let ok = |name: &str, asked: u32| (Ok(name.to_owned()), asked, String::new());
+        let fails = |message: &str, asked: u32| (Err(message.to_owned()), asked, String::new());
+        assert_eq!(chosen(None, false, true, true), ok("new", 1));
+        assert_eq!(chosen(None, false, true, false), fails("no route to host", 1));
+        assert_eq!(chosen(Some(true), false, true, false), ok("old", 0));
+        assert_eq!(chosen(Some(true), false, false, true), ok("new", 1));
+        assert_eq!(chosen(Some(true), false, false, false), fails("no route to host", 1));
+        assert_eq!(chosen(Some(false), false, true, true), ok("new", 1));
+        assert_eq!(chosen(Some(false), false, false, false), fails("no route to host", 1));
+        let told = "an old kernel is used in the sandbox `vm`: no route to host";
+        let old = (Ok("old".to_owned()), 1, told.to_owned());
+        assert_eq!(chosen(Some(false), false, true, false), old);
+        // Without a network.
+        assert_eq!(chosen(Some(false), true, true, true), ok("old", 0));
+        assert_eq!(chosen(Some(false), true, false, true), fails("404 Not Found", 0));
+        let (used, asked, _) = chosen(None, true, true, true);
+        assert!(used.is_err() && asked == 0);
+    }
 }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::config::Arch;
 use crate::disk::{self, Format};
@@ -42,11 +43,19 @@ pub(super) struct Offer {
 pub(super) struct DebianList {
     mirror: String,
     text: String,
+    /// When Debian made it, in seconds since 1970.
+    pub(super) date: u64,
 }
 
 impl DebianList {
-    /// What the repository has today, signed by Debian.
-    pub(super) fn fetch(client: &Client, arch: Arch, progress: &dyn Progress) -> Result<Self> {
+    /// What the repository has today, signed by Debian. `seen` is the date of the newest list seen before:
+    /// an older one is what somebody kept, with the holes that were found since.
+    pub(super) fn fetch(
+        client: &Client,
+        arch: Arch,
+        seen: u64,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
         let mirror = std::env::var(VARIABLE).ok().filter(|it| !it.is_empty());
         let mirror = mirror.unwrap_or_else(|| MIRROR.into()).trim_end_matches('/').to_owned();
         let folder = format!("{mirror}/dists/{SUITE}");
@@ -56,6 +65,9 @@ impl DebianList {
         let release = fetch("InRelease", RELEASE_LIMIT)?;
         let release = signed_text(&release, &Certificate::read_all(KEYS)?)
             .context(|| format!("`{folder}/InRelease` is not genuine"))?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let date = date(&release, seen, now)
+            .context(|| format!("`{folder}/InRelease` is not of {SUITE} as it is today"))?;
         let list = format!("main/binary-{}/Packages.xz", arch.name());
         let wanted = listed(&release, &list).ok_or_else(|| {
             Error::failure(format!("`{folder}/InRelease` does not list `{list}`"))
@@ -71,7 +83,7 @@ impl DebianList {
             .take(UNPACKED_LIMIT)
             .read_to_end(&mut unpacked)
             .context(|| format!("cannot unpack `{folder}/{list}`"))?;
-        Ok(Self { mirror, text: text(&list, unpacked)? })
+        Ok(Self { mirror, text: text(&list, unpacked)?, date })
     }
 
     /// The package of that name.
@@ -82,6 +94,38 @@ impl DebianList {
             .and_then(|it| offer(it, &self.mirror))
             .ok_or_else(|| Error::failure(format!("`{}` has no package {name}", self.mirror)))
     }
+}
+
+/// When a `Release` was made, if it is of [`SUITE`], still valid at `now`, and not older than `seen`.
+fn date(release: &str, seen: u64, now: u64) -> Result<u64> {
+    let field = |name: &str| {
+        // Fields with several lines come last, and their lines begin with a blank.
+        release.lines().find_map(|it| it.split_once(": ").filter(|it| it.0 == name)).map(|it| it.1)
+    };
+    let codename = field("Codename").unwrap_or_default();
+    if codename != SUITE {
+        return Err(Error::failure(format!("it is of `{codename}`")));
+    }
+    let time = |name: &str| field(name).map(|it| (it, seconds(it)));
+    let (text, Some(made)) = time("Date").unwrap_or_default() else {
+        return Err(Error::failure("it does not say when it was made"));
+    };
+    if made < seen {
+        return Err(Error::failure(format!("it is of {text}, and a newer one was seen before")));
+    }
+    match time("Valid-Until") {
+        Some((text, end)) if end.is_none_or(|end| end < now) => {
+            Err(Error::failure(format!("it was valid until {text}")))
+        }
+        _ => Ok(made),
+    }
+}
+
+/// Seconds since 1970 of `Sat, 15 Nov 2025 10:02:27 UTC`.
+fn seconds(text: &str) -> Option<u64> {
+    let text = text.strip_suffix(" UTC").or(text.strip_suffix(" +0000"))?;
+    let time = httpdate::parse_http_date(&format!("{text} GMT")).ok()?;
+    Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs())
 }
 
 /// The SHA-256 of a file that `Release` lists.
@@ -122,6 +166,7 @@ mod tests {
         assert_eq!(listed(&release, "main/c"), None);
         let list = DebianList {
             mirror: "http://m".into(),
+            date: 0,
             text: format!(
                 "Package: a\nVersion: 1\nDepends: b (= 1) | c, d\nFilename: pool/a.deb\nSHA256: {one}\n\n\
                  Package: broken\nVersion: 1\n"
@@ -131,6 +176,41 @@ mod tests {
         assert_eq!((found.url.as_str(), found.sha256), ("http://m/pool/a.deb", one));
         assert_eq!(found.needs, ["b", "d"]);
         assert!(list.find("broken").is_err());
+    }
+
+    #[test]
+    fn a_release_is_of_its_suite_and_time() {
+        // 2025-11-15 10:02:27 UTC
+        const MADE: u64 = 1_763_200_947;
+        let made = "Date: Sat, 15 Nov 2025 10:02:27 UTC\r\n";
+        let until = "Valid-Until: Sat, 22 Nov 2025 10:02:27 UTC\r\n";
+        let of = |fields: &str, seen: u64, now: u64| {
+            let done = date(&format!("Origin: Debian\r\n{fields}SHA256:\r\n"), seen, now);
+            done.map_err(|it| it.problems()[0].message.clone())
+        };
+        let (trixie, later) = ("Codename: trixie\r\n", MADE + 8 * 24 * 60 * 60);
+        assert_eq!(of(&format!("{trixie}{made}"), MADE, later), Ok(MADE));
+        assert_eq!(of(&format!("{trixie}{made}{until}"), 0, MADE), Ok(MADE));
+        let fails = [
+            (format!("Codename: forky\r\n{made}"), 0, "it is of `forky`"),
+            (made.to_owned(), 0, "it is of ``"),
+            (trixie.to_owned(), 0, "it does not say when it was made"),
+            (format!("{trixie}Date: today\r\n"), 0, "it does not say when it was made"),
+            (
+                format!("{trixie}{made}"),
+                MADE + 1,
+                "it is of Sat, 15 Nov 2025 10:02:27 UTC, and a newer one was seen before",
+            ),
+            (
+                format!("{trixie}{made}{until}"),
+                0,
+                "it was valid until Sat, 22 Nov 2025 10:02:27 UTC",
+            ),
+            (format!("{trixie}{made}Valid-Until: soon\r\n"), 0, "it was valid until soon"),
+        ];
+        for (fields, seen, said) in fails {
+            assert_eq!(of(&fields, seen, later), Err(said.to_owned()), "{fields}");
+        }
     }
 
     #[test]

@@ -43,7 +43,7 @@ impl MachineKernel {
 }
 
 /// What only the image's own apt asks for is not reached when it is the machine that builds; what the cluster
-/// file names is.
+/// file names is. Proxies of the image's own apt, and its exceptions from them, lead nowhere in there.
 #[test]
 fn a_machine_reaches_its_mirrors_and_nothing_of_the_host() {
     let user = User::current();
@@ -53,9 +53,16 @@ fn a_machine_reaches_its_mirrors_and_nothing_of_the_host() {
     tool("cp", ["--sparse=always".as_ref(), base(&user).as_os_str(), own.as_os_str()]);
     let list = folder.path().join("list");
     fs::write(&list, format!("deb [trusted=yes] {} /\n", hidden.url("/hidden"))).expect("written");
-    for request in
-        ["rm /etc/apt/sources.list", &format!("write {} /etc/apt/sources.list", list.display())]
-    {
+    let conf = folder.path().join("conf");
+    let proxies = "Acquire::http::Proxy \"http://192.0.2.1:3128\";\n\
+                   Acquire::http::Proxy::127.0.0.1 \"DIRECT\";\n\
+                   Acquire::http::Proxy-Auto-Detect \"/bin/false\";\n";
+    fs::write(&conf, proxies).expect("written");
+    for request in [
+        "rm /etc/apt/sources.list",
+        &format!("write {} /etc/apt/sources.list", list.display()),
+        &format!("write {} /etc/apt/apt.conf.d/99proxy", conf.display()),
+    ] {
         tool("debugfs", ["-w", "-R", request, &root(&own)]);
     }
     let mut stand = Stand::on(user, own);
@@ -156,6 +163,10 @@ fn a_kernel_that_is_not_debians_is_refused() {
     );
     let said = fails(text.replace("Codename: trixie", "Codename: forged").as_bytes());
     assert!(said.contains(&format!("cause: `{mirror}/{release}` is not genuine\n")), "{said}");
+    // Genuine, and of another suite.
+    let said = fails(&fetch("dists/sid/InRelease"));
+    let told = format!("cause: `{mirror}/{release}` is not of trixie as it is today\n");
+    assert!(said.contains(&told) && said.contains("cause: it is of `sid`\n"), "{said}");
     let said = fails(b"Codename: trixie\n");
     assert!(said.contains(&format!("cause: `{mirror}/{release}` is not genuine\n")), "{said}");
 }
