@@ -71,7 +71,22 @@ fn example(profile: &str, change: impl Fn(String) -> String) -> tempfile::TempDi
     fs::copy(format!("{example}/demo.pub"), folder.path().join("demo.pub")).expect("copied");
     let text = fs::read_to_string(format!("{example}/cluster.toml")).expect("readable");
     fs::write(folder.path().join("cluster.toml"), change(text)).expect("written");
+    // It was built once: it has secrets.
+    Run::new(["kubeconfig"]).folder(folder.path()).succeeds();
     folder
+}
+
+#[test]
+fn without_the_secrets_that_a_cluster_was_built_with_nothing_is_added() {
+    let folder = example("rpi5-kubeadm", |text| text);
+    let store = folder.path().join("nodeforge.secrets");
+    fs::remove_file(&store).expect("there");
+    let said = add(folder.path(), &["node0"]).exits(2).stderr_text();
+    assert!(
+        said.contains("nodeforge.secrets` is missing, which a running cluster was built with"),
+        "{said}"
+    );
+    assert!(!store.exists());
 }
 
 fn add(folder: &Path, arguments: &[&str]) -> Run {
@@ -133,7 +148,8 @@ const HOSTS: &str = "# /etc/hosts on controlplane, node0\n\
     ssh pi@192.168.1.10 \"grep -qxF '192.168.1.21 node1.home.arpa node1' /etc/hosts || echo '192.168.1.21 \
     node1.home.arpa node1' | sudo tee -a /etc/hosts\"\n\
     ssh pi@192.168.1.20 \"grep -qxF '192.168.1.21 node1.home.arpa node1' /etc/hosts || echo '192.168.1.21 \
-    node1.home.arpa node1' | sudo tee -a /etc/hosts\"\n";
+    node1.home.arpa node1' | sudo tee -a /etc/hosts\"\n\n\
+    # Files that the next build writes anew, for where you use them\n#   out/verify.sh\n";
 
 #[test]
 fn a_script_tells_a_running_cluster() {
