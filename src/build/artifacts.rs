@@ -134,12 +134,14 @@ fn refuse_to_lose(
 ) -> Result<()> {
     let (cluster, side_files) = (&project.cluster.name, &plans.side_files);
     refuse_another(cluster, request.output)?;
-    let mut expected = [Manifest::NAME, Manifest::SUMS].map(str::to_owned).to_vec();
+    // The first of them is named.
+    let mut expected = Vec::new();
     for BasePlan { base, nodes } in &plans.bases {
         let nodes: Vec<_> = nodes.iter().map(|(node, _)| *node).collect();
         expected.extend(artifact::expected(project.cluster, request.formats, &base.name, &nodes));
         expected.push(records::sbom_name(project.cluster, base));
     }
+    expected.extend([Manifest::NAME, Manifest::SUMS].map(str::to_owned));
     expected.extend((project.cluster.host_keys == HostKeys::Build).then(|| KNOWN_HOSTS.to_owned()));
     expected.extend(side_files.iter().map(|it| it.top().to_owned()));
     let expected = expected.iter().map(String::as_str);

@@ -114,7 +114,7 @@ fn a_copied_clone_is_told_to_be_a_twin_and_does_not_run_beside_its_original() {
                 another machine\n";
     let said = vmware.run(["list"]).succeeds().stderr(&format!("note: {twin}")).stdout_text();
     let line = said.lines().find(|line| line.starts_with("agent1 copy")).expect("it is listed");
-    assert!(line.split("  ").any(|cell| cell == "small-template"), "{said}");
+    assert!(line.split("  ").any(|cell| cell.trim() == "small-template"), "{said}");
 
     // All: the originals.
     let _ = vmware.run(["start"]).succeeds();
