@@ -379,13 +379,27 @@ fn systemd_takes_the_units() {
     let root = built.root_of("server1.vmwarevm", "server1", temporary.path());
     fs::create_dir_all(root.join("usr/local/bin")).expect("a folder");
     fs::copy(K3S, root.join("usr/local/bin/k3s")).expect("copied");
+    fs::create_dir_all(root.join("usr/bin")).expect("a folder");
+    let runner = concat!(env!("CARGO_MANIFEST_DIR"), "/firstboot/nodeforge-firstboot");
+    let installed = root.join("usr/bin/nodeforge-firstboot");
+    fs::copy(runner, &installed).expect("copied");
+    fs::set_permissions(&installed, fs::Permissions::from_mode(0o755)).expect("set");
     // What they are ordered around is this machine's.
-    for unit in ["nodeforge-dns", "nodeforge-prefix", "nodeforge-addresses", "k3s", "k3s-agent"] {
+    let own = [
+        "nodeforge-dns",
+        "nodeforge-prefix",
+        "nodeforge-addresses",
+        "nodeforge-vmware",
+        "k3s",
+        "k3s-agent",
+    ];
+    for unit in own {
         let source = root.join(format!("etc/systemd/system/{unit}.service"));
         let text = fs::read_to_string(&source).expect("there");
         let text =
             text.replace("=/usr/lib/nodeforge", &format!("={}/usr/lib/nodeforge", root.display()));
         let text = text.replace("=/usr/local", &format!("={}/usr/local", root.display()));
+        let text = text.replace("=/usr/bin", &format!("={}/usr/bin", root.display()));
         fs::write(&source, text).expect("written");
     }
     let units = names(&root.join("etc/systemd/system"))
