@@ -88,8 +88,9 @@ fn a_node_has_its_own_and_what_all_have() {
     let folder = changed(
         "rpi5-kubeadm",
         "node0",
-        "interface = \"D8:3A:DD:01:02:03\"\nkernel = { cmdline = [\"quiet\"] }\nconfig_txt = [\"dtparam=pciex1\"]\n",
-        "\n[defaults]\ninterface = \"eth0\"\nkernel.cmdline = [\"panic=10\"]\nconfig_txt = [\"dtoverlay=disable-bt\"]\n",
+        "interface = \"D8:3A:DD:01:02:03\"\nkernel = { cmdline = [\"quiet\"] }\nconfig_txt = [\"dtparam=pciex1\"]\n\
+         packages = [\"htop=3.3.0-4\"]\n",
+        "\n[defaults]\npackages = [\"htop=3.4.1-5\", \"lsof\"]\ninterface = \"eth0\"\nkernel.cmdline = [\"panic=10\"]\nconfig_txt = [\"dtoverlay=disable-bt\"]\n",
     );
     let plan = Run::new(["plan", "--json"]).folder(folder.path()).succeeds().stdout_text();
     let plan: Value = serde_json::from_str(&plan).expect("JSON");
@@ -106,6 +107,10 @@ fn a_node_has_its_own_and_what_all_have() {
     assert_eq!(all("node0", "kernel-argument", "argument"), ["panic=10", "quiet"]);
     assert_eq!(all("controlplane", "config-txt", "line"), ["dtoverlay=disable-bt"]);
     assert_eq!(all("node0", "config-txt", "line"), ["dtoverlay=disable-bt", "dtparam=pciex1"]);
+    // Of two versions the node's own.
+    let bases = plan["bases"].as_array().expect("bases");
+    let of_node = bases.iter().find(|it| it["nodes"][0] == "node0").expect("a base of its own");
+    assert_eq!(of_node["packages"], serde_json::json!(["htop=3.3.0-4", "lsof"]));
     let unit = |hostname: &str| {
         let path = "/etc/systemd/network/05-nodeforge.network";
         let file = changes(hostname).into_iter().find(|it| it["path"] == path).expect("there");

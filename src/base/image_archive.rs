@@ -232,6 +232,10 @@ impl Resolver<'_> {
         for blob in &blobs {
             self.blob(layout, reference, mirror, blob)?;
         }
+        // A manifest of one image does not say what for; a mirror may have another than the publisher.
+        let config = blobs.first().and_then(|config| layout.blobs.get(&config.digest));
+        let config = config.map(|held| read_limited(&held.path)).transpose()?.unwrap_or_default();
+        image_config_is_for(&config, arch).context(|| format!("the image `{reference}`"))?;
         // Whoever asks by digest asks for the index's.
         let is_by_digest = reference.digest().is_some();
         if let Some((index, _)) = index.filter(|_| !is_by_digest) {
@@ -271,7 +275,7 @@ impl Resolver<'_> {
             }
             fs::write(place, &bytes).context(|| format!("writing `{}`", place.display()))
         })?;
-        let bytes = fs::read(&path).context(|| format!("reading `{}`", path.display()))?;
+        let bytes = read_limited(&path)?;
         let held = HeldBlob { path, size: bytes.len() as u64, _in_use: in_use };
         layout.blobs.insert(digest, held);
         Ok(bytes)
@@ -401,5 +405,42 @@ impl<W: Write> Write for HashingWriter<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
+    }
+}
+/// A manifest or a configuration in the cache, which is small: what an index calls one may be a layer.
+fn read_limited(path: &Path) -> Result<Vec<u8>> {
+    let context = || format!("reading `{}`", path.display());
+    let size = fs::metadata(path).context(context)?.len();
+    if size > MANIFEST_LIMIT {
+        return Err(Error::failure(format!("a manifest of {size} bytes is none")));
+    }
+    fs::read(path).context(context)
+}
+
+/// Fails unless an image's configuration is of one for Linux on such a processor (OCI image-spec, `config.md`).
+fn image_config_is_for(config: &[u8], arch: Arch) -> Result<()> {
+    let config: serde_json::Value = serde_json::from_slice(config)
+        .map_err(|_| Error::failure("its configuration is not JSON"))?;
+    let text = |key: &str| config[key].as_str().unwrap_or_default().to_owned();
+    let (os, architecture) = (text("os"), text("architecture"));
+    if os == "linux" && architecture == arch.name() {
+        return Ok(());
+    }
+    let message = format!("it is for {os}/{architecture}, and the nodes are linux/{}", arch.name());
+    Err(Error::failure(message).hint(
+        "a mirror needs the images of all processors: `skopeo sync --all`, `skopeo copy --all`",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_for_another_processor_is_told() {
+        let config = br#"{"os": "linux", "architecture": "amd64"}"#;
+        assert!(image_config_is_for(config, Arch::Amd64).is_ok());
+        let error = image_config_is_for(config, Arch::Arm64).expect_err("another").to_string();
+        assert_eq!(error, "it is for linux/amd64, and the nodes are linux/arm64");
     }
 }

@@ -66,6 +66,8 @@ impl NodeTraits {
         all.taints.extend(self.taints);
         all.cmdline.extend(self.cmdline);
         all.config_txt.extend(self.config_txt);
+        let bare = |package: &str| package.split('=').next().unwrap_or_default().to_owned();
+        all.packages.retain(|it| !self.packages.iter().any(|own| bare(own) == bare(it)));
         all.packages.extend(self.packages);
         all.packages.sort();
         all.packages.dedup();

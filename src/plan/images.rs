@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::node::node;
 use super::render::Renderer;
-use crate::change::{Action, ChartValues, ImageArchive, NamedImage};
+use crate::change::{Action, ChartValues, ImageArchive, NamedImage, Requester};
 use crate::config::{ChartImagesSpec, Cluster, ImagesSpec};
 use crate::secrets::Secrets;
 use crate::util::error::{Context as _, Error, Result};
@@ -53,14 +53,17 @@ pub(super) fn archive(
     Ok(Some(ImageArchive { path, mirror, images, charts: found.charts, lists }))
 }
 
-/// The manifests of all roles, rendered: of one node each, with secrets that are made up. No image depends on
-/// either.
+/// The profile's manifests of all roles, rendered: of one node each, with the names of secrets. No image depends
+/// on either. What the cluster file adds is its owner's: their registries may ask for a password.
 fn manifests(cluster: &Cluster, spec: &ImagesSpec) -> Result<Vec<(String, String)>> {
-    let secrets = Secrets::pretend(cluster)?;
+    let secrets = Secrets::pretend(cluster)?.as_names();
     let mut roles = BTreeSet::new();
     let mut manifests = Vec::new();
     for one in cluster.nodes.iter().filter(|node| roles.insert((&node.role, node.is_first))) {
         for change in node(cluster, one, &secrets)? {
+            if matches!(change.origin, Requester::ClusterFile | Requester::CommandLine) {
+                continue;
+            }
             let Action::File { path, content, .. } = change.action else { continue };
             let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
             let is_yaml = [".yaml", ".yml"].iter().any(|ending| path.ends_with(ending));

@@ -30,6 +30,8 @@ fn one(spec: &SecretSpec, secret: &Arc<Secret>, reach: &Reach<'_>, used: &Used) 
     let refusal = reach.refusal(spec);
     let whole = match secret.as_ref() {
         Secret::Text(text) => Some(Ok(Value::from(text.as_str()))),
+        // Its name is known.
+        Secret::Missing(_) if used.are_names() => Some(Ok(Value::from(""))),
         Secret::Missing(why) => Some(Err(why.clone())),
         Secret::Ca(_)
         | Secret::Client(_)
