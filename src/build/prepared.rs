@@ -9,7 +9,7 @@ use crate::config::Arch;
 use crate::inspect::sbom::Download;
 use crate::plan::SharedBase;
 use crate::prepare::{self, CacheStatus};
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Choice, Sandbox};
 use crate::util::error::{Error, Result};
 use crate::util::sha256::Sha256;
 
@@ -40,17 +40,20 @@ pub struct PreparedCluster {
 
 impl Preparation {
     /// Where programs of images of `arch` run, of a base that somebody vouches for or not.
-    pub fn kind(self, arch: Arch, is_vouched_for: bool) -> Sandbox {
-        self.sandbox.unwrap_or_else(|| Sandbox::choose(arch, is_vouched_for))
+    pub fn choose(self, arch: Arch, is_vouched_for: bool) -> Choice {
+        match self.sandbox {
+            Some(sandbox) => Choice { sandbox, instead_of_userns: None },
+            None => Sandbox::choose(arch, is_vouched_for),
+        }
     }
 
     /// A shell needs a terminal to type in, and programs that run.
-    fn require_terminal(self) -> Result<()> {
-        if self.sandbox == Some(Sandbox::None) {
+    fn require_terminal(sandbox: Sandbox) -> Result<()> {
+        if sandbox == Sandbox::None {
             return Err(Error::input("`--shell-on-failure` has no effect with `--sandbox none`")
                 .hint("no package is installed, so none can fail to be"));
         }
-        if self.sandbox == Some(Sandbox::Vm) {
+        if sandbox == Sandbox::Vm {
             return Err(Error::input("`--shell-on-failure` does not work with `--sandbox vm`")
                 .hint("the log has all that apt said: the error names it"));
         }
@@ -65,26 +68,24 @@ impl Project<'_> {
     /// One of the cluster's prepared bases, from the cache or made now.
     pub fn prepare(&mut self, how: Preparation, wanted: &SharedBase) -> Result<PreparedCluster> {
         if how.shell_on_failure {
-            how.require_terminal()?;
+            Preparation::require_terminal(how.sandbox.unwrap_or(Sandbox::Userns))?;
         }
-        // Before anything is fetched. Root is refused nothing, and others have no choice; but what is
-        // prepared already needs no sandbox.
-        if let Err(error) = how.sandbox.unwrap_or(Sandbox::Userns).require()
+        // Before anything is fetched. What is prepared already needs no sandbox.
+        let arch = self.cluster.base.arch().unwrap_or(Arch::HOST);
+        let early = how.choose(arch, self.is_vouched_for()).sandbox;
+        if let Err(error) = early.require(arch)
             && (how.force || !self.is_prepared(how, wanted))
         {
             return Err(error);
-        }
-        if let Some(arch) = self.cluster.base.arch()
-            && how.kind(arch, self.is_vouched_for()) == Sandbox::Vm
-            && (how.force || !self.is_prepared(how, wanted))
-        {
-            prepare::require_machine(arch)?;
         }
         let base = self.base()?;
         let arch = base.arch_for(&self.cluster.base)?;
         let inputs = self.inputs(&base, &wanted.packages)?;
         let purpose = purpose(base.sha256, &inputs.changes)?;
-        let sandbox = how.kind(arch, self.is_vouched_for());
+        let sandbox = how.choose(arch, self.is_vouched_for()).sandbox;
+        if how.shell_on_failure {
+            Preparation::require_terminal(sandbox)?;
+        }
         let pins = self.lock.lock.pins(&wanted.own);
         let newest = pins.newest;
         let pinned = pinned(pins, purpose);
@@ -119,7 +120,7 @@ impl Project<'_> {
         let base = look.base()?;
         let arch = base.arch_for(&self.cluster.base)?;
         let inputs = look.inputs(&base, &wanted.packages)?;
-        let sandbox = how.kind(arch, look.is_vouched_for());
+        let sandbox = how.sandbox.unwrap_or_else(Sandbox::presumed);
         let purpose = purpose(base.sha256, &inputs.changes)?;
         let pins = look.lock.lock.pins(&wanted.own);
         let newest = pins.newest;

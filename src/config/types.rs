@@ -252,6 +252,9 @@ impl Base {
 }
 
 impl Arch {
+    /// This program's own.
+    pub const HOST: Self = if cfg!(target_arch = "aarch64") { Self::Arm64 } else { Self::Amd64 };
+
     /// Debian's name for it.
     pub fn name(self) -> &'static str {
         match self {

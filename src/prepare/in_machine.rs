@@ -15,7 +15,6 @@ use crate::disk::Disk;
 use crate::download::Route;
 use crate::fs::{FileType, Tree};
 use crate::image::Image;
-use crate::sandbox::qemu;
 use crate::sandbox::vm::{self, JobMachine, Mirrors, Upstream};
 use crate::util::error::{Context as _, Result};
 use crate::util::progress::Progress;
@@ -30,12 +29,6 @@ const SOURCES: [&str; 4] = [
 /// The most bytes of such a file.
 const LIMIT: u64 = 1 << 20;
 
-/// Fails where no machine of this kind can be had.
-pub(super) fn require(arch: Arch) -> Result<()> {
-    qemu::check_version(arch)?;
-    vm::worker(arch).map(drop)
-}
-
 /// Does the job on the image that it names, for programs of `arch`. What the machine is made of, and writes
 /// to, lies in a folder below `folder`, and is gone afterwards.
 pub(super) fn run(
@@ -46,7 +39,6 @@ pub(super) fn run(
     folder: &Path,
     progress: &dyn Progress,
 ) -> Result<Vec<Package>> {
-    qemu::check_version(arch)?;
     let worker = vm::worker(arch)?;
     let own = tempfile::Builder::new()
         .prefix("machine.")

@@ -21,15 +21,3 @@ mod root_folder;
 #[cfg(target_os = "linux")]
 pub(crate) use job::PrepareJob;
 pub use request::{CacheStatus, CachedBase, Prepared, Request};
-
-/// Fails where the sandbox `vm` cannot be had for programs of `arch`: without QEMU, or without a worker.
-#[cfg(target_os = "linux")]
-pub fn require_machine(arch: crate::config::Arch) -> crate::util::error::Result<()> {
-    in_machine::require(arch)
-}
-
-/// Nothing of an image is run here.
-#[cfg(not(target_os = "linux"))]
-pub fn require_machine(_arch: crate::config::Arch) -> crate::util::error::Result<()> {
-    Ok(())
-}

@@ -19,7 +19,7 @@ use super::{
     userns::UserNamespace,
 };
 use crate::config::Arch;
-use crate::util::error::Result;
+use crate::util::error::{Error, Result};
 #[cfg(target_os = "linux")]
 use crate::util::new_files::behind_sudo;
 #[cfg(target_os = "linux")]
@@ -39,11 +39,20 @@ pub enum Sandbox {
     None,
 }
 
+/// The best sandbox that a host allows.
+#[derive(Debug)]
+pub struct Choice {
+    /// Which it is.
+    pub sandbox: Sandbox,
+    /// Why it is not `userns`, where only a machine is to be had.
+    pub instead_of_userns: Option<Error>,
+}
+
 impl Sandbox {
     /// The best of those that this host allows, for images of `arch`. The host's kernel mounts, as
     /// root, only what somebody vouches for.
     #[cfg(target_os = "linux")]
-    pub fn choose(arch: Arch, is_vouched_for: bool) -> Self {
+    pub fn choose(arch: Arch, is_vouched_for: bool) -> Choice {
         // In a container, devices that the kernel makes have no nodes.
         let is_there = |name: String| Path::new(name.trim()).exists();
         let has_loop = || {
@@ -51,16 +60,25 @@ impl Sandbox {
                 && Tool::new("losetup", "mount").arg("--find").run().is_ok_and(is_there)
         };
         if is_vouched_for && Self::for_folder(arch) == Self::Loop && has_loop() {
-            Self::Loop
-        } else {
-            Self::Userns
+            return Choice { sandbox: Self::Loop, instead_of_userns: None };
+        }
+        match Self::Userns.require(arch) {
+            Err(error) if Self::Vm.require(arch).is_ok() => {
+                Choice { sandbox: Self::Vm, instead_of_userns: Some(error) }
+            }
+            Ok(()) | Err(_) => Choice { sandbox: Self::Userns, instead_of_userns: None },
         }
     }
 
     /// The best of those that this host allows: programs of an image need Linux.
     #[cfg(not(target_os = "linux"))]
-    pub fn choose(_arch: Arch, _is_vouched_for: bool) -> Self {
-        Self::None
+    pub fn choose(_arch: Arch, _is_vouched_for: bool) -> Choice {
+        Choice { sandbox: Self::None, instead_of_userns: None }
+    }
+
+    /// One that does with packages what the chosen one will do, without a look at this host.
+    pub fn presumed() -> Self {
+        if cfg!(target_os = "linux") { Self::Userns } else { Self::None }
     }
 
     /// The plainest one for a root that is a folder, and programs of `arch` in it.
@@ -74,12 +92,20 @@ impl Sandbox {
         if is_root() && is_plain && is_own { Self::Loop } else { Self::Userns }
     }
 
-    /// Fails where the host does not let programs of an image be run like this.
+    /// Fails where the host does not let programs of an image, which are for `arch`, be run like this.
     #[cfg(target_os = "linux")]
-    pub fn require(self) -> Result<()> {
-        self.backend().require().map_err(|error| match self {
+    pub fn require(self, arch: Arch) -> Result<()> {
+        let backend = self.backend();
+        backend.require().and_then(|()| backend.require_arch(arch)).map_err(|error| match self {
             Self::Userns => {
-                error.hint("`--sandbox none` leaves packages to each node's first boot")
+                let error =
+                    error.hint("`--sandbox none` leaves packages to each node's first boot");
+                match Self::Vm.require(arch) {
+                    Ok(()) => error.hint("`--sandbox vm` needs nothing of this host but QEMU"),
+                    Err(lacking) => {
+                        error.hint(format!("or let a machine do it: {}", lacking.advice()))
+                    }
+                }
             }
             Self::Loop | Self::Vm | Self::None => error,
         })
@@ -87,7 +113,7 @@ impl Sandbox {
 
     /// Nothing is run.
     #[cfg(not(target_os = "linux"))]
-    pub fn require(self) -> Result<()> {
+    pub fn require(self, _arch: Arch) -> Result<()> {
         Ok(())
     }
 

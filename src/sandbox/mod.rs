@@ -72,7 +72,7 @@ pub(crate) use guest::{Guest, Network};
 pub(crate) use job::Job;
 #[cfg(target_os = "linux")]
 pub use job::JobEntry;
-pub use kind::Sandbox;
+pub use kind::{Choice, Sandbox};
 #[cfg(all(target_os = "linux", any(test, feature = "fuzzing")))]
 pub(crate) use protocol::read_message;
 #[cfg(target_os = "linux")]

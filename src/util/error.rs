@@ -116,6 +116,13 @@ impl Error {
         Self { kind: ErrorKind::Failure, problems: vec![problem.into()] }
     }
 
+    /// What is wrong and what to do about it, in one line, as part of another error's hint.
+    pub fn advice(&self) -> String {
+        let words =
+            |it: &Problem| [std::slice::from_ref(&it.message), &it.hints].concat().join(": ");
+        self.problems.iter().map(words).collect::<Vec<_>>().join("; ")
+    }
+
     /// The same where something has another name.
     #[must_use]
     pub fn renaming(mut self, from: &str, to: &str) -> Self {

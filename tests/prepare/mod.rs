@@ -14,6 +14,7 @@ mod vendor_setup;
 
 use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
@@ -22,6 +23,20 @@ use super::support::{Authority, Gpg, Repository, Run, Server, Style, User, tool}
 
 const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJqRRKt7qZ+7PAkXhbpA1tWiPCsw4oM/WAAYKXuoXMQS t";
+
+/// Makes a folder of every program that this machine has but QEMU's machines, for `PATH`.
+pub(crate) fn without_qemu(folder: &Path) -> String {
+    fs::create_dir(folder).expect("made");
+    for program in ["/usr/bin", "/usr/sbin"].iter().flat_map(|it| fs::read_dir(it).expect("there"))
+    {
+        let program = program.expect("an entry");
+        if !program.file_name().to_string_lossy().starts_with("qemu-system") {
+            // Some are in both.
+            drop(symlink(program.path(), folder.join(program.file_name())));
+        }
+    }
+    folder.display().to_string()
+}
 
 /// The base of the quickstart as a raw image, bootstrapped once into the user's own cache.
 pub(crate) fn base(user: &User) -> PathBuf {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use super::Stand;
+use super::{Stand, without_qemu};
 use crate::support::{User, account_files, wait_until};
 
 /// Runs a program as the ordinary user, in a place where nobody may make a user namespace: util-linux 2.41
@@ -20,7 +20,8 @@ done
 echo 0 >/proc/sys/user/max_user_namespaces || exit 125
 exec setpriv --reuid "$id" --regid "$id" --clear-groups -- "$@""#;
 
-fn without_user_namespaces(stand: &Stand, arguments: &[&str]) -> Output {
+/// Programs that are looked for in `path`.
+fn without_user_namespaces(stand: &Stand, path: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new("unshare");
     // Only who is root when it starts has root's powers: the second shell.
     let wait = "read -r _; exec sh -c \"$@\"";
@@ -29,6 +30,7 @@ fn without_user_namespaces(stand: &Stand, arguments: &[&str]) -> Output {
     command.args(arguments).current_dir(stand.folder.path());
     let home = &stand.user.home;
     command.env("HOME", home).env("XDG_CACHE_HOME", stand.path("cache")).env_remove("NO_COLOR");
+    command.env("PATH", path);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("unshare starts");
     let process = PathBuf::from(format!("/proc/{}", child.id()));
@@ -49,12 +51,14 @@ mod as_root {
     fn where_user_namespaces_are_refused_it_is_told_at_once() {
         let stand = Stand::new(User::ordinary());
         stand.profile("");
+        let path = without_qemu(&stand.path("programs"));
         let begun = Instant::now();
-        let run = |arguments: &[&str]| {
-            let output = without_user_namespaces(&stand, arguments);
+        let run_in = |path: &str, arguments: &[&str]| {
+            let output = without_user_namespaces(&stand, path, arguments);
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
             (output.status.code(), text(&output.stdout), text(&output.stderr))
         };
+        let run = |arguments: &[&str]| run_in(&path, arguments);
         let (code, plan, errors) = run(&["plan"]);
         let note = "note: keys and ids are made by the first build; those shown are examples\n";
         assert_eq!((code, errors.as_str()), (Some(0), note));
@@ -68,10 +72,20 @@ mod as_root {
             "error: cannot make a sandbox\n  \
                cause: unshare: unshare failed: No space left on device\n\
              hint: user namespaces are switched off here: sysctl user.max_user_namespaces=15000, or run as root\n\
-             hint: `--sandbox none` leaves packages to each node's first boot\n"
+             hint: `--sandbox none` leaves packages to each node's first boot\n\
+             hint: or let a machine do it: `qemu-system-x86_64` is not installed: \
+             `apt install qemu-system-x86` on Debian 13, \
+             `apt install -t bookworm-backports qemu-system-x86` on Debian 12, `brew install qemu` on macOS\n"
         );
         assert_eq!(code, Some(1));
         assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+
+        // A machine needs no namespaces, and is taken where QEMU is.
+        let (code, plan, _) = run_in(&std::env::var("PATH").expect("a path"), &["plan"]);
+        let told = "  packages installed in the sandbox `vm`, a machine in QEMU\n  \
+                    `userns`, which is faster, fails here: cannot make a sandbox: unshare: unshare failed: \
+                    No space left on device\n";
+        assert!(code == Some(0) && plan.contains(told), "{plan}");
 
         // What is prepared already needs no sandbox, and its nodes none at all.
         let _ = stand.run(["prepare"]).succeeds();

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::machine::MachineKernel;
-use super::{Stand, bootstrapped, cat, image, own_repository, root};
+use super::{Stand, bootstrapped, cat, image, own_repository, root, without_qemu};
 use crate::support::{Arch, Machines, User, partitions, tool};
 
 /// What may differ between two runs of apt: when they were.
@@ -218,9 +218,11 @@ mod as_root {
             |whom: &str| tool("chown", ["-R".as_ref(), whom.as_ref(), folder.as_os_str()]);
         let give = || give_to("54321:54321");
         give();
+        let path = without_qemu(&machines.path("programs"));
         let run = |arguments: &[&str]| {
             let mut command = Command::new("setpriv");
             command
+                .env("PATH", &path)
                 .args(["--reuid", "54321", "--regid", "54321", "--clear-groups"])
                 .arg(env!("CARGO_BIN_EXE_nodeforge"))
                 .args(arguments)
@@ -235,7 +237,11 @@ mod as_root {
             format!(
                 "error: {told}\n\
                  hint: as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 54321\n\
-                 hint: `--sandbox none` leaves packages to each node's first boot\n"
+                 hint: `--sandbox none` leaves packages to each node's first boot\n\
+                 hint: or let a machine do it: `qemu-system-x86_64` is not installed: \
+                 `apt install qemu-system-x86` on Debian 13, \
+                 `apt install -t bookworm-backports qemu-system-x86` on Debian 12, \
+                 `brew install qemu` on macOS\n"
             )
         );
         assert_eq!(failed.status.code(), Some(1));

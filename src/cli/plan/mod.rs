@@ -22,7 +22,7 @@ use crate::config::{Arch, Cluster, Node};
 use crate::guest::vendor_setup::is_networkds;
 use crate::image::{Image, ReadOnly};
 use crate::plan::{self, SideFile};
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Choice, Sandbox};
 use crate::secrets::Secrets;
 use crate::util::error::{Error, Result};
 use crate::util::progress::Progress as _;
@@ -107,7 +107,7 @@ impl PlanCommand {
             nodes.iter().zip(&real).map(|(node, changes)| (*node, changes.as_slice())).collect();
         let artifacts = artifact_status(&cluster, &disks, &secrets);
         if self.json {
-            let mut json = as_json(&bases, self.kind(&cluster), &shown, &handouts);
+            let mut json = as_json(&bases, self.choose(&cluster).1.sandbox, &shown, &handouts);
             json["artifacts"] = artifacts?.iter().map(artifact_as_json).collect();
             return print_json(&json);
         }
@@ -144,21 +144,25 @@ impl PlanCommand {
 }
 
 impl PlanCommand {
-    /// Where packages are installed: for a base that is not there yet and does not name its
-    /// processor, as if it were this machine's.
-    fn kind(&self, cluster: &Cluster) -> Sandbox {
-        let own = if cfg!(target_arch = "aarch64") { Arch::Arm64 } else { Arch::Amd64 };
+    /// Where packages are installed, for programs of which processor: for a base that is not there yet
+    /// and does not name it, as if it were this machine's.
+    fn choose(&self, cluster: &Cluster) -> (Arch, Choice) {
+        let arch = cluster.base.arch().unwrap_or(Arch::HOST);
         let is_vouched_for = Project::look(cluster).is_ok_and(|project| project.is_vouched_for());
-        self.sandbox.preparation().kind(cluster.base.arch().unwrap_or(own), is_vouched_for)
+        (arch, self.sandbox.preparation().choose(arch, is_vouched_for))
     }
 
     fn tell_sandbox(&self, cluster: &Cluster, changes: &[Change], text: &mut PlanText<'_>) {
         let mut line = |line: &str| text.line(&format!("  {line}"));
-        let sandbox = self.kind(cluster);
-        line(sandbox.describe());
-        if let Err(error) = sandbox.require() {
-            let error = error.to_string();
-            line(&format!("which fails here: {}", error.lines().next().unwrap_or_default()));
+        let first_line =
+            |error: &Error| error.to_string().lines().next().unwrap_or_default().to_owned();
+        let (arch, choice) = self.choose(cluster);
+        line(choice.sandbox.describe());
+        if let Some(error) = choice.instead_of_userns {
+            line(&format!("`userns`, which is faster, fails here: {}", first_line(&error)));
+        }
+        if let Err(error) = choice.sandbox.require(arch) {
+            line(&format!("which fails here: {}", first_line(&error)));
         }
         line("one machine's own files removed: ids, keys, leases, logs, caches");
         line("cloud-init and first-user dialogues off, where the base has them");

@@ -48,10 +48,7 @@ fn dying_with_us(program: &str) -> Command {
 
 /// Whether a guest's instructions are this processor's own.
 pub(crate) fn is_native(guest: Arch) -> bool {
-    match guest {
-        Arch::Amd64 => cfg!(target_arch = "x86_64"),
-        Arch::Arm64 => cfg!(target_arch = "aarch64"),
-    }
+    guest == Arch::HOST
 }
 
 /// The values of `-accel` that are worth a try, the best first. Whether one works is only known once a
