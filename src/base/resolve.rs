@@ -20,6 +20,7 @@ use crate::disk::sha256_of_disk;
 use crate::disk::{self, Disk, Format, Raw};
 use crate::download::{Client, Hashes, Wanted, container, download};
 use crate::image::{Architecture, Image, edit};
+use crate::sandbox::Sandbox;
 use crate::util::error::{Error, Result};
 use crate::util::progress::Progress;
 use crate::util::room::FolderUse;
@@ -34,6 +35,8 @@ pub struct ResolveOptions {
     pub locked: bool,
     /// What the lock file pins is looked up again.
     pub update: bool,
+    /// Where programs of a base that is made from packages run; `None` is the best that this host allows.
+    pub sandbox: Option<Sandbox>,
 }
 
 /// Finds bases: in the cache, at their publishers, on this machine, or from packages.
@@ -198,6 +201,7 @@ impl Resolver<'_> {
                 let epoch = known.and_then(|it| it.source_date_epoch);
                 let image = bootstrap::bootstrap(
                     bootstrap,
+                    self.options.sandbox,
                     self.cache,
                     epoch,
                     force,

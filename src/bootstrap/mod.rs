@@ -4,6 +4,8 @@
 #[cfg(target_os = "linux")]
 mod bios;
 #[cfg(target_os = "linux")]
+mod in_machine;
+#[cfg(target_os = "linux")]
 mod job;
 #[cfg(target_os = "linux")]
 mod layout;
@@ -76,9 +78,11 @@ const NETWORK: &str = "[Match]\nName=en* eth*\n\n[Network]\nDHCP=yes\n";
 /// The base, from the cache or made now; with `force` in any case, from the packages of today.
 ///
 /// It is made as of `SOURCE_DATE_EPOCH`, else as of `epoch` (seconds since 1970), else as of now.
-/// When neither says, any that is in the cache will do.
+/// When neither says, any that is in the cache will do. `sandbox` is where programs of it run; `None` is the
+/// best that this host allows.
 pub fn bootstrap(
     base: &Bootstrap,
+    sandbox: Option<Sandbox>,
     cache: &Cache,
     epoch: Option<i64>,
     force: bool,
@@ -123,8 +127,10 @@ pub fn bootstrap(
             return Err(Error::failure("the cache does not have the base made from packages")
                 .hint("without `--offline` it is made"));
         }
-        process::require("mmdebstrap", "mmdebstrap")?;
-        let sandbox = Sandbox::for_folder(base.arch);
+        let sandbox = sandbox.unwrap_or_else(|| Sandbox::choose_for_folder(base.arch));
+        if sandbox != Sandbox::Vm {
+            process::require("mmdebstrap", "mmdebstrap")?;
+        }
         let layout = BootstrapLayout::new(base);
         let image = Raw::create(disk, SIZE)?;
         layout.write(&image)?;
@@ -156,15 +162,20 @@ pub fn bootstrap(
             make: has_bios.then(|| bios::recipe(&layout)),
             log,
         };
-        let environment = Environment {
-            arch: Some(base.arch),
-            scratch,
-            temporary: folder.to_owned(),
-            has_terminal: false,
-            epoch: Some(epoch),
+        let log = job.log.clone();
+        let done = if sandbox == Sandbox::Vm {
+            in_machine::run(job, base.arch, epoch, cache, folder, progress)
+        } else {
+            let environment = Environment {
+                arch: Some(base.arch),
+                scratch,
+                temporary: folder.to_owned(),
+                has_terminal: false,
+                epoch: Some(epoch),
+            };
+            sandbox::run(sandbox, &job, environment, progress)
         };
-        let done = sandbox::run(sandbox, &job, environment, progress);
-        new_files::give_path(&job.log);
+        new_files::give_path(&log);
         let packages = done?;
         progress.stage("installing the boot loader");
         match base.layout {

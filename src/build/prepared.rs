@@ -78,6 +78,8 @@ impl Project<'_> {
         {
             return Err(error);
         }
+        // A base is made in a machine as well, if that is asked for.
+        self.options.sandbox = how.sandbox.filter(|it| *it == Sandbox::Vm);
         let base = self.base()?;
         let arch = base.arch_for(&self.cluster.base)?;
         let inputs = self.inputs(&base, &wanted.packages)?;

@@ -51,6 +51,7 @@ impl<'a> Project<'a> {
                 offline: options.offline,
                 locked: options.locked,
                 update: options.update,
+                sandbox: None,
             },
             progress,
         })
@@ -64,7 +65,7 @@ impl<'a> Project<'a> {
             lock: LockFile::open(&cluster.directory)?,
             cache: Cache::look()?,
             catalogue: Catalogue::load(None)?,
-            options: base::ResolveOptions { offline: true, locked: true, update: false },
+            options: base::ResolveOptions { offline: true, locked: true, ..Default::default() },
             progress: &Silent,
         })
     }

@@ -14,7 +14,8 @@ use super::repository::{DebianList, Offer};
 use crate::cache::{Cache, PARTS, package_files};
 use crate::config::Arch;
 use crate::disk::{self, Format, sha256_of_file};
-use crate::download::{Client, Hashes, Wanted, download};
+use crate::download::{Client, Hashes, Route, Wanted, download};
+use crate::sandbox::vm::{Mirrors, Upstream};
 use crate::util::error::{Context as _, Error, Result};
 use crate::util::file_lock::FileLock;
 use crate::util::interrupt;
@@ -81,6 +82,51 @@ pub(crate) struct MachineSystem {
     _in_use: [Arc<FileLock>; 2],
 }
 
+/// All that one machine boots from, in a folder of its own, which is gone with this.
+pub(crate) struct MachineParts {
+    pub(crate) system: MachineSystem,
+    /// With the worker in it.
+    pub(crate) initramfs: PathBuf,
+    /// For what else the machine needs, and writes.
+    pub(crate) folder: tempfile::TempDir,
+}
+
+impl MachineParts {
+    /// Those of a machine for programs of `arch`, in a folder below `folder`.
+    pub(crate) fn assemble(
+        arch: Arch,
+        worker: &Path,
+        cache: &Cache,
+        folder: &Path,
+        offline: bool,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
+        let folder = tempfile::Builder::new()
+            .prefix("machine.")
+            .tempdir_in(folder)
+            .context(|| format!("making a folder in `{}`", folder.display()))?;
+        let system = system(arch, cache, folder.path(), offline, progress)?;
+        let initramfs = folder.path().join("initramfs");
+        with_worker(&system, worker, &initramfs)?;
+        Ok(Self { system, initramfs, folder })
+    }
+}
+
+/// What a machine may connect to, through this host's proxies: the mirrors in these texts, which the cluster
+/// and only its image name.
+pub(crate) fn mirrors(asked_for: &str, of_image: &str) -> Result<Mirrors> {
+    let [http, https] = [Route::from_environment("http")?, Route::from_environment("https")?];
+    let find_proxy = move |scheme: &str, host: &str| {
+        let route = if scheme == "https" { &https } else { &http };
+        Ok(route.plain_proxy(host)?.map(|(host, port, authorization)| Upstream {
+            host,
+            port,
+            authorization,
+        }))
+    };
+    Ok(Mirrors::new(asked_for, of_image, Box::new(find_proxy)))
+}
+
 /// What a machine is made of.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct MachineRecord {
@@ -99,14 +145,14 @@ struct MachineRecord {
 
 /// The machine for programs of `arch`, from the cache or from Debian's packages of today. It is made in
 /// the folder `staging`, which is the caller's to remove.
-pub(crate) fn system(
+fn system(
     arch: Arch,
     cache: &Cache,
     staging: &Path,
     offline: bool,
     progress: &dyn Progress,
 ) -> Result<MachineSystem> {
-    let path = cache.folder(FOLDER)?.join(format!("{}.json", arch.name()));
+    let path = record_file(arch, cache)?;
     let known = known(&path);
     let seen = known.as_ref().map_or(0, |(record, _)| record.date);
     choose(
@@ -124,6 +170,15 @@ pub(crate) fn system(
         },
         |text| progress.warn(text),
     )
+}
+
+/// The date of the newest list of Debian's that was seen, in seconds since 1970; 0 for none.
+pub(super) fn seen(arch: Arch, cache: &Cache) -> Result<u64> {
+    Ok(known(&record_file(arch, cache)?).map_or(0, |(record, _)| record.date))
+}
+
+fn record_file(arch: Arch, cache: &Cache) -> Result<PathBuf> {
+    Ok(cache.folder(FOLDER)?.join(format!("{}.json", arch.name())))
 }
 
 /// What was written down, while it is young; else the newest. Each stands in for the other: Debian removes
@@ -266,6 +321,7 @@ fn make(
     }
     cpio.device("dev/console", (5, 1))?;
     cpio.device("dev/null", (1, 3))?;
+    progress.stage("getting Debian's kernel");
     let wanted = std::iter::once(&KERNEL[..]).chain(PACKAGES.iter().map(|it| it.1));
     for ((url, sha256), wanted) in packages.iter().zip(wanted) {
         let (package, _in_use) = package(url, *sha256, cache, offline, progress)?;
@@ -328,8 +384,8 @@ fn add(
     Ok(())
 }
 
-/// A package in the cache.
-fn package(
+/// A package in the cache, which stays while it is held.
+pub(super) fn package(
     url: &str,
     sha256: Sha256,
     cache: &Cache,
@@ -340,7 +396,6 @@ fn package(
         if offline {
             return Err(not_cached());
         }
-        progress.stage(&format!("downloading {}", url.rsplit('/').next().unwrap_or(url)));
         let wanted = Wanted {
             url,
             hashes: Hashes { sha256: Some(sha256), sha512: None },
@@ -354,7 +409,7 @@ fn package(
 }
 
 /// Writes the initramfs of one machine: what all have, and the worker.
-pub(crate) fn with_worker(system: &MachineSystem, worker: &Path, to: &Path) -> Result<()> {
+fn with_worker(system: &MachineSystem, worker: &Path, to: &Path) -> Result<()> {
     let write = || -> Result<()> {
         let mut all = BufWriter::new(File::create_new(to)?);
         io::copy(&mut File::open(&system.initramfs)?, &mut all)?;

@@ -16,6 +16,8 @@ mod log;
 #[cfg(target_os = "linux")]
 pub(crate) mod machine;
 #[cfg(target_os = "linux")]
+pub(crate) mod machine_root;
+#[cfg(target_os = "linux")]
 pub(crate) mod package_lock;
 #[cfg(target_os = "linux")]
 mod repository;

@@ -2,7 +2,7 @@
 //!
 //! Source of the formats: <https://wiki.debian.org/DebianRepository/Format>.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::Read as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -90,9 +90,40 @@ impl DebianList {
     pub(super) fn find(&self, name: &str) -> Result<Offer> {
         let line = format!("Package: {name}");
         let stanza = self.text.split("\n\n").find(|it| it.lines().next() == Some(&line));
-        stanza
-            .and_then(|it| offer(it, &self.mirror))
-            .ok_or_else(|| Error::failure(format!("`{}` has no package {name}", self.mirror)))
+        stanza.and_then(|it| offer(it, &self.mirror)).ok_or_else(|| self.lacks(name))
+    }
+
+    /// Packages and all that they need, in the order in which they are named. Of alternatives the first
+    /// counts; a name that is no package's own is what others provide, and is not looked for.
+    pub(super) fn with_needs(&self, names: &[&str]) -> Result<Vec<Offer>> {
+        let stanzas: BTreeMap<&str, &str> = (self.text.split("\n\n"))
+            .filter_map(|it| Some((it.lines().next()?.strip_prefix("Package: ")?, it)))
+            .collect();
+        let mut wanted: VecDeque<String> = names.iter().map(|&it| it.to_owned()).collect();
+        let mut offers: Vec<Offer> = Vec::new();
+        let mut seen = BTreeSet::new();
+        while let Some(name) = wanted.pop_front() {
+            let is_asked_for = names.contains(&&*name);
+            if !seen.insert(name.clone()) {
+                continue;
+            }
+            let stanza = stanzas.get(&*name);
+            match stanza.and_then(|it| offer(it, &self.mirror)) {
+                Some(offer) => {
+                    // `perl:any` is perl.
+                    let needs = offer.needs.iter().filter_map(|it| it.split(':').next());
+                    wanted.extend(needs.map(str::to_owned));
+                    offers.push(offer);
+                }
+                None if stanza.is_some() || is_asked_for => return Err(self.lacks(&name)),
+                None => {}
+            }
+        }
+        Ok(offers)
+    }
+
+    fn lacks(&self, name: &str) -> Error {
+        Error::failure(format!("`{}` has no package {name}", self.mirror))
     }
 }
 
@@ -176,6 +207,9 @@ mod tests {
         assert_eq!((found.url.as_str(), found.sha256), ("http://m/pool/a.deb", one));
         assert_eq!(found.needs, ["b", "d"]);
         assert!(list.find("broken").is_err());
+        let names = |it: Vec<Offer>| it.into_iter().map(|it| it.name).collect::<Vec<_>>();
+        assert_eq!(names(list.with_needs(&["a"]).unwrap()), ["a"]);
+        assert!(list.with_needs(&["a", "d"]).is_err());
     }
 
     #[test]

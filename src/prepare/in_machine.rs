@@ -10,13 +10,12 @@ use super::job::PrepareJob;
 use crate::cache::{Cache, Package, is_whole_package};
 use crate::change::{Action, Change};
 use crate::config::Arch;
-use crate::debian::machine;
+use crate::debian::machine::{self, MachineParts};
 use crate::disk::Disk;
-use crate::download::Route;
 use crate::fs::{FileType, Tree};
 use crate::image::Image;
-use crate::sandbox::vm::{self, JobMachine, Mirrors, Upstream};
-use crate::util::error::{Context as _, Result};
+use crate::sandbox::vm::{self, JobMachine, Mirrors};
+use crate::util::error::Result;
 use crate::util::progress::Progress;
 
 /// Where apt reads what it fetches from.
@@ -40,14 +39,7 @@ pub(super) fn run(
     progress: &dyn Progress,
 ) -> Result<Vec<Package>> {
     let worker = vm::worker(arch)?;
-    let own = tempfile::Builder::new()
-        .prefix("machine.")
-        .tempdir_in(folder)
-        .context(|| format!("making a folder in `{}`", folder.display()))?;
-    let folder = own.path();
-    let system = machine::system(arch, cache, folder, job.offline, progress)?;
-    let initramfs = folder.join("initramfs");
-    machine::with_worker(&system, &worker, &initramfs)?;
+    let parts = MachineParts::assemble(arch, &worker, cache, folder, job.offline, progress)?;
 
     let mut inputs: Vec<(PathBuf, PathBuf)> = Vec::new();
     let mut files = BTreeMap::new();
@@ -76,13 +68,16 @@ pub(super) fn run(
     job.log = vm::LOG.into();
     let machine = JobMachine {
         arch,
-        kernel: &system.kernel,
-        initramfs: &initramfs,
+        kernel: &parts.system.kernel,
+        initramfs: &parts.initramfs,
         init: machine::WORKER,
         image: &image,
-        folder,
+        folder: parts.folder.path(),
         log: &log,
         inputs,
+        root: None,
+        outputs: Vec::new(),
+        epoch: None,
         packages,
         is_package: |file| is_whole_package(BufReader::new(file)).unwrap_or(false),
         mirrors,
@@ -127,16 +122,7 @@ fn mirrors(changes: &[Change], base: &Arc<dyn Disk>) -> Result<Mirrors> {
     for path in SOURCES {
         read(&image, Path::new(path), &mut of_image)?;
     }
-    let [http, https] = [Route::from_environment("http")?, Route::from_environment("https")?];
-    let find_proxy = move |scheme: &str, host: &str| {
-        let route = if scheme == "https" { &https } else { &http };
-        Ok(route.plain_proxy(host)?.map(|(host, port, authorization)| Upstream {
-            host,
-            port,
-            authorization,
-        }))
-    };
-    Ok(Mirrors::new(&asked_for, &of_image, Box::new(find_proxy)))
+    machine::mirrors(&asked_for, &of_image)
 }
 
 /// Adds a file's text, or that of all files of a folder.

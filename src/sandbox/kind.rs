@@ -62,6 +62,20 @@ impl Sandbox {
         if is_vouched_for && Self::for_folder(arch) == Self::Loop && has_loop() {
             return Choice { sandbox: Self::Loop, instead_of_userns: None };
         }
+        Self::userns_or_vm(arch)
+    }
+
+    /// The best of those that this host allows for a root that is a folder, and programs of `arch` in it.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn choose_for_folder(arch: Arch) -> Self {
+        match Self::for_folder(arch) {
+            Self::Userns => Self::userns_or_vm(arch).sandbox,
+            other @ (Self::Loop | Self::Vm | Self::None) => other,
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn userns_or_vm(arch: Arch) -> Choice {
         match Self::Userns.require(arch) {
             Err(error) if Self::Vm.require(arch).is_ok() => {
                 Choice { sandbox: Self::Vm, instead_of_userns: Some(error) }
@@ -83,7 +97,7 @@ impl Sandbox {
 
     /// The plainest one for a root that is a folder, and programs of `arch` in it.
     #[cfg(target_os = "linux")]
-    pub(crate) fn for_folder(arch: Arch) -> Self {
+    fn for_folder(arch: Arch) -> Self {
         // A table of emulators that is not the host's needs a user namespace.
         let is_plain = matches!(Emulator::find(arch), Ok(None));
         // Of the cache of an ordinary user, who is behind sudo, nothing is mounted as root where there is another

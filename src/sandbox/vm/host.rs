@@ -14,7 +14,8 @@ use std::time::{Duration, Instant, SystemTime};
 use super::forwarder::Mirrors;
 use super::qemu;
 use super::spec::{
-    GET, IMAGE_SERIAL, JOB_PORT, LOG_PORT, MachineJob, PROXY, PUT, STREAM_PORT, WORK, WORK_SERIAL,
+    GET, GIVE, IMAGE_SERIAL, JOB_PORT, LOG_PORT, MachineJob, PROXY, PUT, STREAM_PORT, WORK,
+    WORK_SERIAL,
 };
 use super::streams::{StreamReader, StreamWriter, Streams, pour};
 use crate::config::Arch;
@@ -65,6 +66,13 @@ pub(crate) struct JobMachine<'a> {
     pub(crate) log: &'a Path,
     /// Files that the job needs: here, and in there.
     pub(crate) inputs: Vec<(PathBuf, PathBuf)>,
+    /// An archive among these, by its name in there, that becomes the job's root.
+    pub(crate) root: Option<PathBuf>,
+    /// Files that the job makes besides: here, and in there.
+    pub(crate) outputs: Vec<(PathBuf, PathBuf)>,
+    /// What the time is for programs that ask `SOURCE_DATE_EPOCH`, in seconds since 1970; this process's
+    /// when nothing is said.
+    pub(crate) epoch: Option<i64>,
     /// Where the .deb files go that the job hands back.
     pub(crate) packages: PathBuf,
     /// Whether a file is a whole package.
@@ -87,6 +95,8 @@ pub(crate) fn run<J: Job>(
     );
     let outside = Arc::new(Outside {
         inputs: machine.inputs.iter().map(|it| it.0.clone()).collect(),
+        outputs: machine.outputs.iter().map(|it| it.0.clone()).collect(),
+        output_bytes_left: AtomicU64::new(LARGEST),
         packages: machine.packages.clone(),
         is_package: machine.is_package,
         packages_left: AtomicU64::new(MOST_PACKAGES),
@@ -136,15 +146,17 @@ fn line<J: Job>(machine: &JobMachine<'_>, job: &J) -> Result<String> {
             temporary: WORK.into(),
             emulator: None,
         },
-        variables: variables(),
+        variables: variables(machine.epoch),
         inputs,
+        root: machine.root.clone(),
+        outputs: machine.outputs.iter().map(|it| it.1.clone()).collect(),
         has_network: machine.mirrors.is_some(),
         now: i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
     };
     serde_json::to_string(&job).map_err(|error| json_error(&error))
 }
 
-fn variables() -> Vec<(String, String)> {
+fn variables(epoch: Option<i64>) -> Vec<(String, String)> {
     let fixed = [
         ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
         ("HOME", "/root"),
@@ -153,14 +165,18 @@ fn variables() -> Vec<(String, String)> {
         ("container", "nodeforge"),
     ];
     let fixed = fixed.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let own = [clock::EPOCH, "TERM"];
-    let own = own.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)));
+    let own = |name: &str| std::env::var(name).ok();
+    let epoch = epoch.map(|it| it.to_string()).or_else(|| own(clock::EPOCH));
+    let own = [(clock::EPOCH, epoch), ("TERM", own("TERM"))];
+    let own = own.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
     fixed.into_iter().chain(own).collect()
 }
 
 /// What the machine can have of this side.
 struct Outside {
     inputs: Vec<PathBuf>,
+    outputs: Vec<PathBuf>,
+    output_bytes_left: AtomicU64,
     packages: PathBuf,
     is_package: fn(&File) -> bool,
     packages_left: AtomicU64,
@@ -181,10 +197,21 @@ impl Outside {
             if let Some(mut file) = path.and_then(|it| File::open(it).ok()) {
                 drop(pour(&mut file, &mut writer));
             }
+        } else if let Some(output) = purpose.strip_prefix(GIVE) {
+            let path = output.parse().ok().and_then(|it: usize| self.outputs.get(it));
+            // What did not come is missed by who asked for it.
+            drop(path.map(|it| self.take(it, &mut reader)));
         } else if let Some(name) = purpose.strip_prefix(PUT) {
             // Without it the next build fetches the package again.
             drop(self.keep(name, &mut reader));
         }
+    }
+
+    /// Takes a file that the job made.
+    fn take(&self, path: &Path, reader: &mut StreamReader) -> io::Result<()> {
+        let mut file = File::create_new(path)?;
+        let mut capped = CappedFile { file: &mut file, left: &self.output_bytes_left };
+        pour(reader, &mut capped).map(drop)
     }
 
     /// Takes a package into the cache, if it is a whole one. Of two files with one name the newcomer stays.
@@ -476,6 +503,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let outside = Outside {
             inputs: Vec::new(),
+            outputs: Vec::new(),
+            output_bytes_left: AtomicU64::new(0),
             packages: folder.path().to_owned(),
             is_package: |mut file| {
                 let mut text = String::new();

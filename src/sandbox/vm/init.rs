@@ -19,8 +19,8 @@ use rustix::system::RebootCommand;
 use rustix::time::{ClockId, Timespec};
 
 use super::spec::{
-    ARCHIVES, DISK, GET, IMAGE_SERIAL, JOB_PORT, LOG, LOG_PORT, MachineJob, PROXY, PROXY_PORT, PUT,
-    STREAM_PORT, WAY_OUT, WORK, WORK_SERIAL,
+    ARCHIVES, DISK, GET, GIVE, IMAGE_SERIAL, JOB_PORT, LOG, LOG_PORT, MachineJob, PROXY,
+    PROXY_PORT, PUT, STREAM_PORT, WAY_OUT, WORK, WORK_SERIAL,
 };
 use super::streams::{Streams, pour};
 use crate::sandbox::job::json_error;
@@ -85,11 +85,38 @@ fn run() -> Result<()> {
 /// The kernel lets nobody put another root in place of an initramfs's, which sandboxes in here must do: a
 /// second sight of the same files can be replaced.
 fn leave_initramfs() -> io::Result<()> {
-    mount_bind("/", "/work")?;
-    std::env::set_current_dir("/work")?;
+    mount_bind("/", WORK)?;
+    enter(Path::new(WORK))
+}
+
+/// Puts what is mounted there in place of the root.
+fn enter(root: &Path) -> io::Result<()> {
+    std::env::set_current_dir(root)?;
     mount_move(".", "/")?;
     std::os::unix::fs::chroot(".")?;
     std::env::set_current_dir("/")
+}
+
+/// Puts the root that came as an archive in place of the machine's own, with its devices and file systems.
+fn enter_archive(archive: &Path, program: &Path) -> io::Result<()> {
+    let root = Path::new(WORK).join("root");
+    fs::create_dir(&root)?;
+    mount_bind(&root, &root)?;
+    let mut files = tar::Archive::new(File::open(archive)?);
+    files.set_preserve_permissions(true);
+    files.unpack(&root)?;
+    fs::remove_file(archive)?;
+    let inside = |path: &Path| root.join(path.strip_prefix("/").unwrap_or(path));
+    fs::copy(program, inside(program))?;
+    for name in ["/dev", "/proc", "/run", "/sys", "/tmp"] {
+        let to = inside(Path::new(name));
+        fs::create_dir_all(&to)?;
+        mount_move(name, &to)?;
+    }
+    let work = inside(Path::new(WORK));
+    fs::create_dir_all(&work)?;
+    mount_bind(WORK, &work)?;
+    enter(&root)
 }
 
 fn mount_systems() -> io::Result<()> {
@@ -194,6 +221,10 @@ fn do_job(port: File) -> Result<String> {
         fetch(&streams, number, at, path, *size)
             .context(|| format!("cannot get `{}` into the machine", path.display()))?;
     }
+    let program = start::program()?;
+    if let Some(archive) = &job.root {
+        enter_archive(archive, &program).context(|| "cannot enter the job's root")?;
+    }
     let before = names(Path::new(ARCHIVES))?;
     let mut variables = job.variables.clone();
     if job.has_network {
@@ -203,15 +234,24 @@ fn do_job(port: File) -> Result<String> {
         let names = ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"];
         variables.extend(names.map(|name| (name.to_owned(), WAY_OUT.to_owned())));
     }
-    let last = work(&job, &variables, &mut answers);
+    for path in job.outputs.iter().filter_map(|it| it.parent()) {
+        fs::create_dir_all(path)?;
+    }
+    let last = work(&program, &job, &variables, &mut answers);
     // However it went, the next run finds what came.
-    for name in names(Path::new(ARCHIVES))?.into_iter().filter(|it| !before.contains(it)) {
+    let hand_back = |purpose: &str, path: &Path| -> io::Result<()> {
         let number = numbers.fetch_add(1, Ordering::Relaxed);
-        let (mut reader, mut writer) = streams.open(number, &format!("{PUT}{name}"))?;
-        pour(&mut File::open(Path::new(ARCHIVES).join(&name))?, &mut writer)?;
+        let (mut reader, mut writer) = streams.open(number, purpose)?;
+        pour(&mut File::open(path)?, &mut writer)?;
         drop(writer);
         // Its end says that it is there.
-        pour(&mut reader, &mut io::sink())?;
+        pour(&mut reader, &mut io::sink()).map(drop)
+    };
+    for name in names(Path::new(ARCHIVES))?.into_iter().filter(|it| !before.contains(it)) {
+        hand_back(&format!("{PUT}{name}"), &Path::new(ARCHIVES).join(&name))?;
+    }
+    for (number, path) in job.outputs.iter().enumerate().filter(|it| it.1.exists()) {
+        hand_back(&format!("{GIVE}{number}"), path)?;
     }
     let last = last?;
     if matches!(serde_json::from_str(&last), Ok(Message::Done(_))) {
@@ -286,8 +326,13 @@ fn accept(listener: &TcpListener, streams: &Arc<Streams>, numbers: &AtomicU32) {
 }
 
 /// Runs the worker, passes on what it says, and gives its last line, which is not passed on.
-fn work(job: &MachineJob, variables: &[(String, String)], answers: &mut File) -> Result<String> {
-    let mut worker = Command::new(start::program()?)
+fn work(
+    program: &Path,
+    job: &MachineJob,
+    variables: &[(String, String)],
+    answers: &mut File,
+) -> Result<String> {
+    let mut worker = Command::new(program)
         .args([start::COMMAND, start::WORKER])
         .env_clear()
         .envs(variables.iter().map(|(name, value)| (name, value)))

@@ -34,6 +34,6 @@ pub(super) use init::main as init;
 #[cfg(target_os = "linux")]
 pub(crate) use request::Upstream;
 #[cfg(target_os = "linux")]
-pub(crate) use spec::{ARCHIVES, DISK, LOG, WAY_OUT, inside};
+pub(crate) use spec::{ARCHIVES, DISK, LOG, WAY_OUT, inside, outgoing};
 #[cfg(target_os = "linux")]
 pub(crate) use worker_file::find as worker;

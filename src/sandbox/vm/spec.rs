@@ -32,6 +32,7 @@ pub(crate) const WAY_OUT: &str = "http://127.0.0.1:3128";
 pub(super) const PROXY: &str = "proxy";
 pub(super) const GET: &str = "get ";
 pub(super) const PUT: &str = "put ";
+pub(super) const GIVE: &str = "give ";
 
 /// A job with all that is around it, as one line of JSON.
 #[derive(Debug, Serialize, Deserialize)]
@@ -41,6 +42,10 @@ pub(super) struct MachineJob {
     pub(super) variables: Vec<(String, String)>,
     /// Files that it needs: where, and how many bytes. Each is asked for by its place in this list.
     pub(super) inputs: Vec<(PathBuf, u64)>,
+    /// An archive among these that holds the worker's root; without one it has the machine's own.
+    pub(super) root: Option<PathBuf>,
+    /// Files that are handed back, if they are there. Each is named by its place in this list.
+    pub(super) outputs: Vec<PathBuf>,
     /// Whether mirrors can be reached.
     pub(super) has_network: bool,
     /// What the time is, in seconds since 1970.
@@ -50,4 +55,9 @@ pub(super) struct MachineJob {
 /// Where a file of outside is put in the machine.
 pub(crate) fn inside(number: usize) -> PathBuf {
     Path::new(WORK).join(format!("inputs/{number}"))
+}
+
+/// Where a file that is handed back is put in the machine.
+pub(crate) fn outgoing(number: usize) -> PathBuf {
+    Path::new(WORK).join(format!("outputs/{number}"))
 }
