@@ -29,7 +29,6 @@ pub mod apply;
 pub mod artifact;
 pub mod base;
 pub mod boot;
-#[cfg(target_os = "linux")]
 pub mod bootstrap;
 pub mod build;
 pub mod cache;

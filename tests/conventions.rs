@@ -1,5 +1,6 @@
 //! Tests are written so that none passes without having tested anything.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -168,4 +169,48 @@ fn mistakes_are_found() {
     assert_eq!(wrong(&long("    #[ignore = \"long: all, needs root\"]\n")), 1);
     assert_eq!(wrong(&long("    #[ignore = \"needs root\"]\n")), 2);
     assert_eq!(wrong(&long("")), 1);
+}
+
+/// How often each file asks whether it is for macOS, or not for Linux.
+fn paths_of_macos(folder: &Path, found: &mut BTreeMap<String, usize>) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            paths_of_macos(&path, found);
+            continue;
+        }
+        let asks = |line: &&str| {
+            let line = line.trim_start();
+            // What is only unused there is no path of its own.
+            !line.starts_with("#[cfg_attr(")
+                && [
+                    "not(target_os = \"linux\")",
+                    "target_os = \"macos\"",
+                    "cfg!(target_os = \"linux\")",
+                ]
+                .iter()
+                .any(|it| line.contains(it))
+                && line != "not(target_os = \"linux\"),"
+        };
+        let count = fs::read_to_string(&path).expect("text").lines().filter(asks).count();
+        if count > 0 {
+            let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+            let name = path.strip_prefix(root).expect("below it").display().to_string();
+            found.insert(name, count);
+        }
+    }
+}
+
+#[test]
+fn every_path_of_macos_is_in_the_docs() {
+    let mut found = BTreeMap::new();
+    paths_of_macos(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+    let row = |line: &str| {
+        let mut cells = line.strip_prefix("| `src/")?.split(" | ");
+        let (name, count) = (cells.next()?.strip_suffix('`')?, cells.next()?);
+        Some((format!("src/{name}"), count.parse().ok()?))
+    };
+    let told: BTreeMap<String, usize> =
+        include_str!("../docs/macos.md").lines().filter_map(row).collect();
+    assert_eq!(found, told);
 }

@@ -12,7 +12,6 @@ use super::lock_file::{LockFile, LockedBase};
 use super::provenance::Provenance;
 use super::remote::{BY_CLUSTER_FILE, BY_LOCK, Inquiry, NamedKey, Pinned, Remote};
 use crate::base::{import, remote};
-#[cfg(target_os = "linux")]
 use crate::bootstrap;
 use crate::cache::{self, About, BASES, Cache, CachedImage, EPOCH, Made, PARTS};
 use crate::config::{Arch, Base};
@@ -194,7 +193,6 @@ impl Resolver<'_> {
         match base {
             Base::Catalogue(_) | Base::Url { .. } => self.remote(base, known),
             Base::Path { path, .. } => self.local(base, path),
-            #[cfg(target_os = "linux")]
             Base::Bootstrap(bootstrap) => {
                 let offline = self.options.offline;
                 let force = self.options.update && !offline;
@@ -216,9 +214,6 @@ impl Resolver<'_> {
                 let verified = "packages verified by apt".to_owned();
                 Ok(self.made(base, image, origin, verified))
             }
-            #[cfg(not(target_os = "linux"))]
-            Base::Bootstrap(_) => Err(Error::failure("a base can be bootstrapped on Linux only")
-                .hint("bootstrap it there, and name the image as `path` under [base]")),
         }
     }
 

@@ -1,23 +1,14 @@
-//! The job of the sandbox: a root file system from packages, by mmdebstrap.
+//! The job of the sandbox as it is asked for: a root file system is to be made from packages.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::apply;
 use crate::cache::Package;
 use crate::change::Change;
-use crate::debian::{self, Log, Watcher, failure};
 use crate::fs::ImagePartition;
-use crate::fs::LiveTree;
 use crate::fs::mkfs::NewExt4;
-use crate::guest::generalise;
-use crate::sandbox::{Chroot, Job};
-use crate::util::clock;
-use crate::util::error::{Context, Result};
-use crate::util::progress::Progress;
+use crate::sandbox::JobRequest;
 
 /// Documentation and translations, which are not read on a node. Licences stay.
 pub(super) const DPKG_EXCLUDES: &str = "path-exclude=/usr/share/man/*\n\
@@ -25,11 +16,6 @@ pub(super) const DPKG_EXCLUDES: &str = "path-exclude=/usr/share/man/*\n\
                              path-exclude=/usr/share/locale/*\n\
                              path-exclude=/usr/share/doc/*\n\
                              path-include=/usr/share/doc/*/copyright\n";
-
-/// Before the kernel is installed: its initramfs takes the fsck of this type along. By itself it
-/// would look for the root's device, which is not there yet.
-const FSCK_HOOK: &str = r#"mkdir -p "$1/etc/initramfs-tools/conf.d" &&
-    echo FSTYPE=ext4 >"$1/etc/initramfs-tools/conf.d/root""#;
 
 /// A root file system to be made from packages.
 #[derive(Debug, Serialize, Deserialize)]
@@ -49,64 +35,7 @@ pub(crate) struct BootstrapJob {
     pub(super) log: PathBuf,
 }
 
-impl Job for BootstrapJob {
+impl JobRequest for BootstrapJob {
     const NAME: &'static str = "bootstrap";
     type Output = Vec<Package>;
-
-    /// Returns what is installed.
-    fn run(&self, scratch: &Path, progress: &dyn Progress) -> Result<Vec<Package>> {
-        fs::create_dir_all(scratch)?;
-        let root = scratch.join("root");
-        progress.stage("bootstrapping Debian");
-        self.debootstrap(&root, progress)?;
-
-        progress.stage("configuring the base");
-        for (from, to) in &self.keep {
-            let from = root.join(from);
-            fs::copy(&from, to).context(|| format!("cannot copy `{}`", from.display()))?;
-        }
-        let chroot = Chroot::enter(&root, &[])?;
-        apply::apply(&mut LiveTree, &self.changes)?;
-        generalise(&mut LiveTree)?;
-        let packages = debian::installed(&LiveTree)?;
-        chroot.leave()?;
-
-        progress.stage("writing the root file system");
-        self.ext4.make(&self.partition, &root, clock::now()?)?;
-        Ok(packages)
-    }
-}
-
-impl BootstrapJob {
-    fn debootstrap(&self, root: &Path, progress: &dyn Progress) -> Result<()> {
-        // Its temporary files go the way of the root when it is killed. It hides the variable from
-        // programs of the image itself.
-        let temporary = root.with_extension("tmp");
-        fs::create_dir(&temporary)?;
-        let mut command = Command::new("mmdebstrap");
-        command
-            .env("TMPDIR", &temporary)
-            .args(["--mode=root", "--variant=minbase", "--format=directory", "--verbose"])
-            .arg(format!("--architectures={}", self.arch))
-            .arg(format!("--include={}", self.packages.join(",")))
-            .arg("--aptopt=APT::Install-Recommends \"false\"")
-            .arg("--aptopt=Acquire::Languages \"none\"")
-            .arg("--aptopt=Acquire::Retries \"3\"")
-            .args(DPKG_EXCLUDES.lines().map(|line| format!("--dpkgopt={line}")))
-            .arg("--dpkgopt=force-unsafe-io")
-            .arg(format!("--essential-hook={FSCK_HOOK}"))
-            .args(self.make.iter().map(|words| format!("--customize-hook={words}")))
-            // That they can be run is seen to already, in a table it does not look at.
-            .arg("--skip=check/qemu")
-            .arg(&self.suite)
-            .arg(root)
-            .args(&self.mirror);
-        let mut log = Log::create(&self.log)?;
-        let mut watcher = Watcher::new(progress);
-        let status = log.follow(command, |line| watcher.line(line))?;
-        if status.success() {
-            return Ok(());
-        }
-        Err(failure(&log, "`mmdebstrap` failed"))
-    }
 }

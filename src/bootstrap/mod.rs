@@ -1,18 +1,14 @@
 //! A base made from Debian's packages, with the disk layout of Debian's cloud images or of
 //! Raspberry Pi OS.
 
-#[cfg(target_os = "linux")]
 mod bios;
-#[cfg(target_os = "linux")]
 mod in_machine;
-#[cfg(target_os = "linux")]
 mod job;
-#[cfg(target_os = "linux")]
 mod layout;
-#[cfg(target_os = "linux")]
 mod loader;
-#[cfg(target_os = "linux")]
 mod raspberry_pi;
+#[cfg(target_os = "linux")]
+mod work;
 
 use std::fs;
 use std::path::Path;
@@ -20,7 +16,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::cache::{About, BASES, Cache, CachedImage, EPOCH, Made, lock};
+use crate::cache::{About, BASES, Cache, CachedImage, EPOCH, Made, Package, lock};
 use crate::change::{Action, Change, Content, Owner, Requester, UnitState};
 use crate::config::{Arch, Bootstrap, Layout};
 use crate::disk::{Raw, Slice};
@@ -28,7 +24,9 @@ use crate::fs::ImagePartition;
 use crate::fs::mkfs::NewExt4;
 use crate::fs::{Attributes, Fat, Namespace, Tree};
 use crate::guest::first_boot;
-use crate::sandbox::{self, Environment, Sandbox};
+use crate::sandbox::Sandbox;
+#[cfg(target_os = "linux")]
+use crate::sandbox::{self, Environment};
 use crate::util::clock;
 use crate::util::error::{Context, Error, Result};
 use crate::util::new_files;
@@ -134,7 +132,6 @@ pub fn bootstrap(
         let layout = BootstrapLayout::new(base);
         let image = Raw::create(disk, SIZE)?;
         layout.write(&image)?;
-        let scratch = folder.join("scratch");
         let loader_image = folder.join("loader.efi");
         let bios = bios::BiosImages::in_folder(folder);
         let has_bios = base.layout == Layout::BiosUefi;
@@ -166,14 +163,7 @@ pub fn bootstrap(
         let done = if sandbox == Sandbox::Vm {
             in_machine::run(job, base.arch, epoch, cache, folder, progress)
         } else {
-            let environment = Environment {
-                arch: Some(base.arch),
-                scratch,
-                temporary: folder.to_owned(),
-                has_terminal: false,
-                epoch: Some(epoch),
-            };
-            sandbox::run(sandbox, &job, environment, progress)
+            run(job, sandbox, base.arch, epoch, folder, progress)
         };
         new_files::give_path(&log);
         let packages = done?;
@@ -191,6 +181,39 @@ pub fn bootstrap(
         }
         Ok(Made { from, sha256: None, packages })
     })
+}
+
+/// Does the job in a sandbox of this host's kernel.
+#[cfg(target_os = "linux")]
+fn run(
+    job: BootstrapJob,
+    sandbox: Sandbox,
+    arch: Arch,
+    epoch: i64,
+    folder: &Path,
+    progress: &dyn Progress,
+) -> Result<Vec<Package>> {
+    let environment = Environment {
+        arch: Some(arch),
+        scratch: folder.join("scratch"),
+        temporary: folder.to_owned(),
+        has_terminal: false,
+        epoch: Some(epoch),
+    };
+    sandbox::run(sandbox, &job, environment, progress)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn run(
+    _job: BootstrapJob,
+    sandbox: Sandbox,
+    arch: Arch,
+    _epoch: i64,
+    _folder: &Path,
+    _progress: &dyn Progress,
+) -> Result<Vec<Package>> {
+    sandbox.require(arch)?;
+    Err(Error::failure("a base can be bootstrapped in a machine only here"))
 }
 
 /// As of when the newest base that the cache has of a recipe was made.

@@ -122,7 +122,7 @@ impl Project<'_> {
         let base = look.base()?;
         let arch = base.arch_for(&self.cluster.base)?;
         let inputs = look.inputs(&base, &wanted.packages)?;
-        let sandbox = how.sandbox.unwrap_or_else(Sandbox::presumed);
+        let sandbox = how.sandbox.unwrap_or_else(|| Sandbox::presumed(arch));
         let purpose = purpose(base.sha256, &inputs.changes)?;
         let pins = look.lock.lock.pins(&wanted.own);
         let newest = pins.newest;

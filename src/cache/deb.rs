@@ -71,7 +71,6 @@ pub(crate) fn is_whole(mut file: impl Read + Send) -> Result<bool> {
 }
 
 /// The tar archive of a package's files, unpacked.
-#[cfg(target_os = "linux")]
 pub(crate) fn package_files<'a>(
     mut file: impl io::BufRead + Send + 'a,
 ) -> Result<Box<dyn Read + Send + 'a>> {

@@ -14,14 +14,11 @@ mod trust;
 
 pub use about::{About, Package};
 pub(crate) use blobs::KEYS;
-#[cfg(any(target_os = "linux", test, feature = "fuzzing"))]
 pub(crate) use deb::is_whole as is_whole_package;
-#[cfg(target_os = "linux")]
 pub(crate) use deb::package_files;
 pub(crate) use hashes::sha256_of;
 pub(crate) use images::Made;
 pub use prune::{Kept, Limits};
-#[cfg(target_os = "linux")]
 pub(crate) use store::lock;
 pub(crate) use store::{BASES, EPOCH, PARTS, PREPARED, touch};
 pub use store::{Cache, CachedImage};

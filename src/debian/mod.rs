@@ -6,20 +6,16 @@ mod apt;
 mod apt_output;
 #[cfg(target_os = "linux")]
 mod archives;
-#[cfg(target_os = "linux")]
 mod cpio;
 #[cfg(target_os = "linux")]
 mod host_apt;
 mod installed;
 #[cfg(target_os = "linux")]
 mod log;
-#[cfg(target_os = "linux")]
 pub(crate) mod machine;
-#[cfg(target_os = "linux")]
 pub(crate) mod machine_root;
 #[cfg(target_os = "linux")]
 pub(crate) mod package_lock;
-#[cfg(target_os = "linux")]
 mod repository;
 
 #[cfg(target_os = "linux")]

@@ -22,10 +22,8 @@ mod wanted;
 
 pub(crate) use checksums::{FoundHashes, Hashes};
 pub(crate) use http::{Client, Plain, text};
-#[cfg(target_os = "linux")]
 pub(crate) use openpgp::signed_text;
 pub(crate) use openpgp::{Certificate, Verifier, with_fingerprint};
-#[cfg(target_os = "linux")]
 pub(crate) use proxy::Route;
 pub(crate) use registry_image::{
     BlobDescriptor, ImageManifest, ImageReference, MANIFEST_LIMIT, read_digest,

@@ -278,7 +278,6 @@ impl Verifier {
 
 /// The text of a message with its signature around it (RFC 9580, 7), such as Debian's `InRelease`, which one
 /// of the certificates made. Its lines end with CR and LF.
-#[cfg(target_os = "linux")]
 pub(crate) fn signed_text(bytes: &[u8], certificates: &[Certificate]) -> Result<String> {
     use pgp::composed::CleartextSignedMessage;
 

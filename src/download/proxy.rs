@@ -67,7 +67,6 @@ impl Route {
 
     /// Host and port of the proxy for requests to `host`, and the value of `Proxy-Authorization` when it asks
     /// for one; `Input` when it is not one of plain HTTP.
-    #[cfg(target_os = "linux")]
     pub(crate) fn plain_proxy(&self, host: &str) -> Result<Option<(String, u16, Option<String>)>> {
         use base64::Engine as _;
         use base64::prelude::BASE64_STANDARD;

@@ -9,7 +9,7 @@ pub mod fat;
 mod image_partition;
 #[cfg(target_os = "linux")]
 mod live;
-#[cfg(target_os = "linux")]
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 pub(crate) mod mkfs;
 mod namespace;
 mod open;

@@ -6,18 +6,17 @@ mod diversions;
 #[cfg(target_os = "linux")]
 mod fat_folders;
 mod files;
-#[cfg(target_os = "linux")]
 mod in_machine;
 mod ingredients;
 #[cfg(target_os = "linux")]
 mod initramfs;
-#[cfg(target_os = "linux")]
 mod job;
 mod partitions;
 mod request;
 #[cfg(target_os = "linux")]
 mod root_folder;
-
 #[cfg(target_os = "linux")]
+mod work;
+
 pub(crate) use job::PrepareJob;
 pub use request::{CacheStatus, CachedBase, Prepared, Request};

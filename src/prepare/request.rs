@@ -4,14 +4,19 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use super::in_machine;
 use super::ingredients::Ingredients;
+use super::job::PrepareJob;
 use crate::base::{PrepareInputs, ResolvedBase};
 use crate::cache::{About, Cache, CachedImage, Made, PREPARED, Package};
 use crate::change::{Action, Change};
 use crate::config::{Arch, Cluster};
 use crate::prepare::{deferred, partitions};
+#[cfg(target_os = "linux")]
+use crate::sandbox;
 use crate::sandbox::Sandbox;
 use crate::util::error::{Error, Result};
+use crate::util::new_files;
 use crate::util::progress::Progress;
 use crate::util::sha256::Sha256;
 
@@ -141,7 +146,6 @@ impl Request<'_> {
         self.inputs.all.iter().map(|it| (it.sha256, it.path.clone())).collect()
     }
 
-    #[cfg(target_os = "linux")]
     fn run(
         &self,
         cache: &Cache,
@@ -150,11 +154,8 @@ impl Request<'_> {
         parts: partitions::DiskParts,
         progress: &dyn Progress,
     ) -> Result<Vec<Package>> {
-        use super::in_machine;
-        use crate::sandbox;
-        use crate::util::new_files;
         let log = format!("prepare-{}-{}.log", self.cluster.name, &key[..12]);
-        let job = super::job::PrepareJob {
+        let job = PrepareJob {
             sandbox: self.sandbox,
             base: self.base.path.clone(),
             partition: parts.root,
@@ -165,22 +166,14 @@ impl Request<'_> {
             locked: self.locked.to_vec(),
             offline: self.offline,
             shell_on_failure: self.shell_on_failure,
-            foreign: (self.sandbox != Sandbox::Vm && !sandbox::is_native(self.arch))
-                .then_some(self.arch),
+            foreign: (self.sandbox != Sandbox::Vm && self.arch != Arch::HOST).then_some(self.arch),
             log: cache.folder("logs")?.join(log),
         };
         let made = [job.archives.clone(), job.log.clone()];
-        let environment = sandbox::Environment {
-            arch: Some(self.arch),
-            scratch: folder.join("scratch"),
-            temporary: folder.to_owned(),
-            has_terminal: self.shell_on_failure,
-            epoch: None,
-        };
         let done = if self.sandbox == Sandbox::Vm {
             in_machine::run(job, self.arch, &self.base.disk, cache, folder, progress)
         } else {
-            sandbox::run(self.sandbox, &job, environment, progress)
+            self.run_here(&job, folder, progress)
         };
         // The worker, which is root in there, knows nothing of who called it.
         for path in &made {
@@ -189,18 +182,33 @@ impl Request<'_> {
         done
     }
 
-    #[cfg(not(target_os = "linux"))]
-    #[expect(clippy::unused_self, reason = "on Linux it is used")]
-    fn run(
+    /// Does the job in a sandbox of this host's kernel.
+    #[cfg(target_os = "linux")]
+    fn run_here(
         &self,
-        _cache: &Cache,
-        _key: &str,
+        job: &PrepareJob,
+        folder: &Path,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Package>> {
+        let environment = sandbox::Environment {
+            arch: Some(self.arch),
+            scratch: folder.join("scratch"),
+            temporary: folder.to_owned(),
+            has_terminal: self.shell_on_failure,
+            epoch: None,
+        };
+        sandbox::run(self.sandbox, job, environment, progress)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn run_here(
+        &self,
+        _job: &PrepareJob,
         _folder: &Path,
-        _parts: partitions::DiskParts,
         _progress: &dyn Progress,
     ) -> Result<Vec<Package>> {
-        Err(Error::input("programs of an image run on Linux only")
-            .hint("`--sandbox none` leaves packages to the first boot"))
+        self.sandbox.require(self.arch)?;
+        Err(Error::failure("programs of an image run in a machine only here"))
     }
 }
 

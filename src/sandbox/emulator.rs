@@ -27,7 +27,7 @@ pub(super) struct Emulator {
 impl Emulator {
     /// What the sandbox needs to run programs of `arch`; `None` when the kernel can do it already.
     pub(super) fn find(arch: Arch) -> Result<Option<Self>> {
-        if is_native(arch) {
+        if arch == Arch::HOST {
             return Ok(None);
         }
         let program = program(arch);
@@ -64,14 +64,6 @@ impl Emulator {
         };
         register()
             .context(|| format!("cannot register `{}` to run programs", self.program.display()))
-    }
-}
-
-/// Whether programs of `arch` run on this machine by themselves.
-pub(crate) fn is_native(arch: Arch) -> bool {
-    match arch {
-        Arch::Amd64 => cfg!(target_arch = "x86_64"),
-        Arch::Arm64 => cfg!(target_arch = "aarch64"),
     }
 }
 

@@ -1,25 +1,38 @@
 //! Jobs: what a sandbox is asked to do. The sandbox knows them by name only; their table is the caller's.
 
+//!
+//! A job can be asked for on any host, of a machine of its own; it is done on Linux.
+
+#[cfg(target_os = "linux")]
 use std::path::Path;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+#[cfg(target_os = "linux")]
 use serde_json::Value;
 
-use crate::util::error::{Context as _, Error, Result};
+use crate::util::error::Error;
+#[cfg(target_os = "linux")]
+use crate::util::error::{Context as _, Result};
+#[cfg(target_os = "linux")]
 use crate::util::progress::Progress;
 
-/// A kind of job. It travels into the sandbox as JSON, and so does its result out of it.
-pub(crate) trait Job: Serialize + DeserializeOwned {
+/// A kind of job as it is asked for. It travels into the sandbox as JSON, and so does its result out of it.
+pub(crate) trait JobRequest: Serialize + DeserializeOwned {
     /// What the table of jobs knows it by.
     const NAME: &'static str;
     /// What it hands back.
     type Output: Serialize + DeserializeOwned;
+}
 
+/// A kind of job as it is done.
+#[cfg(target_os = "linux")]
+pub(crate) trait Job: JobRequest {
     /// Does it, inside the sandbox, in the folder `scratch`, which need not exist yet.
     fn run(&self, scratch: &Path, progress: &dyn Progress) -> Result<Self::Output>;
 }
 
+#[cfg(target_os = "linux")]
 /// An entry of the table of jobs that a worker can do.
 #[derive(Clone, Copy, Debug)]
 pub struct JobEntry {
@@ -27,6 +40,7 @@ pub struct JobEntry {
     run: fn(Value, &Path, &dyn Progress) -> Result<Value>,
 }
 
+#[cfg(target_os = "linux")]
 impl JobEntry {
     /// The entry of a kind of job.
     pub(crate) const fn of<J: Job>() -> Self {
@@ -34,6 +48,7 @@ impl JobEntry {
     }
 }
 
+#[cfg(target_os = "linux")]
 /// Does the job called `name`, with what came in and what goes out as JSON.
 pub(super) fn run_by_name(
     jobs: &[JobEntry],
@@ -49,6 +64,7 @@ pub(super) fn run_by_name(
     (entry.run)(payload, scratch, progress)
 }
 
+#[cfg(target_os = "linux")]
 fn run<J: Job>(payload: Value, scratch: &Path, progress: &dyn Progress) -> Result<Value> {
     let job: J = serde_json::from_value(payload)
         .map_err(|error| json_error(&error))
@@ -61,20 +77,25 @@ pub(super) fn json_error(error: &serde_json::Error) -> Error {
     Error::failure(error.to_string())
 }
 
+#[cfg(target_os = "linux")]
 /// A job that does nothing: the sandbox removes its folders when it ends, which can be all that is wanted.
 #[derive(Debug, Serialize, serde::Deserialize)]
 pub(super) struct Nothing;
 
-impl Job for Nothing {
+#[cfg(target_os = "linux")]
+impl JobRequest for Nothing {
     const NAME: &'static str = "nothing";
     type Output = ();
+}
 
+#[cfg(target_os = "linux")]
+impl Job for Nothing {
     fn run(&self, _scratch: &Path, _progress: &dyn Progress) -> Result<()> {
         Ok(())
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
     use crate::util::progress::Silent;
@@ -82,10 +103,12 @@ mod tests {
     #[derive(Debug, Serialize, serde::Deserialize)]
     struct Add(u32, u32);
 
-    impl Job for Add {
+    impl JobRequest for Add {
         const NAME: &'static str = "add";
         type Output = u32;
+    }
 
+    impl Job for Add {
         fn run(&self, _scratch: &Path, _progress: &dyn Progress) -> Result<u32> {
             Ok(self.0 + self.1)
         }

@@ -84,15 +84,22 @@ impl Sandbox {
         }
     }
 
-    /// The best of those that this host allows: programs of an image need Linux.
+    /// The best of those that this host allows: programs of an image need Linux, which a machine has.
     #[cfg(not(target_os = "linux"))]
-    pub fn choose(_arch: Arch, _is_vouched_for: bool) -> Choice {
-        Choice { sandbox: Self::None, instead_of_userns: None }
+    pub fn choose(arch: Arch, _is_vouched_for: bool) -> Choice {
+        let sandbox = if Self::Vm.require(arch).is_ok() { Self::Vm } else { Self::None };
+        Choice { sandbox, instead_of_userns: None }
     }
 
-    /// One that does with packages what the chosen one will do, without a look at this host.
-    pub fn presumed() -> Self {
-        if cfg!(target_os = "linux") { Self::Userns } else { Self::None }
+    /// The same for a root that is a folder, which nothing but a machine can make.
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn choose_for_folder(_arch: Arch) -> Self {
+        Self::Vm
+    }
+
+    /// One that does with packages what the chosen one will do; on Linux without a look at this host.
+    pub fn presumed(arch: Arch) -> Self {
+        if cfg!(target_os = "linux") { Self::Userns } else { Self::choose(arch, false).sandbox }
     }
 
     /// The plainest one for a root that is a folder, and programs of `arch` in it.
@@ -125,10 +132,17 @@ impl Sandbox {
         })
     }
 
-    /// Nothing is run.
+    /// Fails where the host does not let programs of an image, which are for `arch`, be run like this.
     #[cfg(not(target_os = "linux"))]
-    pub fn require(self, _arch: Arch) -> Result<()> {
-        Ok(())
+    pub fn require(self, arch: Arch) -> Result<()> {
+        match self {
+            Self::Loop | Self::Userns => {
+                Err(Error::input("the sandboxes `loop` and `userns` are for Linux")
+                    .hint("`--sandbox vm` runs programs of an image in a machine in QEMU"))
+            }
+            Self::Vm => vm::require(arch),
+            Self::None => Ok(()),
+        }
     }
 
     /// What runs it.

@@ -4,7 +4,7 @@
 use std::process::Child;
 
 use super::backend::{Backend, Init};
-use super::vm::{self, qemu};
+use super::vm;
 use crate::config::Arch;
 use crate::util::error::{Error, Result};
 
@@ -16,8 +16,7 @@ impl Backend for MachineSandbox {
     }
 
     fn require_arch(&self, arch: Arch) -> Result<()> {
-        qemu::check_version(arch)?;
-        vm::worker(arch).map(drop)
+        vm::require(arch)
     }
 
     fn start(&self, _init: Init<'_>) -> Result<Child> {

@@ -19,6 +19,12 @@ mod chroot;
 mod confine;
 #[cfg(target_os = "linux")]
 mod emulator;
+#[cfg(not(target_os = "linux"))]
+mod emulator {
+    /// No program of another processor runs here.
+    #[derive(Debug, serde::Serialize, serde::Deserialize)]
+    pub(super) enum Emulator {}
+}
 #[cfg(target_os = "linux")]
 mod entry;
 #[cfg(target_os = "linux")]
@@ -27,7 +33,6 @@ mod guest;
 mod ids;
 #[cfg(target_os = "linux")]
 mod init;
-#[cfg(target_os = "linux")]
 mod job;
 mod kind;
 #[cfg(target_os = "linux")]
@@ -42,13 +47,13 @@ mod mounts;
 mod namespaces;
 #[cfg(target_os = "linux")]
 mod none;
-#[cfg(target_os = "linux")]
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 mod protocol;
 #[cfg(target_os = "linux")]
 mod run;
 #[cfg(target_os = "linux")]
 pub(crate) mod shell;
-#[cfg(target_os = "linux")]
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 mod start;
 #[cfg(target_os = "linux")]
 mod suppress_sync;
@@ -63,8 +68,6 @@ mod worker;
 #[cfg(target_os = "linux")]
 pub(crate) use chroot::Chroot;
 #[cfg(target_os = "linux")]
-pub(crate) use emulator::is_native;
-#[cfg(target_os = "linux")]
 pub use entry::{main, requested};
 #[cfg(target_os = "linux")]
 pub(crate) use guest::{Guest, Network};
@@ -72,6 +75,7 @@ pub(crate) use guest::{Guest, Network};
 pub(crate) use job::Job;
 #[cfg(target_os = "linux")]
 pub use job::JobEntry;
+pub(crate) use job::JobRequest;
 pub use kind::{Choice, Sandbox};
 #[cfg(all(target_os = "linux", any(test, feature = "fuzzing")))]
 pub(crate) use protocol::read_message;

@@ -19,7 +19,7 @@ use super::spec::{
 };
 use super::streams::{StreamReader, StreamWriter, Streams, pour};
 use crate::config::Arch;
-use crate::sandbox::job::{Job, json_error};
+use crate::sandbox::job::{JobRequest, json_error};
 use crate::sandbox::protocol::{self, JobSpec};
 use crate::sandbox::start;
 use crate::util::error::{Context as _, Error, Result};
@@ -82,7 +82,7 @@ pub(crate) struct JobMachine<'a> {
 }
 
 /// Does a job in a machine, and returns what it hands back. The machine is gone afterwards, however it went.
-pub(crate) fn run<J: Job>(
+pub(crate) fn run<J: JobRequest>(
     machine: JobMachine<'_>,
     job: &J,
     progress: &dyn Progress,
@@ -129,7 +129,7 @@ pub(crate) fn run<J: Job>(
 }
 
 /// The line that the machine's first process reads.
-fn line<J: Job>(machine: &JobMachine<'_>, job: &J) -> Result<String> {
+fn line<J: JobRequest>(machine: &JobMachine<'_>, job: &J) -> Result<String> {
     let mut inputs = Vec::new();
     for (here, there) in &machine.inputs {
         let size = fs::metadata(here).context(|| format!("cannot read `{}`", here.display()))?;

@@ -7,33 +7,32 @@
 //! streams ([`streams`]): files for the job, files that it hands back, and connections to mirrors, which
 //! the [`forwarder`] outside makes.
 
-#[cfg(target_os = "linux")]
 mod forwarder;
-#[cfg(target_os = "linux")]
 mod host;
 #[cfg(target_os = "linux")]
 mod init;
 pub(crate) mod qemu;
-#[cfg(target_os = "linux")]
 mod reach;
-#[cfg(target_os = "linux")]
 mod request;
-#[cfg(target_os = "linux")]
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 mod spec;
-#[cfg(target_os = "linux")]
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 mod streams;
-#[cfg(target_os = "linux")]
 mod worker_file;
 
-#[cfg(target_os = "linux")]
 pub(crate) use forwarder::Mirrors;
-#[cfg(target_os = "linux")]
 pub(crate) use host::{JobMachine, run};
 #[cfg(target_os = "linux")]
 pub(super) use init::main as init;
-#[cfg(target_os = "linux")]
 pub(crate) use request::Upstream;
-#[cfg(target_os = "linux")]
 pub(crate) use spec::{ARCHIVES, DISK, LOG, WAY_OUT, inside, outgoing};
-#[cfg(target_os = "linux")]
 pub(crate) use worker_file::find as worker;
+
+use crate::config::Arch;
+use crate::util::error::Result;
+
+/// Fails where no machine for programs of `arch` can be had: without QEMU, or without a worker.
+pub(super) fn require(arch: Arch) -> Result<()> {
+    qemu::check_version(arch)?;
+    worker(arch).map(drop)
+}

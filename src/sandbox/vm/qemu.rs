@@ -1,6 +1,5 @@
 //! QEMU as a program: where it is, which version, what runs a guest's instructions, how it ends.
 
-#[cfg(target_os = "linux")]
 use std::fs::File;
 use std::process::{Command, Stdio};
 
@@ -53,11 +52,13 @@ pub(crate) fn is_native(guest: Arch) -> bool {
 
 /// The values of `-accel` that are worth a try, the best first. Whether one works is only known once a
 /// guest has booted with it.
-#[cfg(target_os = "linux")]
 pub(super) fn accelerators(guest: Arch) -> Vec<&'static str> {
     let emulation = "tcg,thread=multi";
     if !is_native(guest) {
         return vec![emulation];
+    }
+    if cfg!(target_os = "macos") {
+        return vec!["hvf", emulation];
     }
     if File::options().read(true).write(true).open(KVM).is_ok() {
         return vec!["kvm", emulation];
