@@ -3,10 +3,13 @@
 //! error.
 
 use std::io::{self, BufRead as _, ErrorKind, IsTerminal as _, Write};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 
 use serde::Serialize;
 
 use crate::util::error::{Context, Result};
+use crate::util::interrupt;
 use crate::util::printable::{printable_json, printable_lines};
 
 /// Prints text, without what a terminal would act upon.
@@ -29,8 +32,7 @@ pub(super) fn ask(question: &str) -> Result<Option<bool>> {
     let mut out = io::stderr().lock();
     write!(out, "{} [y/N] ", printable_lines(question))?;
     out.flush()?;
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
+    let answer = read_answer()?;
     Ok(Some(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")))
 }
 
@@ -44,10 +46,28 @@ pub(super) fn ask_for(question: &str, usual: &str) -> Result<String> {
     let mut out = io::stderr().lock();
     write!(out, "{} [{}] ", printable_lines(question), printable_lines(usual))?;
     out.flush()?;
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
+    let answer = read_answer()?;
     let answer = answer.trim();
     Ok(if answer.is_empty() { usual } else { answer }.to_owned())
+}
+
+/// The line that is typed next. Fails once the process is asked to stop: then nobody answers any more.
+fn read_answer() -> Result<String> {
+    let (sender, receiver) = mpsc::channel();
+    // Nothing ends a read of a terminal but its answer.
+    thread::spawn(move || {
+        let mut answer = String::new();
+        let read = io::stdin().lock().read_line(&mut answer);
+        drop(sender.send(read.map(|_| answer)));
+    });
+    loop {
+        interrupt::check()?;
+        match receiver.recv_timeout(interrupt::POLL) {
+            Ok(answer) => return Ok(answer?),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Ok(String::new()),
+        }
+    }
 }
 
 /// Prints a value as indented JSON.

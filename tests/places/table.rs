@@ -61,7 +61,7 @@ const STEPS: &[(&str, &str)] = &[
     ("stamp", "stamp base.img --hostname db1 -o $out/db1.img"),
     ("flash --to-file", "flash --yes --to-file $built/server1.img $out/card"),
     ("cache list", "cache list"),
-    ("init", "init $work/new"),
+    ("init", "init --profile quickstart $work/new"),
 ];
 
 const VISIT: &str = r#"

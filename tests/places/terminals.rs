@@ -24,3 +24,16 @@ fn a_killed_boot_leaves_the_terminal_as_it_was() {
         assert_eq!(said, "code 130 terminal as it was\n", "{signal}");
     }
 }
+
+/// A question is not what Ctrl-C has to wait for.
+#[test]
+fn a_question_ends_with_the_program() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for signal in ["INT", "TERM", "HUP"] {
+        let mut command = Command::new("python3");
+        command.current_dir(folder.path());
+        let said = hang_up(command, &format!("{signal}@Profile ("), &["init"]);
+        assert_eq!(said, "code 130 terminal as it was\n", "{signal}");
+        assert!(!folder.path().join("cluster.toml").exists());
+    }
+}
