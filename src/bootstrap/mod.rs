@@ -163,7 +163,7 @@ pub fn bootstrap(
         let done = if sandbox == Sandbox::Vm {
             in_machine::run(job, base.arch, epoch, cache, folder, progress)
         } else {
-            run(job, sandbox, base.arch, epoch, folder, progress)
+            run(&job, sandbox, base.arch, epoch, folder, progress)
         };
         new_files::give_path(&log);
         let packages = done?;
@@ -186,7 +186,7 @@ pub fn bootstrap(
 /// Does the job in a sandbox of this host's kernel.
 #[cfg(target_os = "linux")]
 fn run(
-    job: BootstrapJob,
+    job: &BootstrapJob,
     sandbox: Sandbox,
     arch: Arch,
     epoch: i64,
@@ -200,12 +200,12 @@ fn run(
         has_terminal: false,
         epoch: Some(epoch),
     };
-    sandbox::run(sandbox, &job, environment, progress)
+    sandbox::run(sandbox, job, environment, progress)
 }
 
 #[cfg(not(target_os = "linux"))]
 fn run(
-    _job: BootstrapJob,
+    _job: &BootstrapJob,
     sandbox: Sandbox,
     arch: Arch,
     _epoch: i64,
