@@ -17,11 +17,22 @@ shift 2
 for file in passwd group subuid subgid; do
 	mount --bind "$files/$file" "/etc/$file" || exit 125
 done
+[ -z "$NO_IDS" ] || mount --bind /dev/null /etc/subuid || exit 125
 echo 0 >/proc/sys/user/max_user_namespaces || exit 125
 exec setpriv --reuid "$id" --regid "$id" --clear-groups -- "$@""#;
 
 /// Programs that are looked for in `path`.
 fn without_user_namespaces(stand: &Stand, path: &str, arguments: &[&str]) -> Output {
+    without(stand, path, arguments, |_| ())
+}
+
+/// The same with more in the environment.
+fn without(
+    stand: &Stand,
+    path: &str,
+    arguments: &[&str],
+    change: impl FnOnce(&mut Command),
+) -> Output {
     let mut command = Command::new("unshare");
     // Only who is root when it starts has root's powers: the second shell.
     let wait = "read -r _; exec sh -c \"$@\"";
@@ -31,6 +42,7 @@ fn without_user_namespaces(stand: &Stand, path: &str, arguments: &[&str]) -> Out
     let home = &stand.user.home;
     command.env("HOME", home).env("XDG_CACHE_HOME", stand.path("cache")).env_remove("NO_COLOR");
     command.env("PATH", path);
+    change(&mut command);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("unshare starts");
     let process = PathBuf::from(format!("/proc/{}", child.id()));
@@ -93,5 +105,52 @@ mod as_root {
         assert_eq!((code, errors.as_str()), (Some(0), ""));
         let (code, hostname, _) = run(&["cat", "out/server1.img:/etc/hostname"]);
         assert_eq!((code, hostname.as_str()), (Some(0), "server1\n"));
+    }
+}
+
+mod long {
+    mod as_root {
+        use super::super::*;
+        use crate::support::tool;
+
+        /// The whole of the quickstart, its base from packages included, and its base is what a user namespace
+        /// makes of the same packages.
+        #[test]
+        #[ignore = "long: a machine bootstraps and prepares, needs root"]
+        fn the_quickstart_is_built_without_namespaces_and_subordinate_ids() {
+            const EPOCH: &str = "1700000000";
+            let stand = Stand::new(User::ordinary());
+            let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/quickstart");
+            for name in ["cluster.toml", "demo.pub"] {
+                fs::copy(format!("{example}/{name}"), stand.path(name)).expect("copied");
+            }
+            let path = std::env::var("PATH").expect("a path");
+            let env = |command: &mut Command| {
+                command.env("NO_IDS", "1").env("SOURCE_DATE_EPOCH", EPOCH);
+            };
+            let output = without(&stand, &path, &["-q", "build", "--format", "raw"], env);
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!((output.status.code(), &*said), (Some(0), ""));
+            let run = |arguments: &[&str]| {
+                let output = without(&stand, &path, arguments, env);
+                (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+            };
+            let (_, hostname) = run(&["cat", "out/agent1.img:/etc/hostname"]);
+            assert_eq!(hostname, "agent1\n");
+            let (_, fetched) = run(&["fetch", "--json"]);
+            let base = |text: &str| {
+                let said: serde_json::Value = serde_json::from_str(text).expect("JSON");
+                said["path"].as_str().expect("a path").to_owned()
+            };
+            let made = base(&fetched);
+
+            // In a cache of its own, where nothing is refused.
+            let mut command = stand.command(env!("CARGO_BIN_EXE_nodeforge"));
+            command.env("XDG_CACHE_HOME", stand.path("other")).env("SOURCE_DATE_EPOCH", EPOCH);
+            let output = command.args(["-q", "fetch", "--json"]).output().expect("it starts");
+            let other = base(&String::from_utf8_lossy(&output.stdout));
+            let output = tool(env!("CARGO_BIN_EXE_nodeforge"), ["diff", &made, &other]);
+            assert_eq!(output, "", "the trees differ");
+        }
     }
 }
