@@ -18,5 +18,6 @@ mod root_folder;
 #[cfg(target_os = "linux")]
 mod work;
 
+#[cfg(target_os = "linux")]
 pub(crate) use job::PrepareJob;
 pub use request::{CacheStatus, CachedBase, Prepared, Request};

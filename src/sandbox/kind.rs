@@ -140,7 +140,7 @@ impl Sandbox {
                 Err(Error::input("the sandboxes `loop` and `userns` are for Linux")
                     .hint("`--sandbox vm` runs programs of an image in a machine in QEMU"))
             }
-            Self::Vm => vm::require(arch),
+            Self::Vm => super::vm::require(arch),
             Self::None => Ok(()),
         }
     }

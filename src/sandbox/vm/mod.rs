@@ -25,7 +25,9 @@ pub(crate) use host::{JobMachine, run};
 #[cfg(target_os = "linux")]
 pub(super) use init::main as init;
 pub(crate) use request::Upstream;
-pub(crate) use spec::{ARCHIVES, DISK, LOG, WAY_OUT, inside, outgoing};
+#[cfg(target_os = "linux")]
+pub(crate) use spec::WAY_OUT;
+pub(crate) use spec::{ARCHIVES, DISK, LOG, inside, outgoing};
 pub(crate) use worker_file::find as worker;
 
 use crate::config::Arch;
