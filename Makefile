@@ -8,7 +8,7 @@
 
 NODEFORGE := target/release/nodeforge
 
-.PHONY: help demo build test test-fast test-long test-one lint fuzz bench packages test-packages rust clean
+.PHONY: help demo build dist test test-fast test-long test-one lint fuzz bench packages test-packages rust clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,10 +16,13 @@ help: ## list these targets
 demo: packages build ## build the quickstart cluster into out/
 	$(NODEFORGE) build examples/quickstart/cluster.toml -o out
 	@echo
-	@echo 'Boot one of them: $(NODEFORGE) boot agent1 --until "nodeforge-firstboot: role=agent" --timeout 300'
+	@echo 'Enter one of them: $(NODEFORGE) boot agent1 --ssh'
 
 build: rust ## compile a release into target/release/
 	cargo build --release --locked
+
+dist: rust ## make a release of this commit in dist/: static binaries, Debian packages, checksums
+	@scripts/dist
 
 test: rust test-packages ## one case of every kind, on real images: half an hour, and what CI runs
 	@scripts/run-tests short
@@ -45,9 +48,9 @@ bench: build ## measure what docs/performance.md says
 	@scripts/install-packages bench
 	benches/run
 
-clean: rust ## remove target/ and out/
+clean: rust ## remove target/, out/ and dist/
 	cargo clean
-	rm -rf out
+	rm -rf out dist
 
 packages:
 	@scripts/install-packages demo

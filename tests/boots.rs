@@ -4,16 +4,55 @@
 //! disks. `make test` runs them after all others, one at a time.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::process::Stdio;
+use std::thread;
 
 use super::quickstart::{Built, built};
-use super::support::{BOOT_REPORT_END, Run, User, report_when_up};
+use super::support::{BOOT_REPORT_END, Run, User, report_when_up, tool};
 
+/// As the end of `make demo` says: the command that is printed goes in, and nothing of it stays.
 #[test]
-fn an_artifact_boots_into_its_role() {
+fn an_artifact_boots_into_its_role_and_is_entered_by_ssh() {
     let built = built(&User::ordinary());
     let image = built.artifact("agent1.vmwarevm");
     let before = fs::metadata(image.join("disk.vmdk")).expect("there").modified().expect("a time");
-    boots(built, "agent1", "nodeforge-firstboot: role=agent hostname=agent1 machine-id=");
+    let temporary = built.user.folder();
+    let mut run = Run::by(&built.user, ["boot", "agent1", "--ssh"])
+        .folder(built.folder.path())
+        .env("TMPDIR", temporary.path());
+    let command = run.command().stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("nodeforge starts");
+    let mut notes = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let mut note = || notes.next().expect("more is said").expect("UTF-8");
+    assert!(note().starts_with("booting "));
+    assert_eq!(note(), "Ctrl-a x leaves");
+    // Taken meanwhile, or the machine would wait for it.
+    let mut stdout = child.stdout.take().expect("piped");
+    let console = thread::spawn(move || {
+        let mut said = Vec::new();
+        stdout.read_to_end(&mut said).map(|_| String::from_utf8_lossy(&said).into_owned())
+    });
+    let ssh = loop {
+        if let Some(ssh) = note().strip_prefix("in another terminal: ") {
+            break ssh.to_owned();
+        }
+    };
+    let is_done = "until [ -e /var/lib/k8s-firstboot-done ]; do sleep 1; done";
+    let script = format!("{ssh} '{is_done}; hostname; id -un; sudo id -un'");
+    let output = built.user.command("sh").args(["-c", &script]).output().expect("sh starts");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "agent1\nadmin\nroot\n", "{output:?}");
+    let folder = fs::read_dir(temporary.path()).expect("there").next().expect("a folder");
+    let mode = folder.expect("readable").metadata().expect("there").mode();
+    assert_eq!(mode & 0o777, 0o700);
+
+    tool("kill", [child.id().to_string()]);
+    assert_eq!(child.wait().expect("it ends").code(), Some(130));
+    let said = console.join().expect("no panic").expect("readable");
+    let role = "nodeforge-firstboot: role=agent hostname=agent1 machine-id=";
+    assert!(said.contains(role), "{said}");
+    assert_eq!(fs::read_dir(temporary.path()).expect("there").count(), 0);
     let after = fs::metadata(image.join("disk.vmdk")).expect("there").modified().expect("a time");
     assert_eq!(before, after);
 }
@@ -44,10 +83,15 @@ fn boots(built: &Built, target: &str, until: &str) -> String {
     Run::by(&built.user, arguments).folder(built.folder.path()).succeeds().stdout_text()
 }
 
+/// The exit code is the command's, and nothing but what it says is on stdout.
 #[test]
-fn first_boot_ends_well_from_a_linked_clone() {
+fn first_boot_ends_well_from_a_linked_clone_and_a_command_runs_in_it() {
     let built = built(&User::ordinary());
-    Run::by(&built.user, ["boot", "out/agent2.vmwarevm", "--test", "--timeout", "400"])
+    let words = ["cat", "/etc/hostname", "/proc/uptime;", "exit 7"];
+    let boot = ["boot", "out/agent2.vmwarevm", "--test", "--timeout", "400", "--ssh", "--"];
+    let finished = Run::by(&built.user, boot.into_iter().chain(words))
         .folder(built.folder.path())
-        .succeeds();
+        .exits(7)
+        .stderr("booting out/agent2.vmwarevm\n");
+    assert!(finished.stdout_text().starts_with("agent2\n"), "{}", finished.stdout_text());
 }

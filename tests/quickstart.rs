@@ -294,15 +294,26 @@ fn a_boot_test_that_runs_out_of_time_names_the_step_that_failed_last() {
     let lines = format!("{}{}\n", failed("20-two"), failed("30-three"));
     let what = "nothing on the console matched `nodeforge-firstboot: done` in 2 seconds";
     stand_in(&lines, "exec sleep 60");
-    let told = boot(&[]).exits(1).stderr_text();
+    let told = boot(&[]).exits(124).stderr_text();
     let wanted = format!("error: {what}\n  cause: it said last `{}`\n", failed("30-three").trim());
     assert!(told.ends_with(&wanted), "{told}");
     stand_in("booting\n", "exec sleep 60");
-    let told = boot(&[]).exits(1).stderr_text();
+    let told = boot(&[]).exits(124).stderr_text();
     assert!(told.ends_with(&format!("error: {what}\n")), "{told}");
     stand_in(&lines, "");
     let told = boot(&[]).exits(1).stderr_text();
     assert!(told.contains("error: the machine went off before its console matched"), "{told}");
     stand_in(&format!("{lines}nodeforge-firstboot: done\n"), "exec sleep 60");
-    boot(&[]).exits(0);
+    let told = boot(&[]).exits(0).stderr_text();
+    assert!(told.contains("\nmatched `nodeforge-firstboot: done` after 0."), "{told}");
+    // Nobody is behind the port.
+    let told = boot(&["--ssh", "--", "true"]).exits(124).stderr_text();
+    assert!(told.ends_with("error: the machine let nobody in for 2 seconds\n"), "{told}");
+    stand_in("nodeforge-firstboot: done\n", "sleep 1");
+    let told = boot(&["--ssh", "--", "true"]).exits(1).stderr_text();
+    assert!(told.ends_with("error: the machine went off before it let anybody in\n"), "{told}");
+    boot(&["--ssh"]).exits(2).stdout("").stderr(
+        "error: with `--until` and `--test`, `--ssh` needs a command\n\
+         hint: `nodeforge boot NODE --test --ssh -- COMMAND` runs it once first boot is done\n",
+    );
 }

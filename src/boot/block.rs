@@ -27,8 +27,15 @@ pub(super) struct Drives {
 
 impl Drives {
     /// Adds the disk that the image's `links` make up, as the node `disk`. What a machine writes to it
-    /// goes to a file without a name, which ends with QEMU. `folder` takes descriptors of our own.
-    pub(super) fn add_disk(&mut self, links: &[ChainLink], size: u64, folder: &Path) -> Result<()> {
+    /// goes to a file without a name, which ends with QEMU and begins with `delta`. `folder` takes
+    /// descriptors of our own.
+    pub(super) fn add_disk(
+        &mut self,
+        links: &[ChainLink],
+        size: u64,
+        delta: &Delta,
+        folder: &Path,
+    ) -> Result<()> {
         let mut below = Value::Null;
         for (index, link) in links.iter().enumerate().rev() {
             let name = format!("image{index}");
@@ -36,7 +43,7 @@ impl Drives {
             below = name.into();
         }
         let mut overlay = Self::nameless()?;
-        disk::qcow2::write(&mut overlay, size, &Delta::new(), None)
+        disk::qcow2::write(&mut overlay, size, delta, None)
             .context(|| "making a temporary overlay")?;
         let file = self.inherit(overlay)?;
         self.nodes.push(json!({

@@ -1,7 +1,9 @@
 //! Watching a machine's console until it says something.
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read as _, Write};
 use std::process::{Child, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -25,12 +27,23 @@ pub struct Expectation {
 /// How it ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// The line that matched `success`.
-    Success(String),
+    /// The line that matched `success`, and how long after the start it did.
+    Success(String, Duration),
     /// It did not come in time. With the last complaint.
     TimedOut(Option<String>),
     /// The machine went off first. With the last complaint.
     PoweredOff(Option<String>),
+}
+
+/// Where the console is copied to while it is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Echo {
+    /// To standard output.
+    Stdout,
+    /// To standard error.
+    Stderr,
+    /// Nowhere.
+    Nowhere,
 }
 
 /// A line longer than this is judged as if it ended here.
@@ -39,27 +52,31 @@ const LONGEST_LINE: usize = 16 << 10;
 impl ReadyMachine {
     /// Boots the machine and copies its console to stdout until it says what is expected; then
     /// the machine is gone.
-    pub fn watch(mut self, expectation: &Expectation) -> Result<Ending> {
-        let mut child = self
-            .command
-            .args(["-display", "none", "-monitor", "none", "-serial", "stdio"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context(|| "starting QEMU")?;
-        let ending = read_console(&mut child, expectation);
-        // It may have gone off by itself.
-        drop(child.kill());
-        child.wait().context(|| "waiting for QEMU to end")?;
-        ending
+    pub fn watch(self, expectation: &Expectation) -> Result<Ending> {
+        let mut console = Console::start(self, Echo::Stdout)?;
+        console.wait_for(expectation)
     }
 
-    /// Boots the machine with its console on this terminal; Ctrl-A X ends it.
-    pub fn interact(mut self) -> Result<()> {
+    /// Boots the machine with its console on this terminal; Ctrl-A X ends it. `is_open` is told, on
+    /// a thread of its own, the command that goes in, once the machine lets this host in.
+    pub fn interact(mut self, is_open: impl Fn(&str) + Sync) -> Result<()> {
         // Its end must not leave the terminal as it has it, however it comes.
         let terminal = SavedTerminal::look();
         let mut child = self.command.arg("-nographic").spawn().context(|| "starting QEMU")?;
-        let status = interrupt::wait(&mut child);
+        let stop = AtomicBool::new(false);
+        let status = std::thread::scope(|scope| {
+            if let Some(door) = &self.door {
+                let (stop, is_open) = (&stop, &is_open);
+                scope.spawn(move || {
+                    if let Ok(true) = door.wait(stop, &Mutex::default()) {
+                        is_open(&door.command_line());
+                    }
+                });
+            }
+            let status = interrupt::wait(&mut child);
+            stop.store(true, Ordering::Relaxed);
+            status
+        });
         drop(terminal);
         let status = status?;
         if status.success() {
@@ -69,41 +86,111 @@ impl ReadyMachine {
     }
 }
 
-fn read_console(child: &mut Child, expectation: &Expectation) -> Result<Ending> {
-    let deadline = Instant::now() + expectation.timeout;
-    let chunks = chunks_of(child);
-    let mut line = Vec::new();
-    let mut complaint = None;
-    loop {
-        interrupt::check()?;
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(Ending::TimedOut(complaint));
-        }
-        let chunk = match chunks.recv_timeout(left.min(interrupt::POLL)) {
-            Ok(chunk) => chunk,
-            Err(RecvTimeoutError::Timeout) => continue,
-            Err(RecvTimeoutError::Disconnected) => return Ok(Ending::PoweredOff(complaint)),
-        };
-        let mut out = std::io::stdout();
-        out.write_all(&chunk).and_then(|()| out.flush())?;
-        for &byte in &chunk {
-            if byte != b'\n' && line.len() < LONGEST_LINE {
-                line.push(byte);
-                continue;
+/// A machine that runs, and what its console says.
+pub(super) struct Console {
+    child: Child,
+    chunks: Receiver<Vec<u8>>,
+    echo: Echo,
+    started: Instant,
+    /// What has come of the line that is not whole yet.
+    line: Vec<u8>,
+    /// The machine, for as long as it runs.
+    pub(super) machine: ReadyMachine,
+}
+
+impl Console {
+    /// Boots a machine.
+    pub(super) fn start(mut machine: ReadyMachine, echo: Echo) -> Result<Self> {
+        let mut child = machine
+            .command
+            .args(["-display", "none", "-monitor", "none", "-serial", "stdio"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context(|| "starting QEMU")?;
+        let chunks = chunks_of(&mut child);
+        Ok(Self { child, chunks, echo, started: Instant::now(), line: Vec::new(), machine })
+    }
+
+    /// When the time that the start gave is over.
+    pub(super) fn deadline(&self, timeout: Duration) -> Instant {
+        self.started + timeout
+    }
+
+    /// Watches it until it says what is expected.
+    pub(super) fn wait_for(&mut self, expectation: &Expectation) -> Result<Ending> {
+        let deadline = self.deadline(expectation.timeout);
+        let mut complaint = None;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(Ending::TimedOut(complaint));
             }
-            if let Some(matched) = matched(&line, &expectation.success) {
-                return Ok(Ending::Success(matched));
+            let chunk = match self.next(left)? {
+                Next::Said(chunk) => chunk,
+                Next::Nothing => continue,
+                Next::Off => return Ok(Ending::PoweredOff(complaint)),
+            };
+            for byte in chunk {
+                if byte != b'\n' && self.line.len() < LONGEST_LINE {
+                    self.line.push(byte);
+                    continue;
+                }
+                if let Some(matched) = matched(&self.line, &expectation.success) {
+                    return Ok(Ending::Success(matched, self.started.elapsed()));
+                }
+                let said = expectation.complaint.as_ref().and_then(|it| matched(&self.line, it));
+                complaint = said.or(complaint);
+                self.line.clear();
             }
-            let said = expectation.complaint.as_ref().and_then(|it| matched(&line, it));
-            complaint = said.or(complaint);
-            line.clear();
-        }
-        // A prompt is not a whole line, and waits for an answer.
-        if let Some(matched) = matched(&line, &expectation.success) {
-            return Ok(Ending::Success(matched));
+            // A prompt is not a whole line, and waits for an answer.
+            if let Some(matched) = matched(&self.line, &expectation.success) {
+                return Ok(Ending::Success(matched, self.started.elapsed()));
+            }
         }
     }
+
+    /// What it says next, within `most` and a moment; copied to where the console goes.
+    pub(super) fn next(&self, most: Duration) -> Result<Next> {
+        interrupt::check()?;
+        let chunk = match self.chunks.recv_timeout(most.min(interrupt::POLL)) {
+            Ok(chunk) => chunk,
+            Err(RecvTimeoutError::Timeout) => return Ok(Next::Nothing),
+            Err(RecvTimeoutError::Disconnected) => return Ok(Next::Off),
+        };
+        match self.echo {
+            Echo::Stdout => write(std::io::stdout(), &chunk)?,
+            Echo::Stderr => write(std::io::stderr(), &chunk)?,
+            Echo::Nowhere => {}
+        }
+        Ok(Next::Said(chunk))
+    }
+
+    /// Ends the machine. It may have gone off by itself.
+    pub(super) fn end(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+impl Drop for Console {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// What a console says next.
+pub(super) enum Next {
+    /// Some bytes.
+    Said(Vec<u8>),
+    /// Nothing so far.
+    Nothing,
+    /// The machine is off.
+    Off,
+}
+
+fn write(mut to: impl Write, bytes: &[u8]) -> Result<()> {
+    Ok(to.write_all(bytes).and_then(|()| to.flush())?)
 }
 
 /// The line, where it matches.

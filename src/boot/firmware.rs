@@ -57,6 +57,11 @@ const ARM64: [Firmware; 5] = [
     },
 ];
 
+/// Fails where no firmware for such machines is installed.
+pub fn require_firmware(arch: Arch) -> Result<()> {
+    find(arch).map(drop)
+}
+
 /// The first that is installed.
 pub(super) fn find(arch: Arch) -> Result<&'static Firmware> {
     let (known, package): (&[Firmware], _) = match arch {

@@ -1,11 +1,18 @@
 //! Artifacts booted in QEMU, on a throw-away overlay: the artifact itself is never written.
 
+mod accelerator;
 mod block;
 mod console;
+mod door;
 mod firmware;
 mod kernel;
 mod qemu;
+mod visit;
 
+pub use accelerator::Accelerator;
 pub use block::refuse_compressed;
-pub use console::{Ending, Expectation};
-pub use qemu::{Accelerator, FirmwareKind, Machine, NetworkCard};
+pub use console::{Echo, Ending, Expectation};
+pub use door::Door;
+pub use firmware::require_firmware;
+pub use qemu::{FirmwareKind, Machine, NetworkCard};
+pub use visit::{Visit, VisitEnding};

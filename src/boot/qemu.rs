@@ -1,89 +1,25 @@
 //! QEMU's command line.
 
-use std::fs::File;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
-use clap::ValueEnum;
 use tempfile::TempDir;
 
+use super::accelerator::Accelerator;
 use super::block::Drives;
+use super::door::Door;
 use super::kernel::Kernel;
+use crate::apply;
 use crate::boot::firmware;
 use crate::config::Arch;
-use crate::disk::{self, Disk as _};
+use crate::disk::{self, Delta, Disk, Overlay};
+use crate::fs::Tree as _;
 use crate::image::Image;
-use crate::sandbox::qemu::{KVM, check_version, command, is_native};
+use crate::sandbox::qemu::{check_version, command};
 use crate::util::error::{Context, Error, Result};
 use crate::util::sha256::Sha256;
-
-/// What runs the guest's instructions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Accelerator {
-    /// Emulation: slow, and works on every host
-    #[default]
-    Tcg,
-    /// Linux's own, for a guest of the host's architecture
-    Kvm,
-    /// The Mac's own, for a guest of the host's architecture
-    Hvf,
-}
-
-impl Accelerator {
-    /// Fails where it is not there for guests like this, or not for this user.
-    fn require(self, guest: Arch) -> Result<()> {
-        let name = match self {
-            Self::Tcg => return Ok(()),
-            Self::Kvm => "kvm",
-            Self::Hvf => "hvf",
-        };
-        let is_here = match self {
-            Self::Tcg => true,
-            Self::Kvm => cfg!(target_os = "linux"),
-            Self::Hvf => cfg!(target_os = "macos"),
-        };
-        let emulated = "`--accel tcg` emulates it: slow, and anywhere";
-        if !is_here {
-            let message = format!("`{name}` is not an accelerator of this system");
-            return Err(Error::input(message).hint(emulated));
-        }
-        if !is_native(guest) {
-            let message = format!("`{name}` runs no {} guests on this processor", guest.name());
-            return Err(Error::input(message).hint(emulated));
-        }
-        if self == Self::Kvm {
-            let opened = File::options().read(true).write(true).open(KVM);
-            return opened.map(drop).map_err(|error| no_kvm(error).hint(emulated));
-        }
-        Ok(())
-    }
-}
-
-/// Why KVM cannot be used, and what helps.
-fn no_kvm(error: std::io::Error) -> Error {
-    let kind = error.kind();
-    let error = Error::from(error).context(format!("opening `{KVM}`"));
-    #[expect(clippy::wildcard_enum_match_arm, reason = "other errors need no remedy of ours")]
-    match kind {
-        std::io::ErrorKind::PermissionDenied => {
-            let group = std::fs::metadata(KVM).map_or(0, |it| it.gid());
-            error.hint(if group == 0 {
-                "it is for root alone here".to_owned()
-            } else {
-                format!(
-                    "it is for its group: `sudo gpasswd -a \"$USER\" $(stat -c %G {KVM})`, then log in again"
-                )
-            })
-        }
-        std::io::ErrorKind::NotFound => error.hint(
-            "the processor's virtualisation is off in the firmware, or this is a machine that offers none",
-        ),
-        _ => error,
-    }
-}
 
 /// A machine to be booted.
 pub struct Machine {
@@ -103,6 +39,8 @@ pub struct Machine {
     pub accelerator: Accelerator,
     /// What its network card leads to.
     pub network: NetworkCard,
+    /// Whether this host is let in by SSH, for this boot alone.
+    pub ssh: bool,
 }
 
 /// What starts a machine whose image has a boot loader.
@@ -130,6 +68,8 @@ pub enum NetworkCard {
 pub struct ReadyMachine {
     /// QEMU with its arguments.
     pub command: Command,
+    /// How this host gets in, where that was asked for.
+    pub door: Option<Door>,
     _drives: Drives,
     _folder: TempDir,
 }
@@ -146,8 +86,14 @@ impl Machine {
         let folder = tempfile::tempdir().context(|| "making a temporary folder")?;
         let links = disk::links(&self.disk, &self.backing)?;
         let opened = disk::open_over(&self.disk, &self.backing)?;
+        let (delta, door) = if self.ssh {
+            let (delta, door) = with_door(Arc::clone(&opened))?;
+            (delta, Some(door))
+        } else {
+            (Delta::new(), None)
+        };
         let mut drives = Drives::default();
-        drives.add_disk(&links, opened.size(), folder.path())?;
+        drives.add_disk(&links, opened.size(), &delta, folder.path())?;
         let kernel = Kernel::take(&Image::open(Arc::clone(&opened), 0)?, folder.path())?;
         let mut command = command(self.arch);
         let machine = match self.arch {
@@ -179,11 +125,14 @@ impl Machine {
             .args(["-device", "virtio-rng-pci"])
             .args(["-nic", &self.nic()])
             .arg("-no-reboot");
+        if let Some(door) = &door {
+            command.args(["-nic", &door.nic()]);
+        }
         if let Some(own) = kernel {
             command.arg("-kernel").arg(own.file).arg("-initrd").arg(own.initrd);
             command.arg("-append").arg(own.command_line);
         }
-        Ok(ReadyMachine { command, _drives: drives, _folder: folder })
+        Ok(ReadyMachine { command, door, _drives: drives, _folder: folder })
     }
 
     /// Machines on one network reach each other by multicast that does not leave this host: any
@@ -206,4 +155,16 @@ impl Machine {
             own[0], own[1], own[2]
         )
     }
+}
+
+/// What lets this host in, and what it changes on the disk: the image itself stays as it is.
+fn with_door(image: Arc<dyn Disk>) -> Result<(Delta, Door)> {
+    let overlay = Arc::new(Overlay::new(image));
+    let mut tree = Image::open(Arc::clone(&overlay) as Arc<dyn Disk>, apply::clock()?)?;
+    let door = Door::make(&mut tree)?;
+    tree.flush()?;
+    drop(tree);
+    let overlay = Arc::into_inner(overlay)
+        .ok_or_else(|| Error::failure("the image is still in use after it was closed"))?;
+    Ok((overlay.into_delta()?, door))
 }

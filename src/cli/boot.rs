@@ -1,16 +1,21 @@
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use regex::Regex;
 
 use super::backing::BackingArgs;
 use super::cluster::ClusterArgs;
-use super::ui::Ui;
+use super::ui::{Ui, seconds};
 use crate::artifact::{bootable, disk_of};
 use crate::base::arch_of;
-use crate::boot::{self, Accelerator, Ending, Expectation, FirmwareKind, Machine, NetworkCard};
+use crate::boot::{
+    self, Accelerator, Echo, Ending, Expectation, FirmwareKind, Machine, NetworkCard, Visit,
+    VisitEnding,
+};
 use crate::build::OutputFolder;
+use crate::config::Arch;
 use crate::disk;
 use crate::guest::first_boot;
 use crate::image::{Image, edit};
@@ -30,6 +35,18 @@ pub(super) struct BootCommand {
     #[command(flatten)]
     cluster: ClusterArgs,
 
+    /// Let this user in by SSH, with a key that is thrown away afterwards
+    ///
+    /// The command to type is printed once the machine lets you in. With words after `--`, these are run
+    /// in the machine as `ssh` would, and their exit code is that of this command; with `--until` or
+    /// `--test` once that came true. The image itself stays as it is.
+    #[arg(long)]
+    ssh: bool,
+
+    /// What to run in the machine, after `--`
+    #[arg(value_name = "COMMAND", last = true, requires = "ssh")]
+    words: Vec<String>,
+
     /// Exit 0 once a line of the console matches
     #[arg(long, value_name = "REGEX", conflicts_with = "test")]
     until: Option<Regex>,
@@ -38,7 +55,7 @@ pub(super) struct BootCommand {
     #[arg(long)]
     test: bool,
 
-    /// Give up after so many seconds
+    /// Give up after so many seconds, and exit 124
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     timeout: u64,
 
@@ -68,12 +85,32 @@ pub(super) struct BootCommand {
     firmware: FirmwareKind,
 
     /// What runs the guest's instructions
-    #[arg(long, value_enum, default_value_t)]
-    accel: Accelerator,
+    #[arg(long, value_enum, default_value_t, env = "NODEFORGE_ACCEL")]
+    accel: AcceleratorChoice,
+}
+
+/// What runs the guest's instructions.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum AcceleratorChoice {
+    /// `kvm` or `hvf` where a small guest runs with it, otherwise `tcg`
+    #[default]
+    Auto,
+    /// Emulation: slow, and works on every host
+    Tcg,
+    /// Linux's own, for a guest of the host's architecture
+    Kvm,
+    /// The Mac's own, for a guest of the host's architecture
+    Hvf,
 }
 
 impl BootCommand {
-    pub(super) fn run(&self, ui: &Ui) -> Result<()> {
+    pub(super) fn run(&self, ui: &Ui) -> Result<ExitCode> {
+        let expectation = self.expectation();
+        if self.ssh && self.words.is_empty() && expectation.is_some() {
+            return Err(Error::input("with `--until` and `--test`, `--ssh` needs a command").hint(
+                "`nodeforge boot NODE --test --ssh -- COMMAND` runs it once first boot is done",
+            ));
+        }
         let cluster = self.cluster.load_if_any()?;
         let folder = OutputFolder::new(self.output.as_deref(), cluster.as_ref())?;
         let image = folder.find(&self.target, &bootable())?;
@@ -94,27 +131,79 @@ impl BootCommand {
             memory_mib: self.memory,
             cpus: self.cpus,
             firmware: self.firmware,
-            accelerator: self.accel,
+            accelerator: self.accelerator(arch, ui)?,
             network: self.network(),
+            ssh: self.ssh,
         };
         let prepared = machine.prepare()?;
-        let Some(expectation) = self.expectation() else { return prepared.interact() };
-        let success = &expectation.success;
-        let (what, complaint) = match prepared.watch(&expectation)? {
-            Ending::Success(_) => return Ok(()),
+        if !self.words.is_empty() {
+            let visit = Visit {
+                after: expectation.as_ref(),
+                timeout: self.timeout(),
+                words: &self.words,
+                echo: if ui.is_verbose() { Echo::Stderr } else { Echo::Nowhere },
+            };
+            return match prepared.visit(&visit)? {
+                VisitEnding::Ran(code) => Ok(code.into()),
+                VisitEnding::NotSaid(ending, success) => self.report(ui, &success, ending),
+                VisitEnding::Closed(said) => {
+                    let what = format!("the machine let nobody in for {} seconds", self.timeout);
+                    let said = said.map(|line| format!("`ssh` said last `{line}`"));
+                    Err(with_cause(Error::timed_out, what, said))
+                }
+                VisitEnding::PoweredOff => {
+                    Err(Error::failure("the machine went off before it let anybody in"))
+                }
+            };
+        }
+        let Some(expectation) = expectation else {
+            ui.note("Ctrl-a x leaves");
+            prepared.interact(|command| ui.note(&format!("\nin another terminal: {command}")))?;
+            return Ok(ExitCode::SUCCESS);
+        };
+        self.report(ui, &expectation.success, prepared.watch(&expectation)?)
+    }
+
+    /// What came of watching the console.
+    fn report(&self, ui: &Ui, success: &Regex, ending: Ending) -> Result<ExitCode> {
+        let said = |line: String| format!("it said last `{line}`");
+        match ending {
+            Ending::Success(line, elapsed) => {
+                // A console that waits for an answer is in the middle of its line.
+                ui.note(&format!("\nmatched `{line}` after {}", seconds(elapsed)));
+                Ok(ExitCode::SUCCESS)
+            }
             Ending::TimedOut(complaint) => {
                 let seconds = self.timeout;
                 let what =
                     format!("nothing on the console matched `{success}` in {seconds} seconds");
-                (what, complaint)
+                Err(with_cause(Error::timed_out, what, complaint.map(said)))
             }
             Ending::PoweredOff(complaint) => {
-                (format!("the machine went off before its console matched `{success}`"), complaint)
+                let what = format!("the machine went off before its console matched `{success}`");
+                Err(with_cause(Error::failure, what, complaint.map(said)))
             }
-        };
-        Err(match complaint {
-            Some(line) => Error::failure(format!("it said last `{line}`")).context(what),
-            None => Error::failure(what),
+        }
+    }
+
+    /// What was asked for, or the fastest that works.
+    fn accelerator(&self, arch: Arch, ui: &Ui) -> Result<Accelerator> {
+        Ok(match self.accel {
+            AcceleratorChoice::Tcg => Accelerator::Tcg,
+            AcceleratorChoice::Kvm => Accelerator::Kvm,
+            AcceleratorChoice::Hvf => Accelerator::Hvf,
+            AcceleratorChoice::Auto => {
+                let (accelerator, reason) = Accelerator::best(arch)?;
+                match &reason {
+                    Some(reason) => {
+                        ui.note(&format!("note: it is emulated, and slow: {reason}"));
+                        let hints = reason.problems().iter().flat_map(|it| &it.hints);
+                        hints.for_each(|hint| ui.note(&format!("hint: {hint}")));
+                    }
+                    None => ui.detail(&format!("with {}", accelerator.name())),
+                }
+                accelerator
+            }
         })
     }
 
@@ -127,7 +216,7 @@ impl BootCommand {
     }
 
     fn expectation(&self) -> Option<Expectation> {
-        let timeout = Duration::from_secs(self.timeout);
+        let timeout = self.timeout();
         if self.test {
             let regex = |text| Regex::new(text).expect("the pattern is a constant");
             return Some(Expectation {
@@ -138,5 +227,17 @@ impl BootCommand {
         }
         let success = self.until.clone()?;
         Some(Expectation { success, complaint: None, timeout })
+    }
+
+    fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout)
+    }
+}
+
+/// An error with what the machine itself had to say.
+fn with_cause(kind: fn(String) -> Error, what: String, said: Option<String>) -> Error {
+    match said {
+        Some(said) => kind(said).context(what),
+        None => kind(what),
     }
 }

@@ -11,10 +11,11 @@ use super::output::{print, print_json};
 use super::source::{PrepareArgs, SourceArgs};
 use super::table::table;
 use super::ui::{Ui, bytes, seconds};
-use crate::artifact::{Artifact, ArtifactFormat, chosen, format_named, format_names};
+use crate::artifact::{Artifact, ArtifactFormat, Manifest, chosen, format_named, format_names};
 use crate::build::{BuildRequest, Built, OutputFolder, Project, StampedNode, build};
 use crate::config::Cluster;
 use crate::image::FsckPolicy;
+use crate::overview::{self, BuildNews};
 use crate::util::error::Result;
 use crate::util::progress::Progress as _;
 
@@ -63,6 +64,10 @@ pub(super) struct BuildCommand {
     #[command(flatten)]
     source: SourceArgs,
 
+    /// Write report.html beside the artifacts, with what this build changed and how long it took
+    #[arg(long)]
+    report: bool,
+
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -92,8 +97,14 @@ impl BuildCommand {
             compares_contents: self.check,
             preparation: self.how.preparation(self.no_cache),
         };
+        let previous = Manifest::previous(output, &cluster.name);
         let built = build(&mut project, &request)?;
         ui.finish();
+        if self.report {
+            let news = BuildNews { previous, timings: ui.timings() };
+            let path = overview::write(&cluster, output, &news)?;
+            ui.note(&format!("the report is in {}", path.display()));
+        }
 
         if self.json {
             print_json(&built.manifest)

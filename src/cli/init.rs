@@ -1,4 +1,4 @@
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -13,9 +13,6 @@ use crate::util::new_files;
 
 /// The profile that a first cluster is of.
 const FIRST_PROFILE: &str = "quickstart";
-/// What ssh-keygen(1) calls public keys, the best first.
-const KEYS: [&str; 5] =
-    ["id_ed25519.pub", "id_ed25519_sk.pub", "id_ecdsa.pub", "id_ecdsa_sk.pub", "id_rsa.pub"];
 /// What begins the line of a starting file where keys belong.
 const KEYS_LINE: &str = "# ssh_authorized_keys = ";
 /// What must not be committed: secrets, and images that hold them.
@@ -52,7 +49,7 @@ impl InitCommand {
                 .hint(format!("the profiles are {}", config::shipped_profiles().join(", "))));
         };
         let text = std::str::from_utf8(text).expect("shipped files are text");
-        let keys = own_keys();
+        let keys = config::own_keys();
         let text = with_keys(&with_nodes(text, &self.nodes(text)?), &keys);
 
         new_files::create_dir_all(&self.directory)
@@ -109,16 +106,6 @@ impl InitCommand {
 fn exists(path: &Path) -> Error {
     Error::input(format!("`{}` exists already", path.display()))
         .hint("nodeforge never overwrites a cluster file; move it away first")
-}
-
-/// The public keys in `~/.ssh` that can be logged in with, as a cluster file names them.
-fn own_keys() -> Vec<String> {
-    let Some(folder) = new_files::home().map(|home| home.join(".ssh")) else { return Vec::new() };
-    let is_key = |name: &&str| {
-        let text = fs::read_to_string(folder.join(name));
-        text.is_ok_and(|text| config::authorized_keys(&text).is_ok())
-    };
-    KEYS.into_iter().filter(is_key).map(|name| format!("~/.ssh/{name}")).collect()
 }
 
 /// The host names of a starting file, in its order.

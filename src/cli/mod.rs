@@ -12,9 +12,11 @@ mod cluster;
 mod completions;
 mod cp;
 mod diff;
+mod doctor;
 mod edit;
 mod fetch;
 mod flash;
+mod html_report;
 mod init;
 mod inspect;
 mod kubeconfig;
@@ -74,9 +76,11 @@ pub struct Cli {
 enum Command {
     Init(init::InitCommand),
     Check(check::CheckCommand),
+    Doctor(doctor::DoctorCommand),
     Plan(plan::PlanCommand),
     Prepare(prepare::PrepareCommand),
     Build(build::BuildCommand),
+    Report(html_report::ReportCommand),
     Stamp(stamp::StampCommand),
     Flash(flash::FlashCommand),
     Boot(boot::BootCommand),
@@ -133,12 +137,14 @@ impl Cli {
         match &self.command {
             Command::Init(command) => command.run(&ui),
             Command::Check(command) => command.run(&ui),
+            Command::Doctor(command) => return command.run(&ui),
             Command::Plan(command) => command.run(&ui),
             Command::Prepare(command) => command.run(&ui),
             Command::Build(command) => command.run(&ui),
+            Command::Report(command) => command.run(&ui),
             Command::Stamp(command) => command.run(&ui),
             Command::Flash(command) => command.run(&ui),
-            Command::Boot(command) => command.run(&ui),
+            Command::Boot(command) => return command.run(&ui),
             Command::Fetch(command) => command.run(&ui),
             Command::Profile(command) => command.run(),
             Command::Schema(command) => command.run(),

@@ -65,6 +65,11 @@ impl Ui {
         }
     }
 
+    /// Whether more was asked for.
+    pub(super) fn is_verbose(&self) -> bool {
+        self.volume == Verbosity::Verbose
+    }
+
     /// A line for those who asked for more.
     pub(super) fn detail(&self, text: &str) {
         if self.volume == Verbosity::Verbose {

@@ -19,6 +19,7 @@ mod kubelet;
 mod node;
 mod origin;
 mod origins;
+mod own_keys;
 mod password_hash;
 mod pools;
 mod profile;
@@ -52,6 +53,7 @@ pub use inputs::{Inputs, load};
 pub use kubelet::Taint;
 pub use origin::{ClusterSource, Origin, ValueGiver, ValueOrigin};
 pub use origins::show;
+pub use own_keys::own_keys;
 pub use recipient::recipients_of;
 pub use secret_spec::{ClientRecipe, SecretKind, SecretRecipe, SecretSpec};
 

@@ -16,5 +16,6 @@ pub mod roles;
 pub(crate) mod time_zone;
 pub mod units;
 pub(crate) mod vendor_setup;
+pub(crate) mod visitor;
 
 pub(crate) use generalise::generalise;

@@ -105,6 +105,15 @@ pub(super) fn require_subordinate() -> Result<()> {
     [SUBUID, SUBGID].into_iter().try_for_each(|file| subordinate(file).map(drop))
 }
 
+/// How many ids this user may give to others in a namespace; `None` for root, who needs none of them.
+pub(crate) fn subordinate_ids() -> Result<Option<u32>> {
+    if namespaces::is_root() {
+        return Ok(None);
+    }
+    let counts = [SUBUID, SUBGID].into_iter().map(|file| subordinate(file).map(|it| it.1));
+    Ok(counts.collect::<Result<Vec<_>>>()?.into_iter().min())
+}
+
 /// The first of an ordinary user's subordinate ids, and how many there are.
 fn subordinate(file: &str) -> Result<(u32, u32)> {
     let uid = rustix::process::getuid().as_raw().to_string();

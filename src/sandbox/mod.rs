@@ -72,6 +72,8 @@ pub use entry::{main, requested};
 #[cfg(target_os = "linux")]
 pub(crate) use guest::{Guest, Network};
 #[cfg(target_os = "linux")]
+pub(crate) use ids::subordinate_ids;
+#[cfg(target_os = "linux")]
 pub(crate) use job::Job;
 #[cfg(target_os = "linux")]
 pub use job::JobEntry;

@@ -18,6 +18,7 @@ mod wireguard;
 
 pub use client::ClientCertificate;
 pub use cluster::Secrets;
+pub(crate) use generate::ssh_host_key;
 pub use keys::{Ca, KeyPair};
 pub use made::SshHostKey;
 pub use node_keys::NodeKeys;

@@ -14,6 +14,8 @@ pub enum ErrorKind {
     Input,
     /// The input was right, and still it failed: a full disk, an unreachable mirror. Exit code 1.
     Failure,
+    /// The input was right, and what was waited for did not come in time. Exit code 124, as of timeout(1).
+    TimedOut,
     /// The user asked to stop. Exit code 130.
     Interrupted,
 }
@@ -123,6 +125,11 @@ impl Error {
         self.problems.iter().map(words).collect::<Vec<_>>().join("; ")
     }
 
+    /// What was waited for did not come in time.
+    pub fn timed_out(problem: impl Into<Problem>) -> Self {
+        Self { kind: ErrorKind::TimedOut, problems: vec![problem.into()] }
+    }
+
     /// The same where something has another name.
     #[must_use]
     pub fn renaming(mut self, from: &str, to: &str) -> Self {
@@ -202,6 +209,7 @@ impl Error {
         match self.kind {
             ErrorKind::Input => 2,
             ErrorKind::Failure => 1,
+            ErrorKind::TimedOut => 124,
             ErrorKind::Interrupted => 130,
         }
     }

@@ -23,7 +23,8 @@ pub enum FolderUse {
 }
 
 impl FolderUse {
-    fn hint(self) -> &'static str {
+    /// What helps where there is no room.
+    pub fn hint(self) -> &'static str {
         match self {
             Self::Cache => {
                 "make room, for example with `nodeforge cache prune`, or point XDG_CACHE_HOME elsewhere"
@@ -82,7 +83,7 @@ fn mib(bytes: u64) -> String {
 }
 
 /// Bytes that a user who is not root may still write to a folder's file system; `None` where that is not known.
-fn free(folder: &Path) -> Option<u64> {
+pub fn free(folder: &Path) -> Option<u64> {
     let found = rustix::fs::statvfs(nearest(folder)).ok()?;
     found.f_bavail.checked_mul(found.f_frsize)
 }

@@ -1,5 +1,6 @@
-//! `boot` where KVM is missing, or not for this user.
+//! `boot` where KVM is missing, not for this user, or runs nothing.
 
+use std::fs;
 use std::process::Command;
 
 use crate::support::{Arch, Machines, require_root, tool};
@@ -15,6 +16,15 @@ done
 eval "$make"
 mount --move /mnt /dev && cd / || exit 125
 exec setpriv --reuid 59999 --regid 59999 $groups -- "$@""#;
+
+/// QEMU that runs the guest of a probe as `$PROBE` says, and else says what would accelerate it.
+const STAND_IN: &str = r#"#!/bin/sh
+case " $* " in
+" --version ") echo 'QEMU emulator version 10.0.2' ;;
+*' -bios '*) echo 'kvm: no such luck' >&2; exit "$PROBE" ;;
+*) while [ $# -gt 0 ]; do [ "$1" != -accel ] || echo "accelerator: $2"; shift; done ;;
+esac
+"#;
 
 #[test]
 #[ignore = "needs root"]
@@ -58,4 +68,33 @@ fn kvm_without_rights_comes_with_what_helps() {
     assert!(said.contains("nothing on the console matched"), "{said}");
     let other = "error: `hvf` is not an accelerator of this system\n";
     assert_eq!(boot(of_group, no_groups, "hvf"), (Some(2), format!("{other}{emulated}")));
+
+    // What is there and can be opened may still run nothing. Only QEMU is a stand-in here.
+    let bin = machines.path("bin");
+    fs::create_dir(&bin).expect("made");
+    fs::write(bin.join("qemu-system-x86_64"), STAND_IN).expect("written");
+    tool("chmod", ["-R", "a+rX,a+x", &bin.display().to_string()]);
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").expect("there"));
+    let auto = |make: &str, probe: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", WITH_KVM, "sh", make, no_groups]);
+        command.args([env!("CARGO_BIN_EXE_nodeforge"), "boot", "--test"]).arg(&image);
+        command.env_remove("NO_COLOR").env("PATH", &path).env("PROBE", probe);
+        let output = command.output().expect("unshare starts");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (text(&output.stdout), text(&output.stderr))
+    };
+    let for_all = ": >kvm; chmod 666 kvm";
+    let emulated = "accelerator: tcg,thread=multi\n";
+    let (chosen, said) = auto(for_all, "85");
+    assert_eq!(chosen, "accelerator: kvm\n", "{said}");
+    assert!(!said.contains("note: "), "{said}");
+    let (chosen, said) = auto(for_all, "1");
+    assert_eq!(chosen, emulated);
+    let note = "note: it is emulated, and slow: `kvm` ran no guest: kvm: no such luck\n";
+    assert!(said.contains(note), "{said}");
+    let (chosen, said) = auto(of_group, "85");
+    assert_eq!(chosen, emulated);
+    let note = "note: it is emulated, and slow: opening `/dev/kvm`: Permission denied\n";
+    assert!(said.contains(&format!("{note}{for_group}")), "{said}");
 }

@@ -66,8 +66,8 @@ pub(super) fn accelerators(guest: Arch) -> Vec<&'static str> {
     vec![emulation]
 }
 
-/// Fails where QEMU is missing, or its emulation is known to break guests.
-pub(crate) fn check_version(arch: Arch) -> Result<()> {
+/// Its major and minor version. Fails where QEMU is missing, or its emulation is known to break guests.
+pub(crate) fn check_version(arch: Arch) -> Result<(u32, u32)> {
     let program = program(arch);
     let package = package(arch);
     let output = Command::new(program).arg("--version").stdin(Stdio::null()).output();
@@ -94,7 +94,7 @@ pub(crate) fn check_version(arch: Arch) -> Result<()> {
             "install QEMU {OLDEST} or newer; on Debian 12: `apt install -t bookworm-backports {package}`"
         )));
     }
-    Ok(())
+    Ok(version)
 }
 
 /// Debian's package of it.

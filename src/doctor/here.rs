@@ -1,0 +1,92 @@
+//! What a build finds where it is made: room, the time, keys.
+
+use std::path::Path;
+
+use crate::base::LockFile;
+use crate::cache::Cache;
+use crate::config::{self, Cluster};
+use crate::disk::Scratch;
+use crate::doctor::{Check, CheckVerdict};
+use crate::plan;
+use crate::util::room::{self, FolderUse};
+use crate::util::{calendar, clock};
+
+/// With less than this, in bytes, no base of Debian can be made; with less than the other, few can.
+const NEEDED: u64 = 1 << 30;
+const COMFORTABLE: u64 = 4 << 30;
+
+/// The day before which no clock is right: this program is not older.
+const RELEASED: &str = "2026-11-01";
+
+pub(super) fn examine(cluster: Option<&Cluster>, output: &Path) -> Vec<Check> {
+    let mut checks = Vec::new();
+    match Cache::look() {
+        Ok(cache) => checks.push(space("cache", &cache.root, FolderUse::Cache)),
+        Err(error) => checks.push(Check::of("cache", CheckVerdict::Wrong, &error)),
+    }
+    checks.push(space("temporary", &Scratch::default().folder, FolderUse::Scratch));
+    checks.push(space("output", output, FolderUse::Output));
+    checks.push(time());
+    checks.push(keys());
+    if let Some(cluster) = cluster {
+        checks.extend(lock(cluster));
+    }
+    checks
+}
+
+/// Room for a build.
+fn space(subject: &'static str, folder: &Path, place: FolderUse) -> Check {
+    let shown = folder.display();
+    let Some(free) = room::free(folder) else {
+        return Check::limited(subject, format!("how much room `{shown}` has is not known"));
+    };
+    let found = format!("{:.1} GiB free in `{shown}`", free as f64 / f64::from(1 << 30));
+    let verdict = match free {
+        ..NEEDED => CheckVerdict::Wrong,
+        NEEDED..COMFORTABLE => CheckVerdict::Limited,
+        COMFORTABLE.. => return Check::right(subject, found),
+    };
+    Check { verdict, ..Check::right(subject, found) }.remedy(place.hint())
+}
+
+fn time() -> Check {
+    const SUBJECT: &str = "clock";
+    if let Err(error) = clock::now() {
+        return Check::of(SUBJECT, CheckVerdict::Wrong, &error);
+    }
+    let today = calendar::today();
+    if today.as_str() < RELEASED {
+        return Check::wrong(
+            SUBJECT,
+            format!("it says {today}: signatures and certificates would fail"),
+        )
+        .remedy("`timedatectl set-ntp true`, or set it by hand");
+    }
+    Check::right(SUBJECT, format!("{today}, UTC"))
+}
+
+fn keys() -> Check {
+    let own = config::own_keys();
+    if own.is_empty() {
+        return Check::limited("SSH keys", "none in ~/.ssh for `[access] ssh_authorized_keys`")
+            .remedy("`ssh-keygen -t ed25519` makes one");
+    }
+    Check::right("SSH keys", own.join(", "))
+}
+
+/// The keys of apt sources that the lock file pins.
+fn lock(cluster: &Cluster) -> Vec<Check> {
+    const SUBJECT: &str = "apt keys";
+    let looked = LockFile::open(&cluster.directory).and_then(|file| {
+        let changes = plan::prepare(cluster, &[])?;
+        file.check(&changes)?;
+        Ok(file.expiring(&changes))
+    });
+    match looked {
+        Err(error) => vec![Check::of(SUBJECT, CheckVerdict::Wrong, &error)],
+        Ok(soon) if soon.is_empty() => {
+            vec![Check::right(SUBJECT, "none of those that the lock file pins expires soon")]
+        }
+        Ok(soon) => soon.into_iter().map(|it| Check::limited(SUBJECT, it)).collect(),
+    }
+}

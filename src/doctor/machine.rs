@@ -1,0 +1,126 @@
+//! The machine: what runs the programs of a base, and what boots an image.
+
+use crate::boot::{self, Accelerator};
+use crate::config::{Arch, Base, Cluster};
+use crate::doctor::{Check, CheckVerdict};
+use crate::sandbox::qemu;
+use crate::sandbox::{self, Sandbox};
+use crate::util::process;
+
+/// Programs that a build runs, the packages that Debian has them in, and whether only bases that are made
+/// from packages need them.
+const TOOLS: [(&str, &str, bool); 7] = [
+    ("unshare", "util-linux", false),
+    ("mke2fs", "e2fsprogs", false),
+    ("e2fsck", "e2fsprogs", false),
+    ("resize2fs", "e2fsprogs", false),
+    ("mmdebstrap", "mmdebstrap", true),
+    ("mkfs.vfat", "dosfstools", true),
+    ("fsck.fat", "dosfstools", true),
+];
+
+pub(super) fn examine(cluster: Option<&Cluster>) -> Vec<Check> {
+    let own = if cfg!(target_arch = "aarch64") { Arch::Arm64 } else { Arch::Amd64 };
+    let other = if own == Arch::Amd64 { Arch::Arm64 } else { Arch::Amd64 };
+    let mut checks = sandboxes(own);
+    checks.push(foreign(other, cluster));
+    checks.extend(tools(cluster));
+    checks.push(boots(own));
+    checks.push(accelerator(own));
+    checks
+}
+
+/// The sandbox that a build would choose, and the ids that one for ordinary users needs.
+fn sandboxes(own: Arch) -> Vec<Check> {
+    let chosen = Sandbox::choose(own, true);
+    let ids = match sandbox::subordinate_ids() {
+        Ok(None) => Check::right("user ids", "root needs no subordinate ids"),
+        Ok(Some(count)) => Check::right("user ids", format!("{count} subordinate ids")),
+        // Whether a build needs them, the sandbox decides.
+        Err(error) => Check::of("user ids", CheckVerdict::Limited, &error),
+    };
+    let Err(error) = chosen.require() else {
+        return vec![Check::right("sandbox", chosen.describe()), ids];
+    };
+    let verdict = match qemu::check_version(own) {
+        Ok(_) => CheckVerdict::Limited,
+        Err(_) => CheckVerdict::Wrong,
+    };
+    let mut check = Check::of("sandbox", verdict, &error);
+    if verdict == CheckVerdict::Limited {
+        check = check.remedy("`--sandbox vm` needs nothing of it: it runs a machine in QEMU");
+    }
+    vec![check, ids]
+}
+
+/// Whether nodes of the other processor can be prepared.
+fn foreign(other: Arch, cluster: Option<&Cluster>) -> Check {
+    const SUBJECT: &str = "processors";
+    let name = other.name();
+    match Sandbox::Userns.require_arch(other) {
+        Ok(()) => Check::right(SUBJECT, format!("{name} nodes can be prepared, by emulation")),
+        Err(error) => {
+            let is_needed = cluster.and_then(|it| it.base.arch()) == Some(other);
+            Check::of(
+                SUBJECT,
+                if is_needed { CheckVerdict::Wrong } else { CheckVerdict::Limited },
+                &error,
+            )
+        }
+    }
+}
+
+fn tools(cluster: Option<&Cluster>) -> Vec<Check> {
+    const SUBJECT: &str = "tools";
+    let bootstraps = cluster.is_none_or(|it| matches!(it.base, Base::Bootstrap(_)));
+    let mut checks = Vec::new();
+    for (program, package, is_for_bootstraps) in TOOLS {
+        if process::exists(program) {
+            continue;
+        }
+        let check = if is_for_bootstraps && !bootstraps {
+            let found = format!("no `{program}`, which bases from Debian's packages need");
+            Check::limited(SUBJECT, found)
+        } else {
+            Check::wrong(SUBJECT, format!("no `{program}`"))
+        };
+        checks.push(check.remedy(format!("`apt install {package}`")));
+    }
+    if checks.is_empty() {
+        let names: Vec<&str> = TOOLS.iter().map(|it| it.0).collect();
+        checks.push(Check::right(SUBJECT, names.join(", ")));
+    }
+    checks
+}
+
+/// QEMU and its firmware: `boot` and the sandbox `vm` need them, and no build that has another sandbox.
+fn boots(own: Arch) -> Check {
+    const SUBJECT: &str = "QEMU";
+    let version = match qemu::check_version(own) {
+        Ok(version) => version,
+        Err(error) => return Check::of(SUBJECT, CheckVerdict::Limited, &error),
+    };
+    let (major, minor) = version;
+    match boot::require_firmware(own) {
+        Ok(()) => Check::right(SUBJECT, format!("{major}.{minor}, with UEFI firmware")),
+        Err(error) => Check::of(SUBJECT, CheckVerdict::Limited, &error),
+    }
+}
+
+fn accelerator(own: Arch) -> Check {
+    const SUBJECT: &str = "accelerator";
+    if qemu::check_version(own).is_err() {
+        return Check::limited(SUBJECT, "not looked for without QEMU");
+    }
+    match Accelerator::best(own) {
+        Ok((accelerator, None)) => {
+            Check::right(SUBJECT, format!("`{}` runs a guest", accelerator.name()))
+        }
+        Ok((_, Some(error))) => {
+            let mut check = Check::of(SUBJECT, CheckVerdict::Limited, &error);
+            check.found = format!("machines are emulated, and slow: {}", check.found);
+            check
+        }
+        Err(error) => Check::of(SUBJECT, CheckVerdict::Limited, &error),
+    }
+}
