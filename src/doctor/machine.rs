@@ -3,12 +3,14 @@
 use crate::boot::{self, Accelerator};
 use crate::config::{Arch, Base, Cluster};
 use crate::doctor::{Check, CheckVerdict};
-use crate::sandbox::qemu;
-use crate::sandbox::{self, Sandbox};
+#[cfg(target_os = "linux")]
+use crate::sandbox;
+use crate::sandbox::{Sandbox, qemu};
 use crate::util::process;
 
 /// Programs that a build runs, the packages that Debian has them in, and whether only bases that are made
 /// from packages need them.
+#[cfg(target_os = "linux")]
 const TOOLS: [(&str, &str, bool); 7] = [
     ("unshare", "util-linux", false),
     ("mke2fs", "e2fsprogs", false),
@@ -19,10 +21,16 @@ const TOOLS: [(&str, &str, bool); 7] = [
     ("fsck.fat", "dosfstools", true),
 ];
 
+/// Elsewhere a machine in QEMU has them all.
+#[cfg(not(target_os = "linux"))]
+const TOOLS: [(&str, &str, bool); 0] = [];
+
 pub(super) fn examine(cluster: Option<&Cluster>) -> Vec<Check> {
     let own = if cfg!(target_arch = "aarch64") { Arch::Arm64 } else { Arch::Amd64 };
     let other = if own == Arch::Amd64 { Arch::Arm64 } else { Arch::Amd64 };
-    let mut checks = sandboxes(own);
+    let mut checks = vec![sandbox(own)];
+    #[cfg(target_os = "linux")]
+    checks.push(user_ids());
     checks.push(foreign(other, cluster));
     checks.extend(tools(cluster));
     checks.push(boots(own));
@@ -30,42 +38,55 @@ pub(super) fn examine(cluster: Option<&Cluster>) -> Vec<Check> {
     checks
 }
 
-/// The sandbox that a build would choose, and the ids that one for ordinary users needs.
-fn sandboxes(own: Arch) -> Vec<Check> {
-    let chosen = Sandbox::choose(own, true);
-    let ids = match sandbox::subordinate_ids() {
-        Ok(None) => Check::right("user ids", "root needs no subordinate ids"),
-        Ok(Some(count)) => Check::right("user ids", format!("{count} subordinate ids")),
-        // Whether a build needs them, the sandbox decides.
-        Err(error) => Check::of("user ids", CheckVerdict::Limited, &error),
-    };
-    let Err(error) = chosen.require() else {
-        return vec![Check::right("sandbox", chosen.describe()), ids];
-    };
-    let verdict = match qemu::check_version(own) {
-        Ok(_) => CheckVerdict::Limited,
-        Err(_) => CheckVerdict::Wrong,
-    };
-    let mut check = Check::of("sandbox", verdict, &error);
-    if verdict == CheckVerdict::Limited {
-        check = check.remedy("`--sandbox vm` needs nothing of it: it runs a machine in QEMU");
+/// The sandbox that a build would choose for nodes of this machine's own processor.
+fn sandbox(own: Arch) -> Check {
+    const SUBJECT: &str = "sandbox";
+    let choice = Sandbox::choose(own, true);
+    if let Err(error) = choice.sandbox.require(own) {
+        return Check::of(SUBJECT, CheckVerdict::Wrong, &error);
     }
-    vec![check, ids]
+    let found = choice.sandbox.describe();
+    match (choice.sandbox, choice.instead_of_userns) {
+        (Sandbox::Vm, Some(error)) => {
+            let mut check = Check::of(SUBJECT, CheckVerdict::Limited, &error);
+            check.found = format!("{found}, which is slower; not in `userns`: {}", check.found);
+            check
+        }
+        (Sandbox::None, _) => {
+            let lacking = Sandbox::Vm.require(own).err();
+            let mut check = Check::limited(SUBJECT, found);
+            check.remedies.extend(lacking.map(|it| it.advice()));
+            check
+        }
+        (Sandbox::Loop | Sandbox::Userns | Sandbox::Vm, _) => Check::right(SUBJECT, found),
+    }
+}
+
+/// Ids that the sandbox for ordinary users gives to those of a base. Whether a build needs them, the sandbox says.
+#[cfg(target_os = "linux")]
+fn user_ids() -> Check {
+    const SUBJECT: &str = "user ids";
+    match sandbox::subordinate_ids() {
+        Ok(None) => Check::right(SUBJECT, "root needs no subordinate ids"),
+        Ok(Some(count)) => Check::right(SUBJECT, format!("{count} subordinate ids")),
+        Err(error) => Check::of(SUBJECT, CheckVerdict::Limited, &error),
+    }
 }
 
 /// Whether nodes of the other processor can be prepared.
 fn foreign(other: Arch, cluster: Option<&Cluster>) -> Check {
     const SUBJECT: &str = "processors";
     let name = other.name();
-    match Sandbox::Userns.require_arch(other) {
-        Ok(()) => Check::right(SUBJECT, format!("{name} nodes can be prepared, by emulation")),
+    let sandbox = Sandbox::choose(other, false).sandbox;
+    match sandbox.require(other) {
+        Ok(()) if sandbox != Sandbox::None => {
+            Check::right(SUBJECT, format!("{name} nodes can be prepared too, by emulation"))
+        }
+        Ok(()) => Check::limited(SUBJECT, format!("{name} nodes get packages on their first boot")),
         Err(error) => {
             let is_needed = cluster.and_then(|it| it.base.arch()) == Some(other);
-            Check::of(
-                SUBJECT,
-                if is_needed { CheckVerdict::Wrong } else { CheckVerdict::Limited },
-                &error,
-            )
+            let verdict = if is_needed { CheckVerdict::Wrong } else { CheckVerdict::Limited };
+            Check::of(SUBJECT, verdict, &error)
         }
     }
 }

@@ -145,12 +145,6 @@ impl Sandbox {
         }
     }
 
-    /// Fails where it cannot run programs of `arch`.
-    #[cfg(target_os = "linux")]
-    pub(crate) fn require_arch(self, arch: Arch) -> Result<()> {
-        self.backend().require_arch(arch)
-    }
-
     /// What runs it.
     #[cfg(target_os = "linux")]
     pub(super) fn backend(self) -> &'static dyn Backend {
