@@ -5,7 +5,7 @@ use crate::config::{Arch, Base, Cluster};
 use crate::doctor::{Check, CheckVerdict};
 #[cfg(target_os = "linux")]
 use crate::sandbox;
-use crate::sandbox::{Sandbox, qemu};
+use crate::sandbox::{Choice, Sandbox, qemu};
 use crate::util::process;
 
 /// Programs that a build runs, the packages that Debian has them in, and whether only bases that are made
@@ -28,20 +28,21 @@ const TOOLS: [(&str, &str, bool); 0] = [];
 pub(super) fn examine(cluster: Option<&Cluster>) -> Vec<Check> {
     let own = if cfg!(target_arch = "aarch64") { Arch::Arm64 } else { Arch::Amd64 };
     let other = if own == Arch::Amd64 { Arch::Arm64 } else { Arch::Amd64 };
-    let mut checks = vec![sandbox(own)];
+    let choice = Sandbox::choose(own, true);
+    let in_machine = choice.sandbox == Sandbox::Vm;
+    let mut checks = vec![sandbox(own, choice)];
     #[cfg(target_os = "linux")]
     checks.push(user_ids());
     checks.push(foreign(other, cluster));
-    checks.extend(tools(cluster));
+    checks.extend(tools(cluster, in_machine));
     checks.push(boots(own));
     checks.push(accelerator(own));
     checks
 }
 
 /// The sandbox that a build would choose for nodes of this machine's own processor.
-fn sandbox(own: Arch) -> Check {
+fn sandbox(own: Arch, choice: Choice) -> Check {
     const SUBJECT: &str = "sandbox";
-    let choice = Sandbox::choose(own, true);
     if let Err(error) = choice.sandbox.require(own) {
         return Check::of(SUBJECT, CheckVerdict::Wrong, &error);
     }
@@ -91,24 +92,25 @@ fn foreign(other: Arch, cluster: Option<&Cluster>) -> Check {
     }
 }
 
-fn tools(cluster: Option<&Cluster>) -> Vec<Check> {
+/// What a machine that prepares bases has itself need not be here.
+fn tools(cluster: Option<&Cluster>, in_machine: bool) -> Vec<Check> {
     const SUBJECT: &str = "tools";
     let bootstraps = cluster.is_none_or(|it| matches!(it.base, Base::Bootstrap(_)));
+    let is_needed = |is_for_bootstraps| !in_machine && (bootstraps || !is_for_bootstraps);
     let mut checks = Vec::new();
     for (program, package, is_for_bootstraps) in TOOLS {
         if process::exists(program) {
             continue;
         }
-        let check = if is_for_bootstraps && !bootstraps {
-            let found = format!("no `{program}`, which bases from Debian's packages need");
-            Check::limited(SUBJECT, found)
-        } else {
+        let check = if is_needed(is_for_bootstraps) {
             Check::wrong(SUBJECT, format!("no `{program}`"))
+        } else {
+            Check::limited(SUBJECT, format!("no `{program}`, which this build can do without"))
         };
         checks.push(check.remedy(format!("`apt install {package}`")));
     }
-    if checks.is_empty() {
-        let names: Vec<&str> = TOOLS.iter().map(|it| it.0).collect();
+    let names: Vec<&str> = TOOLS.iter().map(|it| it.0).collect();
+    if checks.is_empty() && !names.is_empty() {
         checks.push(Check::right(SUBJECT, names.join(", ")));
     }
     checks
