@@ -198,7 +198,9 @@ impl BootCommand {
                     Some(reason) => {
                         ui.note(&format!("note: it is emulated, and slow: {reason}"));
                         let hints = reason.problems().iter().flat_map(|it| &it.hints);
-                        hints.for_each(|hint| ui.note(&format!("hint: {hint}")));
+                        for hint in hints {
+                            ui.note(&format!("hint: {hint}"));
+                        }
                     }
                     None => ui.detail(&format!("with {}", accelerator.name())),
                 }

@@ -96,7 +96,7 @@ fn foreign(other: Arch, cluster: Option<&Cluster>) -> Check {
 fn tools(cluster: Option<&Cluster>, in_machine: bool) -> Vec<Check> {
     const SUBJECT: &str = "tools";
     let bootstraps = cluster.is_none_or(|it| matches!(it.base, Base::Bootstrap(_)));
-    let is_needed = |is_for_bootstraps| !in_machine && (bootstraps || !is_for_bootstraps);
+    let is_needed = |is_for_bootstraps: bool| !in_machine && (bootstraps || !is_for_bootstraps);
     let mut checks = Vec::new();
     for (program, package, is_for_bootstraps) in TOOLS {
         if process::exists(program) {

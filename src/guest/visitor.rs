@@ -45,15 +45,14 @@ pub(crate) fn let_in(tree: &mut dyn Tree, visitor: &str, host_key: &SshHostKey) 
     units::set(tree, SERVER, UnitState::Enabled)?;
     let user = add_key(tree, visitor)?;
     let public = format!("{HOST_KEY}.pub");
-    let host_key = match files::read_text(tree, &public)? {
-        Some(text) => public_key(&text)
-            .ok_or_else(|| Error::input(format!("`{public}` in the image is not a public key")))?,
-        None => {
-            files::write(tree, Path::new(HOST_KEY), host_key.private.as_bytes(), root(0o600))?;
-            let line = format!("{}\n", host_key.public);
-            files::write(tree, Path::new(&public), line.as_bytes(), root(0o644))?;
-            public_key(&host_key.public).expect("it was made as one")
-        }
+    let host_key = if let Some(text) = files::read_text(tree, &public)? {
+        public_key(&text)
+            .ok_or_else(|| Error::input(format!("`{public}` in the image is not a public key")))?
+    } else {
+        files::write(tree, Path::new(HOST_KEY), host_key.private.as_bytes(), root(0o600))?;
+        let line = format!("{}\n", host_key.public);
+        files::write(tree, Path::new(&public), line.as_bytes(), root(0o644))?;
+        public_key(&host_key.public).expect("it was made as one")
     };
     // The card leads nowhere else: no route, no names, nothing that waits for it.
     let unit = format!(

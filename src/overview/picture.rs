@@ -119,13 +119,12 @@ impl Picture {
 fn rows(cluster: &Cluster) -> Vec<(String, Vec<&Node>)> {
     let mut rows: Vec<(bool, String, Vec<&Node>)> = Vec::new();
     for node in &cluster.nodes {
-        match rows.iter_mut().find(|(_, role, _)| *role == node.role) {
-            Some((.., nodes)) => nodes.push(node),
-            None => {
-                let kind = cluster.profile.role(&node.role).and_then(|it| it.kind);
-                let is_later = kind != Some(RoleKind::ControlPlane);
-                rows.push((is_later, node.role.clone(), vec![node]));
-            }
+        if let Some((.., nodes)) = rows.iter_mut().find(|(_, role, _)| *role == node.role) {
+            nodes.push(node);
+        } else {
+            let kind = cluster.profile.role(&node.role).and_then(|it| it.kind);
+            let is_later = kind != Some(RoleKind::ControlPlane);
+            rows.push((is_later, node.role.clone(), vec![node]));
         }
     }
     rows.sort_by_key(|(is_later, ..)| *is_later);
