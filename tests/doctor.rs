@@ -55,7 +55,10 @@ fn what_is_wrong_comes_with_what_mends_it_and_build_agrees() {
     let user = User::ordinary();
     let folder = user.folder();
     fs::write(folder.path().join("cluster.toml"), CLUSTER).expect("written");
-    let path = path_with(folder.path(), &["unshare", "newuidmap", "newgidmap", "cat", "setpriv"]);
+    let path = path_with(
+        folder.path(),
+        &["sh", "mount", "unshare", "newuidmap", "newgidmap", "cat", "setpriv"],
+    );
     let run = |command: &str| {
         let cache = folder.path().join("cache");
         Run::by(&user, [command])

@@ -45,19 +45,22 @@ fn a_report_is_valid_html_and_holds_no_secret() {
     assert!(text.contains("<td>node</td><td>agent3</td>"), "{text}");
     assert!(text.contains("&lt;i&gt;c&lt;"), "{text}");
     assert!(!text.contains("<i>"));
-    let _ = machines.run(["report"]).succeeds().stderr("the report is in out/report.html\n");
+    let report = machines.artifact("report.html").display().to_string();
+    let told = format!("the report is in {report}\n");
+    let _ = machines.run(["report"]).succeeds().stderr(&told);
 }
 
 #[test]
 fn a_report_is_of_a_build_and_replaces_nobody_elses_file() {
     let machines = Machines::new(Arch::Amd64, &["server1"], "formats = [\"raw\"]");
-    let _ = machines.run(["report"]).exits(2).stderr(
-        "error: no build of `small` is in `out`\nhint: `nodeforge build` makes one; `-o` says where it is\n",
-    );
+    let _ = machines.run(["report"]).exits(2).stderr(&format!(
+        "error: no build of `small` is in `{}`\nhint: `nodeforge build` makes one; `-o` says where it is\n",
+        machines.path("out").display()
+    ));
     fs::create_dir(machines.path("out")).expect("made");
     fs::write(machines.artifact("report.html"), "mine").expect("written");
-    let _ = machines.run(["report"]).exits(2).stderr(
-        "error: `out/report.html` was not written by nodeforge, and would be replaced\n\
-         hint: move it away\n",
-    );
+    let _ = machines.run(["report"]).exits(2).stderr(&format!(
+        "error: `{}` was not written by nodeforge, and would be replaced\nhint: move it away\n",
+        machines.artifact("report.html").display()
+    ));
 }

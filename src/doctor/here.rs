@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use super::check::{Check, CheckVerdict};
 use crate::base::LockFile;
 use crate::cache::Cache;
 use crate::config::{self, Cluster};
 use crate::disk::Scratch;
-use crate::doctor::{Check, CheckVerdict};
 use crate::plan;
 use crate::util::room::{self, FolderUse};
 use crate::util::{calendar, clock};

@@ -1,8 +1,8 @@
 //! The machine: what runs the programs of a base, and what boots an image.
 
+use super::check::{Check, CheckVerdict};
 use crate::boot::{self, Accelerator};
 use crate::config::{Arch, Base, Cluster};
-use crate::doctor::{Check, CheckVerdict};
 #[cfg(target_os = "linux")]
 use crate::sandbox;
 use crate::sandbox::{Choice, Sandbox, qemu};

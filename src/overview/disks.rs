@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::mebibytes;
+use super::sizes::mebibytes;
 use crate::artifact::{Manifest, bootable, disk_of};
 use crate::config::Cluster;
 use crate::inspect::{PartitionFacts, Report};

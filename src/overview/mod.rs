@@ -7,6 +7,7 @@ mod changes;
 mod disks;
 mod packages;
 mod picture;
+mod sizes;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ use changes::ManifestChanges;
 use disks::DrawnDisk;
 use packages::PackageLine;
 use picture::Picture;
+use sizes::mebibytes;
 
 /// The file's name in the output folder.
 pub const NAME: &str = "report.html";
@@ -194,11 +196,6 @@ fn artifacts(manifest: &Manifest, node: Option<&str>) -> Vec<ArtifactLine> {
         sha256: it.sha256.to_string(),
     })
     .collect()
-}
-
-/// `472.2 MiB`: one unit everywhere, so that columns can be compared.
-fn mebibytes(bytes: u64) -> String {
-    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
 fn seconds(elapsed: Duration) -> String {
