@@ -27,7 +27,7 @@ pub(super) struct Picture {
     rows: Vec<Row>,
     boxes: Vec<NodeBox>,
     tunnels: Vec<Tunnel>,
-    /// Addresses of no node alone: their settings, and what these say.
+    /// Addresses of no node's file: their settings, and what these say.
     pub(super) virtual_addresses: Vec<(String, String)>,
 }
 
@@ -96,19 +96,21 @@ impl Picture {
         picture.height = y;
         picture.tunnels = tunnels(plans)
             .into_iter()
-            .filter_map(|(from, to, name)| picture.tunnel(&from, &to, &name))
+            .zip(0..)
+            .filter_map(|((from, to, name), index)| picture.tunnel(&from, &to, &name, index))
             .collect();
         picture
     }
 
-    /// A line between two boxes, bent so that it is told from the frame.
-    fn tunnel(&self, from: &str, to: &str, name: &str) -> Option<Tunnel> {
+    /// A line between two boxes, bent so that it is told from the frame, and beside those before it.
+    fn tunnel(&self, from: &str, to: &str, name: &str, index: u32) -> Option<Tunnel> {
         let find = |name: &str| self.boxes.iter().find(|it| it.hostname == name);
         let (one, other) = (find(from)?, find(to)?);
         let (upper, lower) = if one.y <= other.y { (one, other) } else { (other, one) };
-        let middle = |it: &NodeBox| it.x + it.width / 2;
-        let (x1, y1) = (middle(upper), upper.y + upper.height);
-        let (x2, y2) = (middle(lower), if lower.y > upper.y { lower.y } else { y1 });
+        // At the right of a box; its row's title is at the left.
+        let end = |it: &NodeBox| it.x + it.width - 18 - 14 * (index % 5);
+        let (x1, y1) = (end(upper), upper.y + upper.height);
+        let (x2, y2) = (end(lower), if lower.y > upper.y { lower.y } else { y1 });
         let bend = if y2 > y1 { u32::midpoint(y1, y2) } else { y1 + 18 };
         let path = format!("M{x1} {y1} C{x1} {bend} {x2} {bend} {x2} {y2}");
         Some(Tunnel { path, title: format!("{name}: {from} – {to}") })
