@@ -25,6 +25,7 @@ use crate::secrets::Secrets;
 use crate::util::calendar;
 use crate::util::error::{Context as _, Error, Result};
 use crate::util::new_files;
+use crate::util::printable::printable_lines;
 use changes::ManifestChanges;
 use disks::DrawnDisk;
 use packages::PackageLine;
@@ -112,9 +113,11 @@ pub fn write(cluster: &Cluster, output: &Path, news: &BuildNews) -> Result<PathB
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(error).context(|| format!("reading `{shown}`")),
     }
+    // Names from elsewhere are on it, and HTML has no control characters.
     let page = page(cluster, output, news)?;
+    let page = printable_lines(&page);
     let new = output.join(".report.html.new");
-    let written = fs::write(&new, page).and_then(|()| {
+    let written = fs::write(&new, page.as_bytes()).and_then(|()| {
         new_files::give_path(&new);
         fs::rename(&new, &path)
     });
