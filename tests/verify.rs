@@ -179,6 +179,34 @@ fn edge_k3s_is_told_apart() {
     told_apart(&script, &programs, 18, &cases);
 }
 
+/// The nodes of an offline cluster have the images of what it deploys, and no other: this pod's is none of them.
+#[test]
+fn what_cannot_be_asked_offline_is_left_out() {
+    for (offline, code, end) in [
+        (true, 0, "left out: whether a pod reaches the internet: with offline = true no node has busybox, and none could \
+                   pull it\nall is well\n"),
+        (false, 1, "1 of these are wrong\n"),
+    ] {
+        let sums = format!("k3s_sha256 = \"{}\"", "a".repeat(64));
+        let settings = format!("cert_manager = true\noffline = {offline}\n{}", if offline { "" } else { &sums });
+        let (_folder, script) = script("edge-k3s", &settings);
+        let kubectl = EDGE_KUBECTL.replace("443\") exit 0", "443\") exit 1").replace(
+            "*) echo \"kubectl",
+            "\"get events --field-selector involvedObject.name=nodeforge-verify-\"*\",reason=Failed \"*) \
+             echo 'Failed to pull image \"docker.io/library/busybox:1.37\"' ;;\n*) echo \"kubectl",
+        );
+        let folder = temporary_folder();
+        let programs = [("kubectl", &*kubectl), ("dig", EDGE_DIG), ("curl", CURL)];
+        stand_ins(folder.path(), &programs, None);
+        let path = format!("{}:/usr/bin:/bin", folder.path().display());
+        let output = Command::new("/bin/sh").arg(&script).env("PATH", path).env("KUBECONFIG", "").output();
+        let output = output.expect("sh starts");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(said.ends_with(end), "{said}");
+    }
+}
+
 const RPI_KUBECTL: &str = r#"case "$*" in
 "--request-timeout 10s get --raw /readyz") printf ok ;;
 "get nodes"*) printf '%s\n' 'controlplane Ready control-plane 1d v1' 'node0 Ready <none> 1d v1' 'node1 Ready <none> 1d v1' ;;

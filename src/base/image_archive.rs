@@ -28,10 +28,11 @@ use crate::download::{
 use crate::plan;
 use crate::util::error::{Context as _, Error, Result};
 use crate::util::file_lock::FileLock;
+use crate::util::room;
 use crate::util::sha256::Sha256;
 
 /// Raised when the same images make another archive.
-const FORM: u32 = 1;
+const FORM: u32 = 2;
 /// The most bytes of one layer.
 const LAYER_LIMIT: u64 = 16 << 30;
 /// What an index is that does not say so.
@@ -41,6 +42,17 @@ const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 struct PinnedImage {
     reference: ImageReference,
     digest: Sha256,
+}
+
+/// What the manifests of an image say.
+struct ReadManifest {
+    /// Digest and length of the list of several processors' manifests, where it has one.
+    index: Option<(Sha256, usize)>,
+    media_type: String,
+    digest: Sha256,
+    /// Bytes.
+    size: usize,
+    blobs: Vec<BlobDescriptor>,
 }
 
 /// A file of the archive, held in the cache.
@@ -193,7 +205,7 @@ impl Resolver<'_> {
         Ok(sha256)
     }
 
-    /// Fetches what the images are made of.
+    /// Fetches what the images are made of; says before how much that is.
     fn layout(
         &self,
         pinned: &[PinnedImage],
@@ -201,20 +213,39 @@ impl Resolver<'_> {
         arch: Arch,
     ) -> Result<ImageLayout> {
         let mut layout = ImageLayout::default();
+        let mut read = Vec::new();
         for image in pinned {
-            self.add(&mut layout, image, mirror, arch)
+            let manifest = self.read(&mut layout, image, mirror, arch);
+            read.push(manifest.context(|| format!("`{}`", image.reference))?);
+        }
+        let blobs = read.iter().flat_map(|it| &it.blobs).map(|it| (it.digest, it.size));
+        let mut missing = 0;
+        for (digest, size) in BTreeMap::from_iter(blobs) {
+            if !self.cache.may_have_file(digest)? {
+                missing += size;
+            }
+        }
+        if missing > 0 && !self.options.offline {
+            self.progress.warn(&format!(
+                "{} of container images are not in the cache and are downloaded",
+                room::mib(missing)
+            ));
+        }
+        for (image, manifest) in pinned.iter().zip(read) {
+            self.add(&mut layout, image, manifest, mirror, arch)
                 .context(|| format!("`{}`", image.reference))?;
         }
         Ok(layout)
     }
 
-    fn add(
+    /// What an image's manifests say; they are in the layout then.
+    fn read(
         &self,
         layout: &mut ImageLayout,
         image: &PinnedImage,
         mirror: Option<&str>,
         arch: Arch,
-    ) -> Result<()> {
+    ) -> Result<ReadManifest> {
         let reference = &image.reference;
         let mut digest = image.digest;
         let mut bytes = self.manifest(layout, reference, mirror, digest)?;
@@ -229,6 +260,19 @@ impl Resolver<'_> {
         let ImageManifest::Image { media_type, blobs } = manifest else {
             return Err(Error::failure("its manifest is a list of lists"));
         };
+        Ok(ReadManifest { index, media_type, digest, size: bytes.len(), blobs })
+    }
+
+    fn add(
+        &self,
+        layout: &mut ImageLayout,
+        image: &PinnedImage,
+        manifest: ReadManifest,
+        mirror: Option<&str>,
+        arch: Arch,
+    ) -> Result<()> {
+        let reference = &image.reference;
+        let ReadManifest { index, media_type, digest, size, blobs } = manifest;
         for blob in &blobs {
             self.blob(layout, reference, mirror, blob)?;
         }
@@ -243,10 +287,10 @@ impl Resolver<'_> {
         }
         let (media_type, digest, size) = index
             .filter(|_| is_by_digest)
-            .map_or((media_type, digest, bytes.len()), |(digest, size)| {
+            .map_or((media_type, digest, size), |(digest, size)| {
                 (OCI_INDEX.to_owned(), digest, size)
             });
-        let name = reference.to_string();
+        let name = reference.local_name();
         layout.manifests.push(json!({
             "mediaType": media_type, "digest": format!("sha256:{digest}"), "size": size,
             "annotations": {

@@ -1,7 +1,9 @@
 //! `nodeforge.lock`: what a cluster's inputs were found to be, beside its cluster file.
 
-use std::fs;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +13,7 @@ use crate::change::{Action, Change};
 use crate::download::Hashes;
 use crate::util::calendar;
 use crate::util::error::{Context as _, Error, Result};
+use crate::util::file_lock::FileLock;
 use crate::util::new_files;
 use crate::util::sha256::Sha256;
 
@@ -390,7 +393,18 @@ impl Lock {
     /// Writes what was found out since it was read as `before`: nothing else, and nothing that
     /// another nodeforge found out or gave up meanwhile.
     fn save_changes(&self, before: &Self, path: &Path) -> Result<()> {
-        let now = Self::load(path)?;
+        loop {
+            let held = hold(path)?;
+            let now = Self::load(path)?;
+            let new = self.merged(before, &now);
+            if new == now || new.save(path, held.is_none())? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// What is there `now`, with what was found out since `before`.
+    fn merged(&self, before: &Self, now: &Self) -> Self {
         let packages = |it: &Self| (it.packages_for, it.newest_packages, it.packages.clone());
         let mut new = now.clone();
         if now.base == before.base {
@@ -403,20 +417,25 @@ impl Lock {
             new.artifacts.clone_from(&self.artifacts);
         }
         let images = |it: &Self| (it.images.clone(), it.image_archives.clone());
-        if images(&now) == images(before) {
+        if images(now) == images(before) {
             (new.images, new.image_archives) = images(self);
         }
-        if packages(&now) == packages(before) {
+        if packages(now) == packages(before) {
             (new.packages_for, new.newest_packages, new.packages) = packages(self);
         }
-        if now.variants == before.variants {
-            new.variants.clone_from(&self.variants);
-        }
-        if new == now { Ok(()) } else { new.save(path) }
+        // Each of the bases for itself: another build may have pinned another.
+        let all = [self, before, now].map(|it| it.variants.iter().map(|variant| &variant.own));
+        let all: BTreeSet<_> = all.into_iter().flatten().collect();
+        let variants = all.into_iter().filter_map(|own| {
+            let of = |it: &Self| it.variants.iter().find(|variant| variant.own == *own).cloned();
+            if of(now) == of(before) { of(self) } else { of(now) }
+        });
+        new.variants = variants.collect();
+        new
     }
 
-    /// Writes it, whole or not at all.
-    fn save(&self, path: &Path) -> Result<()> {
+    /// Writes it, whole or not at all. With `is_new`, only where there is none yet: `false` says that there is.
+    fn save(&self, path: &Path, is_new: bool) -> Result<bool> {
         let text = toml::to_string(self).map_err(|error| Error::failure(error.to_string()))?;
         let save = || {
             let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
@@ -427,10 +446,40 @@ impl Lock {
             file.write_all(text.as_bytes())?;
             file.as_file().sync_all()?;
             new_files::give_in_place_of(file.as_file(), path);
-            file.persist(path).map_err(|error| error.error)?;
-            io::Result::Ok(())
+            let written =
+                if is_new { file.persist_noclobber(path) } else { file.persist(path) };
+            match written {
+                Ok(_) => Ok(true),
+                Err(error) if is_new && error.error.kind() == io::ErrorKind::AlreadyExists => {
+                    Ok(false)
+                }
+                Err(error) => Err(error.error),
+            }
         };
         save().context(|| format!("writing `{}`", path.display()))
+    }
+}
+
+/// Holds other nodeforges off a lock file until dropped; `None` when there is none yet.
+///
+/// The file itself is locked, so that nothing stays behind. As it is replaced by renaming, whoever waited looks
+/// whether it still is the one.
+fn hold(path: &Path) -> Result<Option<Option<FileLock>>> {
+    let context = || format!("locking `{}`", path.display());
+    loop {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).context(context),
+        };
+        let opened = file.metadata().context(context)?;
+        // A file system that cannot lock goes without.
+        let lock = FileLock::exclusive(file).ok();
+        let is_same = fs::metadata(path)
+            .is_ok_and(|it| (it.dev(), it.ino()) == (opened.dev(), opened.ino()));
+        if is_same {
+            return Ok(Some(lock));
+        }
     }
 }
 
@@ -459,9 +508,47 @@ mod tests {
             signer: None,
             verified: "nothing".into(),
         });
-        lock.save(&path).unwrap();
+        assert!(lock.save(&path, false).unwrap());
         assert_eq!(Lock::load(&path).unwrap(), lock);
         assert!(fs::read_to_string(&path).unwrap().contains("curl = \"8.14\""));
+    }
+
+    /// Builds of nodes with different packages, at once: each pins its base, whoever writes last.
+    #[test]
+    fn what_several_find_out_at_once_is_all_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let package = |name: &str| Package {
+            name: name.into(),
+            version: "1".into(),
+            architecture: "amd64".into(),
+            sha256: None,
+        };
+        let names: Vec<_> = (0..8).map(|number| format!("package{number}")).collect();
+        std::thread::scope(|scope| {
+            for name in &names {
+                let mut file = LockFile::open(folder.path()).unwrap();
+                let packages = vec![package(name)];
+                file.lock.pin(
+                    std::slice::from_ref(name),
+                    PackagePins { purpose: Some(Sha256::of(name)), newest: false, packages },
+                );
+                scope.spawn(move || file.save().unwrap());
+            }
+        });
+        let mut file = LockFile::open(folder.path()).unwrap();
+        let found: Vec<_> = file.lock.variants.iter().map(|it| it.own[0].clone()).collect();
+        assert_eq!(found, names);
+        // What another gave up meanwhile stays given up, and its own is not taken for that.
+        let mut other = LockFile::open(folder.path()).unwrap();
+        other.lock.pin(&names[..1], PackagePins { newest: true, ..PackagePins::default() });
+        other.save().unwrap();
+        file.lock.pin(&names[..1], PackagePins { packages: vec![package("a")], ..PackagePins::default() });
+        file.lock.pin(&names[1..2], PackagePins { packages: vec![package("b")], ..PackagePins::default() });
+        file.save().unwrap();
+        let now = LockFile::open(folder.path()).unwrap().lock;
+        assert!(now.pins(&names[..1]).newest && now.pins(&names[..1]).packages.is_empty());
+        assert_eq!(now.pins(&names[1..2]).packages, [package("b")]);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing stays behind");
     }
 
     #[test]

@@ -77,11 +77,11 @@ pub(super) fn defaults(layout: &BootstrapLayout) -> String {
     )
 }
 
-/// The publisher's, to the letter.
+/// The publisher's, but for `nofail`: a machine that is too slow at finding the boot loader's partition still starts.
 pub(super) fn fstab(layout: &BootstrapLayout) -> String {
     format!(
         "PARTUUID={} / ext4 rw,discard,errors=remount-ro,x-systemd.growfs 0 1\n\
-         PARTUUID={} /boot/efi vfat defaults,umask=077 0 2\n",
+         PARTUUID={} /boot/efi vfat defaults,umask=077,nofail 0 2\n",
         layout.root_id(),
         layout.firmware_id()
     )

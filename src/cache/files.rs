@@ -17,6 +17,11 @@ use crate::util::room::{self, FolderUse};
 use crate::util::sha256::Sha256;
 
 impl Cache {
+    /// Whether there is a file under this SHA-256, whatever state it is in: [`Cache::file`] looks.
+    pub(crate) fn may_have_file(&self, sha256: Sha256) -> Result<bool> {
+        Ok(self.folder(FILES)?.join(sha256.to_string()).exists())
+    }
+
     /// The file under its SHA-256, locked for everybody who uses it; `make` is called when it is
     /// not there or damaged, with the path where it has to be, and answers for the hash of what it
     /// makes. It appears whole, made by one of several processes that want it.

@@ -7,6 +7,8 @@ use crate::config::base::choice;
 
 /// The smallest disk a Linux system fits on, in bytes.
 const SMALLEST: u64 = 512 << 20;
+/// The smallest XFS that mkfs.xfs makes, in bytes: `validate_supported` of xfsprogs' `mkfs/xfs_mkfs.c`, since 6.0.
+const SMALLEST_XFS: u64 = 300 << 20;
 /// The largest disk MBR partitions and VMDK files reach, in bytes.
 const LARGEST: u64 = 2 << 40;
 /// Partitions beside the root that every table has room for: an MBR names four.
@@ -65,7 +67,9 @@ fn read_partition(table: Table<'_>) -> Option<(DataPartition, Span)> {
     let reader = table.reader;
     let span = table.span();
     let name = table.require("name", "name = \"data\"").and_then(|value| value.string());
-    let size = table.get("size").and_then(|value| bytes(&value, 16 << 20));
+    let size_value = table.get("size");
+    let size_span = size_value.as_ref().map(Value::span);
+    let size = size_value.and_then(|value| bytes(&value, 16 << 20));
     let kinds = [
         ("ext4", FileSystemChoice::Ext4),
         ("xfs", FileSystemChoice::Xfs),
@@ -97,6 +101,11 @@ fn read_partition(table: Table<'_>) -> Option<(DataPartition, Span)> {
         reader.wrong_hint(&mount.span, message, hint);
     }
     let file_system = file_system?;
+    if let (FileSystemChoice::Xfs, Some(size), Some(span)) = (file_system, size, &size_span)
+        && size < SMALLEST_XFS
+    {
+        reader.wrong_hint(span, "this is too small for an XFS", "at least `300M`, or `filesystem = \"ext4\"`");
+    }
     match (file_system, &mount) {
         (FileSystemChoice::Raw, Some(mount)) => {
             reader.wrong(&mount.span, "a raw partition has no file system that could be mounted");

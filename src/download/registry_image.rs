@@ -69,6 +69,17 @@ impl ImageReference {
         self.digest
     }
 
+    /// Under which name a container runtime looks for it among those that it has: of one with a tag and a digest,
+    /// the digest alone. Source: containerd's `ParseDockerRef` of the reference package, which its CRI server calls
+    /// in `LocalResolve`.
+    pub(crate) fn local_name(&self) -> String {
+        let mut name = self.clone();
+        if name.digest.is_some() {
+            name.tag = None;
+        }
+        name.to_string()
+    }
+
     /// Where its registry, or a mirror of all registries, has its manifests or blobs. A mirror has it under
     /// `REGISTRY/NAME`, where `skopeo sync --scoped` puts it.
     fn address(&self, mirror: Option<&str>, kind: &str, what: &str) -> String {
@@ -206,6 +217,8 @@ mod tests {
         }
         let both = ImageReference::parse(&format!("quay.io/a/b:1@sha256:{hash}")).unwrap();
         assert_eq!(both.digest(), Some(hash.parse().unwrap()));
+        assert_eq!(both.local_name(), format!("quay.io/a/b@sha256:{hash}"));
+        assert_eq!(ImageReference::parse("busybox:1").unwrap().local_name(), "docker.io/library/busybox:1");
         assert_eq!(
             both.blob_address(Some("https://mirror.lan/"), hash.parse().unwrap()),
             format!("https://mirror.lan/v2/quay.io/a/b/blobs/sha256:{hash}")

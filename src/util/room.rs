@@ -78,7 +78,8 @@ fn full(folder: &Path, free: u64, needed: Option<u64>) -> String {
     )
 }
 
-fn mib(bytes: u64) -> String {
+/// Bytes in MiB: `12.3 MiB`.
+pub(crate) fn mib(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 

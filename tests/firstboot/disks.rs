@@ -12,16 +12,18 @@ const IMAGE: u64 = 512 * MIB;
 const DISKS: &str = "# NAME DISK MIB KIND MOUNT\nroot - 1024 - -\netcd - 256 ext4 /var/lib/etcd\n\
                      ceph - rest raw -\n";
 
+/// Tells what it was told, and has the kernel know the partition.
+const PARTX: &str = "[ $1 = --update ] || { echo \"$4 $3\" >>$NODEFORGE_ROOT/told; n=$3
+    dir=$NODEFORGE_ROOT/sys/devices/virtio/block/vda/vda$n; mkdir -p $dir; echo $n >$dir/partition
+    [ -e $NODEFORGE_ROOT/dev/vda$n ] || truncate -s 256M $NODEFORGE_ROOT/dev/vda$n; }";
+
 /// A node whose disk has a table of this kind, as its image was written to it.
 fn node(label: &str, size: u64) -> Node {
     let node = Node::new("agent1");
-    for name in ["sfdisk", "mkfs.ext4", "blkid", "wipefs"] {
+    for name in ["sfdisk", "mkfs.ext4", "mkfs.xfs", "blkid", "wipefs"] {
         node.stand_in(name, &format!("PATH=/usr/sbin:/usr/bin exec {name} \"$@\""));
     }
-    let tell = "echo \"$4 $3\" >>$NODEFORGE_ROOT/told; n=$3
-        dir=$NODEFORGE_ROOT/sys/devices/virtio/block/vda/vda$n; mkdir -p $dir; echo $n >$dir/partition
-        [ -e $NODEFORGE_ROOT/dev/vda$n ] || truncate -s 256M $NODEFORGE_ROOT/dev/vda$n";
-    node.stand_in("partx", &format!("[ $1 = --update ] || {{ {tell}; }}"));
+    node.stand_in("partx", PARTX);
     node.stand_in("resize2fs", "exit 0");
     node.stand_in("mount", "exit 0");
     node.stand_in(
@@ -148,6 +150,52 @@ fn nothing_that_holds_anything_is_formatted() {
     assert!(run(&node, "06-disks", false).contains("/dev/nvme0n1 holds ext4 and is not touched"));
     tool("wipefs", ["--all", &path]);
     run(&node, "06-disks", true);
+}
+
+/// XFS, on a disk of its own and behind the root, by the real mkfs.xfs; xfs_repair judges it.
+#[test]
+fn an_xfs_is_made_once_and_found_again() {
+    let node = node("gpt", 4 << 30);
+    let disk = node.path("dev/nvme0n1");
+    fs::File::create(&disk).and_then(|it| it.set_len(320 * MIB)).expect("a disk");
+    let path = disk.display().to_string();
+    // The label that XFS has room for.
+    node.write("etc/nodeforge/disks", "data-of-longhorn /dev/nvme0n1 rest xfs /var/lib/longhorn\n");
+    tool("mkfs.ext4", ["-q", "-F", &path]);
+    let said = run(&node, "06-disks", false);
+    assert!(said.contains("/dev/nvme0n1 holds ext4 and is not touched: "), "{said}");
+    assert!(!node.calls().contains("mkfs.xfs "));
+    tool("wipefs", ["--all", &path]);
+    run(&node, "06-disks", true);
+    tool("xfs_repair", ["-n", "-f", &path]);
+    let label = tool("blkid", ["-p", "-o", "value", "-s", "LABEL", &path]);
+    assert_eq!(label, "data-of-long\n");
+    let fstab = node.read("etc/fstab");
+    assert!(fstab.contains(" /var/lib/longhorn xfs defaults,noatime,nofail,"), "{fstab}");
+    let before = fs::read(&disk).expect("readable");
+    let said = run(&node, "06-disks", true);
+    let wanted = "data-of-longhorn, /dev/nvme0n1, has its xfs already: it stays as it is\n";
+    assert!(said.contains(wanted), "{said}");
+    assert!(fs::read(&disk).expect("readable") == before);
+    assert_eq!(node.calls().matches("mkfs.xfs ").count(), 1);
+    // ext4 was asked for meanwhile: another cluster file.
+    node.write("etc/nodeforge/disks", "data-of-longhorn /dev/nvme0n1 rest ext4 /var/lib/longhorn\n");
+    let said = run(&node, "06-disks", false);
+    assert!(said.contains("/dev/nvme0n1 holds xfs and is not touched: "), "{said}");
+
+    node.write("etc/nodeforge/disks", "root - 1024 - -\ndata - 320 xfs /srv\n");
+    node.stand_in("partx", &PARTX.replace("256M", "320M"));
+    run(&node, "05-grow-root", true);
+    run(&node, "06-disks", true);
+    let path = node.path("dev/vda3").display().to_string();
+    tool("xfs_repair", ["-n", "-f", &path]);
+    let said = run(&node, "06-disks", true);
+    assert!(said.contains("data, /dev/vda3, has its xfs already: it stays as it is\n"), "{said}");
+    // As much as is left may be too little for it.
+    node.write("etc/nodeforge/disks", "root - 3800 - -\ndata - rest xfs /srv\n");
+    write_image(&node, "gpt", 4 << 30);
+    let said = run(&node, "06-disks", false);
+    assert!(said.contains("the partition data does not fit: behind the root's 3800 MiB the disk has "), "{said}");
 }
 
 /// A program that fails has not found that nothing is there.
@@ -305,6 +353,10 @@ fn a_layout_that_cannot_be_is_refused_before_anything_is_built() {
         ("root_size = \"2G\"".to_owned(), "`root_size` is smaller than `size`"),
         (part("mount = \"/srv\""), "[[disk.partition]] needs `name`"),
         (part("name = \"a\""), "the partition `a` needs `mount`"),
+        (
+            part("name = \"a\"\nmount = \"/srv\"\nfilesystem = \"xfs\"\nsize = \"299M\""),
+            "this is too small for an XFS",
+        ),
         (part("name = \"A b\"\nmount = \"/srv\""), "`A b` is not a name of a partition"),
         (part("name = \"a\"\nmount = \"/etc\""), "nothing can be mounted at `/etc`"),
         (part("name = \"a\"\nmount = \"/srv/../x\""), "nothing can be mounted at `/srv/../x`"),

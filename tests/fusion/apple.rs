@@ -285,6 +285,8 @@ fn container_images_are_what_was_asked_for() {
     let told =
         "warning: trusting 10 container images at first use: nodeforge.lock pins their digests";
     assert!(said.stderr_text().contains(told), "{}", said.stderr_text());
+    let much = "warning: 0.0 MiB of container images are not in the cache and are downloaded";
+    assert!(said.stderr_text().contains(much), "{}", said.stderr_text());
     let ranges =
         server.requests(&layer).into_iter().filter_map(|it| it.headers.get("range").cloned());
     assert!(ranges.into_iter().any(|it| it == "bytes=10-"));

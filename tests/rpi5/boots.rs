@@ -60,6 +60,8 @@ fn three_nodes_become_a_cluster() {
         let wanted: &[&str] = match node {
             "controlplane" => &[
                 "skopeo-stand-in: copy --quiet docker-archive:/usr/share/nodeforge/images.tar:registry.k8s.io/pause:3.10.1 containers-storage:registry.k8s.io/pause:3.10.1",
+                // Before kubeadm has bound the group of admin.conf.
+                "kube-vip-stand-in: has 192.168.1.9 with super-admin.conf",
                 "kubeadm-stand-in: init ok",
                 "step 55-kubeconfig done",
                 "kubectl-stand-in: apply kind: ConfigMap",
@@ -80,10 +82,35 @@ fn three_nodes_become_a_cluster() {
     }
 }
 
-/// Cuts the power in one first boot, each time when the console says one of these lines.
+/// The image of the first control plane whose etcd has a disk of its own.
+fn with_a_disk_for_etcd(built: &Built) -> PathBuf {
+    let text = std::fs::read_to_string(built.path("cluster.toml")).expect("readable");
+    let disk = "\n[[disk.partition]]\nname = \"etcd\"\nmount = \"/var/lib/etcd\"\n\
+                disk = \"/dev/disk/by-id/virtio-etcd\"\nroles = [\"controlplane\"]\n";
+    std::fs::write(built.path("disks.toml"), text + disk).expect("written");
+    // Nothing is downloaded: it has the cluster's prepared base.
+    let _ = Run::new(["build", "disks.toml", "controlplane", "--offline", "-o", "disks"])
+        .folder(built.folder.path())
+        .succeeds();
+    built.path("disks/controlplane.img")
+}
+
+/// Cuts the power in one first boot, each time when the console says one of these lines. etcd's disk holds
+/// somebody's photos to begin with.
 fn check_power_cuts(moments: &[&str]) {
+    const ETCD: &str = "kubeadm-stand-in: etcd keeps its data on /dev/vdb ext4";
     let built = built();
-    let machine = Powered::on(&built.image("controlplane"));
+    let mut machine = Powered::on(&with_a_disk_for_etcd(built));
+    let etcd = machine.add_disk("etcd", 256 << 20);
+    let path = etcd.display().to_string();
+    tool("mkfs.vfat", ["-n", "PHOTOS", &path]);
+    let before = std::fs::read(&etcd).expect("readable");
+    let untouched = "/dev/disk/by-id/virtio-etcd holds vfat and is not touched: \
+                     `wipefs --all /dev/disk/by-id/virtio-etcd` empties it for etcd";
+    let said = machine.run_until(untouched, Duration::from_secs(600));
+    assert!(!said.contains(ETCD), "{said}");
+    assert!(std::fs::read(&etcd).expect("readable") == before, "not a byte");
+    tool("wipefs", ["--all", &path]);
     for moment in moments {
         let said = machine.run_until(moment, Duration::from_secs(600));
         assert!(!said.contains("nodeforge-firstboot: failed"), "{moment}:\n{said}");
@@ -101,15 +128,85 @@ fn check_power_cuts(moments: &[&str]) {
     let disk = machine.disk().display().to_string();
     let script = "! grep -qaF -e \"$1\" -e \"$2\" \"$0\"";
     tool("sh", ["-c", script, &disk, AGE_KEY, GIT_TOKEN]);
+    // etcd's disk was made once, mounted again at each boot before etcd, and has its data.
+    assert!(said.contains(ETCD), "{said}");
+    let label = tool("blkid", ["-p", "-o", "value", "-s", "LABEL", &path]);
+    assert_eq!(label, "etcd\n");
+    let script = "e2fsck -fy \"$0\" >/dev/null 2>&1 || [ $? = 1 ]; e2fsck -fn \"$0\" >/dev/null 2>&1 &&
+        debugfs -R 'ls -p /member/snap' \"$0\"";
+    let listed = tool("sh", ["-c", script, &path]);
+    assert!(listed.contains("/db/"), "{listed}");
 }
 
 #[test]
-fn the_power_fails_and_the_cluster_is_formed() {
+fn the_power_fails_and_the_cluster_is_formed_with_etcd_on_a_disk_of_its_own() {
     check_power_cuts(&["step 50-kubeadm-init done"]);
 }
 
 mod long {
+    use std::time::Instant;
+
     use super::*;
+
+    /// Waits for a line of a node's console.
+    #[track_caller]
+    fn says(built: &Built, node: &str, line: &str, seconds: u64) {
+        let until = Instant::now() + Duration::from_secs(seconds);
+        loop {
+            let said = std::fs::read_to_string(console_of(built, node)).unwrap_or_default();
+            if said.contains(line) {
+                return;
+            }
+            assert!(Instant::now() < until, "{node} did not say `{line}`:\n{said}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// Which control plane answers at the API's address, as a worker finds it, once it is neither that one nor
+    /// nobody.
+    #[track_caller]
+    fn answered_by(built: &Built, but: &str, seconds: u64) -> String {
+        let until = Instant::now() + Duration::from_secs(seconds);
+        loop {
+            let said = std::fs::read_to_string(console_of(built, "node0")).expect("there");
+            let last = said.rsplit_once("k8s-api.home.arpa is answered by ");
+            let last = last.and_then(|(_, rest)| rest.split_whitespace().next()).unwrap_or("nobody");
+            if last != "nobody" && last != but {
+                return last.to_owned();
+            }
+            assert!(Instant::now() < until, "{said}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// etcd is Debian's own. What kube-vip does is a stand-in's, and so is the API: `programs/kubelet` says by
+    /// which rules.
+    #[test]
+    #[ignore = "long: boots four machines"]
+    fn the_first_of_three_control_planes_is_switched_off_and_the_api_answers() {
+        let built = built();
+        let nodes = ["controlplane", "controlplane1", "controlplane2", "node0"];
+        let mut machines = nodes.map(|node| start(built, node, "no line says this"));
+        for node in nodes {
+            says(built, node, DONE, 1200);
+        }
+        for node in &nodes[1..3] {
+            says(built, node, "kubeadm-stand-in: votes in etcd", 1);
+        }
+        assert_eq!(answered_by(built, "", 60), "controlplane");
+        machines[0].kill().expect("it runs");
+        machines[0].wait().expect("it ends");
+        let off = Instant::now();
+        // The lease that lets another have the address is in etcd: two of its three members agreed.
+        let other = answered_by(built, "controlplane", 180);
+        println!("answered again, by {other}, after {} s", off.elapsed().as_secs());
+        assert!(other == "controlplane1" || other == "controlplane2", "{other}");
+        says(built, &other, "kube-vip-stand-in: has 192.168.1.9 with admin.conf", 1);
+        for machine in &mut machines[1..] {
+            machine.kill().expect("it runs");
+            machine.wait().expect("it ends");
+        }
+    }
 
     /// An image in Raspberry Pi OS's layout, its own kernel started as a Pi's firmware would: with the
     /// arguments of cmdline.txt.

@@ -13,9 +13,16 @@ use super::super::support::{
 const KUBEADM: &str = include_str!("programs/kubeadm");
 const KUBECTL: &str = include_str!("programs/kubectl");
 const HELM: &str = include_str!("programs/helm");
+const KUBELET: &str = include_str!("programs/kubelet");
+const API_SERVER: &str = include_str!("programs/kube-apiserver");
+/// In place of what Debian's unit starts: what the manifest of kubeadm's static pod says.
+const ETCD: &str = "[Unit]\nConditionPathExists=/etc/kubernetes/manifests/etcd.yaml\nStartLimitIntervalSec=0\n\
+                    [Service]\nType=simple\nUser=root\nExecStart=\nExecStart=/usr/bin/kubeadm etcd\n\
+                    Restart=always\nRestartSec=1\n";
 pub(crate) const AGE_KEY: &str =
     "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX";
 pub(crate) const GIT_TOKEN: &str = "github_pat_11NOTREAL0NOTREAL0NOTREAL0";
+/// Those that form the cluster in every run; a third control plane is built beside them.
 pub(crate) const NODES: [&str; 3] = ["controlplane", "controlplane1", "node0"];
 
 pub(crate) struct Built {
@@ -57,23 +64,30 @@ fn service(command: &str) -> String {
 fn publish(server: &Server, gpg: &Gpg, key: &Key) {
     let kubernetes = Repository::new(Style::Flat);
     let idle = service("/usr/bin/sleep infinity");
-    let api = service("/usr/bin/kubeadm serve");
+    let kubelet = service("/usr/bin/kubelet");
+    let api = "[Unit]\nStartLimitIntervalSec=0\n[Service]\nExecStart=/usr/bin/kube-apiserver\n\
+               Restart=always\nRestartSec=1\n";
     for version in ["1.36.4-1.1", "1.37.0-1.1"] {
         kubernetes
             .add_files(
                 "kubelet",
                 version,
-                "",
-                &[("/usr/lib/systemd/system/kubelet.service", &idle, "644")],
+                "iproute2, python3-minimal, python3, python3-yaml",
+                &[
+                    ("/usr/bin/kubelet", KUBELET, "755"),
+                    ("/usr/lib/systemd/system/kubelet.service", &kubelet, "644"),
+                ],
             )
             .add_files("kubectl", version, "", &[("/usr/bin/kubectl", KUBECTL, "755")])
             .add_files(
                 "kubeadm",
                 version,
-                "python3-minimal, python3, python3-yaml, cri-tools",
+                "python3-minimal, python3, python3-yaml, cri-tools, etcd-server, etcd-client",
                 &[
                     ("/usr/bin/kubeadm", KUBEADM, "755"),
-                    ("/usr/lib/systemd/system/kube-apiserver-stand-in.service", &api, "644"),
+                    ("/usr/bin/kube-apiserver", API_SERVER, "755"),
+                    ("/usr/lib/systemd/system/kube-apiserver-stand-in.service", api, "644"),
+                    ("/usr/lib/systemd/system/etcd.service.d/stand-in.conf", ETCD, "644"),
                 ],
             );
     }
@@ -164,7 +178,7 @@ fn build(arch: Arch, nodes: &[&str]) -> Built {
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/rpi5-kubeadm");
     fs::copy(format!("{example}/demo.pub"), path("demo.pub")).expect("copied");
     let settings = format!(
-        "[settings]\nha = \"none\"\nflux_scaffold = true\nage_key = {{ file = \"keys.txt\" }}\nflux_private = true\n\
+        "[settings]\napi_address = \"192.168.1.9\"\nflux_scaffold = true\nage_key = {{ file = \"keys.txt\" }}\nflux_private = true\n\
          flux_git_token = {{ file = \"git-token\" }}\noffline = true\n\
          helm_mirror = \"{0}/helm\"\ngateway_api_mirror = \"{0}/gateway\"\n\
          gateway_api_sha256 = \"{gateway}\"\ncilium_chart = \"{0}/cilium.tgz\"\n\
@@ -180,9 +194,12 @@ fn build(arch: Arch, nodes: &[&str]) -> Built {
     let cluster = cluster
         .replace("profile = \"rpi5-kubeadm\"", "profile = \"./own\"")
         .replace("sops = false\n", "")
-        // The example has as few control planes as one can have, or as many as three.
+        // The example has as few control planes as one can have.
         .replace("\"node1\"", "\"controlplane1\"")
         .replace("192.168.1.21", "192.168.1.11")
+        + "\n[[node]]\nhostname = \"controlplane2\"\naddresses = [\"192.168.1.12/24\"]\n\
+           gateway = [\"192.168.1.1\"]\ndns = [\"192.168.1.1\"]\n";
+    let cluster = cluster
         .replace("[settings]\n", &settings)
         .replace("size = \"8G\"", "size = \"3G\"")
         .replace(

@@ -44,7 +44,7 @@ fn refused(settings: &str, expected: [&str; 2]) {
 fn three_control_planes_need_an_address_of_their_own() {
     assert_eq!(said(&three("api_address = \"192.168.1.9\"\n"), 0), [""; 0]);
     let hint = "hint: in [settings]: `api_address = \"192.168.1.9\"`, an unused address of the nodes' network, \
-                which kube-vip gives to a control plane that runs; or `ha = \"none\"`";
+                which kube-vip gives to a control plane that runs";
     refused(
         "",
         [
@@ -58,14 +58,14 @@ fn three_control_planes_need_an_address_of_their_own() {
         );
         refused(&format!("ha = \"{ha}\"\n"), [&what, hint]);
     }
-    assert_eq!(
-        said(&three("ha = \"none\"\n"), 0),
-        [
-            "warning: with `ha = \"none\"` all nodes lose the API with the machine at `api_endpoint`, whatever \
-             other control planes run",
-            "hint: in [settings]: `ha = \"kube-vip\"` and `api_address`",
-        ]
-    );
+    let none = [
+        "error: with `ha = \"none\"` all nodes lose the API with the machine at `api_endpoint`, whatever other \
+         control planes run",
+        "hint: in [settings]: `ha = \"kube-vip\"` or `ha = \"external\"`, with `api_address`; or have one \
+         control plane",
+    ];
+    refused("ha = \"none\"\n", none);
+    refused("ha = \"none\"\napi_address = \"192.168.1.9\"\n", none);
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn the_address_of_the_api_is_nothing_elses() {
         "api_address = \"192.168.1.20\"\n",
         [
             "error: `api_address` 192.168.1.20 is the address of `node0`",
-            "hint: it outlives any one machine: take an address that nothing else has, or `ha = \"none\"`",
+            "hint: it outlives any one machine: take an address that nothing else has",
         ],
     );
     refused(
@@ -178,9 +178,8 @@ fn kube_vip_runs_on_control_planes_with_the_image_of_the_lock() {
     let values = planned(&folder, "controlplane", "/etc/nodeforge/cilium/values.yaml");
     let urls = "apiServerURLs: \"https://192.168.1.10:6443 https://192.168.1.11:6443 https://192.168.1.12:6443\"";
     assert!(values.expect("there").contains(urls));
-    for without in ["ha = \"external\"\napi_address = \"192.168.1.9\"\n", "ha = \"none\"\n"] {
-        assert_eq!(planned(&three(without), "controlplane", PATH), None, "{without}");
-    }
+    let external = three("ha = \"external\"\napi_address = \"192.168.1.9\"\n");
+    assert_eq!(planned(&external, "controlplane", PATH), None);
 
     // What first boot makes of it.
     let node = control_plane();

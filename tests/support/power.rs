@@ -10,6 +10,8 @@ use super::{Run, temporary_folder, tool};
 /// throws everything away.
 pub(crate) struct Powered {
     folder: tempfile::TempDir,
+    /// Names of further disks.
+    further: Vec<String>,
 }
 
 impl Powered {
@@ -37,7 +39,15 @@ impl Powered {
                 .into_iter()
                 .chain([backing.as_os_str(), disk.as_os_str()]),
         );
-        Self { folder }
+        Self { folder, further: Vec::new() }
+    }
+
+    /// Gives it a further disk, which it finds as `/dev/disk/by-id/virtio-NAME`. Returns the disk's file.
+    pub(crate) fn add_disk(&mut self, name: &str, size: u64) -> PathBuf {
+        let file = self.folder.path().join(format!("{name}.img"));
+        fs::File::create(&file).and_then(|it| it.set_len(size)).expect("a disk");
+        self.further.push(name.to_owned());
+        file
     }
 
     /// Switches it on, waits for `line` on its console, and pulls the plug that very moment. Gives
@@ -51,7 +61,14 @@ impl Powered {
             .args(["-cpu", "max", "-accel", "tcg,thread=multi", "-smp", "2", "-m", "1024"])
             .args(["-kernel", &path("kernel"), "-initrd", &path("initrd"), "-append"])
             .arg("root=/dev/vda1 rw console=ttyS0")
-            .args(["-drive", &format!("if=virtio,format=qcow2,file={}", path("disk.qcow2"))])
+            .args(["-drive", &format!("if=virtio,format=qcow2,file={}", path("disk.qcow2"))]);
+        for name in &self.further {
+            let file = path(&format!("{name}.img"));
+            command
+                .args(["-drive", &format!("if=none,id={name},format=raw,file={file}")])
+                .args(["-device", &format!("virtio-blk-pci,drive={name},serial={name}")]);
+        }
+        command
             .args(["-device", "virtio-rng-pci", "-nic", "user,model=virtio-net-pci"])
             .args(["-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot"])
             .stdin(Stdio::null())
