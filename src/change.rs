@@ -76,6 +76,19 @@ pub struct ImageArchive {
     pub charts: Vec<ChartValues>,
     /// Addresses of manifests, pinned when they are first read, whose images are wanted too.
     pub lists: Vec<String>,
+    /// Images whose tags stand in texts elsewhere, pinned likewise.
+    pub tags: Vec<PublishedTag>,
+}
+
+/// A container image whose tag its publisher writes somewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishedTag {
+    /// `registry.k8s.io/etcd`.
+    pub image: String,
+    /// Of the text; https.
+    pub url: String,
+    /// A regular expression, whose first group is the tag.
+    pub pattern: String,
 }
 
 /// A container image, as a manifest names it.

@@ -183,12 +183,19 @@ fn edge_k3s_is_told_apart() {
 #[test]
 fn what_cannot_be_asked_offline_is_left_out() {
     for (offline, code, end) in [
-        (true, 0, "left out: whether a pod reaches the internet: with offline = true no node has busybox, and none could \
-                   pull it\nall is well\n"),
+        (
+            true,
+            0,
+            "left out: whether a pod reaches the internet: with offline = true no node has busybox, and none could \
+                   pull it\nall is well\n",
+        ),
         (false, 1, "1 of these are wrong\n"),
     ] {
         let sums = format!("k3s_sha256 = \"{}\"", "a".repeat(64));
-        let settings = format!("cert_manager = true\noffline = {offline}\n{}", if offline { "" } else { &sums });
+        let settings = format!(
+            "cert_manager = true\noffline = {offline}\n{}",
+            if offline { "" } else { &sums }
+        );
         let (_folder, script) = script("edge-k3s", &settings);
         let kubectl = EDGE_KUBECTL.replace("443\") exit 0", "443\") exit 1").replace(
             "*) echo \"kubectl",
@@ -199,7 +206,8 @@ fn what_cannot_be_asked_offline_is_left_out() {
         let programs = [("kubectl", &*kubectl), ("dig", EDGE_DIG), ("curl", CURL)];
         stand_ins(folder.path(), &programs, None);
         let path = format!("{}:/usr/bin:/bin", folder.path().display());
-        let output = Command::new("/bin/sh").arg(&script).env("PATH", path).env("KUBECONFIG", "").output();
+        let output =
+            Command::new("/bin/sh").arg(&script).env("PATH", path).env("KUBECONFIG", "").output();
         let output = output.expect("sh starts");
         let said = String::from_utf8_lossy(&output.stdout);
         assert_eq!(output.status.code(), Some(code), "{said}");

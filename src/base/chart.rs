@@ -5,7 +5,9 @@
 //! * Of a mapping, `repository` (or `image`) is the name, with `registry` before it when there is one. Where there is
 //!   only a `name`, the chart's own `imageRegistry` and `imageNamespace` go before it.
 //! * `tag` (or `version`) is the tag; without one, or when it is empty, the chart's `appVersion`. A `digest` is kept.
+//!   With `useDigest: false` it is not.
 //! * What lies in a mapping that says `enabled: false` is not deployed.
+//! * What follows a `+` in a place is added to the name, as the chart's templates do: `operator.image+-generic`.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -81,6 +83,7 @@ fn merge(below: &mut Value, above: Value) {
 
 /// The image at a place; `None` where that is switched off.
 fn image_at(values: &Value, place: &str, app_version: Option<&str>) -> Result<Option<String>> {
+    let (place, added) = place.split_once('+').unwrap_or((place, ""));
     let mut found = values;
     for key in place.split('.') {
         found = found.get(key).ok_or_else(|| {
@@ -108,7 +111,8 @@ fn image_at(values: &Value, place: &str, app_version: Option<&str>) -> Result<Op
         }
         (None, None) => return Err(Error::input("it does not name an image")),
     };
-    let digest = text(&found["digest"]);
+    image.push_str(added);
+    let digest = text(&found["digest"]).filter(|_| found["useDigest"] != false);
     let tag = either("tag", "version").or_else(|| app_version.map(str::to_owned));
     match (tag, &digest) {
         (Some(tag), _) => image = format!("{image}:{tag}"),
@@ -167,6 +171,12 @@ mod tests {
                 "image: {repository: q.io/a, tag: 1.10, digest: 'sha256:00'}",
                 "image",
                 "q.io/a:1.10@sha256:00",
+            ),
+            // Cilium
+            (
+                "operator: {image: {repository: quay.io/c/operator, tag: v1.19.6, useDigest: false, digest: 'sha256:00'}}",
+                "operator.image+-generic",
+                "quay.io/c/operator-generic:v1.19.6",
             ),
             ("image: {repository: ''}", "image", "it does not name an image"),
             ("image: {}", "images", "there is nothing there"),

@@ -19,7 +19,7 @@ use super::lock_file::{Lock, LockedImage, LockedImageArchive};
 use super::remote::BY_LOCK;
 use super::resolve::Resolver;
 use crate::cache::PARTS;
-use crate::change::{Action, Checksum, ImageArchive};
+use crate::change::{Action, Checksum, ImageArchive, PublishedTag};
 use crate::config::Arch;
 use crate::download::{
     BlobDescriptor, Client, Hashes, ImageManifest, ImageReference, MANIFEST_LIMIT, Plain, Wanted,
@@ -60,6 +60,13 @@ struct HeldBlob {
     path: PathBuf,
     size: u64,
     _in_use: Arc<FileLock>,
+}
+
+/// Texts from elsewhere, by their addresses.
+#[derive(Default)]
+struct PublishedTexts {
+    texts: BTreeMap<String, String>,
+    files: Vec<FetchedFile>,
 }
 
 /// All of an archive: its index, and its blobs by digest.
@@ -139,19 +146,21 @@ impl Resolver<'_> {
             let images = chart::images(file, &chart.values, &chart.further)?;
             texts.extend(images.into_iter().map(|image| (image, by.clone())));
         }
-        let mut files = Vec::new();
+        let mut published = PublishedTexts::default();
         for url in &wanted.lists {
-            let known = before.artifacts.iter().find(|it| it.url == *url);
-            let (artifact, file) = self.file(url, &Checksum::FirstUse, known)?;
-            let text = fs::read_to_string(&file.path).context(|| format!("reading `{url}`"))?;
-            let images = plan::container_images(&text).context(|| format!("reading `{url}`"))?;
+            let text = self.published(url, &mut published, before, lock)?;
+            let images = plan::container_images(text).context(|| format!("reading `{url}`"))?;
             if images.is_empty() {
                 return Err(Error::input(format!("`{url}` names no container image")));
             }
             texts.extend(images.into_iter().map(|image| (image, url.clone())));
-            lock.artifacts.push(artifact);
-            files.push(file);
         }
+        for tag in &wanted.tags {
+            let url = &tag.url;
+            let text = self.published(url, &mut published, before, lock)?;
+            texts.push((format!("{}:{}", tag.image, tag_in(text, tag)?), url.clone()));
+        }
+        let files = published.files;
         let mut references = BTreeSet::new();
         for (text, by) in texts {
             let reference = ImageReference::parse(&text)
@@ -159,6 +168,28 @@ impl Resolver<'_> {
             references.insert(reference);
         }
         Ok((references, files))
+    }
+
+    /// A text elsewhere, pinned when it is first read.
+    fn published<'a>(
+        &self,
+        url: &str,
+        published: &'a mut PublishedTexts,
+        before: &Lock,
+        lock: &mut Lock,
+    ) -> Result<&'a str> {
+        if !published.texts.contains_key(url) {
+            // What goes into the image as a file may be a list as well.
+            let known = lock.artifacts.iter().chain(&before.artifacts).find(|it| it.url == url);
+            let (artifact, file) = self.file(url, &Checksum::FirstUse, known)?;
+            let text = fs::read_to_string(&file.path).context(|| format!("reading `{url}`"))?;
+            if !lock.artifacts.iter().any(|it| it.url == url) {
+                lock.artifacts.push(artifact);
+                published.files.push(file);
+            }
+            published.texts.insert(url.to_owned(), text);
+        }
+        Ok(&published.texts[url])
     }
 
     /// Which image each tag means: as it names it, as the lock file pins it, or as its registry has it now.
@@ -285,9 +316,8 @@ impl Resolver<'_> {
         if let Some((index, _)) = index.filter(|_| !is_by_digest) {
             layout.blobs.remove(&index);
         }
-        let (media_type, digest, size) = index
-            .filter(|_| is_by_digest)
-            .map_or((media_type, digest, size), |(digest, size)| {
+        let (media_type, digest, size) =
+            index.filter(|_| is_by_digest).map_or((media_type, digest, size), |(digest, size)| {
                 (OCI_INDEX.to_owned(), digest, size)
             });
         let name = reference.local_name();
@@ -451,6 +481,20 @@ impl<W: Write> Write for HashingWriter<W> {
         self.inner.flush()
     }
 }
+
+/// The tag that a text has for an image.
+fn tag_in<'a>(text: &'a str, tag: &PublishedTag) -> Result<&'a str> {
+    let pattern = regex::Regex::new(&tag.pattern)
+        .map_err(|error| Error::input(error.to_string()))
+        .context(|| format!("the pattern of the tag of `{}`", tag.image))?;
+    let found = pattern.captures(text).and_then(|it| it.get(1));
+    found.map(|it| it.as_str()).ok_or_else(|| {
+        let PublishedTag { image, url, pattern } = tag;
+        Error::input(format!("nothing in `{url}` matches `{pattern}`, which the tag of `{image}` is taken from"))
+            .hint("the text has changed: look how its version stands there now, in `pattern` of [[images.tag]]")
+    })
+}
+
 /// A manifest or a configuration in the cache, which is small: what an index calls one may be a layer.
 fn read_limited(path: &Path) -> Result<Vec<u8>> {
     let context = || format!("reading `{}`", path.display());
@@ -479,6 +523,25 @@ fn image_config_is_for(config: &[u8], arch: Arch) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As kubeadm's source has them: the default is not the one of this minor version.
+    #[test]
+    fn a_tag_is_read_from_where_its_publisher_writes_it() {
+        let text = "\tDefaultEtcdVersion = \"3.5.16-0\"\n\tSupportedEtcdVersion = map[uint8]string{\n\t\t31: \
+                    \"3.5.23-0\",\n\t\t32: \"3.5.24-0\",\n\t}\n\tPauseVersion = \"3.10\"\n";
+        let tag = |pattern: &str| PublishedTag {
+            image: "registry.k8s.io/etcd".into(),
+            url: "https://example.org/constants.go".into(),
+            pattern: pattern.into(),
+        };
+        assert_eq!(tag_in(text, &tag(r#"(?m)^\s*32:\s*"([^"]+)""#)).unwrap(), "3.5.24-0");
+        assert_eq!(tag_in(text, &tag(r#"PauseVersion = "([^"]+)""#)).unwrap(), "3.10");
+        let error = tag_in(text, &tag("33: (.*)")).expect_err("none").to_string();
+        let told = "nothing in `https://example.org/constants.go` matches `33: (.*)`, which the tag of \
+                    `registry.k8s.io/etcd` is taken from";
+        assert_eq!(error, told);
+        assert!(tag_in(text, &tag("(")).is_err());
+    }
 
     #[test]
     fn an_image_for_another_processor_is_told() {

@@ -446,8 +446,7 @@ impl Lock {
             file.write_all(text.as_bytes())?;
             file.as_file().sync_all()?;
             new_files::give_in_place_of(file.as_file(), path);
-            let written =
-                if is_new { file.persist_noclobber(path) } else { file.persist(path) };
+            let written = if is_new { file.persist_noclobber(path) } else { file.persist(path) };
             match written {
                 Ok(_) => Ok(true),
                 Err(error) if is_new && error.error.kind() == io::ErrorKind::AlreadyExists => {
@@ -475,8 +474,8 @@ fn hold(path: &Path) -> Result<Option<Option<FileLock>>> {
         let opened = file.metadata().context(context)?;
         // A file system that cannot lock goes without.
         let lock = FileLock::exclusive(file).ok();
-        let is_same = fs::metadata(path)
-            .is_ok_and(|it| (it.dev(), it.ino()) == (opened.dev(), opened.ino()));
+        let is_same =
+            fs::metadata(path).is_ok_and(|it| (it.dev(), it.ino()) == (opened.dev(), opened.ino()));
         if is_same {
             return Ok(Some(lock));
         }
@@ -542,8 +541,14 @@ mod tests {
         let mut other = LockFile::open(folder.path()).unwrap();
         other.lock.pin(&names[..1], PackagePins { newest: true, ..PackagePins::default() });
         other.save().unwrap();
-        file.lock.pin(&names[..1], PackagePins { packages: vec![package("a")], ..PackagePins::default() });
-        file.lock.pin(&names[1..2], PackagePins { packages: vec![package("b")], ..PackagePins::default() });
+        file.lock.pin(
+            &names[..1],
+            PackagePins { packages: vec![package("a")], ..PackagePins::default() },
+        );
+        file.lock.pin(
+            &names[1..2],
+            PackagePins { packages: vec![package("b")], ..PackagePins::default() },
+        );
         file.save().unwrap();
         let now = LockFile::open(folder.path()).unwrap().lock;
         assert!(now.pins(&names[..1]).newest && now.pins(&names[..1]).packages.is_empty());

@@ -104,7 +104,11 @@ fn read_partition(table: Table<'_>) -> Option<(DataPartition, Span)> {
     if let (FileSystemChoice::Xfs, Some(size), Some(span)) = (file_system, size, &size_span)
         && size < SMALLEST_XFS
     {
-        reader.wrong_hint(span, "this is too small for an XFS", "at least `300M`, or `filesystem = \"ext4\"`");
+        reader.wrong_hint(
+            span,
+            "this is too small for an XFS",
+            "at least `300M`, or `filesystem = \"ext4\"`",
+        );
     }
     match (file_system, &mount) {
         (FileSystemChoice::Raw, Some(mount)) => {

@@ -207,6 +207,10 @@ pub struct ImagesSpec {
     pub path: String,
     /// Folders of manifests, whose images are wanted.
     pub manifests: Vec<String>,
+    /// Images by name: what no manifest has, as a program of its own deploys it.
+    pub names: Vec<String>,
+    /// Images whose tag stands in a text elsewhere.
+    pub tags: Vec<ImageTagSpec>,
     /// A registry that has the images of all others; of its template's text, nothing means none.
     pub mirror: Option<String>,
     /// What the charts deploy that manifests install.
@@ -224,6 +228,23 @@ pub struct ChartImagesSpec {
     pub path: String,
     /// Places in its values: `controller.image`.
     pub values: Vec<String>,
+    /// Whether first boot installs it with helm, and k3s does not by a manifest.
+    pub is_by_helm: bool,
+    /// The path of the file of values that helm is given.
+    pub with: Option<String>,
+    /// Whether it is installed; always without one.
+    pub when: Option<Condition>,
+}
+
+/// An image whose tag stands in a text elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageTagSpec {
+    /// Its name: `registry.k8s.io/etcd`.
+    pub image: String,
+    /// Of the text; https.
+    pub url: String,
+    /// A regular expression, whose one group is the tag; first a template.
+    pub pattern: String,
 }
 
 /// Manifests elsewhere.

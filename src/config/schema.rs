@@ -271,6 +271,17 @@ fn images() -> Value {
         [
             ("path", text("Where nodes have the chart")),
             ("values", texts("Where its values name images: controller.image")),
+            ("by_helm", switch("Whether first boot installs it with helm, not k3s by a manifest")),
+            ("with", text("The file of values that helm is given, as nodes have it")),
+            ("when", when()),
+        ],
+    );
+    let tag = table(
+        &["image", "url", "pattern"],
+        [
+            ("image", text("The name of an image: registry.k8s.io/etcd")),
+            ("url", text("A text in which its tag stands: https")),
+            ("pattern", text("A regular expression whose group is the tag")),
         ],
     );
     let manifests =
@@ -280,6 +291,8 @@ fn images() -> Value {
         [
             ("path", text("Where the archive of container images goes")),
             ("manifests", texts("Folders of manifests whose images are wanted")),
+            ("names", texts("Images that no manifest names")),
+            ("tag", list(tag)),
             ("mirror", text("A registry that has the images of all others: https")),
             ("chart", list(chart)),
             ("list", list(manifests)),

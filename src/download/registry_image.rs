@@ -218,7 +218,10 @@ mod tests {
         let both = ImageReference::parse(&format!("quay.io/a/b:1@sha256:{hash}")).unwrap();
         assert_eq!(both.digest(), Some(hash.parse().unwrap()));
         assert_eq!(both.local_name(), format!("quay.io/a/b@sha256:{hash}"));
-        assert_eq!(ImageReference::parse("busybox:1").unwrap().local_name(), "docker.io/library/busybox:1");
+        assert_eq!(
+            ImageReference::parse("busybox:1").unwrap().local_name(),
+            "docker.io/library/busybox:1"
+        );
         assert_eq!(
             both.blob_address(Some("https://mirror.lan/"), hash.parse().unwrap()),
             format!("https://mirror.lan/v2/quay.io/a/b/blobs/sha256:{hash}")

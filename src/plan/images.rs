@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::node::node;
 use super::render::Renderer;
-use crate::change::{Action, ChartValues, ImageArchive, NamedImage, Requester};
+use crate::change::{Action, ChartValues, ImageArchive, NamedImage, PublishedTag, Requester};
 use crate::config::{ChartImagesSpec, Cluster, ImagesSpec};
 use crate::secrets::Secrets;
 use crate::util::error::{Context as _, Error, Result};
@@ -33,15 +33,31 @@ pub(super) fn archive(
             "`{mirror}`, a mirror of images, is no https:// address"
         )));
     }
-    let charts = spec.charts.iter().map(|chart| {
-        let path = renderer.render_word("the `path` of a chart", &chart.path)?;
-        Ok(ChartImagesSpec { path, values: chart.values.clone() })
-    });
-    let charts = charts.collect::<Result<Vec<_>>>()?;
-    let mut found = Deployed::default();
-    for (path, text) in manifests(cluster, spec)? {
-        found.read(&path, &text, &charts).context(|| format!("reading the manifest `{path}`"))?;
+    let mut charts = Vec::new();
+    for chart in &spec.charts {
+        if renderer.holds(chart.when.as_ref())? {
+            let path = renderer.render_word("the `path` of a chart", &chart.path)?;
+            charts.push(ChartImagesSpec { path, ..chart.clone() });
+        }
     }
+    let mut found = Deployed::default();
+    let files = files(cluster, spec)?;
+    for (path, text) in &files {
+        if is_manifest(path, spec) {
+            found.read(path, text, &charts).context(|| format!("reading the manifest `{path}`"))?;
+        }
+    }
+    found.by_helm(&charts, &files);
+    found.by_name(spec, renderer)?;
+    let tags = spec.tags.iter().map(|tag| {
+        let word = |what: &str, text: &str| {
+            renderer.render_word(&format!("the `{what}` of an [[images.tag]]"), text)
+        };
+        let image = word("image", &tag.image)?;
+        let (url, pattern) = (word("url", &tag.url)?, word("pattern", &tag.pattern)?);
+        Ok(PublishedTag { image, url, pattern })
+    });
+    let tags = tags.collect::<Result<Vec<_>>>()?;
     let mut lists = Vec::new();
     for list in &spec.lists {
         if renderer.holds(list.when.as_ref())? {
@@ -50,33 +66,38 @@ pub(super) fn archive(
     }
     let path = renderer.render_word("the `path` of [images]", &spec.path)?;
     let images = found.images.into_iter().collect();
-    Ok(Some(ImageArchive { path, mirror, images, charts: found.charts, lists }))
+    Ok(Some(ImageArchive { path, mirror, images, charts: found.charts, lists, tags }))
 }
 
-/// The profile's manifests of all roles, rendered: of one node each, with the names of secrets. No image depends
-/// on either. What the cluster file adds is its owner's: their registries may ask for a password.
-fn manifests(cluster: &Cluster, spec: &ImagesSpec) -> Result<Vec<(String, String)>> {
+/// The profile's files of all roles that say what is deployed, rendered: of one node each, with the names of secrets.
+/// No image depends on either. What the cluster file adds is its owner's: their registries may ask for a password.
+fn files(cluster: &Cluster, spec: &ImagesSpec) -> Result<Vec<(String, String)>> {
     let secrets = Secrets::pretend(cluster)?.as_names();
     let mut roles = BTreeSet::new();
-    let mut manifests = Vec::new();
+    let mut files = Vec::new();
+    let is_values = |path: &str| spec.charts.iter().any(|it| it.with.as_deref() == Some(path));
     for one in cluster.nodes.iter().filter(|node| roles.insert((&node.role, node.is_first))) {
         for change in node(cluster, one, &secrets)? {
             if matches!(change.origin, Requester::ClusterFile | Requester::CommandLine) {
                 continue;
             }
             let Action::File { path, content, .. } = change.action else { continue };
-            let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-            let is_yaml = [".yaml", ".yml"].iter().any(|ending| path.ends_with(ending));
-            if is_yaml && spec.manifests.iter().any(|wanted| wanted.trim_end_matches('/') == folder)
-            {
+            if is_manifest(&path, spec) || is_values(&path) {
                 let text = String::from_utf8_lossy(&content.bytes).into_owned();
-                manifests.push((path, text));
+                files.push((path, text));
             }
         }
     }
-    manifests.sort();
-    manifests.dedup();
-    Ok(manifests)
+    files.sort();
+    files.dedup();
+    Ok(files)
+}
+
+/// Whether a file is a manifest in one of the folders that are looked into.
+fn is_manifest(path: &str, spec: &ImagesSpec) -> bool {
+    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let is_yaml = [".yaml", ".yml"].iter().any(|ending| path.ends_with(ending));
+    is_yaml && spec.manifests.iter().any(|wanted| wanted.trim_end_matches('/') == folder)
 }
 
 /// What manifests were found to deploy.
@@ -111,6 +132,24 @@ impl Deployed {
         let further = spec["valuesContent"].as_str().unwrap_or_default().to_owned();
         let (path, values) = (known.path.clone(), known.values.clone());
         self.charts.push(ChartValues { path, values, further });
+        Ok(())
+    }
+
+    /// Charts that first boot installs, with the values that it gives them.
+    fn by_helm(&mut self, charts: &[ChartImagesSpec], files: &[(String, String)]) {
+        for chart in charts.iter().filter(|it| it.is_by_helm) {
+            let values = files.iter().find(|(path, _)| Some(path) == chart.with.as_ref());
+            let further = values.map(|(_, text)| text.clone()).unwrap_or_default();
+            let (path, values) = (chart.path.clone(), chart.values.clone());
+            self.charts.push(ChartValues { path, values, further });
+        }
+    }
+
+    fn by_name(&mut self, spec: &ImagesSpec, renderer: &Renderer<'_>) -> Result<()> {
+        for name in &spec.names {
+            let image = renderer.render_word("`names` of [images]", name)?;
+            self.images.insert(NamedImage { image, by: "`names` of [images]".to_owned() });
+        }
         Ok(())
     }
 }
@@ -157,8 +196,13 @@ mod tests {
     #[test]
     fn a_chart_that_nobody_knows_is_refused() {
         let chart = "kind: HelmChart\nspec:\n  chart: https://x/static/charts/b-1.tgz\n  valuesContent: 'a: b'\n";
-        let known =
-            |path: &str| ChartImagesSpec { path: path.into(), values: vec!["image".into()] };
+        let known = |path: &str| ChartImagesSpec {
+            path: path.into(),
+            values: vec!["image".into()],
+            is_by_helm: false,
+            with: None,
+            when: None,
+        };
         let mut deployed = Deployed::default();
         let error = deployed.read("p", chart, &[known("/charts/a-1.tgz")]).unwrap_err().to_string();
         assert!(error.contains("the chart `https://x/static/charts/b-1.tgz`"), "{error}");

@@ -40,6 +40,7 @@ pub fn schema() -> Value {
                 ("images", &texts),
                 ("charts", &texts),
                 ("lists", &texts),
+                ("tags", &texts),
                 ("mirror", &perhaps),
             ],
         ),

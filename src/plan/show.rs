@@ -25,7 +25,9 @@ pub fn describe(change: &Change) -> String {
             let more = archive.charts.len() + archive.lists.len();
             let more =
                 if more == 0 { String::new() } else { format!(", and of {more} charts and lists") };
-            let images: Vec<&str> = archive.images.iter().map(|it| it.image.as_str()).collect();
+            let tagged = archive.tags.iter().map(|it| it.image.as_str());
+            let images = archive.images.iter().map(|it| it.image.as_str()).chain(tagged);
+            let images: Vec<&str> = images.collect();
             format!("pack the container images {}{more} into {}", images.join(", "), archive.path)
         }
         Action::File { path, content, mode, owner } => {
@@ -115,8 +117,15 @@ pub fn to_json(change: &Change) -> Value {
         Action::Images(archive) => {
             let images: Vec<&str> = archive.images.iter().map(|it| it.image.as_str()).collect();
             let charts: Vec<&str> = archive.charts.iter().map(|it| it.path.as_str()).collect();
+            let tags: Vec<&str> = archive.tags.iter().map(|it| it.image.as_str()).collect();
+            let mut lists: Vec<&str> = archive.lists.iter().map(String::as_str).collect();
+            for url in archive.tags.iter().map(|it| it.url.as_str()) {
+                if !lists.contains(&url) {
+                    lists.push(url);
+                }
+            }
             let object = json!({
-                "path": archive.path, "images": images, "charts": charts, "lists": archive.lists,
+                "path": archive.path, "images": images, "charts": charts, "lists": lists, "tags": tags,
                 "mirror": archive.mirror,
             });
             ("images", object)

@@ -179,7 +179,10 @@ fn an_xfs_is_made_once_and_found_again() {
     assert!(fs::read(&disk).expect("readable") == before);
     assert_eq!(node.calls().matches("mkfs.xfs ").count(), 1);
     // ext4 was asked for meanwhile: another cluster file.
-    node.write("etc/nodeforge/disks", "data-of-longhorn /dev/nvme0n1 rest ext4 /var/lib/longhorn\n");
+    node.write(
+        "etc/nodeforge/disks",
+        "data-of-longhorn /dev/nvme0n1 rest ext4 /var/lib/longhorn\n",
+    );
     let said = run(&node, "06-disks", false);
     assert!(said.contains("/dev/nvme0n1 holds xfs and is not touched: "), "{said}");
 
@@ -195,7 +198,10 @@ fn an_xfs_is_made_once_and_found_again() {
     node.write("etc/nodeforge/disks", "root - 3800 - -\ndata - rest xfs /srv\n");
     write_image(&node, "gpt", 4 << 30);
     let said = run(&node, "06-disks", false);
-    assert!(said.contains("the partition data does not fit: behind the root's 3800 MiB the disk has "), "{said}");
+    assert!(
+        said.contains("the partition data does not fit: behind the root's 3800 MiB the disk has "),
+        "{said}"
+    );
 }
 
 /// A program that fails has not found that nothing is there.

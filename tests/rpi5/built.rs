@@ -7,8 +7,10 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use super::super::support::{
-    Arch, Authority, Gpg, Key, Repository, Run, Server, Style, checksum, temporary_folder, tool,
+    Arch, Authority, Gpg, Key, Repository, Run, Server, Style, chart, checksum, serve_images,
+    temporary_folder, tool,
 };
+use super::raspberry_pi_os;
 
 const KUBEADM: &str = include_str!("programs/kubeadm");
 const KUBECTL: &str = include_str!("programs/kubectl");
@@ -128,13 +130,50 @@ fn archive(folder: &std::path::Path, option: &str, files: &[(&str, &str)]) -> Ve
     fs::read(file).expect("readable")
 }
 
+/// What is deployed where Flux follows a repository and three control planes share an address.
+pub(super) const IMAGES: [&str; 11] = [
+    "ghcr.io/controlplaneio-fluxcd/flux-operator:v0.54.0",
+    "ghcr.io/kube-vip/kube-vip:v1.2.3",
+    "quay.io/cilium/cilium-envoy:v1.36.4-1",
+    "quay.io/cilium/cilium:v1.19.8",
+    "quay.io/cilium/operator-generic:v1.19.8",
+    "registry.k8s.io/coredns/coredns:v1.14.2",
+    "registry.k8s.io/etcd:3.6.9-0",
+    "registry.k8s.io/kube-apiserver:v1.36.4",
+    "registry.k8s.io/kube-controller-manager:v1.36.4",
+    "registry.k8s.io/kube-scheduler:v1.36.4",
+    "registry.k8s.io/pause:3.10.2",
+];
+/// In the form of cmd/kubeadm/app/constants/constants.go, whose etcd of a minor version is not always the default.
+const CONSTANTS: &str = "const (\n\t// MinExternalEtcdVersion indicates minimum external etcd version\n\
+    \tMinExternalEtcdVersion = \"3.5.24-0\"\n\n\tDefaultEtcdVersion = \"3.6.8-0\"\n\n\tCoreDNSVersion = \"v1.14.2\"\n\n\
+    \tPauseVersion = \"3.10.2\"\n)\n\nvar (\n\tSupportedEtcdVersion = map[uint8]string{\n\t\t35: \"3.6.8-0\",\n\
+    \t\t36: \"3.6.9-0\",\n\t}\n)\n";
+/// In the form of that of the Cilium chart.
+const CILIUM_VALUES: &str = "image:\n  repository: quay.io/cilium/cilium\n  tag: v1.19.8\n  digest: sha256:00\n  useDigest: true\n\
+    envoy:\n  enabled: ~\n  image: {repository: quay.io/cilium/cilium-envoy, tag: v1.36.4-1, digest: sha256:00, useDigest: true}\n\
+    hubble:\n  enabled: true\n  relay: {enabled: false, image: {repository: quay.io/cilium/hubble-relay, tag: v1.19.8}}\n\
+    \x20 ui: {enabled: false, backend: {image: {repository: a/b, tag: v1}}, frontend: {image: {repository: a/c, tag: v1}}}\n\
+    operator:\n  enabled: true\n  image: {repository: quay.io/cilium/operator, tag: v1.19.8, genericDigest: sha256:00, useDigest: true}\n";
+
+pub(super) fn cilium_chart(folder: &std::path::Path) -> PathBuf {
+    chart(folder, "cilium", "1.19.8", CILIUM_VALUES)
+}
+
+/// What registries and publishers say of container images.
+pub(super) fn publish_images(server: &Server) {
+    serve_images(server, &IMAGES);
+    server.put("/kubernetes/v1.36.4/cmd/kubeadm/app/constants/constants.go", CONSTANTS);
+    let operator = format!(
+        "kind: Deployment\nspec:\n  template:\n    spec:\n      containers: [{{image: \"{}\"}}]\n",
+        IMAGES[0]
+    );
+    server.put("/flux-operator/v0.54.0/install.yaml", operator);
+}
+
 /// Builds the nodes named; all of them when none is.
 fn build(arch: Arch, nodes: &[&str]) -> Built {
-    let layout = match arch {
-        Arch::Amd64 => "uefi",
-        Arch::Arm64 => "raspberry-pi",
-    };
-    let arch = arch.name();
+    let processor = arch.name();
     let folder = temporary_folder();
     let path = |name: &str| folder.path().join(name);
     let gpg = Gpg::new();
@@ -147,15 +186,13 @@ fn build(arch: Arch, nodes: &[&str]) -> Built {
         fs::write(path("summed"), bytes).expect("written");
         checksum("sha256sum", &path("summed"))
     };
-    let helm = archive(folder.path(), "-czf", &[(&format!("linux-{arch}/helm"), HELM)]);
-    let name = format!("helm-v4.2.4-linux-{arch}.tar.gz");
+    let helm = archive(folder.path(), "-czf", &[(&format!("linux-{processor}/helm"), HELM)]);
+    let name = format!("helm-v4.2.4-linux-{processor}.tar.gz");
     let sum = put(&format!("/helm/{name}"), &helm);
     secure.put(&format!("/helm/{name}.sha256sum"), format!("{sum}  {name}\n"));
     let gateway = put("/gateway/v1.4.1/standard-install.yaml", b"kind: CustomResourceDefinition\n");
-    let cilium = put("/cilium.tgz", b"a chart");
-    let flux = put("/flux-operator.tgz", b"another chart");
-    let list = r#"[{"Config":"a.json","RepoTags":["registry.k8s.io/pause:3.10.1","quay.io/cilium/cilium:v1.19.8"],"Layers":[]}]"#;
-    let images = put("/images.tar", &archive(folder.path(), "-cf", &[("manifest.json", list)]));
+    let cilium = put("/cilium.tgz", &fs::read(cilium_chart(folder.path())).expect("readable"));
+    publish_images(&secure);
 
     let source = |name: &str| {
         format!(
@@ -182,11 +219,19 @@ fn build(arch: Arch, nodes: &[&str]) -> Built {
          flux_git_token = {{ file = \"git-token\" }}\noffline = true\n\
          helm_mirror = \"{0}/helm\"\ngateway_api_mirror = \"{0}/gateway\"\n\
          gateway_api_sha256 = \"{gateway}\"\ncilium_chart = \"{0}/cilium.tgz\"\n\
-         cilium_chart_sha256 = \"{cilium}\"\nflux_operator_chart = \"{0}/flux-operator.tgz\"\n\
-         flux_operator_chart_sha256 = \"{flux}\"\nimages = \"{0}/images.tar\"\n\
-         images_sha256 = \"{images}\"\n",
+         cilium_chart_sha256 = \"{cilium}\"\nflux_operator_mirror = \"{0}/flux-operator\"\n\
+         image_mirror = \"{0}\"\nkubernetes_source = \"{0}/kubernetes\"\n",
         secure.url("")
     );
+    let base = match arch {
+        Arch::Amd64 => {
+            "bootstrap = { suite = \"trixie\", arch = \"amd64\", layout = \"uefi\" }".to_owned()
+        }
+        Arch::Arm64 => {
+            let image = raspberry_pi_os::image(folder.path());
+            format!("path = \"{}\"\narch = \"arm64\"", image.display())
+        }
+    };
     // These machines have no time server.
     let unit = "[[files]]\npath = \"/etc/systemd/system/k8s-firstboot.service.d/test.conf\"\n\
                 content = \"[Service]\\nEnvironment=NODEFORGE_CLOCK_WAIT=1 NODEFORGE_API_WAIT=20\\n\"\n";
@@ -201,11 +246,9 @@ fn build(arch: Arch, nodes: &[&str]) -> Built {
            gateway = [\"192.168.1.1\"]\ndns = [\"192.168.1.1\"]\n";
     let cluster = cluster
         .replace("[settings]\n", &settings)
-        .replace("size = \"8G\"", "size = \"3G\"")
-        .replace(
-            "[disk]\n",
-            &format!("[base]\nbootstrap = {{ suite = \"trixie\", arch = \"{arch}\", layout = \"{layout}\" }}\n{unit}[disk]\n"),
-        );
+        // With partitions behind the root it has the same prepared base.
+        .replace("size = \"8G\"", "size = \"3G\"\nroot_size = \"3G\"")
+        .replace("[disk]\n", &format!("[base]\n{base}\n{unit}[disk]\n"));
     fs::write(path("cluster.toml"), cluster).expect("written");
     Run::new(["build", "cluster.toml"])
         .args(nodes)

@@ -88,7 +88,7 @@ fn authorities_are_the_same_on_all_control_planes_and_pinned_by_joining_nodes() 
     }
     for node in NODES {
         let hosts = built.cat(node, "/etc/hosts");
-        assert!(hosts.contains("192.168.1.10 k8s-api.home.arpa\n"), "{hosts}");
+        assert!(hosts.contains("192.168.1.9 k8s-api.home.arpa\n"), "{hosts}");
     }
 }
 

@@ -8,6 +8,8 @@ mod high_availability;
 mod images;
 mod joining;
 mod later;
+mod offline;
+mod raspberry_pi_os;
 mod refusals;
 mod second_year;
 mod steps;

@@ -184,7 +184,18 @@ fn what_makes_no_cluster_is_refused() {
         "ssh_authorized_keys = [\"ssh-ed25519 AAAAC3Nz me\"]\npasswordless_sudo",
         &["is not an SSH public key"],
     );
-    refused("[output]", "offline = true\n[output]", &["`offline` needs `images`"]);
+    let images = "images = \"https://example.org/images.tar\"";
+    refused(
+        "[output]",
+        &format!("offline = true\n{images}\n[output]"),
+        &["`images` needs `images_sha256`, what the archive must hash to", images],
+    );
+    let hash = format!("images_sha256 = \"{}\"", "0".repeat(64));
+    refused(
+        "[output]",
+        &format!("offline = true\n{hash}\n[output]"),
+        &["`images_sha256` is of no archive: `images` is empty", &hash],
+    );
 }
 
 #[test]
@@ -241,12 +252,6 @@ fn values_that_only_a_node_would_stumble_over_are_refused() {
     refused("[output]", version, &["the Gateway API 1.5.0 is newer than Cilium 1.19.8 supports"]);
     let version = "cilium_version = \"1.18.13\"\n[output]";
     refused("[output]", version, &["the Gateway API 1.4.1 is newer than Cilium 1.18.13 supports"]);
-    let offline = format!(
-        "offline = true\nimages = \"https://example.org/images.tar\"\ncilium_chart_sha256 = \"{0}\"\n\
-         gateway_api_sha256 = \"{0}\"\n[output]",
-        "0".repeat(64)
-    );
-    refused("[output]", &offline, &["`offline` needs `images`, `images_sha256`"]);
 }
 
 #[test]
@@ -320,11 +325,12 @@ fn without_the_internet_the_chart_is_of_its_version_and_images_go_by_tag() {
         fs::write(folder.path().join("cluster.toml"), text).expect("written");
         Run::new(["plan", "--json"]).folder(folder.path()).succeeds().stdout_text()
     };
-    let offline = plan(&format!(
-        "offline = true\nimages = \"https://example.org/images.tar\"\nimages_sha256 = \"{0}\"\n\
-         cilium_chart_sha256 = \"{0}\"\ngateway_api_sha256 = \"{0}\"\n",
-        "0".repeat(64)
-    ));
+    let own = "images = \"https://example.org/images.tar\"\nimages_sha256";
+    let own = plan(&format!("offline = true\n{own} = \"{}\"\n", "0".repeat(64)));
+    assert!(own.contains("\"https://example.org/images.tar\""), "{own}");
+    assert!(!own.contains("registry.k8s.io/kube-apiserver"), "{own}");
+    let offline = plan("offline = true\n");
+    assert!(offline.contains("registry.k8s.io/kube-apiserver:v1.36.4"), "{offline}");
     assert!(offline.contains("\"https://helm.cilium.io/cilium-1.19.7.tgz\""), "{offline}");
     assert_eq!(offline.matches("useDigest: false").count(), 4, "{offline}");
     assert!(offline.contains("\"/etc/nodeforge/not-before\""), "{offline}");

@@ -3,7 +3,7 @@
 use super::fields::owned;
 use crate::config::condition;
 use crate::config::files::check_path;
-use crate::config::profile_types::{ChartImagesSpec, ImageListSpec, ImagesSpec};
+use crate::config::profile_types::{ChartImagesSpec, ImageListSpec, ImageTagSpec, ImagesSpec};
 use crate::config::reader::{Reader, Spanned, Table};
 
 /// The table, which is replaced as a whole by that of a profile that extends this one.
@@ -17,13 +17,15 @@ pub(super) fn read(root: &Table<'_>) -> Option<ImagesSpec> {
     for folder in &manifests {
         let _ = check_path(reader, folder);
     }
+    let names = table.plain_strings("names");
+    let tags = table.tables("tag").into_iter().filter_map(read_tag).collect();
     let mirror = owned(table.string("mirror"));
     let charts = table.tables("chart").into_iter().filter_map(read_chart).collect();
     let lists = table.tables("list").into_iter().filter_map(read_list).collect();
     let when = condition::read(&table);
     table.finish();
     let manifests = manifests.into_iter().map(|folder| folder.value.to_owned()).collect();
-    Some(ImagesSpec { path: path?, manifests, mirror, charts, lists, when })
+    Some(ImagesSpec { path: path?, manifests, names, tags, mirror, charts, lists, when })
 }
 
 fn read_chart(table: Table<'_>) -> Option<ChartImagesSpec> {
@@ -34,9 +36,23 @@ fn read_chart(table: Table<'_>) -> Option<ChartImagesSpec> {
     for place in &values {
         require_place(table.reader, place);
     }
+    let is_by_helm = table.get("by_helm").and_then(|value| value.boolean()).unwrap_or_default();
+    let with = table.string("with");
+    let with = with.and_then(|path| check_path(table.reader, &path));
+    let when = condition::read(&table);
     table.finish();
     let values = values.into_iter().map(|place| place.value.to_owned()).collect();
-    Some(ChartImagesSpec { path: owned(path)?, values })
+    Some(ChartImagesSpec { path: owned(path)?, values, is_by_helm, with, when })
+}
+
+fn read_tag(table: Table<'_>) -> Option<ImageTagSpec> {
+    let image = table.require("image", "image = \"registry.k8s.io/etcd\"");
+    let image = image.and_then(|value| value.string());
+    let url = table.require("url", "url = \"https://…\"").and_then(|value| value.string());
+    let pattern = table.require("pattern", "pattern = 'EtcdVersion = \"([^\"]+)\"'");
+    let pattern = pattern.and_then(|value| value.string());
+    table.finish();
+    Some(ImageTagSpec { image: owned(image)?, url: owned(url)?, pattern: owned(pattern)? })
 }
 
 fn require_place(reader: &Reader, place: &Spanned<&str>) {

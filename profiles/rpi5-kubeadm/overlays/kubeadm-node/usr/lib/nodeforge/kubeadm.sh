@@ -69,6 +69,6 @@ kube_vip() {
 	if [ -s "$manifest" ]; then
 		image=$image@sha256:$(sha256sum "$manifest" | cut -d ' ' -f 1)
 	fi
-	sed -e "s|IMAGE\$|$image|" -e "s|KUBECONFIG|/etc/kubernetes/$1|" "$root/etc/nodeforge/kube-vip.yaml" |
+	sed -e "s|\( image:\) .*|\1 $image|" -e "s|KUBECONFIG|/etc/kubernetes/$1|" "$root/etc/nodeforge/kube-vip.yaml" |
 		write_file 0600 "$root/etc/kubernetes/manifests/kube-vip.yaml"
 }
