@@ -250,8 +250,9 @@ impl Resolver<'_> {
             read.push(manifest.context(|| format!("`{}`", image.reference))?);
         }
         let blobs = read.iter().flat_map(|it| &it.blobs).map(|it| (it.digest, it.size));
+        let blobs: BTreeMap<_, _> = blobs.collect();
         let mut missing = 0;
-        for (digest, size) in BTreeMap::from_iter(blobs) {
+        for (digest, size) in blobs {
             if !self.cache.may_have_file(digest)? {
                 missing += size;
             }

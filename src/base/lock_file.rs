@@ -394,10 +394,10 @@ impl Lock {
     /// another nodeforge found out or gave up meanwhile.
     fn save_changes(&self, before: &Self, path: &Path) -> Result<()> {
         loop {
-            let held = hold(path)?;
+            let held = HeldFile::new(path)?;
             let now = Self::load(path)?;
             let new = self.merged(before, &now);
-            if new == now || new.save(path, held.is_none())? {
+            if new == now || new.save(path, matches!(held, HeldFile::Missing))? {
                 return Ok(());
             }
         }
@@ -459,25 +459,33 @@ impl Lock {
     }
 }
 
-/// Holds other nodeforges off a lock file until dropped; `None` when there is none yet.
+/// Holds other nodeforges off a lock file until dropped.
 ///
 /// The file itself is locked, so that nothing stays behind. As it is replaced by renaming, whoever waited looks
 /// whether it still is the one.
-fn hold(path: &Path) -> Result<Option<Option<FileLock>>> {
-    let context = || format!("locking `{}`", path.display());
-    loop {
-        let file = match File::open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error).context(context),
-        };
-        let opened = file.metadata().context(context)?;
-        // A file system that cannot lock goes without.
-        let lock = FileLock::exclusive(file).ok();
-        let is_same =
-            fs::metadata(path).is_ok_and(|it| (it.dev(), it.ino()) == (opened.dev(), opened.ino()));
-        if is_same {
-            return Ok(Some(lock));
+enum HeldFile {
+    /// There is none yet.
+    Missing,
+    /// It is there; locked, where its file system can do that.
+    Present { _lock: Option<FileLock> },
+}
+
+impl HeldFile {
+    fn new(path: &Path) -> Result<Self> {
+        let context = || format!("locking `{}`", path.display());
+        loop {
+            let file = match File::open(path) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::Missing),
+                Err(error) => return Err(error).context(context),
+            };
+            let opened = file.metadata().context(context)?;
+            let lock = FileLock::exclusive(file).ok();
+            let is_same = fs::metadata(path)
+                .is_ok_and(|it| (it.dev(), it.ino()) == (opened.dev(), opened.ino()));
+            if is_same {
+                return Ok(Self::Present { _lock: lock });
+            }
         }
     }
 }

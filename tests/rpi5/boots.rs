@@ -87,7 +87,7 @@ fn three_nodes_become_a_cluster() {
 fn with_a_disk_for_etcd(built: &Built) -> PathBuf {
     let text = std::fs::read_to_string(built.path("cluster.toml")).expect("readable");
     let disk = "\n[[disk.partition]]\nname = \"etcd\"\nmount = \"/var/lib/etcd\"\n\
-                disk = \"/dev/disk/by-id/virtio-etcd\"\nroles = [\"controlplane\"]\n";
+                disk = \"/dev/disk/by-id/nvme-QEMU_NVMe_Ctrl_etcd\"\nroles = [\"controlplane\"]\n";
     std::fs::write(built.path("disks.toml"), text + disk).expect("written");
     // Nothing is downloaded: it has the cluster's prepared base.
     let _ = Run::new(["build", "disks.toml", "controlplane", "--offline", "-o", "disks"])
@@ -99,15 +99,15 @@ fn with_a_disk_for_etcd(built: &Built) -> PathBuf {
 /// Cuts the power in one first boot, each time when the console says one of these lines. etcd's disk holds
 /// somebody's photos to begin with.
 fn check_power_cuts(moments: &[&str]) {
-    const ETCD: &str = "kubeadm-stand-in: etcd keeps its data on /dev/vdb ext4";
+    const ETCD: &str = "kubeadm-stand-in: etcd keeps its data on /dev/nvme0n1 ext4";
     let built = built();
     let mut machine = Powered::on(&with_a_disk_for_etcd(built));
     let etcd = machine.add_disk("etcd", 256 << 20);
     let path = etcd.display().to_string();
     tool("mkfs.vfat", ["-n", "PHOTOS", &path]);
     let before = std::fs::read(&etcd).expect("readable");
-    let untouched = "/dev/disk/by-id/virtio-etcd holds vfat and is not touched: \
-                     `wipefs --all /dev/disk/by-id/virtio-etcd` empties it for etcd";
+    let untouched = "/dev/disk/by-id/nvme-QEMU_NVMe_Ctrl_etcd holds vfat and is not touched: \
+                     `wipefs --all /dev/disk/by-id/nvme-QEMU_NVMe_Ctrl_etcd` empties it for etcd";
     let said = machine.run_until(untouched, Duration::from_secs(600));
     assert!(!said.contains(ETCD), "{said}");
     assert!(std::fs::read(&etcd).expect("readable") == before, "not a byte");

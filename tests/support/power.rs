@@ -42,7 +42,8 @@ impl Powered {
         Self { folder, further: Vec::new() }
     }
 
-    /// Gives it a further disk, which it finds as `/dev/disk/by-id/virtio-NAME`. Returns the disk's file.
+    /// Gives it a further disk, which it finds as `/dev/disk/by-id/nvme-QEMU_NVMe_Ctrl_NAME`: not of the root's kind,
+    /// of which either may be the first. Returns the disk's file.
     pub(crate) fn add_disk(&mut self, name: &str, size: u64) -> PathBuf {
         let file = self.folder.path().join(format!("{name}.img"));
         fs::File::create(&file).and_then(|it| it.set_len(size)).expect("a disk");
@@ -66,7 +67,7 @@ impl Powered {
             let file = path(&format!("{name}.img"));
             command
                 .args(["-drive", &format!("if=none,id={name},format=raw,file={file}")])
-                .args(["-device", &format!("virtio-blk-pci,drive={name},serial={name}")]);
+                .args(["-device", &format!("nvme,drive={name},serial={name}")]);
         }
         command
             .args(["-device", "virtio-rng-pci", "-nic", "user,model=virtio-net-pci"])
