@@ -152,7 +152,7 @@ fn nothing_that_holds_anything_is_formatted() {
     run(&node, "06-disks", true);
 }
 
-/// XFS, on a disk of its own and behind the root, by the real mkfs.xfs; xfs_repair judges it.
+/// XFS, on a disk of its own and behind the root, by the real mkfs.xfs; `xfs_repair` judges it.
 #[test]
 fn an_xfs_is_made_once_and_found_again() {
     let node = node("gpt", 4 << 30);

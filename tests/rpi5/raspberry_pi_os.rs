@@ -1,5 +1,5 @@
 //! A base that is as Raspberry Pi OS Lite is in all that nodeforge meets of it: Debian's own cloud-init and
-//! NetworkManager, and stand-ins for what only the publisher has. What is where, and what is on, is that of the images
+//! `NetworkManager`, and stand-ins for what only the publisher has. What is where, and what is on, is that of the images
 //! of 2026: pi-gen's stage2 and export-image, and the package userconf-pi.
 
 use std::fs;
