@@ -308,7 +308,7 @@ fn a_boot_test_that_runs_out_of_time_names_the_step_that_failed_last() {
     assert!(told.contains("\nmatched `nodeforge-firstboot: done` after 0."), "{told}");
     // Nobody is behind the port.
     let told = boot(&["--ssh", "--", "true"]).exits(124).stderr_text();
-    assert!(told.ends_with("error: the machine let nobody in for 2 seconds\n"), "{told}");
+    assert!(told.ends_with("error: the machine let nobody in within 2 seconds\n"), "{told}");
     stand_in("nodeforge-firstboot: done\n", "sleep 1");
     let told = boot(&["--ssh", "--", "true"]).exits(1).stderr_text();
     assert!(told.ends_with("error: the machine went off before it let anybody in\n"), "{told}");

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 
 use crate::config::Arch;
-use crate::sandbox::qemu::{KVM, command, is_native};
+use crate::sandbox::qemu::{KVM, check_version, command, is_native};
 use crate::util::error::{Context, Error, Result};
 use crate::util::interrupt;
 use crate::util::process::Drain;
@@ -68,8 +68,9 @@ impl Accelerator {
     /// The fastest that works for guests like this. Where that is emulation although the guest's
     /// processor is this one's, with the reason.
     ///
-    /// A device that can be opened may still run nothing, so a guest of a few instructions is run.
+    /// Fails where QEMU is missing or too old. A device that can be opened may still run nothing, so a guest of a few instructions is run.
     pub fn best(guest: Arch) -> Result<(Self, Option<Error>)> {
+        check_version(guest)?;
         if !is_native(guest) {
             return Ok((Self::Tcg, None));
         }

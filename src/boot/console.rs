@@ -57,19 +57,26 @@ impl ReadyMachine {
         console.wait_for(expectation)
     }
 
-    /// Boots the machine with its console on this terminal; Ctrl-A X ends it. `is_open` is told, on
-    /// a thread of its own, the command that goes in, once the machine lets this host in.
-    pub fn interact(mut self, is_open: impl Fn(&str) + Sync) -> Result<()> {
+    /// Boots the machine with its console on this terminal; Ctrl-A X ends it. `tell` gets, on a thread of
+    /// its own, the command that goes in, once the machine lets this host in; else why it never did.
+    pub fn interact(mut self, tell: impl Fn(DoorNews<'_>) + Sync) -> Result<()> {
         // Its end must not leave the terminal as it has it, however it comes.
         let terminal = SavedTerminal::look();
         let mut child = self.command.arg("-nographic").spawn().context(|| "starting QEMU")?;
         let stop = AtomicBool::new(false);
         let status = std::thread::scope(|scope| {
             if let Some(door) = &self.door {
-                let (stop, is_open) = (&stop, &is_open);
+                let (stop, tell) = (&stop, &tell);
                 scope.spawn(move || {
-                    if let Ok(true) = door.wait(stop, &Mutex::default()) {
-                        is_open(&door.command_line());
+                    let said = Mutex::default();
+                    match door.wait(stop, &said) {
+                        Ok(true) => tell(DoorNews::Open(&door.command_line())),
+                        Ok(false) => {
+                            if let Some(said) = &*said.lock().expect("no panic while it is set") {
+                                tell(DoorNews::Closed(said));
+                            }
+                        }
+                        Err(error) => tell(DoorNews::Closed(&error.to_string())),
                     }
                 });
             }
@@ -84,6 +91,14 @@ impl ReadyMachine {
         }
         Err(Error::failure(format!("QEMU failed with {status}")))
     }
+}
+
+/// What there is to say of the way into a machine.
+pub enum DoorNews<'a> {
+    /// The command that goes in.
+    Open(&'a str),
+    /// It never opened: what `ssh` said last.
+    Closed(&'a str),
 }
 
 /// A machine that runs, and what its console says.

@@ -11,7 +11,7 @@ mod visit;
 
 pub use accelerator::Accelerator;
 pub use block::refuse_compressed;
-pub use console::{Echo, Ending, Expectation};
+pub use console::{DoorNews, Echo, Ending, Expectation};
 pub use door::Door;
 pub use firmware::require_firmware;
 pub use qemu::{FirmwareKind, Machine, NetworkCard};

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, value_parser};
 use regex::Regex;
 
 use super::backing::BackingArgs;
@@ -11,8 +11,8 @@ use super::ui::{Ui, seconds};
 use crate::artifact::{bootable, disk_of};
 use crate::base::arch_of;
 use crate::boot::{
-    self, Accelerator, Echo, Ending, Expectation, FirmwareKind, Machine, NetworkCard, Visit,
-    VisitEnding,
+    self, Accelerator, DoorNews, Echo, Ending, Expectation, FirmwareKind, Machine, NetworkCard,
+    Visit, VisitEnding,
 };
 use crate::build::OutputFolder;
 use crate::config::Arch;
@@ -56,7 +56,7 @@ pub(super) struct BootCommand {
     test: bool,
 
     /// Give up after so many seconds, and exit 124
-    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = value_parser!(u64).range(..=YEAR))]
     timeout: u64,
 
     /// Memory in MiB
@@ -88,6 +88,9 @@ pub(super) struct BootCommand {
     #[arg(long, value_enum, default_value_t, env = "NODEFORGE_ACCEL")]
     accel: AcceleratorChoice,
 }
+
+/// Seconds: nobody waits longer.
+const YEAR: u64 = 365 * 86_400;
 
 /// What runs the guest's instructions.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -147,7 +150,7 @@ impl BootCommand {
                 VisitEnding::Ran(code) => Ok(code.into()),
                 VisitEnding::NotSaid(ending, success) => self.report(ui, &success, ending),
                 VisitEnding::Closed(said) => {
-                    let what = format!("the machine let nobody in for {} seconds", self.timeout);
+                    let what = format!("the machine let nobody in within {} seconds", self.timeout);
                     let said = said.map(|line| format!("`ssh` said last `{line}`"));
                     Err(with_cause(Error::timed_out, what, said))
                 }
@@ -158,7 +161,14 @@ impl BootCommand {
         }
         let Some(expectation) = expectation else {
             ui.note("Ctrl-a x leaves");
-            prepared.interact(|command| ui.note(&format!("\nin another terminal: {command}")))?;
+            prepared.interact(|news| match news {
+                DoorNews::Open(command) => {
+                    ui.note(&format!("\nin another terminal: {command}"));
+                }
+                DoorNews::Closed(said) => {
+                    ui.note(&format!("\nthe machine let nobody in: {said}"));
+                }
+            })?;
             return Ok(ExitCode::SUCCESS);
         };
         self.report(ui, &expectation.success, prepared.watch(&expectation)?)

@@ -97,6 +97,9 @@ impl BuildCommand {
             compares_contents: self.check,
             preparation: self.how.preparation(self.no_cache),
         };
+        if self.report {
+            overview::refuse_foreign(output)?;
+        }
         let previous = Manifest::previous(output, &cluster.name);
         let built = build(&mut project, &request)?;
         ui.finish();

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use rustix::fs::Access;
+
 use super::check::{Check, CheckVerdict};
 use crate::base::LockFile;
 use crate::cache::Cache;
@@ -11,8 +13,7 @@ use crate::plan;
 use crate::util::room::{self, FolderUse};
 use crate::util::{calendar, clock};
 
-/// With less than this, in bytes, no base of Debian can be made; with less than the other, few can.
-const NEEDED: u64 = 1 << 30;
+/// With less than this, in bytes, some bases of Debian cannot be made.
 const COMFORTABLE: u64 = 4 << 30;
 
 /// The day before which no clock is right: this program is not older.
@@ -29,24 +30,38 @@ pub(super) fn examine(cluster: Option<&Cluster>, output: &Path) -> Vec<Check> {
     checks.push(time());
     checks.push(keys());
     if let Some(cluster) = cluster {
+        if !is_writable(&cluster.directory) {
+            let shown = cluster.directory.display();
+            let found = format!("`{shown}` cannot be written to: lock file and secrets go there");
+            checks.push(Check::wrong("cluster file", found));
+        }
         checks.extend(lock(cluster));
     }
     checks
 }
 
-/// Room for a build.
+/// Whether a folder, or the one in which it would have to be made, takes what is written.
+fn is_writable(folder: &Path) -> bool {
+    let nearest = folder.ancestors().find(|it| it.exists()).unwrap_or(Path::new("."));
+    rustix::fs::access(nearest, Access::WRITE_OK).is_ok()
+}
+
+/// A folder in which a build writes, and its room.
 fn space(subject: &'static str, folder: &Path, place: FolderUse) -> Check {
     let shown = folder.display();
+    if !is_writable(folder) {
+        return Check::wrong(subject, format!("`{shown}` cannot be written to"))
+            .remedy(place.hint());
+    }
     let Some(free) = room::free(folder) else {
         return Check::limited(subject, format!("how much room `{shown}` has is not known"));
     };
     let found = format!("{:.1} GiB free in `{shown}`", free as f64 / f64::from(1 << 30));
-    let verdict = match free {
-        ..NEEDED => CheckVerdict::Wrong,
-        NEEDED..COMFORTABLE => CheckVerdict::Limited,
-        COMFORTABLE.. => return Check::right(subject, found),
-    };
-    Check { verdict, ..Check::right(subject, found) }.remedy(place.hint())
+    if free >= COMFORTABLE {
+        return Check::right(subject, found);
+    }
+    // What is cached, and deltas, need next to nothing.
+    Check::limited(subject, found).remedy(place.hint())
 }
 
 fn time() -> Check {

@@ -2,48 +2,88 @@
 
 use super::check::{Check, CheckVerdict};
 use crate::boot::{self, Accelerator};
+use crate::build::{Preparation, Project};
 use crate::config::{Arch, Base, Cluster};
+use crate::plan::SharedBases;
+use crate::prepare::CacheStatus;
 #[cfg(target_os = "linux")]
 use crate::sandbox;
 use crate::sandbox::{Choice, Sandbox, qemu};
+use crate::util::error::Result;
 use crate::util::process;
 
-/// Programs that a build runs, the packages that Debian has them in, and whether only bases that are made
-/// from packages need them.
-#[cfg(target_os = "linux")]
-const TOOLS: [(&str, &str, bool); 7] = [
-    ("unshare", "util-linux", false),
-    ("mke2fs", "e2fsprogs", false),
-    ("e2fsck", "e2fsprogs", false),
-    ("resize2fs", "e2fsprogs", false),
-    ("mmdebstrap", "mmdebstrap", true),
-    ("mkfs.vfat", "dosfstools", true),
-    ("fsck.fat", "dosfstools", true),
+/// What needs a program.
+#[derive(Clone, Copy)]
+enum Need {
+    /// Every base that is made from packages.
+    Bootstrap,
+    /// Those that are made here, and not in a machine.
+    BootstrapHere,
+    /// The sandboxes `loop` and `userns`.
+    Sandbox,
+    /// The sandbox `loop`.
+    Loop,
+    /// Checks of file systems, which a build leaves out where there is no program for them.
+    Checks,
+}
+
+/// Programs that a build runs, and the packages that Debian has them in.
+const TOOLS: [(&str, &str, Need); 11] = [
+    ("unshare", "util-linux", Need::Sandbox),
+    ("mke2fs", "e2fsprogs", Need::Sandbox),
+    ("mount", "mount", Need::Loop),
+    ("findmnt", "util-linux", Need::Loop),
+    ("fstrim", "util-linux", Need::Loop),
+    ("resize2fs", "e2fsprogs", Need::Loop),
+    ("tune2fs", "e2fsprogs", Need::Loop),
+    ("mmdebstrap", "mmdebstrap", Need::BootstrapHere),
+    ("mkfs.vfat", "dosfstools", Need::Bootstrap),
+    ("e2fsck", "e2fsprogs", Need::Checks),
+    ("fsck.fat", "dosfstools", Need::Checks),
 ];
 
-/// Elsewhere a machine in QEMU has them all.
-#[cfg(not(target_os = "linux"))]
-const TOOLS: [(&str, &str, bool); 0] = [];
-
 pub(super) fn examine(cluster: Option<&Cluster>) -> Vec<Check> {
-    let own = if cfg!(target_arch = "aarch64") { Arch::Arm64 } else { Arch::Amd64 };
-    let other = if own == Arch::Amd64 { Arch::Arm64 } else { Arch::Amd64 };
-    let choice = Sandbox::choose(own, true);
-    let in_machine = choice.sandbox == Sandbox::Vm;
-    let mut checks = vec![sandbox(own, choice)];
+    // As a build decides, which takes a base that it has not seen for one of this machine's processor.
+    let arch = cluster.and_then(|it| it.base.arch()).unwrap_or(Arch::HOST);
+    let is_vouched_for =
+        cluster.is_none_or(|it| Project::look(it).is_ok_and(|project| project.is_vouched_for()));
+    let choice = Sandbox::choose(arch, is_vouched_for);
+    let chosen = choice.sandbox;
+    let mut checks = vec![sandbox(arch, choice)];
     #[cfg(target_os = "linux")]
     checks.push(user_ids());
-    checks.push(foreign(other, cluster));
-    checks.extend(tools(cluster, in_machine));
-    checks.push(boots(own));
-    checks.push(accelerator(own));
+    checks.extend(tools(cluster, chosen));
+    if cluster.is_some_and(is_prepared) {
+        for check in &mut checks {
+            check.verdict = check.verdict.min(CheckVerdict::Limited);
+        }
+        checks.insert(0, Check::right("base", "prepared already, and in the cache"));
+    }
+    checks.push(foreign(if arch == Arch::Amd64 { Arch::Arm64 } else { Arch::Amd64 }));
+    checks.push(boots(Arch::HOST));
+    checks.push(accelerator(Arch::HOST));
     checks
 }
 
-/// The sandbox that a build would choose for nodes of this machine's own processor.
-fn sandbox(own: Arch, choice: Choice) -> Check {
+/// Whether the cache has every prepared base of the cluster: such a build needs no sandbox.
+fn is_prepared(cluster: &Cluster) -> bool {
+    let nodes: Vec<_> = cluster.nodes.iter().collect();
+    let look = || -> Result<bool> {
+        let project = Project::look(cluster)?;
+        let bases = SharedBases::of(cluster)?.of_nodes(&nodes)?;
+        let is_cached = |base| {
+            let status = project.status(Preparation::default(), base);
+            matches!(status, Ok(CacheStatus::Cached(_)))
+        };
+        Ok(!bases.is_empty() && bases.iter().all(|(base, _)| is_cached(base)))
+    };
+    look().unwrap_or(false)
+}
+
+/// The sandbox that a build would choose for nodes of that processor.
+fn sandbox(arch: Arch, choice: Choice) -> Check {
     const SUBJECT: &str = "sandbox";
-    if let Err(error) = choice.sandbox.require(own) {
+    if let Err(error) = choice.sandbox.require(arch) {
         return Check::of(SUBJECT, CheckVerdict::Wrong, &error);
     }
     let found = choice.sandbox.describe();
@@ -54,7 +94,7 @@ fn sandbox(own: Arch, choice: Choice) -> Check {
             check
         }
         (Sandbox::None, _) => {
-            let lacking = Sandbox::Vm.require(own).err();
+            let lacking = Sandbox::Vm.require(arch).err();
             let mut check = Check::limited(SUBJECT, found);
             check.remedies.extend(lacking.map(|it| it.advice()));
             check
@@ -75,43 +115,47 @@ fn user_ids() -> Check {
 }
 
 /// Whether nodes of the other processor can be prepared.
-fn foreign(other: Arch, cluster: Option<&Cluster>) -> Check {
+fn foreign(other: Arch) -> Check {
     const SUBJECT: &str = "processors";
     let name = other.name();
     let sandbox = Sandbox::choose(other, false).sandbox;
     match sandbox.require(other) {
         Ok(()) if sandbox != Sandbox::None => {
-            Check::right(SUBJECT, format!("{name} nodes can be prepared too, by emulation"))
+            Check::right(SUBJECT, format!("{name} nodes can be prepared too"))
         }
         Ok(()) => Check::limited(SUBJECT, format!("{name} nodes get packages on their first boot")),
-        Err(error) => {
-            let is_needed = cluster.and_then(|it| it.base.arch()) == Some(other);
-            let verdict = if is_needed { CheckVerdict::Wrong } else { CheckVerdict::Limited };
-            Check::of(SUBJECT, verdict, &error)
-        }
+        Err(error) => Check::of(SUBJECT, CheckVerdict::Limited, &error),
     }
 }
 
-/// What a machine that prepares bases has itself need not be here.
-fn tools(cluster: Option<&Cluster>, in_machine: bool) -> Vec<Check> {
+fn tools(cluster: Option<&Cluster>, chosen: Sandbox) -> Vec<Check> {
     const SUBJECT: &str = "tools";
     let bootstraps = cluster.is_none_or(|it| matches!(it.base, Base::Bootstrap(_)));
-    let is_needed = |is_for_bootstraps: bool| !in_machine && (bootstraps || !is_for_bootstraps);
+    let (is_loop, is_userns) = (chosen == Sandbox::Loop, chosen == Sandbox::Userns);
+    let is_needed = |need: Need| match need {
+        Need::Bootstrap => bootstraps,
+        Need::BootstrapHere => bootstraps && (is_loop || is_userns),
+        Need::Sandbox => is_loop || is_userns,
+        Need::Loop => is_loop,
+        Need::Checks => false,
+    };
+    let apt = if cfg!(target_os = "macos") { "brew" } else { "apt" };
     let mut checks = Vec::new();
-    for (program, package, is_for_bootstraps) in TOOLS {
+    let mut there = Vec::new();
+    for (program, package, need) in TOOLS {
         if process::exists(program) {
-            continue;
+            there.push(program);
+        } else if is_needed(need) {
+            let check = Check::wrong(SUBJECT, format!("no `{program}`"));
+            checks.push(check.remedy(format!("`{apt} install {package}`")));
+        } else if matches!(need, Need::Checks) {
+            let check =
+                Check::limited(SUBJECT, format!("no `{program}`, which a build does without"));
+            checks.push(check.remedy(format!("`{apt} install {package}`")));
         }
-        let check = if is_needed(is_for_bootstraps) {
-            Check::wrong(SUBJECT, format!("no `{program}`"))
-        } else {
-            Check::limited(SUBJECT, format!("no `{program}`, which this build can do without"))
-        };
-        checks.push(check.remedy(format!("`apt install {package}`")));
     }
-    let names: Vec<&str> = TOOLS.iter().map(|it| it.0).collect();
-    if checks.is_empty() && !names.is_empty() {
-        checks.push(Check::right(SUBJECT, names.join(", ")));
+    if checks.is_empty() {
+        checks.push(Check::right(SUBJECT, there.join(", ")));
     }
     checks
 }

@@ -45,7 +45,14 @@ pub(crate) fn let_in(tree: &mut dyn Tree, visitor: &str, host_key: &SshHostKey) 
     units::set(tree, SERVER, UnitState::Enabled)?;
     let user = add_key(tree, visitor)?;
     let public = format!("{HOST_KEY}.pub");
-    let host_key = if let Some(text) = files::read_text(tree, &public)? {
+    // A publisher's own unit would make other keys at this boot.
+    const VENDOR: &str = "regenerate_ssh_host_keys.service";
+    if units::exists(tree, VENDOR)? {
+        units::set(tree, VENDOR, UnitState::Masked)?;
+    }
+    let is_whole = tree.metadata(Path::new(HOST_KEY))?.is_some();
+    let own = files::read_text(tree, &public)?.filter(|_| is_whole);
+    let host_key = if let Some(text) = own {
         public_key(&text)
             .ok_or_else(|| Error::input(format!("`{public}` in the image is not a public key")))?
     } else {

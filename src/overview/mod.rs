@@ -10,6 +10,7 @@ mod picture;
 mod sizes;
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,14 +19,15 @@ use minijinja::{AutoEscape, Environment};
 use serde::Serialize;
 
 use crate::artifact::Manifest;
-use crate::change::Change;
-use crate::config::{Cluster, Node};
+use crate::change::{Action, Change};
+use crate::config::{Cluster, Node, Origin};
 use crate::plan;
 use crate::secrets::Secrets;
 use crate::util::calendar;
 use crate::util::error::{Context as _, Error, Result};
 use crate::util::new_files;
 use crate::util::printable::printable_lines;
+use crate::util::sha256::Sha256;
 use changes::ManifestChanges;
 use disks::DrawnDisk;
 use packages::PackageLine;
@@ -37,6 +39,9 @@ pub const NAME: &str = "report.html";
 
 /// How the page begins, which is also how it is known for one of ours.
 const BEGINNING: &str = "<!DOCTYPE html>\n<!-- nodeforge report -->\n";
+
+/// What a manifest calls a cluster file among what went in.
+const CLUSTER_FILE: &str = "cluster file";
 
 const TEMPLATE: &str = include_str!("page.html.j2");
 
@@ -67,6 +72,10 @@ struct PageFacts<'a> {
     shared: Vec<ArtifactLine>,
     packages: Vec<PackageLine>,
     timings: Vec<(String, String)>,
+    /// Whether the cluster file is another one since.
+    is_stale: bool,
+    /// Artifacts of nodes that the cluster file no longer has, after the nodes' names.
+    left: Vec<(String, ArtifactLine)>,
     total_size: String,
 }
 
@@ -97,30 +106,34 @@ struct ArtifactLine {
     sha256: String,
 }
 
-/// Writes the page of what is in `output`, and returns its path. A file of that name which nodeforge did not write
-/// is not replaced.
-pub fn write(cluster: &Cluster, output: &Path, news: &BuildNews) -> Result<PathBuf> {
+/// Refuses to replace a file of the report's name which nodeforge did not write.
+pub fn refuse_foreign(output: &Path) -> Result<()> {
     let path = output.join(NAME);
     let shown = path.display();
     match fs::read(&path) {
-        Ok(there) if !there.starts_with(BEGINNING.as_bytes()) => {
-            return Err(Error::input(format!(
-                "`{shown}` was not written by nodeforge, and would be replaced"
-            ))
-            .hint("move it away"));
-        }
-        Ok(_) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error).context(|| format!("reading `{shown}`")),
+        Ok(there) if !there.starts_with(BEGINNING.as_bytes()) => Err(Error::input(format!(
+            "`{shown}` was not written by nodeforge, and would be replaced"
+        ))
+        .hint("move it away")),
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error).context(|| format!("reading `{shown}`")),
     }
+}
+
+/// Writes the page of what is in `output`, and returns its path. A file of that name which nodeforge did not write
+/// is not replaced.
+pub fn write(cluster: &Cluster, output: &Path, news: &BuildNews) -> Result<PathBuf> {
+    refuse_foreign(output)?;
+    let path = output.join(NAME);
+    let shown = path.display();
     // Names from elsewhere are on it, and HTML has no control characters.
     let page = page(cluster, output, news)?;
     let page = printable_lines(&page);
     let new = output.join(".report.html.new");
-    let written = fs::write(&new, page.as_bytes()).and_then(|()| {
-        new_files::give_path(&new);
-        fs::rename(&new, &path)
-    });
+    let written = new_files::make_anew(&new)
+        .and_then(|mut file| file.write_all(page.as_bytes()))
+        .and_then(|()| fs::rename(&new, &path));
     written.context(|| format!("writing `{shown}`"))?;
     Ok(path)
 }
@@ -158,6 +171,8 @@ fn page(cluster: &Cluster, output: &Path, news: &BuildNews) -> Result<String> {
         shared: artifacts(&manifest, None),
         packages: packages::of(&manifest, output),
         timings: news.timings.iter().map(|(stage, took)| (stage.clone(), seconds(*took))).collect(),
+        is_stale: is_stale(cluster, &manifest),
+        left: left(cluster, &manifest),
         total_size: mebibytes(manifest.artifacts.iter().map(|it| it.size).sum()),
     };
     let mut environment = Environment::new();
@@ -179,6 +194,9 @@ fn section(
 ) -> NodeSection {
     let is_shared = |change: &Change| plans.iter().all(|(_, other)| other.contains(change));
     let own = changes.iter().filter(|it| plans.len() > 1 && !is_shared(it));
+    // A machine's id is nobody else's business (machine-id(5)), nor are paths of who builds.
+    let own = own.filter(|it| !matches!(it.action, Action::MachineId { .. }));
+    let own = own.map(|it| plan::describe(&Change { sources: Vec::new(), ..it.clone() }));
     let record = manifest.nodes.iter().find(|it| it.hostname == node.hostname);
     NodeSection {
         hostname: node.hostname.clone(),
@@ -186,9 +204,27 @@ fn section(
         is_first: node.is_first,
         addresses: node.addresses.iter().map(ToString::to_string).collect(),
         delta: record.map(|it| mebibytes(it.delta_bytes)),
-        own: own.map(plan::describe).collect(),
+        own: own.collect(),
         artifacts: artifacts(manifest, Some(&node.hostname)),
     }
+}
+
+/// Whether the build was of another cluster file, or of other layers.
+fn is_stale(cluster: &Cluster, manifest: &Manifest) -> bool {
+    let built = manifest.inputs.iter().filter(|it| it.name == CLUSTER_FILE).map(|it| it.sha256);
+    let files = cluster.sources.iter().filter(|it| matches!(it.origin, Origin::File));
+    !built.eq(files.map(|it| Sha256::of(&it.source.text)))
+}
+
+fn left(cluster: &Cluster, manifest: &Manifest) -> Vec<(String, ArtifactLine)> {
+    let is_gone = |name: &&String| cluster.nodes.iter().all(|it| it.hostname != **name);
+    let mut gone: Vec<_> = manifest.artifacts.iter().filter_map(|it| it.node.as_ref()).collect();
+    gone.retain(is_gone);
+    gone.dedup();
+    let lines = gone.into_iter().flat_map(|name| {
+        artifacts(manifest, Some(name)).into_iter().map(move |line| (name.clone(), line))
+    });
+    lines.collect()
 }
 
 fn artifacts(manifest: &Manifest, node: Option<&str>) -> Vec<ArtifactLine> {
