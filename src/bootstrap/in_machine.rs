@@ -8,7 +8,7 @@ use crate::config::Arch;
 use crate::debian::machine::{self, MachineParts};
 use crate::debian::machine_root;
 use crate::sandbox::vm::{self, JobMachine};
-use crate::util::error::Result;
+use crate::util::error::{Error, Result};
 use crate::util::progress::Progress;
 
 /// Where mmdebstrap gets packages from when no mirror is named (mmdebstrap(1), "MIRROR").
@@ -24,6 +24,12 @@ pub(super) fn run(
     folder: &Path,
     progress: &dyn Progress,
 ) -> Result<Vec<Package>> {
+    if let Some(mirror) = job.mirror.as_ref().filter(|it| it.starts_with("file:")) {
+        return Err(Error::input(format!(
+            "the mirror `{mirror}` is a folder of this machine, which the sandbox `vm` does not see"
+        ))
+        .hint("name an address of http or https"));
+    }
     let worker = vm::worker(arch)?;
     let parts = MachineParts::assemble(arch, &worker, cache, folder, false, progress)?;
     let root = parts.folder.path().join("root.tar");

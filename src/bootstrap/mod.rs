@@ -128,6 +128,8 @@ pub fn bootstrap(
         if sandbox != Sandbox::Vm {
             process::require("mmdebstrap", "mmdebstrap")?;
         }
+        // For the firmware's partition, which is made here.
+        process::require("mkfs.vfat", "dosfstools")?;
         let layout = BootstrapLayout::new(base);
         let image = Raw::create(disk, SIZE)?;
         layout.write(&image)?;

@@ -67,13 +67,19 @@ impl Preparation {
 impl Project<'_> {
     /// One of the cluster's prepared bases, from the cache or made now.
     pub fn prepare(&mut self, how: Preparation, wanted: &SharedBase) -> Result<PreparedCluster> {
-        if how.shell_on_failure {
-            Preparation::require_terminal(how.sandbox.unwrap_or(Sandbox::Userns))?;
-        }
         // Before anything is fetched. What is prepared already needs no sandbox.
         let arch = self.cluster.base.arch().unwrap_or(Arch::HOST);
-        let early = how.choose(arch, self.is_vouched_for()).sandbox;
-        if let Err(error) = early.require(arch)
+        let early = how.choose(arch, self.is_vouched_for());
+        if how.shell_on_failure {
+            Preparation::require_terminal(early.sandbox)?;
+        }
+        if let Some(reason) = &early.instead_of_userns
+            && (how.force || !self.is_prepared(how, wanted))
+        {
+            let reason = reason.advice();
+            self.progress.warn(&format!("a machine in QEMU is used, which is slow: {reason}"));
+        }
+        if let Err(error) = early.sandbox.require(arch)
             && (how.force || !self.is_prepared(how, wanted))
         {
             return Err(error);
@@ -85,9 +91,6 @@ impl Project<'_> {
         let inputs = self.inputs(&base, &wanted.packages)?;
         let purpose = purpose(base.sha256, &inputs.changes)?;
         let sandbox = how.choose(arch, self.is_vouched_for()).sandbox;
-        if how.shell_on_failure {
-            Preparation::require_terminal(sandbox)?;
-        }
         let pins = self.lock.lock.pins(&wanted.own);
         let newest = pins.newest;
         let pinned = pinned(pins, purpose);

@@ -59,7 +59,7 @@ impl Sandbox {
             File::options().write(true).open("/dev/loop-control").is_ok()
                 && Tool::new("losetup", "mount").arg("--find").run().is_ok_and(is_there)
         };
-        if is_vouched_for && Self::for_folder(arch) == Self::Loop && has_loop() {
+        if is_vouched_for && Self::is_loop_for_folder(arch) && has_loop() {
             return Choice { sandbox: Self::Loop, instead_of_userns: None };
         }
         Self::userns_or_vm(arch)
@@ -68,16 +68,13 @@ impl Sandbox {
     /// The best of those that this host allows for a root that is a folder, and programs of `arch` in it.
     #[cfg(target_os = "linux")]
     pub(crate) fn choose_for_folder(arch: Arch) -> Self {
-        match Self::for_folder(arch) {
-            Self::Userns => Self::userns_or_vm(arch).sandbox,
-            other @ (Self::Loop | Self::Vm | Self::None) => other,
-        }
+        if Self::is_loop_for_folder(arch) { Self::Loop } else { Self::userns_or_vm(arch).sandbox }
     }
 
     #[cfg(target_os = "linux")]
     fn userns_or_vm(arch: Arch) -> Choice {
-        match Self::Userns.require(arch) {
-            Err(error) if Self::Vm.require(arch).is_ok() => {
+        match Self::Userns.check(arch) {
+            Err(error) if Self::Vm.check(arch).is_ok() => {
                 Choice { sandbox: Self::Vm, instead_of_userns: Some(error) }
             }
             Ok(()) | Err(_) => Choice { sandbox: Self::Userns, instead_of_userns: None },
@@ -102,26 +99,34 @@ impl Sandbox {
         if cfg!(target_os = "linux") { Self::Userns } else { Self::choose(arch, false).sandbox }
     }
 
-    /// The plainest one for a root that is a folder, and programs of `arch` in it.
+    /// Whether programs of `arch` in a root that is a folder can do with the plainest one.
     #[cfg(target_os = "linux")]
-    fn for_folder(arch: Arch) -> Self {
+    fn is_loop_for_folder(arch: Arch) -> bool {
         // A table of emulators that is not the host's needs a user namespace.
-        let is_plain = matches!(Emulator::find(arch), Ok(None));
+        let is_plain = || matches!(Emulator::find(arch), Ok(None));
         // Of the cache of an ordinary user, who is behind sudo, nothing is mounted as root where there is another
         // way; and what that user prepared is what is looked for.
-        let is_own = behind_sudo().is_none() || namespaces::has_no_users();
-        if is_root() && is_plain && is_own { Self::Loop } else { Self::Userns }
+        let is_own = || behind_sudo().is_none() || namespaces::has_no_users();
+        is_root() && is_plain() && is_own() && Self::Loop.check(arch).is_ok()
+    }
+
+    /// Fails where the host does not let programs of an image, which are for `arch`, be run like this; says
+    /// nothing of other ways.
+    #[cfg(target_os = "linux")]
+    fn check(self, arch: Arch) -> Result<()> {
+        let backend = self.backend();
+        backend.require()?;
+        backend.require_arch(arch)
     }
 
     /// Fails where the host does not let programs of an image, which are for `arch`, be run like this.
     #[cfg(target_os = "linux")]
     pub fn require(self, arch: Arch) -> Result<()> {
-        let backend = self.backend();
-        backend.require().and_then(|()| backend.require_arch(arch)).map_err(|error| match self {
+        self.check(arch).map_err(|error| match self {
             Self::Userns => {
                 let error =
                     error.hint("`--sandbox none` leaves packages to each node's first boot");
-                match Self::Vm.require(arch) {
+                match Self::Vm.check(arch) {
                     Ok(()) => error.hint("`--sandbox vm` needs nothing of this host but QEMU"),
                     Err(lacking) => {
                         error.hint(format!("or let a machine do it: {}", lacking.advice()))

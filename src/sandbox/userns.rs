@@ -14,9 +14,6 @@ pub(super) struct UserNamespace;
 
 impl Backend for UserNamespace {
     fn require(&self) -> Result<()> {
-        if namespaces::is_root() {
-            return Ok(());
-        }
         // It ends when its standard input does.
         let mut child = namespaces::quiet(command()?.args(["--", "cat"]))
             .stdin(Stdio::piped())
@@ -27,7 +24,7 @@ impl Backend for UserNamespace {
         let given = ids::give(&mut child);
         let (status, complaints) = namespaces::wait(child)?;
         given?;
-        if status.success() { Ok(()) } else { Err(namespaces::explain(&complaints)) }
+        if status.success() { Ok(()) } else { Err(self.explain(&complaints)) }
     }
 
     fn require_arch(&self, arch: Arch) -> Result<()> {

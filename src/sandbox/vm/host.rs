@@ -207,11 +207,13 @@ impl Outside {
         }
     }
 
-    /// Takes a file that the job made.
+    /// Takes a file that the job made: all of it, or nothing.
     fn take(&self, path: &Path, reader: &mut StreamReader) -> io::Result<()> {
-        let mut file = File::create_new(path)?;
-        let mut capped = CappedFile { file: &mut file, left: &self.output_bytes_left };
-        pour(reader, &mut capped).map(drop)
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        let mut new = tempfile::NamedTempFile::new_in(folder)?;
+        pour(reader, &mut CappedFile { file: new.as_file_mut(), left: &self.output_bytes_left })?;
+        new.persist_noclobber(path)?;
+        Ok(())
     }
 
     /// Takes a package into the cache, if it is a whole one. Of two files with one name the newcomer stays.
