@@ -5,8 +5,6 @@ use std::os::unix::fs::MetadataExt as _;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use clap::ValueEnum;
-
 use crate::config::Arch;
 use crate::sandbox::qemu::{KVM, check_version, command, is_native};
 use crate::util::error::{Context, Error, Result};
@@ -14,7 +12,7 @@ use crate::util::interrupt;
 use crate::util::process::Drain;
 
 /// What runs the guest's instructions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accelerator {
     /// Emulation: slow, and works on every host
     Tcg,
@@ -68,7 +66,8 @@ impl Accelerator {
     /// The fastest that works for guests like this. Where that is emulation although the guest's
     /// processor is this one's, with the reason.
     ///
-    /// Fails where QEMU is missing or too old. A device that can be opened may still run nothing, so a guest of a few instructions is run.
+    /// Fails where QEMU is missing or too old. A device that can be opened may still run nothing, so a guest
+    /// of a few instructions is run.
     pub fn best(guest: Arch) -> Result<(Self, Option<Error>)> {
         check_version(guest)?;
         if !is_native(guest) {

@@ -5,7 +5,7 @@ use std::fs::{self, Permissions};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +20,7 @@ use crate::secrets::ssh_host_key;
 use crate::util::error::{Context, Error, Result};
 use crate::util::interrupt;
 use crate::util::process::{self, Drain};
+use crate::util::shell;
 
 /// How long an answer of the machine's SSH server may take. An emulated one on a busy host is slow.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -71,7 +72,7 @@ impl Door {
 
     /// The command that goes in, for a shell.
     pub fn command_line(&self) -> String {
-        format!("ssh -F {} {}", quoted(&self.file("config")), self.name)
+        format!("ssh -F {} {}", shell::word(&self.file("config").display().to_string()), self.name)
     }
 
     /// Tries to come in until the machine lets this host in, or `stop` is set: then it is `false`.
@@ -172,11 +173,4 @@ fn free_port() -> Result<u16> {
         .and_then(|listener| listener.local_addr())
         .map(|address| address.port())
         .context(|| "looking for a free port on 127.0.0.1")
-}
-
-/// For a shell.
-fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let is_plain = text.chars().all(|it| it.is_ascii_alphanumeric() || "/._-".contains(it));
-    if is_plain { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }

@@ -30,9 +30,8 @@ pub(super) fn run(
         ))
         .hint("name an address of http or https"));
     }
-    let worker = vm::worker(arch)?;
-    let parts = MachineParts::assemble(arch, &worker, cache, folder, false, progress)?;
-    let root = parts.folder.path().join("root.tar");
+    let parts = MachineParts::assemble(arch, cache, folder, false, progress)?;
+    let root = parts.folder().join("root.tar");
     machine_root::write(arch, cache, &root, progress)?;
 
     let (image, log) = (job.partition.disk.clone(), job.log.clone());
@@ -44,23 +43,12 @@ pub(super) fn run(
         outputs.push((std::mem::replace(to, there.clone()), there));
     }
     let machine = JobMachine {
-        arch,
-        kernel: &parts.system.kernel,
-        initramfs: &parts.initramfs,
-        init: machine::WORKER,
-        image: &image,
-        folder: parts.folder.path(),
-        log: &log,
         inputs: vec![(root, vm::inside(0))],
         root: Some(vm::inside(0)),
         outputs,
         epoch: Some(epoch),
-        // apt keeps none: nothing is handed back.
-        packages: parts.folder.path().to_owned(),
-        is_package: |_| false,
         mirrors: Some(machine::mirrors(job.mirror.as_deref().unwrap_or(MIRRORS), "")?),
+        ..parts.machine(&image, &log)
     };
-    let done = vm::run(machine, &job, progress);
-    // In there the log has another name.
-    done.map_err(|error| error.renaming(vm::LOG, &log.display().to_string()))
+    vm::run(machine, &job, progress)
 }

@@ -42,7 +42,7 @@ impl Preparation {
     /// Where programs of images of `arch` run, of a base that somebody vouches for or not.
     pub fn choose(self, arch: Arch, is_vouched_for: bool) -> Choice {
         match self.sandbox {
-            Some(sandbox) => Choice { sandbox, instead_of_userns: None },
+            Some(sandbox) => Choice::of(sandbox, arch),
             None => Sandbox::choose(arch, is_vouched_for),
         }
     }
@@ -68,8 +68,8 @@ impl Project<'_> {
     /// One of the cluster's prepared bases, from the cache or made now.
     pub fn prepare(&mut self, how: Preparation, wanted: &SharedBase) -> Result<PreparedCluster> {
         // Before anything is fetched. What is prepared already needs no sandbox.
-        let arch = self.cluster.base.arch().unwrap_or(Arch::HOST);
-        let early = how.choose(arch, self.is_vouched_for());
+        let known = (self.cluster.base.arch().unwrap_or(Arch::HOST), self.is_vouched_for());
+        let early = how.choose(known.0, known.1);
         if how.shell_on_failure {
             Preparation::require_terminal(early.sandbox)?;
         }
@@ -79,7 +79,7 @@ impl Project<'_> {
             let reason = reason.advice();
             self.progress.warn(&format!("a machine in QEMU is used, which is slow: {reason}"));
         }
-        if let Err(error) = early.sandbox.require(arch)
+        if let Some(error) = early.refusal
             && (how.force || !self.is_prepared(how, wanted))
         {
             return Err(error);
@@ -90,7 +90,10 @@ impl Project<'_> {
         let arch = base.arch_for(&self.cluster.base)?;
         let inputs = self.inputs(&base, &wanted.packages)?;
         let purpose = purpose(base.sha256, &inputs.changes)?;
-        let sandbox = how.choose(arch, self.is_vouched_for()).sandbox;
+        let sandbox = match (arch, self.is_vouched_for()) {
+            found if found == known => early.sandbox,
+            (arch, is_vouched_for) => how.choose(arch, is_vouched_for).sandbox,
+        };
         let pins = self.lock.lock.pins(&wanted.own);
         let newest = pins.newest;
         let pinned = pinned(pins, purpose);

@@ -97,10 +97,11 @@ impl BuildCommand {
             compares_contents: self.check,
             preparation: self.how.preparation(self.no_cache),
         };
+        let mut previous = None;
         if self.report {
             overview::refuse_foreign(output)?;
+            previous = Manifest::previous(output, &cluster.name);
         }
-        let previous = Manifest::previous(output, &cluster.name);
         let built = build(&mut project, &request)?;
         ui.finish();
         if self.report {

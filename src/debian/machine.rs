@@ -15,7 +15,7 @@ use crate::cache::{Cache, PARTS, package_files};
 use crate::config::Arch;
 use crate::disk::{self, Format, sha256_of_file};
 use crate::download::{Client, Hashes, Route, Wanted, download};
-use crate::sandbox::vm::{Mirrors, Upstream};
+use crate::sandbox::vm::{self, JobMachine, Mirrors, Upstream};
 use crate::util::error::{Context as _, Error, Result};
 use crate::util::file_lock::FileLock;
 use crate::util::interrupt;
@@ -31,7 +31,7 @@ const FRESH: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// The most bytes of a package.
 const LIMIT: u64 = 1 << 30;
 /// Where the worker is in the machine; the kernel starts it as the first process.
-pub(crate) const WORKER: &str = "usr/bin/nodeforge";
+const WORKER: &str = "usr/bin/nodeforge";
 
 /// Packages, and which of their files are taken: those whose path has one of these in it.
 const PACKAGES: [(&str, &[&str]); 11] = [
@@ -84,31 +84,58 @@ pub(crate) struct MachineSystem {
 
 /// All that one machine boots from, in a folder of its own, which is gone with this.
 pub(crate) struct MachineParts {
-    pub(crate) system: MachineSystem,
+    arch: Arch,
+    system: MachineSystem,
     /// With the worker in it.
-    pub(crate) initramfs: PathBuf,
+    initramfs: PathBuf,
     /// For what else the machine needs, and writes.
-    pub(crate) folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl MachineParts {
     /// Those of a machine for programs of `arch`, in a folder below `folder`.
     pub(crate) fn assemble(
         arch: Arch,
-        worker: &Path,
         cache: &Cache,
         folder: &Path,
         offline: bool,
         progress: &dyn Progress,
     ) -> Result<Self> {
+        let worker = vm::worker(arch)?;
         let folder = tempfile::Builder::new()
             .prefix("machine.")
             .tempdir_in(folder)
             .context(|| format!("making a folder in `{}`", folder.display()))?;
         let system = system(arch, cache, folder.path(), offline, progress)?;
         let initramfs = folder.path().join("initramfs");
-        with_worker(&system, worker, &initramfs)?;
-        Ok(Self { system, initramfs, folder })
+        with_worker(&system, &worker, &initramfs)?;
+        Ok(Self { arch, system, initramfs, folder })
+    }
+
+    /// Where files for this one machine can lie.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The machine for a job on the raw image `image`, with its log at `log`. It is given nothing else, hands
+    /// back nothing, and reaches nobody.
+    pub(crate) fn machine<'a>(&'a self, image: &'a Path, log: &'a Path) -> JobMachine<'a> {
+        JobMachine {
+            arch: self.arch,
+            kernel: &self.system.kernel,
+            initramfs: &self.initramfs,
+            init: WORKER,
+            image,
+            folder: self.folder(),
+            log,
+            inputs: Vec::new(),
+            root: None,
+            outputs: Vec::new(),
+            epoch: None,
+            packages: self.folder().to_owned(),
+            is_package: |_| false,
+            mirrors: None,
+        }
     }
 }
 

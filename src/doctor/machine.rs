@@ -83,7 +83,7 @@ fn is_prepared(cluster: &Cluster) -> bool {
 /// The sandbox that a build would choose for nodes of that processor.
 fn sandbox(arch: Arch, choice: Choice) -> Check {
     const SUBJECT: &str = "sandbox";
-    if let Err(error) = choice.sandbox.require(arch) {
+    if let Some(error) = choice.refusal {
         return Check::of(SUBJECT, CheckVerdict::Wrong, &error);
     }
     let found = choice.sandbox.describe();
@@ -118,13 +118,13 @@ fn user_ids() -> Check {
 fn foreign(other: Arch) -> Check {
     const SUBJECT: &str = "processors";
     let name = other.name();
-    let sandbox = Sandbox::choose(other, false).sandbox;
-    match sandbox.require(other) {
-        Ok(()) if sandbox != Sandbox::None => {
-            Check::right(SUBJECT, format!("{name} nodes can be prepared too"))
+    let choice = Sandbox::choose(other, false);
+    match choice.refusal {
+        Some(error) => Check::of(SUBJECT, CheckVerdict::Limited, &error),
+        None if choice.sandbox == Sandbox::None => {
+            Check::limited(SUBJECT, format!("{name} nodes get packages on their first boot"))
         }
-        Ok(()) => Check::limited(SUBJECT, format!("{name} nodes get packages on their first boot")),
-        Err(error) => Check::of(SUBJECT, CheckVerdict::Limited, &error),
+        None => Check::right(SUBJECT, format!("{name} nodes can be prepared too")),
     }
 }
 

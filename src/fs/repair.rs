@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::disk::Disk;
+use crate::util::shell;
 
 /// What a user types to have programs of e2fsprogs work on the file system that fills `disk`, one after
 /// the other: `e2fsck -fp`. An offset is part of the name that each is given (e2fsck(8), "device").
@@ -37,14 +38,9 @@ pub(crate) fn fsck_fat(disk: &dyn Disk) -> String {
     }
 }
 
-/// A word of a shell.
+/// A file's name, with what follows it, as one word of a shell.
 fn quoted(path: &Path, suffix: &str) -> String {
-    let word = format!("{}{suffix}", path.display());
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:@%,=".contains(&byte);
-    if word.bytes().all(is_plain) {
-        return word;
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
+    shell::word(&format!("{}{suffix}", path.display()))
 }
 
 #[cfg(test)]

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::sizes::mebibytes;
 use crate::artifact::{Manifest, bootable, disk_of};
 use crate::config::Cluster;
 use crate::inspect::{PartitionFacts, Report};
+use crate::util::room::mib;
 
 /// Units of the drawing's width.
 const WIDTH: f64 = 1000.0;
@@ -55,7 +55,7 @@ pub(super) fn of(cluster: &Cluster, manifest: &Manifest, output: &Path) -> Vec<D
         let report = Report::of(&disk_of(&path), &[]).ok()?;
         let artifact = path.file_name()?.to_string_lossy().into_owned();
         let parts = report.partitions.iter().map(|it| part(it, report.size)).collect();
-        Some(DrawnDisk { nodes, artifact, size: mebibytes(report.size), parts })
+        Some(DrawnDisk { nodes, artifact, size: mib(report.size), parts })
     };
     bases.into_iter().filter_map(draw).collect()
 }
@@ -73,7 +73,7 @@ fn part(facts: &PartitionFacts, size: u64) -> DrawnPart {
         used_width: format!("{:.2}", width * share.clamp(0.0, 1.0)),
         title,
         mount_point: facts.mount_point.clone().unwrap_or_default(),
-        size: mebibytes(facts.size),
-        used: facts.used.map_or_else(String::new, mebibytes),
+        size: mib(facts.size),
+        used: facts.used.map_or_else(String::new, mib),
     }
 }

@@ -7,7 +7,6 @@ mod changes;
 mod disks;
 mod packages;
 mod picture;
-mod sizes;
 
 use std::fs;
 use std::io::Write as _;
@@ -27,12 +26,12 @@ use crate::util::calendar;
 use crate::util::error::{Context as _, Error, Result};
 use crate::util::new_files;
 use crate::util::printable::printable_lines;
+use crate::util::room::mib;
 use crate::util::sha256::Sha256;
 use changes::ManifestChanges;
 use disks::DrawnDisk;
 use packages::PackageLine;
 use picture::Picture;
-use sizes::mebibytes;
 
 /// The file's name in the output folder.
 pub const NAME: &str = "report.html";
@@ -173,7 +172,7 @@ fn page(cluster: &Cluster, output: &Path, news: &BuildNews) -> Result<String> {
         timings: news.timings.iter().map(|(stage, took)| (stage.clone(), seconds(*took))).collect(),
         is_stale: is_stale(cluster, &manifest),
         left: left(cluster, &manifest),
-        total_size: mebibytes(manifest.artifacts.iter().map(|it| it.size).sum()),
+        total_size: mib(manifest.artifacts.iter().map(|it| it.size).sum()),
     };
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
@@ -203,7 +202,7 @@ fn section(
         role: node.role.clone(),
         is_first: node.is_first,
         addresses: node.addresses.iter().map(ToString::to_string).collect(),
-        delta: record.map(|it| mebibytes(it.delta_bytes)),
+        delta: record.map(|it| mib(it.delta_bytes)),
         own: own.collect(),
         artifacts: artifacts(manifest, Some(&node.hostname)),
     }
@@ -231,7 +230,7 @@ fn artifacts(manifest: &Manifest, node: Option<&str>) -> Vec<ArtifactLine> {
     let own = manifest.artifacts.iter().filter(|it| it.node.as_deref() == node);
     own.map(|it| ArtifactLine {
         path: it.path.clone(),
-        size: mebibytes(it.size),
+        size: mib(it.size),
         sha256: it.sha256.to_string(),
     })
     .collect()

@@ -38,8 +38,7 @@ pub(super) fn run(
     folder: &Path,
     progress: &dyn Progress,
 ) -> Result<Vec<Package>> {
-    let worker = vm::worker(arch)?;
-    let parts = MachineParts::assemble(arch, &worker, cache, folder, job.offline, progress)?;
+    let parts = MachineParts::assemble(arch, cache, folder, job.offline, progress)?;
 
     let mut inputs: Vec<(PathBuf, PathBuf)> = Vec::new();
     let mut files = BTreeMap::new();
@@ -67,24 +66,13 @@ pub(super) fn run(
     job.archives = vm::ARCHIVES.into();
     job.log = vm::LOG.into();
     let machine = JobMachine {
-        arch,
-        kernel: &parts.system.kernel,
-        initramfs: &parts.initramfs,
-        init: machine::WORKER,
-        image: &image,
-        folder: parts.folder.path(),
-        log: &log,
         inputs,
-        root: None,
-        outputs: Vec::new(),
-        epoch: None,
         packages,
         is_package: |file| is_whole_package(BufReader::new(file)).unwrap_or(false),
         mirrors,
+        ..parts.machine(&image, &log)
     };
-    let done = vm::run(machine, &job, progress);
-    // In there the log has another name.
-    done.map_err(|error| error.renaming(vm::LOG, &log.display().to_string()))
+    vm::run(machine, &job, progress)
 }
 
 /// What the machine may connect to: what the cluster asks for, and what the image has.

@@ -39,13 +39,27 @@ pub enum Sandbox {
     None,
 }
 
-/// The best sandbox that a host allows.
+/// The sandbox for a build, and how it stands with it on this host.
 #[derive(Debug)]
 pub struct Choice {
     /// Which it is.
     pub sandbox: Sandbox,
     /// Why it is not `userns`, where only a machine is to be had.
     pub instead_of_userns: Option<Error>,
+    /// Why it cannot be had either.
+    pub refusal: Option<Error>,
+}
+
+impl Choice {
+    /// That one and no other, for programs of `arch`.
+    pub fn of(sandbox: Sandbox, arch: Arch) -> Self {
+        Self { refusal: sandbox.require(arch).err(), ..Self::sure(sandbox) }
+    }
+
+    /// One that is known to be had.
+    fn sure(sandbox: Sandbox) -> Self {
+        Self { sandbox, instead_of_userns: None, refusal: None }
+    }
 }
 
 impl Sandbox {
@@ -60,7 +74,7 @@ impl Sandbox {
                 && Tool::new("losetup", "mount").arg("--find").run().is_ok_and(is_there)
         };
         if is_vouched_for && Self::is_loop_for_folder(arch) && has_loop() {
-            return Choice { sandbox: Self::Loop, instead_of_userns: None };
+            return Choice::sure(Self::Loop);
         }
         Self::userns_or_vm(arch)
     }
@@ -73,19 +87,20 @@ impl Sandbox {
 
     #[cfg(target_os = "linux")]
     fn userns_or_vm(arch: Arch) -> Choice {
-        match Self::Userns.check(arch) {
-            Err(error) if Self::Vm.check(arch).is_ok() => {
-                Choice { sandbox: Self::Vm, instead_of_userns: Some(error) }
+        let Err(error) = Self::Userns.check(arch) else { return Choice::sure(Self::Userns) };
+        match Self::Vm.check(arch) {
+            Ok(()) => Choice { instead_of_userns: Some(error), ..Choice::sure(Self::Vm) },
+            machine => {
+                let refusal = Some(with_other_ways(error, machine));
+                Choice { refusal, ..Choice::sure(Self::Userns) }
             }
-            Ok(()) | Err(_) => Choice { sandbox: Self::Userns, instead_of_userns: None },
         }
     }
 
     /// The best of those that this host allows: programs of an image need Linux, which a machine has.
     #[cfg(not(target_os = "linux"))]
     pub fn choose(arch: Arch, _is_vouched_for: bool) -> Choice {
-        let sandbox = if Self::Vm.require(arch).is_ok() { Self::Vm } else { Self::None };
-        Choice { sandbox, instead_of_userns: None }
+        Choice::sure(if Self::Vm.require(arch).is_ok() { Self::Vm } else { Self::None })
     }
 
     /// The same for a root that is a folder, which nothing but a machine can make.
@@ -123,16 +138,7 @@ impl Sandbox {
     #[cfg(target_os = "linux")]
     pub fn require(self, arch: Arch) -> Result<()> {
         self.check(arch).map_err(|error| match self {
-            Self::Userns => {
-                let error =
-                    error.hint("`--sandbox none` leaves packages to each node's first boot");
-                match Self::Vm.check(arch) {
-                    Ok(()) => error.hint("`--sandbox vm` needs nothing of this host but QEMU"),
-                    Err(lacking) => {
-                        error.hint(format!("or let a machine do it: {}", lacking.advice()))
-                    }
-                }
-            }
+            Self::Userns => with_other_ways(error, Self::Vm.check(arch)),
             Self::Loop | Self::Vm | Self::None => error,
         })
     }
@@ -169,5 +175,15 @@ impl Sandbox {
             Self::Vm => "packages installed in the sandbox `vm`, a machine in QEMU",
             Self::None => "packages left to the first boot of each node (sandbox `none`)",
         }
+    }
+}
+
+/// Why `userns` cannot be had, with what else there is; `machine` is whether `vm` can.
+#[cfg(target_os = "linux")]
+fn with_other_ways(error: Error, machine: Result<()>) -> Error {
+    let error = error.hint("`--sandbox none` leaves packages to each node's first boot");
+    match machine {
+        Ok(()) => error.hint("`--sandbox vm` needs nothing of this host but QEMU"),
+        Err(lacking) => error.hint(format!("or let a machine do it: {}", lacking.advice())),
     }
 }

@@ -1,26 +1,20 @@
 //! The sandbox `loop`: plain namespaces for root, who may mount the image itself.
 
-use std::process::{Child, Stdio};
+use std::process::Child;
 
 use super::backend::{Backend, Init};
 use super::emulator::Emulator;
 use super::namespaces;
 use crate::config::Arch;
-use crate::util::error::{Context as _, Error, Result};
+use crate::util::error::{Error, Result};
 
 pub(super) struct LoopRoot;
 
 impl Backend for LoopRoot {
     fn require(&self) -> Result<()> {
         if namespaces::is_root() {
-            let child = namespaces::quiet(namespaces::unshare()?.args(["--", "true"]))
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::piped())
-                .spawn()
-                .context(|| "cannot run `unshare`")?;
-            let (status, complaints) = namespaces::wait(child)?;
-            return if status.success() { Ok(()) } else { Err(self.explain(&complaints)) };
+            let probed = namespaces::probe(namespaces::unshare()?, |_| Ok(()))?;
+            return probed.map_err(|complaints| self.explain(&complaints));
         }
         Err(Error::input("the sandbox `loop` is for root").hint("`--sandbox userns` needs no root"))
     }

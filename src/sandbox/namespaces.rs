@@ -46,6 +46,25 @@ pub(super) fn spawn(mut unshare: Command, init: Init<'_>) -> Result<Child> {
     unshare.spawn().context(|| "cannot start `unshare`")
 }
 
+/// Makes namespaces for a moment; `begun` gets the process that has them. What `unshare` complains of, where
+/// they are refused.
+pub(super) fn probe(
+    mut unshare: Command,
+    begun: impl FnOnce(&mut Child) -> Result<()>,
+) -> Result<std::result::Result<(), String>> {
+    // It ends when its standard input does.
+    let mut child = quiet(unshare.args(["--", "cat"]))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context(|| "cannot run `unshare`")?;
+    let begun = begun(&mut child);
+    let (status, complaints) = wait(child)?;
+    begun?;
+    Ok(if status.success() { Ok(()) } else { Err(complaints) })
+}
+
 /// Gives a command a process group of its own, which [`wait`] ends.
 pub(super) fn quiet(command: &mut Command) -> &mut Command {
     command.process_group(0)

@@ -1,30 +1,21 @@
 //! The sandbox `userns`: namespaces with users of their own, for an ordinary user, and for root where
 //! programs of another processor run.
 
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 
 use super::backend::{Backend, Init};
 use super::emulator::Emulator;
 use super::{ids, namespaces};
 use crate::config::Arch;
-use crate::util::error::{Context as _, Error, Result};
+use crate::util::error::{Error, Result};
 use crate::util::process;
 
 pub(super) struct UserNamespace;
 
 impl Backend for UserNamespace {
     fn require(&self) -> Result<()> {
-        // It ends when its standard input does.
-        let mut child = namespaces::quiet(command()?.args(["--", "cat"]))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context(|| "cannot run `unshare`")?;
-        let given = ids::give(&mut child);
-        let (status, complaints) = namespaces::wait(child)?;
-        given?;
-        if status.success() { Ok(()) } else { Err(self.explain(&complaints)) }
+        let probed = namespaces::probe(command()?, ids::give)?;
+        probed.map_err(|complaints| self.explain(&complaints))
     }
 
     fn require_arch(&self, arch: Arch) -> Result<()> {

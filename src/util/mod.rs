@@ -17,5 +17,6 @@ pub mod remove_tree;
 pub(crate) mod rfc3339;
 pub mod room;
 pub mod sha256;
+pub(crate) mod shell;
 pub(crate) mod terminal;
 pub(crate) mod yaml;

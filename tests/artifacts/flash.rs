@@ -151,7 +151,7 @@ fn build_and_boot_finish_an_edit() {
     // There is nothing in it that would boot.
     let boot = || {
         let arguments = ["boot", "./base.img", "--until", "x", "--timeout", "1"];
-        let _ = machines.run(arguments).exits(1);
+        let _ = machines.run(arguments).exits(124);
     };
     let commands: [(&str, &dyn Fn()); 2] = [("build", &build), ("boot", &boot)];
     for (name, finish) in commands {

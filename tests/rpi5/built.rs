@@ -3,7 +3,7 @@
 //! Debian's: of the machine that tests, or for arm64 in the layout of Raspberry Pi OS.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::super::support::{
@@ -156,8 +156,27 @@ const CILIUM_VALUES: &str = "image:\n  repository: quay.io/cilium/cilium\n  tag:
     \x20 ui: {enabled: false, backend: {image: {repository: a/b, tag: v1}}, frontend: {image: {repository: a/c, tag: v1}}}\n\
     operator:\n  enabled: true\n  image: {repository: quay.io/cilium/operator, tag: v1.19.8, genericDigest: sha256:00, useDigest: true}\n";
 
-pub(super) fn cilium_chart(folder: &std::path::Path) -> PathBuf {
+pub(super) fn cilium_chart(folder: &Path) -> PathBuf {
     chart(folder, "cilium", "1.19.8", CILIUM_VALUES)
+}
+
+/// Makes the folder of a profile that is rpi5-kubeadm with `repository`'s address of each of its sources of
+/// packages, their keys included.
+pub(super) fn own_profile(folder: &Path, repository: impl Fn(&str) -> String, fingerprint: &str) {
+    let source = |name: &str| {
+        let url = repository(name);
+        format!(
+            "[[apt_source]]\nname = \"{name}\"\nuris = [\"{url}\"]\nsuites = [\"/\"]\n\
+             key_url = \"{url}/Release.key\"\nfingerprint = \"{fingerprint}\"\n"
+        )
+    };
+    fs::create_dir(folder).expect("made");
+    let profile = format!(
+        "description = \"a test\"\nextends = \"rpi5-kubeadm\"\n{}{}",
+        source("kubernetes"),
+        source("cri-o")
+    );
+    fs::write(folder.join("profile.toml"), profile).expect("written");
 }
 
 /// What registries and publishers say of container images.
@@ -194,22 +213,8 @@ fn build(arch: Arch, nodes: &[&str]) -> Built {
     let cilium = put("/cilium.tgz", &fs::read(cilium_chart(folder.path())).expect("readable"));
     publish_images(&secure);
 
-    let source = |name: &str| {
-        format!(
-            "[[apt_source]]\nname = \"{name}\"\nuris = [\"{}\"]\nsuites = [\"/\"]\nkey_url = \"{}\"\n\
-             fingerprint = \"{}\"\n",
-            plain.url(&format!("/{name}")),
-            plain.url(&format!("/{name}/Release.key")),
-            key.fingerprint
-        )
-    };
-    fs::create_dir(path("own")).expect("made");
-    let profile = format!(
-        "description = \"a test\"\nextends = \"rpi5-kubeadm\"\n{}{}",
-        source("kubernetes"),
-        source("cri-o")
-    );
-    fs::write(path("own/profile.toml"), profile).expect("written");
+    let repository = |name: &str| plain.url(&format!("/{name}"));
+    own_profile(&path("own"), repository, &key.fingerprint);
     fs::write(path("keys.txt"), format!("# created: today\n{AGE_KEY}\n")).expect("written");
     fs::write(path("git-token"), GIT_TOKEN).expect("written");
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/rpi5-kubeadm");

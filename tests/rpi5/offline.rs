@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::super::support::{
     Arch, Authority, Gpg, Node, Run, Server, checksum, is_archive_of, temporary_folder, tiny_base,
 };
-use super::built::{IMAGES, cilium_chart, publish_images};
+use super::built::{IMAGES, cilium_chart, own_profile, publish_images};
 use super::steps::{goes_well, goes_wrong, worker};
 
 /// A cluster of three control planes and a worker that finds everything on `server`.
@@ -25,21 +25,7 @@ fn cluster(server: &Server) -> tempfile::TempDir {
     let sums = format!("{sum}  helm-v4.2.4-linux-arm64.tar.gz\n");
     server.put("/helm/helm-v4.2.4-linux-arm64.tar.gz.sha256sum", sums);
     publish_images(server);
-    let source = |name: &str| {
-        format!(
-            "[[apt_source]]\nname = \"{name}\"\nuris = [\"{0}\"]\nsuites = [\"/\"]\nkey_url = \"{0}/Release.key\"\n\
-             fingerprint = \"{1}\"\n",
-            server.url(""),
-            key.fingerprint
-        )
-    };
-    fs::create_dir(path("own")).expect("made");
-    let profile = format!(
-        "description = \"a test\"\nextends = \"rpi5-kubeadm\"\n{}{}",
-        source("kubernetes"),
-        source("cri-o")
-    );
-    fs::write(path("own/profile.toml"), profile).expect("written");
+    own_profile(&path("own"), |_| server.url(""), &key.fingerprint);
     tiny_base(folder.path(), Arch::Arm64);
     let mut text = format!(
         "[cluster]\nname = \"home\"\nprofile = \"./own\"\n[base]\npath = \"base.img\"\n\

@@ -107,7 +107,7 @@ impl PlanCommand {
             nodes.iter().zip(&real).map(|(node, changes)| (*node, changes.as_slice())).collect();
         let artifacts = artifact_status(&cluster, &disks, &secrets);
         if self.json {
-            let mut json = as_json(&bases, self.choose(&cluster).1.sandbox, &shown, &handouts);
+            let mut json = as_json(&bases, self.choose(&cluster).sandbox, &shown, &handouts);
             json["artifacts"] = artifacts?.iter().map(artifact_as_json).collect();
             return print_json(&json);
         }
@@ -144,24 +144,24 @@ impl PlanCommand {
 }
 
 impl PlanCommand {
-    /// Where packages are installed, for programs of which processor: for a base that is not there yet
-    /// and does not name it, as if it were this machine's.
-    fn choose(&self, cluster: &Cluster) -> (Arch, Choice) {
+    /// Where packages are installed: for a base that is not there yet and does not name its processor, as
+    /// if it were this machine's.
+    fn choose(&self, cluster: &Cluster) -> Choice {
         let arch = cluster.base.arch().unwrap_or(Arch::HOST);
         let is_vouched_for = Project::look(cluster).is_ok_and(|project| project.is_vouched_for());
-        (arch, self.sandbox.preparation().choose(arch, is_vouched_for))
+        self.sandbox.preparation().choose(arch, is_vouched_for)
     }
 
     fn tell_sandbox(&self, cluster: &Cluster, changes: &[Change], text: &mut PlanText<'_>) {
         let mut line = |line: &str| text.line(&format!("  {line}"));
         let first_line =
             |error: &Error| error.to_string().lines().next().unwrap_or_default().to_owned();
-        let (arch, choice) = self.choose(cluster);
+        let choice = self.choose(cluster);
         line(choice.sandbox.describe());
         if let Some(error) = choice.instead_of_userns {
             line(&format!("`userns`, which is faster, fails here: {}", first_line(&error)));
         }
-        if let Err(error) = choice.sandbox.require(arch) {
+        if let Some(error) = choice.refusal {
             line(&format!("which fails here: {}", first_line(&error)));
         }
         line("one machine's own files removed: ids, keys, leases, logs, caches");

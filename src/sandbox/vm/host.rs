@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::forwarder::Mirrors;
 use super::qemu;
 use super::spec::{
-    GET, GIVE, IMAGE_SERIAL, JOB_PORT, LOG_PORT, MachineJob, PROXY, PUT, STREAM_PORT, WORK,
+    GET, GIVE, IMAGE_SERIAL, JOB_PORT, LOG, LOG_PORT, MachineJob, PROXY, PUT, STREAM_PORT, WORK,
     WORK_SERIAL,
 };
 use super::streams::{StreamReader, StreamWriter, Streams, pour};
@@ -83,6 +83,16 @@ pub(crate) struct JobMachine<'a> {
 
 /// Does a job in a machine, and returns what it hands back. The machine is gone afterwards, however it went.
 pub(crate) fn run<J: JobRequest>(
+    machine: JobMachine<'_>,
+    job: &J,
+    progress: &dyn Progress,
+) -> Result<J::Output> {
+    let log = machine.log.display().to_string();
+    // In there the log has another name.
+    run_inside(machine, job, progress).map_err(|error| error.renaming(LOG, &log))
+}
+
+fn run_inside<J: JobRequest>(
     machine: JobMachine<'_>,
     job: &J,
     progress: &dyn Progress,
