@@ -1,7 +1,7 @@
 //! What the last build left in an output folder, and how its files looked then: the next build makes only what
 //! is missing, was edited, or would come out differently.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -94,7 +94,7 @@ pub fn made_from(prepared: Sha256) -> String {
 /// Why an artifact is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// No build made it, or it is gone.
+    /// No build of this user made it, or it, or a part of it, is gone.
     Missing,
     /// It is no longer as the last build left it.
     Edited,
@@ -133,6 +133,30 @@ impl Freshness<'_> {
         Ok(reasons)
     }
 
+    /// Those of the artifacts' files that are not as the last build left them, whoever changed them: nothing
+    /// else may have what is in them. Where a build was killed while it published, nobody can tell.
+    pub fn edited(&self, artifacts: &BTreeSet<&str>) -> Result<Vec<String>> {
+        let Some(previous) = Manifest::settled(self.output, self.cluster) else {
+            return Ok(Vec::new());
+        };
+        let ledger = Ledger::read(self.cache, self.cluster, self.output);
+        let mut edited = Vec::new();
+        for ArtifactRecord { path, size, sha256, .. } in previous.artifacts {
+            if !path.split('/').next().is_some_and(|name| artifacts.contains(name)) {
+                continue;
+            }
+            let Some(now) = look(self.output, &path, "", sha256) else { continue };
+            let known = ledger.files.get(&path).filter(|it| it.sha256 == sha256);
+            if known.is_none_or(|it| it.identity != now.identity)
+                && (now.identity.size != size
+                    || sha256_of_file(&self.output.join(&path))? != sha256)
+            {
+                edited.push(path);
+            }
+        }
+        Ok(edited)
+    }
+
     fn reason(
         &self,
         name: &str,
@@ -149,12 +173,13 @@ impl Freshness<'_> {
         // A machine that was started leaves files beside its disk.
         let found = fs::read_dir(self.output.join(name)).map_or(1, Iterator::count);
         if found != records.len() {
-            return Ok(Some(Reason::Edited));
+            let is_more = found > records.len();
+            return Ok(Some(if is_more { Reason::Edited } else { Reason::Missing }));
         }
         for record in records {
             let known = ledger.files.get(&record.path).filter(|it| it.sha256 == record.sha256);
             let now = known.and_then(|it| look(self.output, &record.path, &it.from, it.sha256));
-            let (Some(known), Some(now)) = (known, now) else { return Ok(Some(Reason::Edited)) };
+            let (Some(known), Some(now)) = (known, now) else { return Ok(Some(Reason::Missing)) };
             // A file that was only touched is read.
             let is_read = self.compares_contents || now != *known;
             let path = self.output.join(&record.path);

@@ -239,6 +239,16 @@ impl Manifest {
         serde_json::from_slice(&text).ok()
     }
 
+    /// Forgets artifacts, the nodes that have none left, and the bases of which there are no nodes left.
+    pub fn forget(&mut self, artifacts: &[String]) {
+        let top = |path: &str| path.split('/').next().unwrap_or_default().to_owned();
+        let is_kept = |path: &str| !artifacts.contains(&top(path));
+        self.retain(|it| is_kept(&it.path));
+        self.unlisted.iter_mut().for_each(|paths| paths.retain(|path| is_kept(path)));
+        let nodes = &self.nodes;
+        self.bases.retain(|base| nodes.iter().any(|it| it.base.as_ref() == Some(&base.name)));
+    }
+
     /// Keeps only those artifacts, and the nodes that have some left.
     pub fn retain(&mut self, is_kept: impl Fn(&ArtifactRecord) -> bool) {
         self.artifacts.retain(is_kept);

@@ -34,7 +34,7 @@ pub use manifest::{
     ArtifactRecord, BaseRecord, FileRecord, InputRecord, Manifest, NodeRecord, PREPARED_BASE,
     write_synced,
 };
-pub use own_files::OwnFiles;
+pub use own_files::{OwnFiles, refuse_edited};
 pub use prepared::PreparedBase;
 pub use side_file::write_side_files;
 pub use staging::Staging;

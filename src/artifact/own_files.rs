@@ -8,6 +8,24 @@ use super::claims::claimed;
 use super::manifest::Manifest;
 use crate::util::error::{Context as _, Error, Result};
 
+/// The beginning of a sentence about files of an output folder: `out/a.img` and 2 other files were.
+pub(super) fn subject(output: &Path, files: &[String]) -> Option<String> {
+    let first = format!("`{}`", output.join(files.first()?).display());
+    Some(match files.len() - 1 {
+        0 => format!("{first} was"),
+        1 => format!("{first} and another file were"),
+        more => format!("{first} and {more} other files were"),
+    })
+}
+
+/// Refuses to lose what somebody changed in files that builds made: nothing else may have it.
+pub fn refuse_edited(output: &Path, edited: &[String]) -> Result<()> {
+    let Some(were) = subject(output, edited) else { return Ok(()) };
+    Err(Error::input(format!("{were} changed since the last build, and would be lost"))
+        .hint("move it away, or choose another folder with `-o`")
+        .hint("remove it to have it built again; `--replace` replaces it"))
+}
+
 /// Files of an output folder that builds of one cluster made, by their paths in it.
 pub struct OwnFiles {
     /// Of builds that listed all they left.
@@ -53,16 +71,9 @@ impl OwnFiles {
                 foreign.push(name.to_owned());
             }
         }
-        let Some(first) = foreign.first() else { return Ok(()) };
-        let more = match foreign.len() - 1 {
-            0 => String::new(),
-            1 => " and another file".into(),
-            more => format!(" and {more} other files"),
-        };
-        let was = if more.is_empty() { "was" } else { "were" };
+        let Some(were) = subject(output, &foreign) else { return Ok(()) };
         Err(Error::input(format!(
-            "`{}`{more} {was} not made by a build of the cluster `{cluster}`, and would be replaced",
-            output.join(first).display()
+            "{were} not made by a build of the cluster `{cluster}`, and would be replaced"
         ))
         .hint("move it away, or choose another folder with `-o`")
         .hint("`--replace` replaces it"))

@@ -13,6 +13,7 @@ use super::project::Project;
 use super::records;
 use super::stale::SharedInputs;
 use super::stamp::{StampedNode, stamp, stamp_node};
+use super::status::left_over;
 use crate::artifact::{
     self, Artifact, ArtifactFormat, ArtifactRecord, Batch, Freshness, Ledger, Manifest, NodeDisk,
     Staging, outdated, unchanged, write_side_files, write_synced,
@@ -42,8 +43,11 @@ pub struct BuildRequest<'a> {
     pub jobs: usize,
     /// Whether e2fsck checks every node.
     pub fsck: FsckPolicy,
-    /// Whether another cluster's artifacts, and machines that were started, may be replaced.
+    /// Whether another cluster's artifacts, what was changed since it was built, and machines that were
+    /// started may be replaced.
     pub replace: bool,
+    /// Whether artifacts of nodes and in formats that are no longer asked for are removed.
+    pub prunes: bool,
     /// Whether artifacts are made again that would come out as they are.
     pub makes_all: bool,
     /// Whether the contents of artifacts decide that they are as the last build left them, not only their
@@ -63,6 +67,8 @@ pub struct Built<'a> {
     pub side_files: Vec<Artifact>,
     /// Whether all of it was there already as it would be built.
     pub is_unchanged: bool,
+    /// Names of artifacts of nodes and in formats that are no longer asked for: removed, if they were to be.
+    pub left: Vec<String>,
 }
 
 /// Everything that is decided before any work: a template that does not render costs no evening.
@@ -84,8 +90,9 @@ pub fn build<'a>(project: &mut Project<'_>, request: &BuildRequest<'a>) -> Resul
     project.cluster.access.require_login()?;
     let plans = Plans::make(project, request)?;
     let staging = Staging::new(request.output)?;
+    let left = left_over(project.cluster, request.formats, request.output)?;
     if !request.replace {
-        refuse_to_lose(project, request, &plans)?;
+        refuse_to_lose(project, request, &plans, if request.prunes { &left } else { &[] })?;
     }
     // All of them first: what no sandbox can make ends a build before it stamps anything.
     let mut prepared = Vec::with_capacity(plans.bases.len());
@@ -102,8 +109,8 @@ pub fn build<'a>(project: &mut Project<'_>, request: &BuildRequest<'a>) -> Resul
     let side_files =
         write_side_files(&plans.side_files, &staging, request.makes_all).map_err(full)?;
     let (manifest, is_unchanged) =
-        publish(project, request, &plans, &bases, &side_files, &staging).map_err(full)?;
-    Ok(Built { manifest, bases, side_files, is_unchanged })
+        publish(project, request, &plans, &bases, &side_files, &left, &staging).map_err(full)?;
+    Ok(Built { manifest, bases, side_files, is_unchanged, left })
 }
 
 impl<'a> Plans<'a> {
@@ -126,11 +133,12 @@ impl<'a> Plans<'a> {
 }
 
 /// Refuses, before anything is made, what would replace another cluster's artifacts, a file that no
-/// build made, or a machine's disk.
+/// build made, what somebody changed, or a machine's disk. `removed` are artifacts that are to go.
 fn refuse_to_lose(
     project: &Project<'_>,
     request: &BuildRequest<'_>,
     plans: &Plans<'_>,
+    removed: &[String],
 ) -> Result<()> {
     let (cluster, side_files) = (&project.cluster.name, &plans.side_files);
     refuse_another(cluster, request.output)?;
@@ -144,13 +152,16 @@ fn refuse_to_lose(
     expected.extend([Manifest::NAME, Manifest::SUMS].map(str::to_owned));
     expected.extend((project.cluster.host_keys == HostKeys::Build).then(|| KNOWN_HOSTS.to_owned()));
     expected.extend(side_files.iter().map(|it| it.top().to_owned()));
-    let expected = expected.iter().map(String::as_str);
-    refuse_foreign(project.cluster, expected, side_files, request.output)?;
+    expected.extend_from_slice(removed);
+    let expected: BTreeSet<_> = expected.iter().map(String::as_str).collect();
+    refuse_foreign(project.cluster, expected.iter().copied(), side_files, request.output)?;
     let names = request
         .formats
         .iter()
         .flat_map(|format| request.nodes.iter().filter_map(|node| format.of_node(&node.hostname)));
-    refuse_started(cluster, names, request.output)
+    refuse_started(cluster, names.chain(removed.iter().cloned()), request.output)?;
+    let edited = freshness(project, request, None).edited(&expected)?;
+    artifact::refuse_edited(request.output, &edited)
 }
 
 /// Stamps the nodes of a prepared base and writes their artifacts into the staging folder, a group at a time: those
@@ -224,6 +235,20 @@ fn make<'a>(
     Ok((stamped, artifacts))
 }
 
+fn freshness<'a>(
+    project: &'a Project<'_>,
+    request: &BuildRequest<'a>,
+    from: Option<&'a str>,
+) -> Freshness<'a> {
+    Freshness {
+        cache: &project.cache,
+        cluster: &project.cluster.name,
+        output: request.output,
+        from,
+        compares_contents: request.compares_contents,
+    }
+}
+
 /// Names of artifacts that are there already as they would be made.
 fn fresh(
     request: &BuildRequest<'_>,
@@ -235,14 +260,7 @@ fn fresh(
         return Ok(BTreeSet::new());
     }
     let from = artifact::made_from(prepared.base.image.about.sha256);
-    let freshness = Freshness {
-        cache: &project.cache,
-        cluster: &project.cluster.name,
-        output: request.output,
-        from: Some(&from),
-        compares_contents: request.compares_contents,
-    };
-    let reasons = freshness.reasons(digests)?;
+    let reasons = freshness(project, request, Some(&from)).reasons(digests)?;
     let names = digests.iter().map(|(name, _)| name);
     Ok(names.filter(|name| !reasons.contains_key(*name)).cloned().collect())
 }
@@ -255,6 +273,7 @@ fn publish(
     plans: &Plans<'_>,
     bases: &[BuiltBase<'_>],
     side_files: &[Artifact],
+    left: &[String],
     staging: &Staging,
 ) -> Result<(Manifest, bool)> {
     let (cluster, output) = (project.cluster, request.output);
@@ -285,11 +304,14 @@ fn publish(
         }
     }
     let claims = files.iter().map(|it| &it.path).chain(&unlisted).cloned().collect::<Vec<_>>();
-    let manifest = records::manifest(cluster, bases, files, unlisted, output)?;
+    let mut manifest = records::manifest(cluster, bases, files, unlisted, output)?;
+    let removed = if request.prunes { left } else { &[] };
+    manifest.forget(removed);
     // Checksums that are there are right, and no child depends on a base that it was not made for,
     // whenever this is cut short.
     let outdated = outdated(&cluster.name, &made, output);
-    let is_unchanged = names.is_empty() && outdated.is_empty() && manifest.is_in(output);
+    let is_unchanged =
+        names.is_empty() && outdated.is_empty() && removed.is_empty() && manifest.is_in(output);
     if is_unchanged && staging.is_settled() {
         return Ok((manifest, true));
     }
@@ -314,7 +336,7 @@ fn publish(
     }
     staging.claim(claims)?;
     staging.withdraw([Manifest::SUMS])?;
-    staging.withdraw(outdated.iter().map(|(name, _)| name.as_str()))?;
+    staging.withdraw(outdated.iter().map(|(name, _)| name).chain(removed).map(String::as_str))?;
     names.extend([Manifest::NAME, Manifest::SUMS]);
     staging.publish(names)?;
     staging.settle()?;

@@ -1,16 +1,17 @@
 //! What a build would make, and why.
 
 use std::collections::{BTreeSet, HashSet};
+use std::path::Path;
 
 use super::bases::bases_for;
 use super::find::OutputFolder;
 use super::stale::SharedInputs;
-use crate::artifact::{self, Freshness, Manifest, Reason, chosen};
+use crate::artifact::{self, ArtifactFormat, Freshness, Manifest, Reason, chosen};
 use crate::base::LockFile;
 use crate::cache::Cache;
 use crate::change::Change;
 use crate::config::{Cluster, Node};
-use crate::plan;
+use crate::plan::{self, SharedBase};
 use crate::secrets::Secrets;
 use crate::util::error::Result;
 
@@ -30,6 +31,8 @@ pub enum Fate {
     Kept,
     /// It is made.
     Made(Reason),
+    /// Somebody changed it since it was built, and a build refuses to replace it.
+    Edited,
     /// An earlier build made it of a node or in a format that is no longer asked for; it stays.
     Left,
 }
@@ -62,24 +65,44 @@ pub fn artifact_status(
         compares_contents: false,
     };
     let reasons = freshness.reasons(&digests)?;
-    let fate = |name: &String| reasons.get(name).map_or(Fate::Kept, |reason| Fate::Made(*reason));
+    let edited = freshness.edited(&digests.iter().map(|(name, _)| name.as_str()).collect())?;
+    let is_edited = |name: &str| edited.iter().any(|path| path.split('/').next() == Some(name));
+    let fate = |name: &String| match reasons.get(name) {
+        _ if is_edited(name) => Fate::Edited,
+        Some(reason) => Fate::Made(*reason),
+        None => Fate::Kept,
+    };
     let status = |(name, _): (String, String)| ArtifactStatus { fate: fate(&name), name };
     let mut all: Vec<_> = digests.into_iter().map(status).collect();
 
-    let every_node: Vec<_> = cluster.nodes.iter().collect();
-    let bases = bases_for(cluster, &formats, &every_node)?;
-    let expected: BTreeSet<_> = bases
-        .iter()
-        .flat_map(|(base, nodes)| artifact::expected(cluster, &formats, &base.name, nodes))
-        .collect();
-    let manifest = Manifest::previous(&output, &cluster.name);
-    let of_disks = manifest.iter().flat_map(|it| &it.artifacts).filter(|it| it.inputs.is_some());
+    let left = left_over(cluster, &formats, &output)?;
+    all.extend(left.into_iter().map(|name| ArtifactStatus { name, fate: Fate::Left }));
+    Ok(all)
+}
+
+/// Names of artifacts that earlier builds made of nodes that the cluster no longer has, or in formats that
+/// neither its file nor `formats` asks for.
+pub(super) fn left_over(
+    cluster: &Cluster,
+    formats: &[&'static ArtifactFormat],
+    output: &Path,
+) -> Result<Vec<String>> {
+    let Some(manifest) = Manifest::previous(output, &cluster.name) else { return Ok(Vec::new()) };
+    let nodes: Vec<_> = cluster.nodes.iter().collect();
+    let mut expected = BTreeSet::new();
+    for formats in [formats, &chosen(cluster)] {
+        let bases = bases_for(cluster, formats, &nodes)?;
+        let of_base = |(base, nodes): &(SharedBase, Vec<&Node>)| {
+            artifact::expected(cluster, formats, &base.name, nodes)
+        };
+        expected.extend(bases.iter().flat_map(of_base));
+    }
+    let of_disks = manifest.artifacts.iter().filter(|it| it.inputs.is_some());
     let mut left: Vec<String> = of_disks
         .filter_map(|it| it.path.split('/').next())
         .filter(|name| !expected.contains(*name) && output.join(name).exists())
         .map(str::to_owned)
         .collect();
     left.dedup();
-    all.extend(left.into_iter().map(|name| ArtifactStatus { name, fate: Fate::Left }));
-    Ok(all)
+    Ok(left)
 }

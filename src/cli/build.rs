@@ -30,10 +30,14 @@ pub(super) struct BuildCommand {
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
 
-    /// Replace another cluster's artifacts, files that no build made, and machines that were started
-    /// with all that is on their disks
+    /// Replace another cluster's artifacts, files that no build made or that were changed since, and
+    /// machines that were started with all that is on their disks
     #[arg(long)]
     replace: bool,
+
+    /// Remove what earlier builds made of nodes and in formats that are no longer asked for
+    #[arg(long)]
+    prune: bool,
 
     /// What to make, instead of the cluster file's formats
     #[arg(long, value_name = "FORMAT", value_delimiter = ',', value_parser = parse_format)]
@@ -92,6 +96,7 @@ impl BuildCommand {
             jobs,
             fsck: self.fsck,
             replace: self.replace,
+            prunes: self.prune,
             // Who asks for one of these wants to see it done.
             makes_all: self.replace || self.no_cache || self.fsck == FsckPolicy::Always,
             compares_contents: self.check,
@@ -111,9 +116,26 @@ impl BuildCommand {
         }
 
         if self.json {
-            print_json(&built.manifest)
+            print_json(&built.manifest)?;
         } else {
-            print_table(&built, &cluster, ui, output)
+            print_table(&built, &cluster, ui, output)?;
+        }
+        self.tell_left(&built.left, ui);
+        Ok(())
+    }
+}
+
+impl BuildCommand {
+    fn tell_left(&self, left: &[String], ui: &Ui) {
+        if left.is_empty() {
+            return;
+        }
+        let names = left.join(", ");
+        if self.prune {
+            ui.note(&format!("removed, because no longer asked for: {names}"));
+        } else {
+            ui.note(&format!("left by earlier builds, and no longer asked for: {names}"));
+            ui.note("hint: `build --prune` removes them");
         }
     }
 }

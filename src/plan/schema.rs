@@ -85,7 +85,7 @@ pub fn schema() -> Value {
     let artifact = object(&[("name", &text), ("state", &artifact_states)]);
     let artifacts = json!({ "type": "array", "items": artifact });
     let handouts = json!({ "type": "array", "items": object(&join(&join(&path, &content), &[("sources", &texts)])) });
-    let sandbox = json!({ "enum": ["loop", "userns", "none"] });
+    let sandbox = json!({ "enum": ["loop", "userns", "vm", "none"] });
     let mut schema = object(&[
         ("prepare", &changes),
         ("sandbox", &sandbox),

@@ -1,4 +1,5 @@
-//! A build makes what is missing, was edited, or would come out differently, and touches nothing else.
+//! A build makes what is missing, or would come out differently, and touches nothing else: what somebody changed
+//! stays, and so does what is no longer asked for, until it is told to replace or remove it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -88,23 +89,18 @@ fn what_changed_is_built_again_and_nothing_else() {
     fs::write(&file, format!("{changed}\n# A comment.\n")).expect("written");
     assert_eq!(made(&machines, &[]), names(&[]));
 
-    // Artifacts that are gone, edited, or only touched.
+    // Artifacts that are gone, in part as well, or only touched.
     fs::remove_file(machines.path("out/agent1.qcow2")).expect("there");
     fs::remove_file(machines.path("out/server1.vmwarevm/disk.vmdk")).expect("there");
     let touched = fs::File::options().append(true).open(machines.path("out/server1.img"));
     touched.expect("there").set_modified(std::time::SystemTime::now()).expect("set");
-    let flipped = machines.path("out/small-base.qcow2");
-    let mut bytes = fs::read(&flipped).expect("there");
-    let last = bytes.len() - 70_000;
-    bytes[last] ^= 1;
-    fs::write(&flipped, bytes).expect("written");
-    let expected = ["agent1.qcow2", "server1.vmwarevm", "small-base.qcow2"];
+    let expected = ["agent1.qcow2", "server1.vmwarevm"];
     assert_eq!(
         artifacts_planned(&machines),
         "  as they would be built: server1.img, agent1.img, server1.img.zst, agent1.img.zst, \
-         server1.qcow2, small-template.vmwarevm, agent1.vmwarevm, server1.bmap, agent1.bmap\n  \
-         to be made: agent1.qcow2\n  \
-         to be made again, because they were changed since: small-base.qcow2, server1.vmwarevm\n"
+         small-base.qcow2, server1.qcow2, small-template.vmwarevm, agent1.vmwarevm, server1.bmap, \
+         agent1.bmap\n  \
+         to be made: agent1.qcow2, server1.vmwarevm\n"
     );
     assert_eq!(made(&machines, &[]), names(&expected));
 
@@ -113,8 +109,8 @@ fn what_changed_is_built_again_and_nothing_else() {
     assert_ne!(formats, text);
     fs::write(&file, &formats).expect("written");
     let planned = artifacts_planned(&machines);
-    let left =
-        "  left by earlier builds, and no longer asked for: agent1.img.zst, server1.img.zst\n";
+    let left = "  left by earlier builds, no longer asked for, and removed with `--prune`: \
+                agent1.img.zst, server1.img.zst\n";
     assert!(planned.ends_with(left), "{planned}");
     let outdated = "  to be made again, because what they are made from has changed: agent1.img, ";
     assert!(planned.contains(outdated), "{planned}");
@@ -178,4 +174,111 @@ fn an_exchanged_image_is_not_kept_because_the_manifest_vouches_for_it() {
     }
     let _ = machines.run(["build"]).succeeds();
     assert!(fs::read(&image).expect("there") == right);
+}
+
+/// Somebody may have worked for an hour on it.
+#[test]
+fn what_was_changed_since_is_not_replaced_unasked() {
+    let formats = r#"formats = ["raw", "qcow2"]"#;
+    let machines = Machines::new(Arch::Amd64, &["server1", "agent1"], formats);
+    let _ = machines.run(["build"]).succeeds();
+    fs::write(machines.path("motd"), "mine\n").expect("written");
+    let _ = machines.run(["cp", "motd", "out/agent1.img:/etc/motd"]).succeeds();
+    let before = looks(&machines.path("out"));
+    let refused = |path: &str, and_more: &str| {
+        format!(
+            "error: `{}`{and_more} changed since the last build, and would be lost\n\
+             hint: move it away, or choose another folder with `-o`\n\
+             hint: remove it to have it built again; `--replace` replaces it\n",
+            machines.path(path).canonicalize().expect("there").display()
+        )
+    };
+    // Whether it would be made again anyway or not.
+    let outdated = ["build", "--set", "locale.timezone=Europe/Berlin"];
+    for arguments in [&["build"][..], &["build", "agent1"], &["build", "--check"], &outdated] {
+        let _ = machines.run(arguments).exits(2).stderr(&refused("out/agent1.img", " was"));
+        assert_eq!(looks(&machines.path("out")), before, "{arguments:?}");
+    }
+    assert!(artifacts_planned(&machines).ends_with(
+        "\n  changed since they were built, and replaced only with `--replace`: agent1.img\n"
+    ),);
+    let planned = machines.run(["plan", "--json"]).succeeds().stdout_text();
+    let planned: serde_json::Value = serde_json::from_str(&planned).expect("JSON");
+    let states = planned["artifacts"].as_array().expect("a list");
+    assert!(states.contains(&serde_json::json!({ "name": "agent1.img", "state": "edited" })));
+    // Other nodes are built meanwhile.
+    let _ = machines.run(["build", "server1"]).succeeds();
+
+    // A child needs its parent as it was.
+    let parent = machines.path("out/small-base.qcow2");
+    let mut bytes = fs::read(&parent).expect("there");
+    let last = bytes.len() - 70_000;
+    bytes[last] ^= 1;
+    fs::write(&parent, bytes).expect("written");
+    let both = refused("out/agent1.img", " and another file were");
+    let _ = machines.run(["build"]).exits(2).stderr(&both);
+    // One is given up, the other kept elsewhere, as the hints say.
+    fs::remove_file(parent).expect("there");
+    fs::rename(machines.path("out/agent1.img"), machines.path("mine.img")).expect("renamed");
+    assert_eq!(made(&machines, &[]), names(&["agent1.img", "small-base.qcow2"]));
+    let _ = machines.run(["cat", "mine.img:/etc/motd"]).succeeds().stdout("mine\n");
+    // Or all of it is given up.
+    let _ = machines.run(["cp", "motd", "out/agent1.img:/etc/motd"]).succeeds();
+    let _ = machines.run(["build"]).exits(2);
+    assert!(made(&machines, &["--replace"]).contains("agent1.img"));
+    let _ = machines.run(["cat", "out/agent1.img:/etc/motd"]).fails();
+}
+
+/// What is not asked for any more is named, and removed by who says so.
+#[test]
+fn artifacts_of_nodes_and_formats_that_are_gone_can_be_removed() {
+    let formats = r#"formats = ["raw", "raw.gz", "vmwarevm"]"#;
+    let machines = Machines::new(Arch::Amd64, &["server1", "agent1"], formats);
+    let _ = machines.run(["build"]).succeeds();
+    let file = machines.path("cluster.toml");
+    let text = fs::read_to_string(&file).expect("there");
+    let fewer = text.replace("\"raw.gz\", ", "").replace("[[node]]\nhostname = \"agent1\"\n", "");
+    fs::write(&file, fewer).expect("written");
+    let left = "agent1.bmap, agent1.img, agent1.img.gz, agent1.vmwarevm, server1.img.gz";
+    let kept = looks(&machines.path("out"));
+    let built = machines.run(["build"]).succeeds().stderr_text();
+    let note = format!(
+        "left by earlier builds, and no longer asked for: {left}\nhint: `build --prune` removes them\n"
+    );
+    assert!(built.ends_with(&note), "{built}");
+    assert!(kept.keys().all(|name| machines.path("out").join(name).exists()));
+
+    // Not what somebody changed.
+    fs::write(machines.path("motd"), "mine\n").expect("written");
+    let _ = machines.run(["cp", "motd", "out/agent1.img:/etc/motd"]).succeeds();
+    let said = machines.run(["build", "--prune"]).exits(2).stderr_text();
+    assert!(
+        said.contains("agent1.img` was changed since the last build, and would be lost"),
+        "{said}"
+    );
+    assert!(kept.keys().all(|name| machines.path("out").join(name).exists()));
+    fs::rename(machines.path("out/agent1.img"), machines.path("mine.img")).expect("renamed");
+
+    let built = machines.run(["build", "--prune"]).succeeds().stderr_text();
+    let removed = "removed, because no longer asked for: agent1.bmap, agent1.img.gz, agent1.vmwarevm, \
+                   server1.img.gz\n";
+    assert!(built.ends_with(removed), "{built}");
+    let list = tool("ls", [machines.path("out")]);
+    assert_eq!(
+        list.lines().collect::<Vec<_>>(),
+        [
+            "SHA256SUMS",
+            "known_hosts",
+            "manifest.json",
+            "sbom.spdx.json",
+            "server1.bmap",
+            "server1.img",
+            "server1.vmwarevm",
+            "small-template.vmwarevm"
+        ]
+    );
+    let manifest = fs::read_to_string(machines.path("out/manifest.json")).expect("there");
+    assert!(!manifest.contains("agent1"), "{manifest}");
+    let built = machines.run(["build", "--prune"]).succeeds().stderr_text();
+    assert!(built.ends_with("everything is there already as it would be built\n"), "{built}");
 }

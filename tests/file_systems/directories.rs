@@ -35,16 +35,19 @@ fn is_refused(bench: &Bench, what: &str) {
     assert!(written.contains(&damage), "{written}");
     let removed = bench.run("rm -r --fsck never x.img:/x").exits(1).stderr_text();
     assert!(removed.contains(&damage), "{removed}");
+    let hint = |path: &str| format!("hint: run `e2fsck -fy {path}`, or start from a fresh image\n");
+    let path = bench.path("x.img").display().to_string();
+    assert!(listed.ends_with(&hint("x.img")), "{listed}");
+    assert!(written.ends_with(&hint(&path)), "{written}");
+    assert!(removed.ends_with(&hint(&path)), "{removed}");
     bench.run("cat x.img:/sound/file").succeeds().stdout("here\n");
     // Nothing is changed where e2fsck has a say, and it is not nodeforge that is blamed.
     let judged = bench.run("cp --fsck always a x.img:/sound/new").exits(1).stderr_text();
-    let path = bench.path("x.img").display().to_string();
     assert!(
         judged.contains("e2fsck finds the file system damaged, before any change: "),
         "{judged}"
     );
-    let hint = format!("hint: run `e2fsck -fy {path}`, or start from a fresh image\n");
-    assert!(judged.ends_with(&hint), "{judged}");
+    assert!(judged.ends_with(&hint(&path)), "{judged}");
     bench.follow(&judged);
     bench.run("ls x.img:/x").succeeds();
     bench.run("cp --fsck always a x.img:/x/new").succeeds();
@@ -56,6 +59,29 @@ fn a_directory_with_a_wrong_checksum() {
     let at = block(&bench, "/x", 1);
     patch(&bench.path("x.img"), at + 24 + 8, b"Z");
     is_refused(&bench, "a block of a directory has a wrong checksum");
+}
+
+/// The command that an error names mends what it speaks of, wherever on the disk that is.
+#[test]
+fn damage_in_a_partition_comes_with_what_mends_it() {
+    let bench = image("-O metadata_csum");
+    let at = block(&bench, "/x", 1);
+    patch(&bench.path("x.img"), at + 24 + 8, b"Z");
+    bench.shell(
+        "truncate -s 18M disk.img; echo 2048,32768,L | sfdisk --quiet disk.img
+        dd if=x.img of=disk.img bs=1M seek=1 conv=notrunc status=none; gzip -k disk.img",
+    );
+    let damaged = "error: listing `/x`\n  cause: the ext4 file system is damaged: a block of a directory \
+                   has a wrong checksum\n";
+    let packed = bench.run("ls disk.img.gz@1:/x").exits(1).stderr_text();
+    let hint = "hint: make it a raw image, and run `e2fsck -fy` on the partition, or start from a fresh image\n";
+    assert_eq!(packed, format!("{damaged}{hint}"));
+    let listed = bench.run("ls disk.img@1:/x").exits(1).stderr_text();
+    let hint = "hint: run `e2fsck -fy 'disk.img?offset=1048576'`, or start from a fresh image\n";
+    assert_eq!(listed, format!("{damaged}{hint}"));
+    bench.follow(&listed);
+    bench.run("ls disk.img@1:/x").succeeds();
+    bench.run("cp --fsck always a disk.img@1:/x/new").succeeds();
 }
 
 #[test]

@@ -128,7 +128,7 @@ mod long {
             let env = |command: &mut Command| {
                 command.env("NO_IDS", "1").env("SOURCE_DATE_EPOCH", EPOCH);
             };
-            let output = without(&stand, &path, &["-q", "build", "--format", "raw"], env);
+            let output = without(&stand, &path, &["build", "--format", "raw"], env);
             let said = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), Some(0), "{said}");
             assert!(said.contains("warning: a machine in QEMU is used, which is slow: "), "{said}");

@@ -202,8 +202,12 @@ fn tell_artifacts(artifacts: &[ArtifactStatus], text: &mut PlanText<'_>) {
             Fate::Made(Reason::Outdated),
             "to be made again, because what they are made from has changed",
         ),
-        (Fate::Made(Reason::Edited), "to be made again, because they were changed since"),
-        (Fate::Left, "left by earlier builds, and no longer asked for"),
+        (
+            Fate::Made(Reason::Edited),
+            "to be made again, because there is more in them than was built",
+        ),
+        (Fate::Edited, "changed since they were built, and replaced only with `--replace`"),
+        (Fate::Left, "left by earlier builds, no longer asked for, and removed with `--prune`"),
     ] {
         let names = artifacts.iter().filter(|it| it.fate == fate).map(|it| it.name.as_str());
         let names: Vec<_> = names.collect();
@@ -218,7 +222,7 @@ fn artifact_as_json(artifact: &ArtifactStatus) -> Value {
         Fate::Kept => "kept",
         Fate::Made(Reason::Missing) => "missing",
         Fate::Made(Reason::Outdated) => "outdated",
-        Fate::Made(Reason::Edited) => "edited",
+        Fate::Made(Reason::Edited) | Fate::Edited => "edited",
         Fate::Left => "left",
     };
     json!({ "name": artifact.name, "state": fate })

@@ -3,10 +3,9 @@
 use fs_ext4::fs::Filesystem;
 use fs_ext4::inode::Inode;
 
-use super::error::damaged;
+use super::error::{Result, damaged};
 use super::runs::{BlockRun, check_range};
 use super::{extents, indirect};
-use crate::util::error::Result;
 
 /// The blocks of a file or directory that has any, in its own order, without overlaps.
 ///

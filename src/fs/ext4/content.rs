@@ -5,7 +5,6 @@ use std::ops::Range;
 use fs_ext4::Superblock;
 use fs_ext4::inode::Inode;
 
-use super::error::explain;
 use super::{Ext4, blocks, inode_number};
 use crate::util::error::Result;
 
@@ -42,7 +41,7 @@ impl Ext4 {
                 if number < fs.sb.first_inode || number == orphan_file(&fs.sb) {
                     continue;
                 }
-                let raw = fs.read_inode_raw(number).map_err(explain)?;
+                let raw = fs.read_inode_raw(number).map_err(|fault| self.explain(fault))?;
                 let Ok(inode) = Inode::parse(&raw) else { continue };
                 show(number, &inode)?;
             }

@@ -7,9 +7,8 @@ use fs_ext4::checksum::linux_crc32c;
 use fs_ext4::features::RoCompat;
 use fs_ext4::fs::Filesystem;
 
-use super::error::explain;
+use super::error::Result;
 use crate::disk::Disk;
-use crate::util::error::Result;
 
 const SUPERBLOCK: u64 = 1024;
 const FREE_BLOCKS: usize = 0xc;
@@ -29,8 +28,8 @@ pub(super) struct Counts {
 
 /// The sums over all groups, as they are on the disk now, and the superblock.
 pub(super) fn read(fs: &Filesystem) -> Result<(Counts, Superblock)> {
-    let now = Superblock::read(&*fs.dev).map_err(explain)?;
-    let groups = bgd::read_all(&*fs.dev, &now, &fs.csum).map_err(explain)?;
+    let now = Superblock::read(&*fs.dev)?;
+    let groups = bgd::read_all(&*fs.dev, &now, &fs.csum)?;
     let blocks = groups.iter().map(|group| u64::from(group.free_blocks_count)).sum();
     let inodes = groups.iter().map(|group| u64::from(group.free_inodes_count)).sum::<u64>();
     let inodes = u32::try_from(inodes).unwrap_or(u32::MAX).min(now.inodes_count);

@@ -11,8 +11,7 @@ use fs_ext4::fs::Filesystem;
 use fs_ext4::inode::{Inode, InodeFlags};
 
 use super::blocks;
-use super::error::{damaged, explain};
-use crate::util::error::Result;
+use super::error::{Result, damaged};
 
 /// Bytes of an entry before its name.
 const HEADER: usize = 8;
@@ -46,9 +45,9 @@ impl Directory {
     /// Reads all of it. `raw` is the inode as it is on the disk.
     pub(super) fn read(fs: &Filesystem, number: u32, inode: &Inode, raw: &[u8]) -> Result<Self> {
         if !inode.is_dir() {
-            return Err(explain(fs_ext4::Error::NotADirectory));
+            return Err(fs_ext4::Error::NotADirectory.into());
         }
-        file_io::refuse_encrypted_names(inode).map_err(explain)?;
+        file_io::refuse_encrypted_names(inode)?;
         let mut entries = if inode.has_inline_data() {
             inline(fs, number, inode, raw)?
         } else {
@@ -73,7 +72,7 @@ impl Directory {
 
 /// The entries of a directory that fits into its inode.
 fn inline(fs: &Filesystem, number: u32, inode: &Inode, raw: &[u8]) -> Result<Vec<DirEntry>> {
-    fs_ext4::inline_data::read_dir(
+    Ok(fs_ext4::inline_data::read_dir(
         &*fs.dev,
         number,
         inode,
@@ -81,8 +80,7 @@ fn inline(fs: &Filesystem, number: u32, inode: &Inode, raw: &[u8]) -> Result<Vec
         fs.sb.inode_size,
         fs.sb.block_size(),
         has_types(fs),
-    )
-    .map_err(explain)
+    )?)
 }
 
 fn has_types(fs: &Filesystem) -> bool {
@@ -99,7 +97,7 @@ fn in_blocks(fs: &Filesystem, number: u32, inode: &Inode) -> Result<Vec<DirEntry
             return Err(damaged("a directory has a hole"));
         }
         for index in 0..run.length.min(count - run.logical) {
-            let block = fs.read_block(run.physical + index).map_err(explain)?;
+            let block = fs.read_block(run.physical + index)?;
             let is_root = run.logical + index == 0 && inode.flags & InodeFlags::INDEX.bits() != 0;
             if fs.csum.enabled && !has_checksum(fs, number, inode, &block, is_root) {
                 return Err(damaged("a block of a directory has a wrong checksum"));

@@ -1,11 +1,57 @@
 //! The ext4 crate's errors in our words.
 
+use std::io;
+
 use fs_ext4::Error as Ext4Error;
 
+use crate::disk::Disk;
+use crate::fs::repair;
 use crate::util::error::Error;
 
-/// Says it as a user would understand it; damage comes with the command that mends it.
-pub(super) fn explain(error: Ext4Error) -> Error {
+/// What stops those who read structures and do not know on which disk these are.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// What the ext4 crate says.
+    Ext4(Ext4Error),
+    /// The file system contradicts itself.
+    Damage(String),
+    /// The disk, or the user's own doing.
+    Other(Error),
+}
+
+/// Their result.
+pub(super) type Result<T, E = Fault> = std::result::Result<T, E>;
+
+impl From<Ext4Error> for Fault {
+    fn from(error: Ext4Error) -> Self {
+        Self::Ext4(error)
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+/// The file system contradicts itself.
+pub(super) fn damaged(what: &str) -> Fault {
+    Fault::Damage(what.to_owned())
+}
+
+/// Says it as a user would understand it; damage comes with the command that mends it on this disk.
+pub(super) fn explain(fault: impl Into<Fault>, disk: &dyn Disk) -> Error {
+    let error = match fault.into() {
+        Fault::Ext4(error) => error,
+        Fault::Damage(what) => return damage(&what, disk),
+        Fault::Other(error) => return error,
+    };
     #[expect(
         clippy::wildcard_enum_match_arm,
         reason = "the library adds errors; all others mean damage"
@@ -32,7 +78,7 @@ pub(super) fn explain(error: Ext4Error) -> Error {
         Ext4Error::InvalidArgument(what) | Ext4Error::Unsupported(what) => {
             Error::failure(format!("not supported on ext4: {what}"))
         }
-        other => damaged(&other.to_string()),
+        other => damage(&other.to_string(), disk),
     }
 }
 
@@ -42,8 +88,8 @@ fn no_space() -> Error {
         .hint("give the image a larger disk (`size` under `[disk]`), or remove something from it")
 }
 
-/// The file system contradicts itself.
-pub(super) fn damaged(what: &str) -> Error {
+fn damage(what: &str, disk: &dyn Disk) -> Error {
+    let command = repair::e2fsprogs(disk, &["e2fsck -fy"]);
     Error::failure(format!("the ext4 file system is damaged: {what}"))
-        .hint("repair the partition with `e2fsck -f`, or start from a fresh image")
+        .hint(format!("{command}, or start from a fresh image"))
 }

@@ -6,9 +6,8 @@ use fs_ext4::extent::{Extent, ExtentHeader, ExtentIdx};
 use fs_ext4::fs::Filesystem;
 use fs_ext4::inode::Inode;
 
-use super::error::{damaged, explain};
+use super::error::{Result, damaged};
 use super::runs::{BlockRun, check_range};
-use crate::util::error::Result;
 
 /// Header and entry of a node have the same size, in bytes.
 const ENTRY: usize = 12;
@@ -22,7 +21,7 @@ const MAX_DEPTH: u16 = 5;
 /// ends in an error after as many steps as there are blocks on the disk, at most.
 pub(super) fn collect(fs: &Filesystem, number: u32, inode: &Inode) -> Result<Vec<BlockRun>> {
     let mut walk = ExtentWalk { fs, number, inode, next: 0, runs: Vec::new() };
-    let depth = ExtentHeader::parse(&inode.block).map_err(explain)?.depth;
+    let depth = ExtentHeader::parse(&inode.block)?.depth;
     if depth > MAX_DEPTH {
         return Err(damaged("a tree of extents is too deep"));
     }
@@ -42,7 +41,7 @@ struct ExtentWalk<'a> {
 impl ExtentWalk<'_> {
     /// `first` is the block of the file at which the index above says that this node begins.
     fn node(&mut self, node: &[u8], depth: u16, first: Option<u32>) -> Result<()> {
-        let header = ExtentHeader::parse(node).map_err(explain)?;
+        let header = ExtentHeader::parse(node)?;
         if header.depth != depth {
             return Err(damaged("a node of extents is not at the depth that it says"));
         }
@@ -62,7 +61,7 @@ impl ExtentWalk<'_> {
         }
         for entry in entries.chunks_exact(ENTRY) {
             if header.is_leaf() {
-                let extent = Extent::parse(entry).map_err(explain)?;
+                let extent = Extent::parse(entry)?;
                 self.push(BlockRun {
                     logical: extent.logical_block.into(),
                     physical: extent.physical_block,
@@ -70,13 +69,13 @@ impl ExtentWalk<'_> {
                     is_written: !extent.uninitialized,
                 })?;
             } else {
-                let index = ExtentIdx::parse(entry).map_err(explain)?;
+                let index = ExtentIdx::parse(entry)?;
                 let before = self.next;
                 if u64::from(index.logical_block) < before {
                     return Err(damaged("extents overlap"));
                 }
                 check_range(self.fs, index.leaf_block, 1)?;
-                let child = self.fs.read_block(index.leaf_block).map_err(explain)?;
+                let child = self.fs.read_block(index.leaf_block)?;
                 self.node(&child, depth - 1, Some(index.logical_block))?;
                 if self.next == before {
                     return Err(damaged("a node of extents is empty"));

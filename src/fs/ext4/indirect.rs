@@ -4,9 +4,8 @@
 use fs_ext4::fs::Filesystem;
 use fs_ext4::inode::Inode;
 
-use super::error::{damaged, explain};
+use super::error::{Result, damaged};
 use super::runs::{BlockRun, check_range};
-use crate::util::error::Result;
 
 /// Pointers in the inode: so many to blocks of the file, then one at each of three levels.
 const DIRECT: usize = 12;
@@ -66,7 +65,7 @@ impl PointerWalk<'_> {
             self.push(block);
             return Ok(());
         }
-        let below = self.fs.read_block(block).map_err(explain)?;
+        let below = self.fs.read_block(block)?;
         pointers(&below).try_for_each(|pointer| self.follow(pointer, level - 1))
     }
 

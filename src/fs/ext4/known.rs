@@ -33,7 +33,8 @@ impl Ext4 {
             return Ok(Some(Arc::clone(known)));
         }
         let loaded = self.load(number.into())?;
-        let found = Directory::read(self.fs()?, number, &loaded.inode, &loaded.raw)?;
+        let found = Directory::read(self.fs()?, number, &loaded.inode, &loaded.raw);
+        let found = found.map_err(|fault| self.explain(fault))?;
         directories.weight += found.entries.len() + 1;
         if directories.weight > REMEMBERED {
             directories.read.clear();

@@ -33,7 +33,7 @@ use crate::fs::{Attributes, Entry, FileType, Metadata, acl};
 use crate::util::error::{Context, Error, Result};
 use device::{Ext4Device, FixedRuntime};
 use directory::{Directories, Directory};
-use error::{damaged, explain};
+use error::{Fault, damaged, explain};
 use runs::BlockRun;
 
 /// The root directory's inode, the same on every ext4.
@@ -110,11 +110,15 @@ impl Ext4 {
             .ok_or_else(|| Error::failure("the file system was closed after an earlier error"))
     }
 
+    fn explain(&self, fault: impl Into<Fault>) -> Error {
+        explain(fault, &*self.disk)
+    }
+
     /// The file system for a change, which outdates what was remembered.
     fn changing(&mut self) -> Result<&Filesystem> {
         self.recent.get_mut().expect("no reader panicked").clear();
         if !self.is_settled {
-            if counts::settle(self.fs()?, &*self.disk)? {
+            if counts::settle(self.fs()?, &*self.disk).map_err(|fault| self.explain(fault))? {
                 self.mounted = Some(mount(&self.disk, &self.runtime)?);
             }
             self.is_settled = true;
@@ -128,7 +132,8 @@ impl Ext4 {
         if let Some(loaded) = recent.get(&number) {
             return Ok(Arc::clone(loaded));
         }
-        let (inode, raw) = self.fs()?.read_inode_verified(number).map_err(explain)?;
+        let (inode, raw) =
+            self.fs()?.read_inode_verified(number).map_err(|fault| self.explain(fault))?;
         let loaded = Arc::new(LoadedInode { inode, raw, blocks: OnceLock::new() });
         if recent.len() >= REMEMBERED {
             recent.clear();
@@ -140,7 +145,8 @@ impl Ext4 {
     fn claim(&self, number: u32, attributes: Attributes) -> Result<VolumeNode> {
         let fs = self.fs()?;
         if (attributes.uid, attributes.gid) != (0, 0) {
-            fs.apply_chown_ino(number, attributes.uid, attributes.gid).map_err(explain)?;
+            fs.apply_chown_ino(number, attributes.uid, attributes.gid)
+                .map_err(|fault| self.explain(fault))?;
         }
         Ok(VolumeNode::from(number))
     }
@@ -149,21 +155,21 @@ impl Ext4 {
 fn mount(disk: &Arc<dyn Disk>, runtime: &Arc<FixedRuntime>) -> Result<Filesystem> {
     let device = Arc::new(Ext4Device(Arc::clone(disk)));
     let mut fs = Filesystem::mount_with_runtime(device, Arc::clone(runtime) as _)
-        .map_err(explain)
+        .map_err(|fault| explain(fault, &**disk))
         .context(|| "opening the ext4 file system")?;
     fs.journal = None;
     Ok(fs)
 }
 
 fn inode_number(node: VolumeNode) -> Result<u32> {
-    u32::try_from(node).map_err(|_| damaged("an inode number is out of range"))
+    u32::try_from(node).map_err(|_| Error::failure("an inode number is out of range"))
 }
 
 fn mode_bits(attributes: Attributes) -> u16 {
     u16::try_from(attributes.mode & 0o7777).expect("masked to 12 bits")
 }
 
-fn file_type(inode: &Inode) -> Result<FileType> {
+fn file_type(inode: &Inode) -> Result<FileType, Fault> {
     Ok(match inode.file_type() {
         inode::S_IFREG => FileType::File,
         inode::S_IFDIR => FileType::Directory,
@@ -210,7 +216,7 @@ impl Volume for Ext4 {
     }
 
     fn space(&self) -> Result<Space> {
-        let (counts, superblock) = counts::read(self.fs()?)?;
+        let (counts, superblock) = counts::read(self.fs()?).map_err(|fault| self.explain(fault))?;
         let block = u64::from(superblock.block_size());
         let total = superblock.blocks_count.saturating_mul(block);
         Ok(Space {
@@ -233,13 +239,13 @@ impl Volume for Ext4 {
         match self.fs()?.lookup_at(number, name.as_bytes()) {
             Ok(number) => Ok(Some(VolumeNode::from(number))),
             Err(fs_ext4::Error::NotFound) => Ok(None),
-            Err(error) => Err(explain(error)),
+            Err(error) => Err(self.explain(error)),
         }
     }
 
     fn metadata(&self, node: VolumeNode) -> Result<Metadata> {
         let LoadedInode { inode, .. } = &*self.load(node)?;
-        let file_type = file_type(inode)?;
+        let file_type = file_type(inode).map_err(|fault| self.explain(fault))?;
         Ok(Metadata {
             file_type,
             size: inode.size,
@@ -270,7 +276,8 @@ impl Volume for Ext4 {
             known
         } else {
             let loaded = self.load(directory)?;
-            Arc::new(Directory::read(self.fs()?, number, &loaded.inode, &loaded.raw)?)
+            let read = Directory::read(self.fs()?, number, &loaded.inode, &loaded.raw);
+            Arc::new(read.map_err(|fault| self.explain(fault))?)
         };
         let mut entries = Vec::with_capacity(found.entries.len());
         for entry in &found.entries {
@@ -301,7 +308,7 @@ impl Volume for Ext4 {
         let left = inode.size.saturating_sub(offset);
         let length = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         let buffer = &mut buffer[..length];
-        file_io::refuse_encrypted(inode).map_err(explain)?;
+        file_io::refuse_encrypted(inode).map_err(|fault| self.explain(fault))?;
         if inode.has_inline_data() {
             let fs = self.fs()?;
             let read = file_io::read_with_raw_verified(
@@ -313,7 +320,7 @@ impl Volume for Ext4 {
                 length as u64,
                 buffer,
             );
-            let read = read.map_err(explain)?;
+            let read = read.map_err(|fault| self.explain(fault))?;
             return Ok(usize::try_from(read).expect("no more than the buffer holds"));
         }
         let runs = self.blocks(number, &loaded)?;
@@ -346,12 +353,13 @@ impl Volume for Ext4 {
         } else {
             fs.read_link(inode_number(node)?)
         };
-        Ok(OsString::from_vec(target.map_err(explain)?))
+        Ok(OsString::from_vec(target.map_err(|fault| self.explain(fault))?))
     }
 
     fn xattrs(&self, node: VolumeNode) -> Result<Vec<(OsString, Vec<u8>)>> {
         let LoadedInode { inode, raw, .. } = &*self.load(node)?;
-        let entries = xattr::read_all_resolved(self.fs()?, inode, raw).map_err(explain)?;
+        let entries = xattr::read_all_resolved(self.fs()?, inode, raw)
+            .map_err(|fault| self.explain(fault))?;
         let mut attributes = Vec::with_capacity(entries.len());
         for entry in entries {
             let name = OsString::from(entry.name);
@@ -360,7 +368,8 @@ impl Volume for Ext4 {
                 continue;
             }
             let value = if acl::is_acl(&name) {
-                acl::from_disk(&entry.value).ok_or_else(|| damaged("an ACL is none"))?
+                acl::from_disk(&entry.value)
+                    .ok_or_else(|| self.explain(damaged("an ACL is none")))?
             } else {
                 entry.value
             };
@@ -401,7 +410,7 @@ impl Volume for Ext4 {
         let number = self
             .changing_directory(directory)?
             .apply_create_at(inode_number(directory)?, name.as_bytes(), mode_bits(attributes))
-            .map_err(explain)?;
+            .map_err(|fault| self.explain(fault))?;
         self.claim(number, attributes)
     }
 
@@ -414,7 +423,7 @@ impl Volume for Ext4 {
         let number = self
             .changing_directory(directory)?
             .apply_mkdir_at(inode_number(directory)?, name.as_bytes(), mode_bits(attributes))
-            .map_err(explain)?;
+            .map_err(|fault| self.explain(fault))?;
         self.directories.get_mut().expect("no reader panicked").changed.insert(number);
         self.claim(number, attributes)
     }
@@ -428,7 +437,7 @@ impl Volume for Ext4 {
         self.changing_directory(directory)?
             .apply_symlink_at(inode_number(directory)?, name.as_bytes(), target.as_bytes())
             .map(VolumeNode::from)
-            .map_err(explain)
+            .map_err(|fault| self.explain(fault))
     }
 
     fn create_special(
@@ -457,14 +466,14 @@ impl Volume for Ext4 {
                 major,
                 minor,
             )
-            .map_err(explain)?;
+            .map_err(|fault| self.explain(fault))?;
         self.claim(number, attributes)
     }
 
     fn link(&mut self, node: VolumeNode, directory: VolumeNode, name: &OsStr) -> Result<()> {
         self.changing_directory(directory)?
             .apply_link_at(inode_number(node)?, inode_number(directory)?, name.as_bytes())
-            .map_err(explain)
+            .map_err(|fault| self.explain(fault))
     }
 
     fn unlink(&mut self, directory: VolumeNode, name: &OsStr) -> Result<()> {
@@ -473,7 +482,7 @@ impl Volume for Ext4 {
         }
         self.changing_directory(directory)?
             .apply_unlink_at(inode_number(directory)?, name.as_bytes())
-            .map_err(explain)
+            .map_err(|fault| self.explain(fault))
     }
 
     fn remove_dir(&mut self, directory: VolumeNode, name: &OsStr) -> Result<()> {
@@ -482,7 +491,7 @@ impl Volume for Ext4 {
         }
         self.changing_directory(directory)?
             .apply_rmdir_at(inode_number(directory)?, name.as_bytes())
-            .map_err(explain)
+            .map_err(|fault| self.explain(fault))
     }
 
     fn replace_content(
@@ -498,15 +507,17 @@ impl Volume for Ext4 {
             return Err(Error::failure("the file is mapped block by block, as ext3 did it")
                 .hint("remove it first: it is then made with extents"));
         }
-        let fs = self.changing()?;
-        fs.apply_truncate_ino(number, 0).map_err(explain)?;
+        self.changing()?;
+        let fs = self.fs()?;
+        fs.apply_truncate_ino(number, 0).map_err(|fault| self.explain(fault))?;
         let chunk = usize::try_from(size).unwrap_or(CHUNK).min(CHUNK);
         let mut buffer = vec![0; chunk];
         let mut offset = 0;
         while offset < size {
             let length = usize::try_from(size - offset).unwrap_or(CHUNK).min(CHUNK);
             content.read_exact(&mut buffer[..length])?;
-            fs.apply_pwrite_ino(number, offset, &buffer[..length]).map_err(explain)?;
+            fs.apply_pwrite_ino(number, offset, &buffer[..length])
+                .map_err(|fault| self.explain(fault))?;
             offset += length as u64;
         }
         Ok(())
@@ -515,10 +526,13 @@ impl Volume for Ext4 {
     fn set_attributes(&mut self, node: VolumeNode, attributes: Attributes) -> Result<()> {
         let number = inode_number(node)?;
         let is_symlink = self.load(node)?.inode.is_symlink();
-        let fs = self.changing()?;
-        fs.apply_chown_ino(number, attributes.uid, attributes.gid).map_err(explain)?;
+        self.changing()?;
+        let fs = self.fs()?;
+        fs.apply_chown_ino(number, attributes.uid, attributes.gid)
+            .map_err(|fault| self.explain(fault))?;
         if !is_symlink {
-            fs.apply_chmod_ino(number, mode_bits(attributes)).map_err(explain)?;
+            fs.apply_chmod_ino(number, mode_bits(attributes))
+                .map_err(|fault| self.explain(fault))?;
         }
         Ok(())
     }
@@ -527,18 +541,19 @@ impl Volume for Ext4 {
         let number = inode_number(node)?;
         self.changing()?
             .apply_utimens_ino(number, 0, UTIME_OMIT, seconds, nanoseconds)
-            .map_err(explain)
+            .map_err(|fault| self.explain(fault))
     }
 
     fn set_xattr(&mut self, path: &Path, name: &str, value: Option<&[u8]>) -> Result<()> {
-        let fs = self.changing()?;
+        self.changing()?;
+        let fs = self.fs()?;
         let path = path
             .to_str()
             .ok_or_else(|| Error::failure("extended attributes need a path in UTF-8"))?;
         let Some(value) = value else {
             return match fs.apply_removexattr(path, name) {
                 Ok(()) | Err(fs_ext4::Error::NotFound) => Ok(()),
-                Err(error) => Err(explain(error)),
+                Err(error) => Err(self.explain(error)),
             };
         };
         let converted;
@@ -554,7 +569,7 @@ impl Volume for Ext4 {
                 "`{name}` of {} bytes does not fit with the other extended attributes",
                 value.len()
             ))),
-            other => other.map_err(explain),
+            other => other.map_err(|fault| self.explain(fault)),
         }
     }
 
@@ -565,7 +580,7 @@ impl Volume for Ext4 {
         self.recent.get_mut().expect("no reader panicked").clear();
         // The superblock says "not cleanly unmounted" from the first change until this.
         if let Some(fs) = self.mounted.take() {
-            fs.finish().map_err(explain)?;
+            fs.finish().map_err(|fault| self.explain(fault))?;
         }
         self.mounted = Some(mount(&self.disk, &self.runtime)?);
         Ok(())

@@ -1,7 +1,6 @@
 //! The content of files, by where their blocks lie.
 
 use super::blocks;
-use super::error::explain;
 use super::runs::{self, BlockRun};
 use super::{Ext4, LoadedInode, inode_number};
 use crate::fs::volume::VolumeNode;
@@ -17,7 +16,8 @@ impl Ext4 {
         if let Some(known) = loaded.blocks.get() {
             return Ok(known);
         }
-        let found = blocks::map(self.fs()?, number, &loaded.inode)?;
+        let found = blocks::map(self.fs()?, number, &loaded.inode);
+        let found = found.map_err(|fault| self.explain(fault))?;
         Ok(loaded.blocks.get_or_init(|| found))
     }
 
@@ -53,7 +53,7 @@ impl Ext4 {
         match found {
             Ok(run) if run.is_written => {
                 let start = (run.physical + (block - run.logical)) * block_size;
-                fs.dev.read_at(start + within, part).map_err(explain)?;
+                fs.dev.read_at(start + within, part).map_err(|fault| self.explain(fault))?;
             }
             Ok(_) | Err(_) => part.fill(0),
         }

@@ -4,8 +4,7 @@ use std::ops::Range;
 
 use fs_ext4::fs::Filesystem;
 
-use super::error::damaged;
-use crate::util::error::Result;
+use super::error::{Result, damaged};
 
 /// Consecutive blocks of a file that are consecutive on the disk, all counted in blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,5 @@
 //! When files were read, written and changed.
 
-use super::error::explain;
 use super::{Ext4, ROOT, inode_number};
 use crate::util::error::Result;
 
@@ -16,9 +15,11 @@ impl Ext4 {
             Ok(())
         })?;
         let clock = self.runtime.seconds();
-        let fs = self.changing()?;
+        self.changing()?;
+        let fs = self.fs()?;
         for (number, modified) in found {
-            fs.apply_utimens_ino(number, clock, 0, modified.min(clock), 0).map_err(explain)?;
+            fs.apply_utimens_ino(number, clock, 0, modified.min(clock), 0)
+                .map_err(|fault| self.explain(fault))?;
         }
         Ok(())
     }

@@ -42,7 +42,7 @@ pub(crate) fn check(disk: &Arc<dyn Disk>) -> Result<()> {
             damage = ControlFlow::Break(format!("{place}{}{cluster}", finding.message()));
         }
     })
-    .map_err(explain)?;
+    .map_err(|error| explain(error, &repair::fsck_fat(&**disk)))?;
     match damage {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(what) => {

@@ -13,10 +13,10 @@ use crate::util::error::{Error, Result};
 /// The unit of reading and writing in bytes; FAT's own sectors may be larger.
 const BLOCK: u32 = 512;
 
-type FatError = hadris_fs::Error<io::Error>;
+pub(super) type FatError = hadris_fs::Error<io::Error>;
 
-/// Says it as a user would understand it.
-pub(super) fn explain(error: FatError) -> Error {
+/// Says it as a user would understand it; damage comes with `mending`, the command against it.
+pub(super) fn explain(error: FatError, mending: &str) -> Error {
     let message = error.message();
     #[expect(
         clippy::wildcard_enum_match_arm,
@@ -33,7 +33,7 @@ pub(super) fn explain(error: FatError) -> Error {
         ErrorKind::InvalidInput => Error::input("the name cannot be stored on FAT"),
         ErrorKind::FileTooLarge => Error::input("FAT holds no files of 4 GiB or more"),
         ErrorKind::Corrupt => Error::failure("the FAT file system is damaged")
-            .hint("repair the partition with `fsck.fat -a`, or start from a fresh image"),
+            .hint(format!("{mending}, or start from a fresh image")),
         _ => match error.into_device_error() {
             Some(error) => error.into(),
             None => Error::failure(format!("FAT: {message}")),

@@ -16,7 +16,7 @@ use crate::disk::Disk;
 use crate::fs::repair;
 use crate::util::error::{Context, Error, Result};
 pub(crate) use check::check;
-use device::{FatDevice, explain};
+use device::{FatDevice, FatError, explain};
 use hadris_fat::sync::FatFs;
 use hadris_fat::{CacheOptions, FatKind};
 use hadris_fs::{DateTime, DirCursor, ErrorKind, MountOptions, Name, NodeId, SetAttr};
@@ -31,6 +31,8 @@ pub struct Fat {
     kind: FatKind,
     clock: DateTime,
     writable: bool,
+    /// What mends it, for a hint.
+    mending: String,
 }
 
 impl Fat {
@@ -39,23 +41,23 @@ impl Fat {
     /// time of everything that is changed.
     pub fn open(disk: Arc<dyn Disk>, clock: i64) -> Result<Self> {
         let writable = disk.is_writable();
-        let command = repair::fsck_fat(&*disk);
+        let mending = repair::fsck_fat(&*disk);
         let options = MountOptions::new();
         let options = if writable { options } else { options.read_only() };
         let checked = writable.then(|| Arc::clone(&disk));
         let fs = FatFs::mount(FatDevice(disk), options)
-            .map_err(|error| explain(error.into_error()))
+            .map_err(|error| explain(error.into_error(), &mending))
             .context(|| "opening the FAT file system")?
             .with_cache(CacheOptions::new());
         if writable && fs.was_dirty() {
             return Err(Error::input("the FAT file system was not unmounted cleanly")
-                .hint(format!("{command} first")));
+                .hint(format!("{mending} first")));
         }
         checked.as_ref().map_or(Ok(()), check)?;
         let kind = fs.info().kind();
         let clock = DateTime::from_unix_seconds(clock)
             .map_err(|_| Error::input("the clock is out of range"))?;
-        Ok(Self { fs: Mutex::new(fs), kind, clock, writable })
+        Ok(Self { fs: Mutex::new(fs), kind, clock, writable, mending })
     }
 
     fn fs(&self) -> MutexGuard<'_, FatFs<FatDevice>> {
@@ -64,6 +66,10 @@ impl Fat {
 
     fn changing(&mut self) -> &mut FatFs<FatDevice> {
         self.fs.get_mut().expect("no reader panicked")
+    }
+
+    fn explain(&self, error: FatError) -> Error {
+        explain(error, &self.mending)
     }
 
     fn times(&self) -> SetAttr {
@@ -122,7 +128,7 @@ impl Volume for Fat {
     }
 
     fn space(&self) -> Result<Space> {
-        let stats = self.fs().statfs().map_err(explain)?;
+        let stats = self.fs().statfs().map_err(|error| self.explain(error))?;
         Ok(Space {
             total: stats.total_bytes(),
             free: stats.free_bytes(),
@@ -144,12 +150,12 @@ impl Volume for Fat {
                 Ok(Some(node.get()))
             }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(explain(error)),
+            Err(error) => Err(self.explain(error)),
         }
     }
 
     fn metadata(&self, node: VolumeNode) -> Result<Metadata> {
-        let found = self.fs().stat(id(node)?).map_err(explain)?;
+        let found = self.fs().stat(id(node)?).map_err(|error| self.explain(error))?;
         let modified = found.modified().map_or((0, 0), |time| (time.unix_seconds(), 0));
         Ok(Metadata {
             file_type: entry_type(found.file_type()),
@@ -165,7 +171,7 @@ impl Volume for Fat {
     }
 
     fn allocated(&self, node: VolumeNode) -> Result<u64> {
-        Ok(self.fs().stat(id(node)?).map_err(explain)?.allocated())
+        Ok(self.fs().stat(id(node)?).map_err(|error| self.explain(error))?.allocated())
     }
 
     fn read_dir(&self, directory: VolumeNode) -> Result<Vec<(Entry, VolumeNode)>> {
@@ -181,12 +187,12 @@ impl Volume for Fat {
                     let slot = cursor.into_raw();
                     cursor = after_bad_name(&mut fs, id(directory)?, slot)
                         .ok_or(error)
-                        .map_err(explain)?;
+                        .map_err(|error| self.explain(error))?;
                     let name = format!("\u{fffd}{slot}").into();
                     entries.push((Entry { name, file_type: FileType::File }, 0));
                     continue;
                 }
-                Err(error) => return Err(explain(error)),
+                Err(error) => return Err(self.explain(error)),
             };
             cursor = found.next_cursor();
             let name = OsString::from_vec(found.name().as_bytes().to_vec());
@@ -201,7 +207,10 @@ impl Volume for Fat {
         let mut done = 0;
         while done < buffer.len() {
             let at = offset + done as u64;
-            match fs.read(id(node)?, at, &mut buffer[done..]).map_err(explain)? {
+            match fs
+                .read(id(node)?, at, &mut buffer[done..])
+                .map_err(|error| self.explain(error))?
+            {
                 0 => break,
                 read => done += read,
             }
@@ -241,11 +250,11 @@ impl Volume for Fat {
         _attributes: Attributes,
     ) -> Result<VolumeNode> {
         let times = self.times();
-        let fs = self.changing();
-        let node = fs
+        let node = self
+            .changing()
             .create(id(directory)?, Name::from_bytes(name.as_bytes()), &times)
-            .map_err(explain)?;
-        fs.forget(node, 1);
+            .map_err(|error| self.explain(error))?;
+        self.changing().forget(node, 1);
         Ok(node.get())
     }
 
@@ -256,10 +265,11 @@ impl Volume for Fat {
         _attributes: Attributes,
     ) -> Result<VolumeNode> {
         let times = self.times();
-        let fs = self.changing();
-        let node =
-            fs.mkdir(id(directory)?, Name::from_bytes(name.as_bytes()), &times).map_err(explain)?;
-        fs.forget(node, 1);
+        let node = self
+            .changing()
+            .mkdir(id(directory)?, Name::from_bytes(name.as_bytes()), &times)
+            .map_err(|error| self.explain(error))?;
+        self.changing().forget(node, 1);
         Ok(node.get())
     }
 
@@ -289,12 +299,16 @@ impl Volume for Fat {
 
     fn unlink(&mut self, directory: VolumeNode, name: &OsStr) -> Result<()> {
         let directory = id(directory)?;
-        self.changing().unlink(directory, Name::from_bytes(name.as_bytes())).map_err(explain)
+        self.changing()
+            .unlink(directory, Name::from_bytes(name.as_bytes()))
+            .map_err(|error| self.explain(error))
     }
 
     fn remove_dir(&mut self, directory: VolumeNode, name: &OsStr) -> Result<()> {
         let directory = id(directory)?;
-        self.changing().rmdir(directory, Name::from_bytes(name.as_bytes())).map_err(explain)
+        self.changing()
+            .rmdir(directory, Name::from_bytes(name.as_bytes()))
+            .map_err(|error| self.explain(error))
     }
 
     fn replace_content(
@@ -305,18 +319,20 @@ impl Volume for Fat {
     ) -> Result<()> {
         let node = id(node)?;
         let modified = SetAttr::new().with_modified(self.clock);
-        let fs = self.changing();
-        fs.truncate(node, 0).map_err(explain)?;
+        self.changing().truncate(node, 0).map_err(|error| self.explain(error))?;
         let mut buffer = vec![0; usize::try_from(size).unwrap_or(CHUNK).min(CHUNK)];
         let mut offset = 0;
         while offset < size {
             let length = usize::try_from(size - offset).unwrap_or(CHUNK).min(CHUNK);
             content.read_exact(&mut buffer[..length])?;
-            let written = fs.write(node, offset, &buffer[..length]).map_err(explain)?;
+            let written = self
+                .changing()
+                .write(node, offset, &buffer[..length])
+                .map_err(|error| self.explain(error))?;
             debug_assert_eq!(written, length, "short writes happen only at 4 GiB");
             offset += length as u64;
         }
-        fs.setattr(node, &modified).map_err(explain)
+        self.changing().setattr(node, &modified).map_err(|error| self.explain(error))
     }
 
     fn set_attributes(&mut self, _node: VolumeNode, _attributes: Attributes) -> Result<()> {
@@ -327,7 +343,9 @@ impl Volume for Fat {
         let time = DateTime::from_unix_seconds(seconds)
             .map_err(|_| Error::input("the time is out of range"))?;
         let node = id(node)?;
-        self.changing().setattr(node, &SetAttr::new().with_modified(time)).map_err(explain)
+        self.changing()
+            .setattr(node, &SetAttr::new().with_modified(time))
+            .map_err(|error| self.explain(error))
     }
 
     fn set_xattr(&mut self, _path: &Path, _name: &str, _value: Option<&[u8]>) -> Result<()> {
@@ -335,6 +353,6 @@ impl Volume for Fat {
     }
 
     fn flush(&mut self) -> Result<()> {
-        self.changing().sync().map_err(explain)
+        self.changing().sync().map_err(|error| self.explain(error))
     }
 }
