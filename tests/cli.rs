@@ -236,8 +236,12 @@ fn check_stops(user: &User, stops: &[(&str, &str)]) {
             let begun = Instant::now();
             assert_no_trace(folder.path());
             assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-            let prune = Run::by(user, ["cache", "prune"]).folder(folder.path());
-            prune.env("XDG_CACHE_HOME", folder.path().join("cache")).succeeds();
+            // A process that is ending has locks for a moment when nothing shows them any more.
+            wait_until(|| {
+                let prune = Run::by(user, ["cache", "prune"]).folder(folder.path());
+                prune.env("XDG_CACHE_HOME", folder.path().join("cache")).succeeds();
+                leftovers(folder.path()).is_empty()
+            });
         }
         assert_eq!(leftovers(folder.path()), Vec::<String>::new());
         assert_eq!(temporary_files(user), Vec::<String>::new());

@@ -153,14 +153,14 @@ fn refuse_to_lose(
     expected.extend((project.cluster.host_keys == HostKeys::Build).then(|| KNOWN_HOSTS.to_owned()));
     expected.extend(side_files.iter().map(|it| it.top().to_owned()));
     expected.extend_from_slice(removed);
-    let expected: BTreeSet<_> = expected.iter().map(String::as_str).collect();
-    refuse_foreign(project.cluster, expected.iter().copied(), side_files, request.output)?;
+    let expected = || expected.iter().map(String::as_str);
+    refuse_foreign(project.cluster, expected(), side_files, request.output)?;
     let names = request
         .formats
         .iter()
         .flat_map(|format| request.nodes.iter().filter_map(|node| format.of_node(&node.hostname)));
     refuse_started(cluster, names.chain(removed.iter().cloned()), request.output)?;
-    let edited = freshness(project, request, None).edited(&expected)?;
+    let edited = freshness(project, request, None).edited(&expected().collect())?;
     artifact::refuse_edited(request.output, &edited)
 }
 

@@ -10,7 +10,7 @@ use crate::util::error::Error;
 
 /// What stops those who read structures and do not know on which disk these are.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(super) enum Ext4Fault {
     /// What the ext4 crate says.
     Ext4(Ext4Error),
     /// The file system contradicts itself.
@@ -20,37 +20,37 @@ pub(super) enum Fault {
 }
 
 /// Their result.
-pub(super) type Result<T, E = Fault> = std::result::Result<T, E>;
+pub(super) type Result<T, E = Ext4Fault> = std::result::Result<T, E>;
 
-impl From<Ext4Error> for Fault {
+impl From<Ext4Error> for Ext4Fault {
     fn from(error: Ext4Error) -> Self {
         Self::Ext4(error)
     }
 }
 
-impl From<Error> for Fault {
+impl From<Error> for Ext4Fault {
     fn from(error: Error) -> Self {
         Self::Other(error)
     }
 }
 
-impl From<io::Error> for Fault {
+impl From<io::Error> for Ext4Fault {
     fn from(error: io::Error) -> Self {
         Self::Other(error.into())
     }
 }
 
 /// The file system contradicts itself.
-pub(super) fn damaged(what: &str) -> Fault {
-    Fault::Damage(what.to_owned())
+pub(super) fn damaged(what: &str) -> Ext4Fault {
+    Ext4Fault::Damage(what.to_owned())
 }
 
 /// Says it as a user would understand it; damage comes with the command that mends it on this disk.
-pub(super) fn explain(fault: impl Into<Fault>, disk: &dyn Disk) -> Error {
+pub(super) fn explain(fault: impl Into<Ext4Fault>, disk: &dyn Disk) -> Error {
     let error = match fault.into() {
-        Fault::Ext4(error) => error,
-        Fault::Damage(what) => return damage(&what, disk),
-        Fault::Other(error) => return error,
+        Ext4Fault::Ext4(error) => error,
+        Ext4Fault::Damage(what) => return damage(&what, disk),
+        Ext4Fault::Other(error) => return error,
     };
     #[expect(
         clippy::wildcard_enum_match_arm,

@@ -33,7 +33,7 @@ use crate::fs::{Attributes, Entry, FileType, Metadata, acl};
 use crate::util::error::{Context, Error, Result};
 use device::{Ext4Device, FixedRuntime};
 use directory::{Directories, Directory};
-use error::{Fault, damaged, explain};
+use error::{Ext4Fault, damaged, explain};
 use runs::BlockRun;
 
 /// The root directory's inode, the same on every ext4.
@@ -110,7 +110,7 @@ impl Ext4 {
             .ok_or_else(|| Error::failure("the file system was closed after an earlier error"))
     }
 
-    fn explain(&self, fault: impl Into<Fault>) -> Error {
+    fn explain(&self, fault: impl Into<Ext4Fault>) -> Error {
         explain(fault, &*self.disk)
     }
 
@@ -169,7 +169,7 @@ fn mode_bits(attributes: Attributes) -> u16 {
     u16::try_from(attributes.mode & 0o7777).expect("masked to 12 bits")
 }
 
-fn file_type(inode: &Inode) -> Result<FileType, Fault> {
+fn file_type(inode: &Inode) -> Result<FileType, Ext4Fault> {
     Ok(match inode.file_type() {
         inode::S_IFREG => FileType::File,
         inode::S_IFDIR => FileType::Directory,
