@@ -3,7 +3,7 @@
 use fs_ext4::fs::Filesystem;
 use fs_ext4::inode::Inode;
 
-use super::error::{Result, damaged};
+use super::error::{Ext4Result, damaged};
 use super::runs::{BlockRun, check_range};
 use super::{extents, indirect};
 
@@ -11,7 +11,7 @@ use super::{extents, indirect};
 ///
 /// Every block is one of the file system's, and there are no more of them than it has: a damaged or
 /// hostile map ends in an error, not in an endless file.
-pub(super) fn map(fs: &Filesystem, number: u32, inode: &Inode) -> Result<Vec<BlockRun>> {
+pub(super) fn map(fs: &Filesystem, number: u32, inode: &Inode) -> Ext4Result<Vec<BlockRun>> {
     let runs = if inode.has_extents() {
         extents::collect(fs, number, inode)?
     } else {

@@ -7,7 +7,7 @@ use fs_ext4::checksum::linux_crc32c;
 use fs_ext4::features::RoCompat;
 use fs_ext4::fs::Filesystem;
 
-use super::error::Result;
+use super::error::Ext4Result;
 use crate::disk::Disk;
 
 const SUPERBLOCK: u64 = 1024;
@@ -27,7 +27,7 @@ pub(super) struct Counts {
 }
 
 /// The sums over all groups, as they are on the disk now, and the superblock.
-pub(super) fn read(fs: &Filesystem) -> Result<(Counts, Superblock)> {
+pub(super) fn read(fs: &Filesystem) -> Ext4Result<(Counts, Superblock)> {
     let now = Superblock::read(&*fs.dev)?;
     let groups = bgd::read_all(&*fs.dev, &now, &fs.csum)?;
     let blocks = groups.iter().map(|group| u64::from(group.free_blocks_count)).sum();
@@ -44,7 +44,7 @@ pub(super) fn unit(superblock: &Superblock) -> u64 {
 }
 
 /// Writes the sums into the superblock, as the kernel does, if it says anything else.
-pub(super) fn settle(fs: &Filesystem, disk: &dyn Disk) -> Result<bool> {
+pub(super) fn settle(fs: &Filesystem, disk: &dyn Disk) -> Ext4Result<bool> {
     let (counts, now) = read(fs)?;
     let said = Counts { blocks: now.free_blocks_count, inodes: now.free_inodes_count };
     if said == counts {

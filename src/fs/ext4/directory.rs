@@ -11,7 +11,7 @@ use fs_ext4::fs::Filesystem;
 use fs_ext4::inode::{Inode, InodeFlags};
 
 use super::blocks;
-use super::error::{Result, damaged};
+use super::error::{Ext4Result, damaged};
 
 /// Bytes of an entry before its name.
 const HEADER: usize = 8;
@@ -43,7 +43,12 @@ pub(super) struct Directory {
 
 impl Directory {
     /// Reads all of it. `raw` is the inode as it is on the disk.
-    pub(super) fn read(fs: &Filesystem, number: u32, inode: &Inode, raw: &[u8]) -> Result<Self> {
+    pub(super) fn read(
+        fs: &Filesystem,
+        number: u32,
+        inode: &Inode,
+        raw: &[u8],
+    ) -> Ext4Result<Self> {
         if !inode.is_dir() {
             return Err(fs_ext4::Error::NotADirectory.into());
         }
@@ -71,7 +76,7 @@ impl Directory {
 }
 
 /// The entries of a directory that fits into its inode.
-fn inline(fs: &Filesystem, number: u32, inode: &Inode, raw: &[u8]) -> Result<Vec<DirEntry>> {
+fn inline(fs: &Filesystem, number: u32, inode: &Inode, raw: &[u8]) -> Ext4Result<Vec<DirEntry>> {
     Ok(fs_ext4::inline_data::read_dir(
         &*fs.dev,
         number,
@@ -87,7 +92,7 @@ fn has_types(fs: &Filesystem) -> bool {
     fs.sb.feature_incompat & Incompat::FILETYPE.bits() != 0
 }
 
-fn in_blocks(fs: &Filesystem, number: u32, inode: &Inode) -> Result<Vec<DirEntry>> {
+fn in_blocks(fs: &Filesystem, number: u32, inode: &Inode) -> Ext4Result<Vec<DirEntry>> {
     let runs = blocks::map(fs, number, inode)?;
     let count = inode.size.div_ceil(u64::from(fs.sb.block_size()));
     let mut entries = Vec::new();
@@ -135,7 +140,7 @@ fn record_length(block: &[u8], at: usize) -> usize {
 }
 
 /// Takes the entries of one block. An index's blocks look as if they held one or two.
-fn parse(fs: &Filesystem, block: &[u8], entries: &mut Vec<DirEntry>) -> Result<()> {
+fn parse(fs: &Filesystem, block: &[u8], entries: &mut Vec<DirEntry>) -> Ext4Result<()> {
     let has_types = has_types(fs);
     let mut at = 0;
     while at < block.len() {

@@ -20,7 +20,7 @@ pub(super) enum Ext4Fault {
 }
 
 /// Their result.
-pub(super) type Result<T, E = Ext4Fault> = std::result::Result<T, E>;
+pub(super) type Ext4Result<T> = Result<T, Ext4Fault>;
 
 impl From<Ext4Error> for Ext4Fault {
     fn from(error: Ext4Error) -> Self {

@@ -6,7 +6,7 @@ use fs_ext4::extent::{Extent, ExtentHeader, ExtentIdx};
 use fs_ext4::fs::Filesystem;
 use fs_ext4::inode::Inode;
 
-use super::error::{Result, damaged};
+use super::error::{Ext4Result, damaged};
 use super::runs::{BlockRun, check_range};
 
 /// Header and entry of a node have the same size, in bytes.
@@ -19,7 +19,7 @@ const MAX_DEPTH: u16 = 5;
 ///
 /// Each must lie behind the one before: so no node can be met twice, and a damaged or hostile tree
 /// ends in an error after as many steps as there are blocks on the disk, at most.
-pub(super) fn collect(fs: &Filesystem, number: u32, inode: &Inode) -> Result<Vec<BlockRun>> {
+pub(super) fn collect(fs: &Filesystem, number: u32, inode: &Inode) -> Ext4Result<Vec<BlockRun>> {
     let mut walk = ExtentWalk { fs, number, inode, next: 0, runs: Vec::new() };
     let depth = ExtentHeader::parse(&inode.block)?.depth;
     if depth > MAX_DEPTH {
@@ -40,7 +40,7 @@ struct ExtentWalk<'a> {
 
 impl ExtentWalk<'_> {
     /// `first` is the block of the file at which the index above says that this node begins.
-    fn node(&mut self, node: &[u8], depth: u16, first: Option<u32>) -> Result<()> {
+    fn node(&mut self, node: &[u8], depth: u16, first: Option<u32>) -> Ext4Result<()> {
         let header = ExtentHeader::parse(node)?;
         if header.depth != depth {
             return Err(damaged("a node of extents is not at the depth that it says"));
@@ -85,7 +85,7 @@ impl ExtentWalk<'_> {
         Ok(())
     }
 
-    fn push(&mut self, run: BlockRun) -> Result<()> {
+    fn push(&mut self, run: BlockRun) -> Ext4Result<()> {
         if run.logical < self.next || run.length == 0 {
             return Err(damaged("extents overlap"));
         }

@@ -4,14 +4,14 @@
 use fs_ext4::fs::Filesystem;
 use fs_ext4::inode::Inode;
 
-use super::error::{Result, damaged};
+use super::error::{Ext4Result, damaged};
 use super::runs::{BlockRun, check_range};
 
 /// Pointers in the inode: so many to blocks of the file, then one at each of three levels.
 const DIRECT: usize = 12;
 
 /// The blocks of a file mapped by pointers, as far as its size reaches.
-pub(super) fn collect(fs: &Filesystem, inode: &Inode) -> Result<Vec<BlockRun>> {
+pub(super) fn collect(fs: &Filesystem, inode: &Inode) -> Ext4Result<Vec<BlockRun>> {
     let block_size = u64::from(fs.sb.block_size());
     let mut walk = PointerWalk {
         fs,
@@ -46,7 +46,7 @@ struct PointerWalk<'a> {
 
 impl PointerWalk<'_> {
     /// Takes all that a pointer leads to; at level 0 that is one block of the file.
-    fn follow(&mut self, pointer: u32, level: u32) -> Result<()> {
+    fn follow(&mut self, pointer: u32, level: u32) -> Ext4Result<()> {
         if self.next >= self.end {
             return Ok(());
         }

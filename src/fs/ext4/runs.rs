@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use fs_ext4::fs::Filesystem;
 
-use super::error::{Result, damaged};
+use super::error::{Ext4Result, damaged};
 
 /// Consecutive blocks of a file that are consecutive on the disk, all counted in blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl BlockRun {
 }
 
 /// Refuses blocks that are not all on the file system (kernel, `ext4_inode_block_valid`).
-pub(super) fn check_range(fs: &Filesystem, first: u64, count: u64) -> Result<()> {
+pub(super) fn check_range(fs: &Filesystem, first: u64, count: u64) -> Ext4Result<()> {
     let is_inside = first > u64::from(fs.sb.first_data_block)
         && first.checked_add(count).is_some_and(|end| end <= fs.sb.blocks_count);
     if is_inside { Ok(()) } else { Err(damaged("a file has a block that is not on the disk")) }
