@@ -2,6 +2,7 @@
 
 mod boots;
 mod built;
+mod control_planes;
 mod csrs;
 mod gitops;
 mod high_availability;
@@ -11,5 +12,6 @@ mod later;
 mod offline;
 mod raspberry_pi_os;
 mod refusals;
+mod restored;
 mod second_year;
 mod steps;

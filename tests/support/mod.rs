@@ -3,6 +3,7 @@
 mod boot_report;
 mod cleanup;
 mod debian13;
+mod etcd;
 mod for_every_user;
 mod kubernetes;
 mod machine;
@@ -25,6 +26,7 @@ mod wait;
 pub(crate) use boot_report::{BOOT_REPORT_END, report_when_up, write_boot_report};
 pub(crate) use cleanup::temporary_folder;
 pub(crate) use debian13::{Debian13, Who};
+pub(crate) use etcd::etcd_of_debian_13;
 pub(crate) use for_every_user::for_every_user;
 pub(crate) use kubernetes::{K3S, resources_are_known};
 pub(crate) use machine::{Arch, Machines, tiny_base};
