@@ -31,6 +31,7 @@ pub(super) fn read_spec(table: Table<'_>) -> Option<SettingSpec> {
             SettingKind::Ip => SettingType::Ip,
             SettingKind::IpPool => SettingType::IpPool,
             SettingKind::Host => SettingType::Host,
+            SettingKind::HostPattern => SettingType::HostPattern,
             SettingKind::Path => SettingType::Path,
             SettingKind::Secret => SettingType::Secret,
             SettingKind::Enum => SettingType::Enum(choices.clone()),
@@ -97,6 +98,7 @@ fn read_element(table: &Table<'_>) -> Option<Element> {
         Some(SettingKind::Cidr) => SettingType::Cidr,
         Some(SettingKind::Ip) => SettingType::Ip,
         Some(SettingKind::Host) => SettingType::Host,
+        Some(SettingKind::HostPattern) => SettingType::HostPattern,
         Some(
             SettingKind::Bool
             | SettingKind::IpPool
@@ -107,7 +109,7 @@ fn read_element(table: &Table<'_>) -> Option<Element> {
         )
         | None => {
             let message = format!("`{}` is not a type of a list's elements", name.value);
-            let hint = "it may be `string`, `int`, `cidr`, `ip` or `host`";
+            let hint = "it may be `string`, `int`, `cidr`, `ip`, `host` or `host-pattern`";
             table.reader.wrong_hint(&name.span, message, hint);
             return None;
         }
@@ -190,6 +192,7 @@ fn read_value(
             pool.map(|(first, last)| Setting::IpPool(first, last))
         }),
         SettingType::Host => parsed(&|text| host(text.value)),
+        SettingType::HostPattern => parsed(&|text| host_pattern(text.value)),
         SettingType::Path => parsed(&|text| path(reader, text)),
         SettingType::Enum(choices) => parsed(&|text| choice(text.value, choices)),
         SettingType::List(element) => {
@@ -207,6 +210,23 @@ fn host(text: &str) -> Result<Setting> {
             Err(Error::input(format!("`{text}` is not a valid DNS name: {fault}")))
         }
         Some(_) | None => Ok(Setting::Host(text.to_owned())),
+    }
+}
+
+/// A wildcard stands for whole labels, and only at the beginning: so say cloudflared (`validateHostname` and
+/// `matchHost` of its ingress package) and DNS itself (RFC 4592, section 2.1.1).
+fn host_pattern(text: &str) -> Result<Setting> {
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    if name.contains('*') {
+        return Err(Error::input(format!("`{text}` has a `*` elsewhere than as its first label"))
+            .hint("`*.example.org` stands for all names below example.org"));
+    }
+    if name.parse::<std::net::IpAddr>().is_ok() {
+        return Err(Error::input(format!("`{text}` is an address and not a DNS name")));
+    }
+    match hostname::domain_fault(name) {
+        Some(fault) => Err(Error::input(format!("`{text}` is not a valid DNS name: {fault}"))),
+        None => Ok(Setting::Host(text.to_owned())),
     }
 }
 
@@ -279,6 +299,7 @@ fn example(kind: &SettingType) -> String {
         SettingType::Ip => "\"192.168.1.1\"",
         SettingType::IpPool => "\"192.168.1.240-192.168.1.250\"",
         SettingType::Host => "\"api.home.arpa\"",
+        SettingType::HostPattern => "\"*.home.arpa\"",
         SettingType::Path => "\"~/file\"",
         SettingType::Secret => "{ file = \"~/secret\" }",
         SettingType::Enum(choices) => {

@@ -24,7 +24,7 @@ pub enum Setting {
     Ip(IpAddr),
     /// A range of addresses, both ends included.
     IpPool(IpAddr, IpAddr),
-    /// A DNS name or an address.
+    /// A DNS name, an address, or `*.` and a DNS name.
     Host(String),
     /// A file or folder on the building machine.
     Path(PathBuf),
@@ -90,6 +90,8 @@ words! {
         IpPool = "ip-pool",
         /// A DNS name or an address.
         Host = "host",
+        /// A DNS name, or `*.` and one: all names below it.
+        HostPattern = "host-pattern",
         /// A file or folder on the building machine.
         Path = "path",
         /// A value that no log and no world-readable file may hold.
@@ -118,6 +120,8 @@ pub enum SettingType {
     IpPool,
     /// `host`
     Host,
+    /// `host-pattern`
+    HostPattern,
     /// `path`
     Path,
     /// `secret`
@@ -139,6 +143,7 @@ impl SettingType {
             Self::Ip => SettingKind::Ip,
             Self::IpPool => SettingKind::IpPool,
             Self::Host => SettingKind::Host,
+            Self::HostPattern => SettingKind::HostPattern,
             Self::Path => SettingKind::Path,
             Self::Secret => SettingKind::Secret,
             Self::Enum(_) => SettingKind::Enum,
@@ -160,6 +165,7 @@ impl fmt::Display for SettingType {
             | Self::Ip
             | Self::IpPool
             | Self::Host
+            | Self::HostPattern
             | Self::Path
             | Self::Secret => f.write_str(self.kind().name()),
         }

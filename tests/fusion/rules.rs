@@ -144,6 +144,14 @@ fn a_tunnels_names_and_services_fit_each_other() {
         ("cloudflared_hostnames = [\"a.test\", 5]", "an element of `cloudflared_hostnames`"),
         ("cloudflared_hostnames = [\"a_b!\"]", "`a_b!` is not a valid DNS name"),
         ("cloudflared_hostnames = [\"a.test\", \"a.test\"]", "has a name twice"),
+        ("cloudflared_hostnames = [\"*.a.test\", \"*.a.test\"]", "has a name twice"),
+        ("cloudflared_hostnames = [\"*\"]", "`*` has a `*` elsewhere than as its first label"),
+        ("cloudflared_hostnames = [\"*a.test\"]", "`*a.test` has a `*` elsewhere than as its"),
+        ("cloudflared_hostnames = [\"www.*.test\"]", "`www.*.test` has a `*` elsewhere than as"),
+        ("cloudflared_hostnames = [\"*.*.a.test\"]", "`*.*.a.test` has a `*` elsewhere than as"),
+        ("cloudflared_hostnames = [\"*.\"]", "`*.` is not a valid DNS name: it has an empty part"),
+        ("cloudflared_hostnames = [\"192.0.2.1\"]", "`192.0.2.1` is an address and not a DNS"),
+        ("cloudflared_origin_name = \"*.a.test\"", "`*.a.test` is not a valid DNS name"),
         (
             "cloudflared_services = [\"http://a\", \"http://b\"]",
             "0 `cloudflared_hostnames` lead to 2",
@@ -249,6 +257,29 @@ fn half_a_version_of_calico_is_refused() {
         refused(&setting, &[&said, "hint: like v3.32.1", "calico_version = "]);
     }
     accepted("calico_version = \"v3.31.5\"");
+}
+
+#[test]
+fn what_nodes_would_download_is_a_hash() {
+    let said = "without `offline`, `k3s_sha256_arm64` must say what nodes download";
+    refused(&format!("offline = false\nk3s_sha256_arm64 = \"{}\"", "z".repeat(64)), &[said]);
+}
+
+#[test]
+fn half_a_name_of_a_release_is_refused() {
+    for (setting, hint) in [
+        ("k3s_version = \"v1.36.2\"", "like v1.36.2+k3s1"),
+        ("k3s_version = \"v1.36.2-k3s1\"", "like v1.36.2+k3s1"),
+        ("metallb_version = \"v0.16.1\"", "like 0.16.1"),
+        ("external_dns_version = \"0.22.0\"", "like v0.22.0"),
+        ("external_dns_version = \"v0.22\"", "like v0.22.0"),
+        ("cloudflared_version = \"latest\"", "like 2026.8.2"),
+    ] {
+        let (name, value) = setting.split_once(" = ").expect("both");
+        let said =
+            format!("`{name}` {} is not the whole name of a release", value.replace('"', ""));
+        refused(setting, &[&said, &format!("hint: {hint}"), name]);
+    }
 }
 
 /// FRR, BIND and radvd would not load them.

@@ -260,6 +260,45 @@ fn a_tunnel_is_deployed_with_its_credentials() {
     assert!(handout["content"].as_str().expect("public").ends_with(routes), "{handout}");
 }
 
+/// As cloudflared reads it: the first that matches (`FindMatchingRule` of its ingress package).
+#[test]
+fn names_come_before_the_wildcards_that_have_them_too() {
+    let folder = cluster(&[
+        "cloudflared = true",
+        "cloudflared_tunnel = \"6ff42ae2\"",
+        "cloudflared_hostnames = [\"*.example.net\", \"*.a.example.net\", \"www.example.net\", \"b.a.example.net\"]",
+        "cloudflared_services = [\"http://all\", \"https://some\", \"http://web\", \"http://one\"]",
+        "cloudflared_origin_name = \"shop.internal\"",
+    ]);
+    fs::write(folder.path().join("cloudflared.json"), "{}").expect("written");
+    let files = planned(folder.path(), "server1");
+    let content = &files[&format!("/{MANIFESTS}/cloudflared.yaml")];
+    let content = content.as_deref().expect("a text");
+    let rules = "taken: names before wildcards, and of these what is further down the tree.\n\
+                 \x20   - hostname: \"www.example.net\"\n      service: \"http://web\"\n\
+                 \x20   - hostname: \"b.a.example.net\"\n      service: \"http://one\"\n\
+                 \x20   - hostname: \"*.a.example.net\"\n      service: \"https://some\"\n\
+                 \x20     originRequest:\n        originServerName: \"shop.internal\"\n\
+                 \x20   - hostname: \"*.example.net\"\n      service: \"http://all\"\n\
+                 \x20   - service: http_status:404\n";
+    assert!(content.contains(rules), "{content}");
+    let plan = plan(folder.path());
+    let handouts = plan["handouts"].as_array().expect("handouts");
+    let handout = handouts.iter().find(|it| it["path"] == "cloudflared-dns.sh").expect("one");
+    let text = handout["content"].as_str().expect("public");
+    let script = folder.path().join("cloudflared-dns.sh");
+    fs::write(&script, text).expect("written");
+    tool("shellcheck", [script.as_os_str()]);
+    // Where a file has such a name, the shell must not take the pattern for it.
+    fs::write(folder.path().join("c.example.net"), "").expect("written");
+    let noted = "cloudflared() { echo \"$*\"; }; cd \"$1\"; . ./cloudflared-dns.sh";
+    let noted =
+        tool("sh", ["-c".as_ref(), noted.as_ref(), "sh".as_ref(), folder.path().as_os_str()]);
+    let routes = "tunnel route dns 6ff42ae2 *.example.net\ntunnel route dns 6ff42ae2 *.a.example.net\n\
+                  tunnel route dns 6ff42ae2 www.example.net\ntunnel route dns 6ff42ae2 b.a.example.net\n";
+    assert_eq!(noted, routes);
+}
+
 /// Nodes in one zone, services in another; BIND reads what the router gets.
 #[test]
 fn two_zones_are_two_zones_everywhere() {

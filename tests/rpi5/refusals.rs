@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::super::support::{Run, temporary_folder};
+use super::super::support::{Run, temporary_folder, tool};
 
 /// `check` of the file to begin with, changed.
 fn check(change: impl Fn(String) -> String) -> (Option<i32>, String) {
@@ -107,6 +107,51 @@ fn a_pool_that_nobody_brings_is_worth_a_warning() {
         warned("2026-11-30", "load_balancer_in_git = true\n"),
         "warning: services will wait for an address: no Git repository brings the pool to the cluster"
     );
+}
+
+#[test]
+fn what_no_release_time_or_image_is_called_is_refused() {
+    for (setting, said) in [
+        (
+            "kube_vip_version = \"v1.2.3\"",
+            "`kube_vip_version` v1.2.3 is not the whole name of a release",
+        ),
+        ("kube_vip_version = \"1.2\"", "`kube_vip_version` 1.2 is not the whole name of a release"),
+        ("gateway_api_version = \"v1.4.1\"", "`gateway_api_version` v1.4.1 is not the whole name"),
+        ("helm_version = \"v4\"", "`helm_version` v4 is not the whole name of a release"),
+        ("flux_operator_version = \"v0.54.0\"", "`flux_operator_version` v0.54.0 is not the whole"),
+        ("kube_vip_image = \"kube-vip\"", "`kube_vip_image` kube-vip is not a registry and a name"),
+        (
+            "kube_vip_image = \"ghcr.io/kube-vip/kube-vip:v1\"",
+            "is not a registry and a name, without a tag",
+        ),
+        ("kube_vip_image = \"ghcr.io/Kube/Vip\"", "is not a registry and a name, without a tag"),
+        (
+            "api_address = \"127.0.0.1\"",
+            "`api_address` 127.0.0.1 is another machine's on each node",
+        ),
+        ("api_address = \"fe80::1\"", "`api_address` fe80::1 is another machine's on each node"),
+        (
+            "etcd_snapshot_schedule = \"\"",
+            "`etcd_snapshot_schedule` `` is no time that systemd knows",
+        ),
+        (
+            "etcd_snapshot_schedule = \"often\"",
+            "`etcd_snapshot_schedule` `often` is no time that systemd",
+        ),
+        (
+            "etcd_snapshot_schedule = \"03:00;\"",
+            "`etcd_snapshot_schedule` `03:00;` is no time that",
+        ),
+    ] {
+        refused("[output]", &format!("{setting}\n[output]"), &[said, "hint: "]);
+    }
+    for schedule in ["hourly", "*-*-* 03:00", "Sun", "Mon..Fri *-*-* 00/6:00:00"] {
+        // What is let pass, systemd takes.
+        tool("systemd-analyze", ["calendar", schedule]);
+        let setting = format!("etcd_snapshot_schedule = \"{schedule}\"\n");
+        assert_eq!(warned("2026-11-30", &setting), "");
+    }
 }
 
 #[test]

@@ -48,6 +48,8 @@ fn values_keep_their_types() {
         ("{{ base.arch }}", "amd64"),
         ("{{ '10.244.64.9' is on(settings.pods) }}", "True"),
         ("{{ '10.243.64.9' is on(settings.pods) }}", "False"),
+        ("{{ '172.31.0.1' is on('172.16.0.0/12') and '::1' is on('::/0') }}", "True"),
+        ("{{ '172.32.0.1' is on('172.16.0.0/12') or '::1' is on('0.0.0.0/0') }}", "False"),
         ("{{ 'fd00::9' is on(settings.pods) or 'pods' is on(settings.pods) }}", "False"),
         ("{{ cluster.first.addresses is on(settings.lan) }}", "True"),
         ("{{ cluster.first.addresses is on(settings.pods) }}", "False"),
@@ -100,7 +102,7 @@ fn whatever_is_undefined_is_an_error() {
              like those of a node",
         ),
         (
-            "{{ '10.244.64.9' is on('10.244.64.0/18') }}",
+            "{{ '10.244.64.9' is on('10.244.64.0') }}",
             "the template `test.j2` does not render: on(…) takes a network or a pool",
         ),
         ("{{ fail('no edge') }}", "the template `test.j2` does not render: no edge"),

@@ -258,7 +258,12 @@ pub(super) fn is_on(address: &Value, network: &Value) -> Result<bool, Error> {
         };
         return Ok(address.as_str().is_some_and(|text| text.parse().is_ok_and(is_in)));
     }
-    let Some(Cidr(net)) = network.downcast_object_ref() else {
+    let net = match network.downcast_object_ref() {
+        Some(Cidr(net)) => Some(*net),
+        // Of a profile itself: `on('10.0.0.0/8')`.
+        None => network.as_str().and_then(|text| text.parse().ok()),
+    };
+    let Some(net) = net else {
         return Err(Error::new(ErrorKind::InvalidOperation, "on(…) takes a network or a pool"));
     };
     if let Some(Cidr(own)) = address.downcast_object_ref() {
