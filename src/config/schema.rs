@@ -178,7 +178,10 @@ pub fn profile() -> Value {
             ("values", texts("The choices of an enum")),
             (
                 "of",
-                choice("The type of a list's elements", &["string", "int", "cidr", "ip", "host"]),
+                choice(
+                    "The type of a list's elements",
+                    &["string", "int", "cidr", "ip", "host", "host-pattern"],
+                ),
             ),
             ("overlap", switch("Whether a network may share addresses with others")),
             ("optional", switch("Whether it may be missing: none in templates")),
