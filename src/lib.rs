@@ -50,6 +50,7 @@ pub mod inspect;
 pub mod overview;
 pub mod plan;
 pub mod prepare;
+pub mod registry;
 pub mod sandbox;
 pub mod secrets;
 pub mod table;

@@ -33,6 +33,7 @@ mod places;
 mod planned;
 mod prepare;
 mod quickstart;
+mod registry;
 mod reviewed;
 mod rpi5;
 mod schema;

@@ -129,7 +129,7 @@ fn the_schemas_have_the_keys_that_the_reader_takes() {
         serde_json::from_slice(&fs::read(path).expect("there")).expect("JSON")
     };
     let check = || Run::new(["check"]).folder(folder.path()).exits(2).stderr_text();
-    let cluster: [Probe; 14] = [
+    let cluster: [Probe; 15] = [
         ("", "?"),
         ("/properties/cluster", "[cluster]\n?"),
         // What goes with an address is known where there is one.
@@ -142,6 +142,7 @@ fn the_schemas_have_the_keys_that_the_reader_takes() {
         ("/properties/locale", "[locale]\n?"),
         ("/properties/files/items", "[[files]]\n?"),
         ("/properties/vm", "[vm]\n?"),
+        ("/properties/cache", "[cache]\n?"),
         ("/properties/output", "[output]\n?"),
         ("/properties/node/items", "[[node]]\n?"),
         ("/properties/node/items/properties/files/items", "[[node]]\n[[node.files]]\n?"),

@@ -54,6 +54,9 @@ pub struct Lock {
     /// The same of prepared bases that have packages which only some nodes have.
     #[serde(rename = "variant", skip_serializing_if = "Vec::is_empty", default)]
     pub variants: Vec<LockedVariant>,
+    /// Prepared bases in registries, each under the key that it has in the cache.
+    #[serde(rename = "registry", skip_serializing_if = "Vec::is_empty", default)]
+    pub registry: Vec<LockedPrepared>,
     /// What later versions of nodeforge pin stays.
     #[serde(flatten)]
     rest: toml::Table,
@@ -73,6 +76,17 @@ pub struct LockedVariant {
     /// As in [`Lock`].
     #[serde(rename = "package", skip_serializing_if = "Vec::is_empty", default)]
     pub packages: Vec<Package>,
+}
+
+/// A prepared base in a registry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockedPrepared {
+    /// The hash of everything that it was made of: 64 hexadecimal digits.
+    pub key: String,
+    /// Where it was when it was pinned: `ghcr.io/me/nodeforge:home-arm64`.
+    pub reference: String,
+    /// Of its manifest: `sha256:…`.
+    pub digest: String,
 }
 
 /// Packages that were installed into one prepared base.
@@ -207,6 +221,7 @@ impl Default for Lock {
             newest_packages: false,
             packages: Vec::new(),
             variants: Vec::new(),
+            registry: Vec::new(),
             rest: toml::Table::new(),
         }
     }
@@ -330,10 +345,25 @@ impl Lock {
         self.variants.sort_by(|one, other| one.own.cmp(&other.own));
     }
 
+    /// The digest, `sha256:…`, of the prepared base in a registry under this key.
+    pub fn registry_pin(&self, key: &str) -> Option<&str> {
+        self.registry.iter().find(|it| it.key == key).map(|it| it.digest.as_str())
+    }
+
+    /// Pins a prepared base in a registry, in place of the one under the same key or the same reference.
+    pub fn pin_registry(&mut self, pin: LockedPrepared) {
+        self.registry.retain(|it| it.key != pin.key && it.reference != pin.reference);
+        self.registry.push(pin);
+        self.registry.sort_by(|one, other| one.reference.cmp(&other.reference));
+    }
+
     /// What it says of one prepared base: nothing of packages of others.
+    #[must_use]
     pub fn of_base(&self, own: &[String]) -> Self {
         let mut lock = self.clone();
         lock.variants.clear();
+        // Where it can be had from says nothing about what it is.
+        lock.registry.clear();
         lock.pin(&[], self.pins(own));
         lock
     }
@@ -422,6 +452,9 @@ impl Lock {
         }
         if packages(now) == packages(before) {
             (new.packages_for, new.newest_packages, new.packages) = packages(self);
+        }
+        if now.registry == before.registry {
+            new.registry.clone_from(&self.registry);
         }
         // Each of the bases for itself: another build may have pinned another.
         let all = [self, before, now].map(|it| it.variants.iter().map(|variant| &variant.own));

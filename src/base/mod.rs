@@ -14,5 +14,5 @@ mod resolve;
 pub use binding::{pinned, request};
 pub use catalogue::{Catalogue, CatalogueEntry};
 pub use inputs::{FetchedFile, PrepareInputs};
-pub use lock_file::{LockFile, PackagePins};
+pub use lock_file::{Lock, LockFile, LockedPrepared, PackagePins};
 pub use resolve::{ResolveOptions, ResolvedBase, Resolver, arch_of};

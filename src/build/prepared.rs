@@ -1,6 +1,7 @@
 //! A prepared base of a cluster: from the cache, or made now.
 
 use super::project::Project;
+use super::registry::RegistrySource;
 use crate::artifact::{InputRecord, PreparedBase};
 use crate::base::{PackagePins, PrepareInputs, ResolvedBase};
 use crate::cache::Package;
@@ -9,6 +10,7 @@ use crate::config::Arch;
 use crate::inspect::sbom::Download;
 use crate::plan::SharedBase;
 use crate::prepare::{self, CacheStatus};
+use crate::registry;
 use crate::sandbox::{Choice, Sandbox};
 use crate::util::error::{Error, Result};
 use crate::util::sha256::Sha256;
@@ -67,7 +69,8 @@ impl Preparation {
 impl Project<'_> {
     /// One of the cluster's prepared bases, from the cache or made now.
     pub fn prepare(&mut self, how: Preparation, wanted: &SharedBase) -> Result<PreparedCluster> {
-        // Before anything is fetched. What is prepared already needs no sandbox.
+        // Before anything is fetched. What is prepared already, or others prepared, needs no sandbox.
+        let elsewhere = self.registry.clone().filter(|_| !how.force && !self.options.offline);
         let known = (self.cluster.base.arch().unwrap_or(Arch::HOST), self.is_vouched_for());
         let early = how.choose(known.0, known.1);
         if how.shell_on_failure {
@@ -79,7 +82,8 @@ impl Project<'_> {
             let reason = reason.advice();
             self.progress.warn(&format!("a machine in QEMU is used, which is slow: {reason}"));
         }
-        if let Some(error) = early.refusal
+        if elsewhere.is_none()
+            && let Some(error) = early.refusal
             && (how.force || !self.is_prepared(how, wanted))
         {
             return Err(error);
@@ -109,17 +113,35 @@ impl Project<'_> {
             force: how.force || (newest && sandbox != Sandbox::None),
             offline: self.options.offline,
             shell_on_failure: how.shell_on_failure,
+            elsewhere: &RegistrySource {
+                place: elsewhere.as_ref(),
+                lock: &self.lock.lock,
+                packages: pinned.as_deref().unwrap_or_default(),
+                cache: &self.cache,
+                require: &|| if elsewhere.is_some() { sandbox.require(arch) } else { Ok(()) },
+                progress: self.progress,
+            },
         };
         let prepared = request.prepare(&self.cache, self.progress)?;
         if sandbox != Sandbox::None {
             self.pin_packages(purpose, &wanted.own, &prepared.image.about.packages)?;
         }
-        Ok(PreparedCluster {
+        let is_made_here =
+            !prepared.image.was_cached && registry::pulled_from(&prepared.image.about).is_none();
+        let prepared = PreparedCluster {
             base: PreparedBase::new(prepared.image, arch),
             key: prepared.key,
             downloads: downloads(&inputs.changes),
             inputs: records(base, inputs),
-        })
+        };
+        if let Some(place) = self.registry.clone()
+            && self.cluster.registry.push
+            && is_made_here
+            && !self.options.offline
+        {
+            self.push(&place, wanted, &prepared)?;
+        }
+        Ok(prepared)
     }
 
     /// What [`Self::prepare`] would do, as far as it can be told without fetching or writing anything.
@@ -143,6 +165,14 @@ impl Project<'_> {
             force: newest && sandbox != Sandbox::None,
             offline: true,
             shell_on_failure: false,
+            elsewhere: &RegistrySource {
+                place: None,
+                lock: &look.lock.lock,
+                packages: &[],
+                cache: &look.cache,
+                require: &|| Ok(()),
+                progress: self.progress,
+            },
         };
         request.status(&look.cache)
     }

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
+use super::registry::RegistryChoice;
 use crate::base::{self, Catalogue, LockFile, PackagePins, PrepareInputs, ResolvedBase, Resolver};
 use crate::cache::Cache;
 use crate::change::{Action, Change};
-use crate::config::Cluster;
+use crate::config::{Cluster, RegistryReference};
 use crate::plan::{self, SharedBases};
 use crate::util::error::Result;
 use crate::util::progress::{Progress, Silent};
@@ -19,8 +20,21 @@ pub struct Options {
     pub locked: bool,
     /// What the lock file pins is looked up again.
     pub update: bool,
+    /// Which registry is looked for prepared bases in.
+    pub registry: RegistryChoice,
     /// A catalogue of the user's own; `None` is the one in the user's configuration folder.
     pub catalogue: Option<PathBuf>,
+}
+
+impl Options {
+    /// The repository that a cluster's prepared bases are looked for in.
+    pub fn registry_of(&self, cluster: &Cluster) -> Option<RegistryReference> {
+        match &self.registry {
+            RegistryChoice::AsFile => cluster.registry.registry.clone(),
+            RegistryChoice::Nothing => None,
+            RegistryChoice::Named(place) => Some(place.clone()),
+        }
+    }
 }
 
 /// A cluster with its lock file, the catalogue and the cache.
@@ -32,6 +46,8 @@ pub struct Project<'a> {
     pub(super) cache: Cache,
     catalogue: Catalogue,
     pub(super) options: base::ResolveOptions,
+    /// Where prepared bases are kept for others.
+    pub(super) registry: Option<RegistryReference>,
     pub(super) progress: &'a dyn Progress,
 }
 
@@ -53,6 +69,7 @@ impl<'a> Project<'a> {
                 update: options.update,
                 sandbox: None,
             },
+            registry: options.registry_of(cluster),
             progress,
         })
     }
@@ -66,6 +83,7 @@ impl<'a> Project<'a> {
             cache: Cache::look()?,
             catalogue: Catalogue::load(None)?,
             options: base::ResolveOptions { offline: true, locked: true, ..Default::default() },
+            registry: None,
             progress: &Silent,
         })
     }

@@ -88,7 +88,7 @@ impl BuildCommand {
 
         note_oddities(&cluster, ui)?;
 
-        let mut project = Project::open(&cluster, &self.source.options(), ui)?;
+        let mut project = Project::open(&cluster, &self.how.options(&self.source), ui)?;
         let request = BuildRequest {
             nodes,
             output,

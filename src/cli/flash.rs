@@ -166,7 +166,13 @@ impl FlashCommand {
         // Before a base is prepared for a device that cannot be written to.
         self.check(None, device, folder)?;
         let preparation = self.how.preparation(false);
-        NodeImage::stamp(cluster, &cluster.nodes[index], &self.from.options(), preparation, ui)
+        NodeImage::stamp(
+            cluster,
+            &cluster.nodes[index],
+            &self.how.options(&self.from),
+            preparation,
+            ui,
+        )
     }
 
     /// Whether the device may be written over with an image; with any, when none is given.

@@ -28,6 +28,8 @@ mod place;
 mod plan;
 mod prepare;
 mod profile;
+mod pull;
+mod push;
 mod report;
 mod rm;
 mod schema;
@@ -85,6 +87,8 @@ enum Command {
     Flash(flash::FlashCommand),
     Boot(boot::BootCommand),
     Fetch(fetch::FetchCommand),
+    Push(push::PushCommand),
+    Pull(pull::PullCommand),
     Profile(profile::ProfileCommand),
     Schema(schema::SchemaCommand),
     Secrets(secrets::SecretsCommand),
@@ -146,6 +150,8 @@ impl Cli {
             Command::Flash(command) => command.run(&ui),
             Command::Boot(command) => return command.run(&ui),
             Command::Fetch(command) => command.run(&ui),
+            Command::Push(command) => command.run(&ui),
+            Command::Pull(command) => command.run(&ui),
             Command::Profile(command) => command.run(),
             Command::Schema(command) => command.run(),
             Command::Secrets(command) => command.run(&ui),

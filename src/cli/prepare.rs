@@ -42,7 +42,7 @@ pub(super) struct PrepareCommand {
 impl PrepareCommand {
     pub(super) fn run(&self, ui: &Ui) -> Result<()> {
         let cluster = self.cluster.load(self.file.clone())?;
-        let mut project = Project::open(&cluster, &self.source.options(), ui)?;
+        let mut project = Project::open(&cluster, &self.how.options(&self.source), ui)?;
         let nodes: Vec<_> = cluster.nodes.iter().collect();
         let mut bases = Vec::new();
         for (base, _) in bases_for(&cluster, &chosen(&cluster), &nodes)? {

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::base::Catalogue;
-use crate::build::{Options, Preparation};
+use crate::build::{Options, Preparation, RegistryChoice};
+use crate::config::RegistryReference;
 use crate::sandbox::Sandbox;
-use crate::util::error::Result;
+use crate::util::error::{Error, Result};
 
 /// How a base may be obtained.
 #[derive(Debug, Args)]
@@ -42,6 +43,22 @@ pub(super) struct PrepareArgs {
     /// Open a shell in the sandbox when packages cannot be installed
     #[arg(long)]
     shell_on_failure: bool,
+
+    /// Where others' prepared bases are looked for: `ghcr.io/me/nodeforge`, or `none` [default: the cluster file's]
+    #[arg(long, value_name = "REPOSITORY", value_parser = registry)]
+    registry: Option<RegistryChoice>,
+}
+
+/// A repository, or `none`.
+fn registry(text: &str) -> Result<RegistryChoice> {
+    if text == "none" {
+        return Ok(RegistryChoice::Nothing);
+    }
+    let place: RegistryReference = text.parse()?;
+    match place.target() {
+        None => Ok(RegistryChoice::Named(place)),
+        Some(_) => Err(Error::input("it names more than a repository")),
+    }
 }
 
 impl SourceArgs {
@@ -50,6 +67,7 @@ impl SourceArgs {
             offline: self.offline,
             locked: self.locked,
             update: false,
+            registry: RegistryChoice::AsFile,
             catalogue: self.catalogue.clone(),
         }
     }
@@ -66,6 +84,11 @@ impl SandboxArgs {
 }
 
 impl PrepareArgs {
+    /// How the network, the lock file and registries are used.
+    pub(super) fn options(&self, source: &SourceArgs) -> Options {
+        Options { registry: self.registry.clone().unwrap_or_default(), ..source.options() }
+    }
+
     /// `force`: even when the cache has it.
     pub(super) fn preparation(&self, force: bool) -> Preparation {
         Preparation { force, shell_on_failure: self.shell_on_failure, ..self.sandbox.preparation() }

@@ -11,8 +11,8 @@ use super::profile_types::Profile;
 use super::reader::{LayerText, Reader, Span, Spanned, Table, Value};
 use super::types::{HostKeys, Keyboard, Locale, Output, Vm, VmNetwork};
 use crate::config::{
-    access, base, check, disks, file, files, hostname, node, origins, pools, profile, recipient,
-    setting, size,
+    access, base, cache, check, disks, file, files, hostname, node, origins, pools, profile,
+    recipient, setting, size,
 };
 use crate::util::error::{Error, Result};
 
@@ -66,6 +66,7 @@ fn read(root: Table<'_>, path: &Path, formats: &'static [FormatRule]) -> Option<
     let settings = root.table("settings");
     let files = files::read_all(&root);
     let vm = root.table("vm").map(read_vm).unwrap_or_default();
+    let registry = root.table("cache").map(cache::read).unwrap_or_default();
     let output = read_output(reader, root.table("output"), formats);
     let (mut nodes, default_packages) = node::read_all(&root);
     root.finish();
@@ -124,6 +125,7 @@ fn read(root: Table<'_>, path: &Path, formats: &'static [FormatRule]) -> Option<
         settings,
         files,
         vm,
+        registry,
         output,
         default_packages,
         nodes: nodes.into_iter().map(|node| node.node).collect(),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::file_types::ExtraFile;
 use super::origin::{ClusterSource, ValueOrigin};
 use super::profile_types::Profile;
+use super::registry_reference::RegistryReference;
 use super::setting_types::Setting;
 use super::types::{Access, Base, HostKeys, Locale, Node, Output, Vm};
 use crate::config::file;
@@ -42,6 +43,8 @@ pub struct Cluster {
     pub files: Vec<ExtraFile>,
     /// The virtual machines of the formats `vmwarevm` and `ova`.
     pub vm: Vm,
+    /// Where prepared bases are kept for others.
+    pub registry: RegistryUse,
     /// What is left in the output folder.
     pub output: Output,
     /// Packages that all nodes have beside the profile's, as each node lists them too.
@@ -54,6 +57,15 @@ pub struct Cluster {
     pub sources: Vec<ClusterSource>,
     /// Where the file says what later checks may blame.
     pub places: Places,
+}
+
+/// How a registry is used for prepared bases.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RegistryUse {
+    /// The repository; `None` is no registry.
+    pub registry: Option<RegistryReference>,
+    /// Whether what is prepared is pushed.
+    pub push: bool,
 }
 
 /// Places in a cluster file.

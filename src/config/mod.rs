@@ -3,6 +3,7 @@
 mod access;
 mod address;
 mod base;
+mod cache;
 mod check;
 mod cluster;
 mod cluster_types;
@@ -26,6 +27,7 @@ mod profile;
 mod profile_types;
 mod reader;
 mod recipient;
+mod registry_reference;
 pub mod schema;
 mod secret_spec;
 mod setting;
@@ -55,6 +57,7 @@ pub use origin::{ClusterSource, Origin, ValueGiver, ValueOrigin};
 pub use origins::show;
 pub use own_keys::own_keys;
 pub use recipient::recipients_of;
+pub use registry_reference::{ManifestName, RegistryReference};
 pub use secret_spec::{ClientRecipe, SecretKind, SecretRecipe, SecretSpec};
 
 pub(crate) use file::stays_below;

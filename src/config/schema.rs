@@ -100,9 +100,21 @@ pub fn cluster(formats: &[FormatRule]) -> Value {
             ("settings", settings),
             ("files", list(file())),
             ("vm", vm),
+            ("cache", cache()),
             ("output", output),
             ("defaults", defaults),
             ("node", list(node)),
+        ],
+    )
+}
+
+/// `[cache]`.
+fn cache() -> Value {
+    table(
+        &[],
+        [
+            ("registry", text("A repository for prepared bases: ghcr.io/me/nodeforge")),
+            ("push", switch("Whether what is prepared is pushed")),
         ],
     )
 }

@@ -1,12 +1,13 @@
 //! HTTP requests: what is asked for, what may be tried again, and what went wrong in words.
 
-use std::io::{self, Read};
+use std::io::{self, Cursor, Read};
+use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, SystemTime};
 
 use ureq::http::{HeaderMap, StatusCode, header};
 use ureq::tls::{RootCerts, TlsConfig};
-use ureq::{Agent, Body, ResponseExt as _};
+use ureq::{Agent, Body, ResponseExt as _, SendBody};
 
 use super::retry::{Fault, Retry};
 use super::stream::{BodyStream, StreamTrouble};
@@ -41,9 +42,29 @@ pub(crate) struct Response {
     /// Where redirects led.
     pub(crate) url: String,
     pub(crate) body: Body,
+    /// Words for the proxy that it came through; empty without one.
+    proxy: String,
 }
 
 impl Response {
+    /// What its status means where that is no success.
+    pub(crate) fn refusal(&self) -> Fault {
+        refusal(self)
+    }
+
+    /// All of a body that may have so many bytes.
+    pub(crate) fn small_body(self, limit: u64) -> std::result::Result<Vec<u8>, Fault> {
+        let url = self.url.clone();
+        small_body(&url, self, limit)
+    }
+
+    fn new(response: ureq::http::Response<Body>, proxy: impl FnOnce(&str) -> String) -> Self {
+        let url = response.get_uri().to_string();
+        let (parts, body) = response.into_parts();
+        let proxy = proxy(&url);
+        Self { status: parts.status, headers: parts.headers, url, body, proxy }
+    }
+
     /// A header's text, when it is text.
     pub(crate) fn header(&self, name: header::HeaderName) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
@@ -84,19 +105,18 @@ impl Client {
     ) -> std::result::Result<Response, Fault> {
         let mut headers = headers.to_vec();
         headers.extend(registry::accept(url));
-        let (mut response, mut proxy) = self.exchange(method, url, plain, &headers)?;
+        let mut response = self.ask(method, url, plain, &headers)?;
         let challenge = response.header(header::WWW_AUTHENTICATE);
         let address = challenge.and_then(registry::token_address);
         if let (StatusCode::UNAUTHORIZED, Some(address)) = (response.status, address) {
-            let (answer, proxy_there) =
-                self.exchange(Method::Get, &address, Plain::Refused, &[])?;
+            let answer = self.ask(Method::Get, &address, Plain::Refused, &[])?;
             if !answer.status.is_success() {
-                return Err(refusal(&answer, &proxy_there));
+                return Err(refusal(&answer));
             }
             let answer = small_body(&address, answer, TOKEN_LIMIT)?;
             let token = registry::token(&answer).map_err(Fault::Permanent)?;
             headers.push((header::AUTHORIZATION, format!("Bearer {token}")));
-            (response, proxy) = self.exchange(method, url, plain, &headers)?;
+            response = self.ask(method, url, plain, &headers)?;
         }
         let asked_for_range = headers.iter().any(|(name, _)| name == header::RANGE);
         if response.status.is_success()
@@ -104,17 +124,17 @@ impl Client {
         {
             return Ok(response);
         }
-        Err(refusal(&response, &proxy))
+        Err(refusal(&response))
     }
 
-    /// One request and its answer, of whatever status, with words for the proxy that it came through.
-    fn exchange(
+    /// One request and its answer, of whatever status.
+    pub(crate) fn ask(
         &self,
         method: Method,
         url: &str,
         plain: Plain,
         headers: &[(header::HeaderName, String)],
-    ) -> std::result::Result<(Response, String), Fault> {
+    ) -> std::result::Result<Response, Fault> {
         let is_plain = url.starts_with("http://");
         if is_plain && plain == Plain::Refused {
             return Err(Fault::Permanent(
@@ -136,12 +156,40 @@ impl Client {
         }
         // A thread of its own, so that an interrupt is not kept waiting by a server.
         let answer = detached(move || request.call()).map_err(Fault::Permanent)?;
-        let response = answer.map_err(|error| fault(url, &proxy(url), error))?;
-        let url = response.get_uri().to_string();
-        let (parts, body) = response.into_parts();
-        let response = Response { status: parts.status, headers: parts.headers, url, body };
-        let proxy = proxy(&response.url);
-        Ok((response, proxy))
+        let response = answer.map_err(|error| fault(("read", url), &proxy(url), error))?;
+        Ok(Response::new(response, proxy))
+    }
+
+    /// Sends bytes, and returns the answer, of whatever status. Redirects are not followed: a body is sent to whom
+    /// it was meant for.
+    pub(crate) fn upload(
+        &self,
+        method: UploadMethod,
+        url: &str,
+        plain: Plain,
+        headers: &[(header::HeaderName, String)],
+        body: Arc<[u8]>,
+    ) -> std::result::Result<Response, Fault> {
+        let is_plain = url.starts_with("http://");
+        if is_plain && plain == Plain::Refused {
+            return Err(Fault::Permanent(Error::input(format!("`{url}` is not encrypted"))));
+        }
+        let way = if is_plain { &self.any } else { &self.secure };
+        let agent = way.agent_for(url).map_err(Fault::Permanent)?;
+        let proxy = |url: &str| way.route.words(&proxy::host_of(url));
+        let mut request = match method {
+            UploadMethod::Post => agent.post(url),
+            UploadMethod::Put => agent.put(url),
+        };
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let request = request.header(header::CONTENT_LENGTH, body.len().to_string());
+        let request = request.config().max_redirects(0).timeout_per_write(Some(READ_TIMEOUT));
+        let send = move || request.build().send(SendBody::from_owned_reader(Cursor::new(body)));
+        let answer = detached(send).map_err(Fault::Permanent)?;
+        let response = answer.map_err(|error| fault(("write", url), &proxy(url), error))?;
+        Ok(Response::new(response, proxy))
     }
 
     /// A small file, tried again where that may help; `None` when the server has no such file.
@@ -239,6 +287,13 @@ pub(crate) enum Method {
     Head,
 }
 
+/// How something is sent to a server.
+#[derive(Clone, Copy)]
+pub(crate) enum UploadMethod {
+    Post,
+    Put,
+}
+
 /// Runs blocking work while looking at the interrupt flag. Interrupted work is left behind: it
 /// ends with the process.
 pub(crate) fn detached<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
@@ -277,8 +332,8 @@ fn small_body(url: &str, response: Response, limit: u64) -> std::result::Result<
 }
 
 /// What a status other than success means.
-fn refusal(response: &Response, proxy: &str) -> Fault {
-    let (url, status) = (&response.url, response.status);
+fn refusal(response: &Response) -> Fault {
+    let (url, status, proxy) = (&response.url, response.status, &response.proxy);
     let reason = status.canonical_reason().unwrap_or("no reason given");
     let error =
         Error::failure(format!("`{url}` was refused{proxy}: HTTP {} {reason}", status.as_u16()));
@@ -312,8 +367,8 @@ fn retry_after(response: &Response) -> Option<Duration> {
 }
 
 /// What went wrong before there was an answer.
-fn fault(url: &str, proxy: &str, error: ureq::Error) -> Fault {
-    let what = format!("cannot read `{url}`{proxy}");
+fn fault((doing, url): (&str, &str), proxy: &str, error: ureq::Error) -> Fault {
+    let what = format!("cannot {doing} `{url}`{proxy}");
     let failed = |reason: &str| Error::failure(reason).context(what.as_str());
     #[expect(
         clippy::wildcard_enum_match_arm,

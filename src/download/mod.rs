@@ -21,13 +21,16 @@ pub(crate) mod unpack;
 mod wanted;
 
 pub(crate) use checksums::{FoundHashes, Hashes};
-pub(crate) use http::{Client, Plain, text};
+pub(crate) use http::{Client, Method, Plain, Response, UploadMethod, text};
 pub(crate) use openpgp::signed_text;
 pub(crate) use openpgp::{Certificate, Verifier, with_fingerprint};
 pub(crate) use proxy::Route;
+pub(crate) use registry::{Challenge, TokenSource, token};
 pub(crate) use registry_image::{
     BlobDescriptor, ImageManifest, ImageReference, MANIFEST_LIMIT, read_digest,
 };
+pub(crate) use retry::{Fault, Retry};
+pub(crate) use stream::{BodyStream, StreamTrouble};
 pub(crate) use unpack::{Trouble, Unpacked, unpack};
 
 use std::fs::File;
@@ -43,7 +46,6 @@ use crate::util::room::{self, FolderUse};
 use crate::util::sha256::Sha256;
 use connection::{Interruption, receive};
 use part::PartialFile;
-use retry::{Fault, Retry};
 use sinks::{Sinks, Verdicts};
 use wanted::CHUNK;
 

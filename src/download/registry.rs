@@ -18,35 +18,93 @@ pub(super) fn accept(url: &str) -> Option<(header::HeaderName, String)> {
     is_manifest.then(|| (header::ACCEPT, MANIFESTS.to_owned()))
 }
 
-/// Where a token for anybody can be had, by a refusal's `WWW-Authenticate` (RFC 6750, 3).
-pub(super) fn token_address(challenge: &str) -> Option<String> {
-    let parameters = challenge.strip_prefix("Bearer ")?;
-    let find = |name: &str| {
-        parameters.split(',').find_map(|part| {
-            let (key, value) = part.trim().split_once('=')?;
-            (key == name).then(|| value.trim_matches('"'))
-        })
-    };
-    let realm = find("realm")?;
-    let mut address = realm.to_owned();
-    let mut separator = if realm.contains('?') { '&' } else { '?' };
-    for name in ["service", "scope"] {
-        let Some(value) = find(name) else { continue };
-        // What is quoted in such an address, and nothing that would need to be escaped in it.
-        if !value.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~:/".contains(&b)) {
+/// How a registry wants to be asked, by a refusal's `WWW-Authenticate` (RFC 9110, 11.6.1; RFC 6750, 3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Challenge {
+    /// With a user's name and password.
+    Basic,
+    /// With a token that another address gives.
+    Token(TokenSource),
+}
+
+/// Where a token is to be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TokenSource {
+    realm: String,
+    service: Option<String>,
+    scope: Option<String>,
+}
+
+impl Challenge {
+    /// Reads one; `None` for schemes that nobody here knows.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
+        if scheme.eq_ignore_ascii_case("basic") {
+            return Some(Self::Basic);
+        }
+        if !scheme.eq_ignore_ascii_case("bearer") {
             return None;
         }
-        address.push(separator);
-        address.push_str(&format!("{name}={value}"));
-        separator = '&';
+        let parameters = parameters(rest)?;
+        let find = |name: &str| {
+            let found = parameters.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+            found.map(|(_, value)| value.clone())
+        };
+        let (realm, service, scope) = (find("realm")?, find("service"), find("scope"));
+        Some(Self::Token(TokenSource { realm, service, scope }))
     }
-    // A token that is sent in the clear is anybody's.
-    (address.starts_with("https://") && address.bytes().all(|byte| byte.is_ascii_graphic()))
-        .then_some(address)
+}
+
+impl TokenSource {
+    /// The address that gives a token, for `scope` where the challenge names none. `None` where it could be read by
+    /// others on its way, unless that is `plain_is_allowed`, or is not an address.
+    pub(crate) fn address(&self, scope: Option<&str>, plain_is_allowed: bool) -> Option<String> {
+        let mut address = self.realm.clone();
+        let mut separator = if self.realm.contains('?') { '&' } else { '?' };
+        let scopes = self.scope.as_deref().or(scope).unwrap_or_default();
+        let scopes = scopes.split(' ').filter(|it| !it.is_empty()).map(|it| ("scope", it));
+        for (name, value) in
+            self.service.as_deref().map(|it| ("service", it)).into_iter().chain(scopes)
+        {
+            // What is quoted in such an address, and nothing that would need to be escaped in it.
+            if !value.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~:/,*".contains(&b)) {
+                return None;
+            }
+            address.push(separator);
+            address.push_str(&format!("{name}={value}"));
+            separator = '&';
+        }
+        // A token that is sent in the clear is anybody's.
+        let is_private =
+            address.starts_with("https://") || plain_is_allowed && address.starts_with("http://");
+        (is_private && address.bytes().all(|byte| byte.is_ascii_graphic())).then_some(address)
+    }
+}
+
+/// `name="value", name=value`; `None` where a quote does not end.
+fn parameters(text: &str) -> Option<Vec<(String, String)>> {
+    let (mut all, mut rest) = (Vec::new(), text.trim_start_matches([' ', ',']));
+    while let Some((name, after)) = rest.split_once('=') {
+        let (value, left) = match after.strip_prefix('"') {
+            Some(quoted) => quoted.split_once('"')?,
+            None => after.split_once(',').unwrap_or((after, "")),
+        };
+        all.push((name.trim().to_owned(), value.trim().to_owned()));
+        rest = left.trim_start_matches([' ', ',']);
+    }
+    Some(all)
+}
+
+/// Where a token for anybody can be had, by a refusal's `WWW-Authenticate`.
+pub(super) fn token_address(challenge: &str) -> Option<String> {
+    match Challenge::parse(challenge)? {
+        Challenge::Token(source) => source.address(None, false),
+        Challenge::Basic => None,
+    }
 }
 
 /// The token in what that address answers.
-pub(super) fn token(answer: &[u8]) -> Result<String> {
+pub(crate) fn token(answer: &[u8]) -> Result<String> {
     let value: serde_json::Value = serde_json::from_slice(answer)
         .map_err(|error| Error::failure(format!("the registry gives no token: {error}")))?;
     let token = ["token", "access_token"].iter().find_map(|key| value.get(key)?.as_str());
@@ -78,7 +136,14 @@ mod tests {
             .as_deref(),
             Some("https://ghcr.io/token?service=ghcr.io&scope=repository:a/b:pull")
         );
+        assert_eq!(
+            asked("bearer service=r,scope=\"repository:a:pull,push\", realm=\"https://h/t?a=b\"")
+                .as_deref(),
+            Some("https://h/t?a=b&service=r&scope=repository:a:pull,push")
+        );
         for wrong in [
+            "Digest realm=\"x\"",
+            "Bearer realm=\"https://ghcr.io/token",
             "Basic realm=\"x\"",
             "Bearer service=\"x\"",
             "Bearer realm=\"http://ghcr.io/token\"",

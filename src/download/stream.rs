@@ -14,7 +14,7 @@ use crate::util::interrupt;
 const WAITING: usize = 8;
 
 /// Why no more of a body comes.
-pub(super) enum StreamTrouble {
+pub(crate) enum StreamTrouble {
     /// The user asked to stop.
     Stopped(Error),
     /// The connection broke: another may do.
@@ -24,19 +24,19 @@ pub(super) enum StreamTrouble {
 }
 
 /// A body.
-pub(super) struct BodyStream<'a> {
+pub(crate) struct BodyStream<'a> {
     chunks: Receiver<io::Result<Vec<u8>>>,
     pace: Pace,
     url: &'a str,
 }
 
 impl<'a> BodyStream<'a> {
-    pub(super) fn new(body: impl Read + Send + 'static, url: &'a str) -> Self {
+    pub(crate) fn new(body: impl Read + Send + 'static, url: &'a str) -> Self {
         Self { chunks: pump(body), pace: Pace::default(), url }
     }
 
     /// The next piece; `None` at the end.
-    pub(super) fn next(&mut self) -> Result<Option<Vec<u8>>, StreamTrouble> {
+    pub(crate) fn next(&mut self) -> Result<Option<Vec<u8>>, StreamTrouble> {
         loop {
             interrupt::check().map_err(StreamTrouble::Stopped)?;
             let began = Instant::now();

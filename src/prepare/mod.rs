@@ -20,4 +20,5 @@ mod work;
 
 #[cfg(target_os = "linux")]
 pub(crate) use job::PrepareJob;
+pub(crate) use request::PreparedElsewhere;
 pub use request::{CacheStatus, CachedBase, Prepared, Request};

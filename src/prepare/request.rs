@@ -44,6 +44,17 @@ pub struct Request<'a> {
     pub offline: bool,
     /// Whether a shell is opened in the sandbox when packages cannot be installed.
     pub shell_on_failure: bool,
+    /// What others prepared.
+    pub(crate) elsewhere: &'a dyn PreparedElsewhere,
+}
+
+/// Prepared bases that others made.
+pub(crate) trait PreparedElsewhere {
+    /// Whether an image of the cache may be used under this key, as far as it did not come from this machine.
+    fn accepts(&self, key: &str, about: &About) -> bool;
+
+    /// Gets the one with this key to a path where nothing is yet; `None` when there is none.
+    fn fetch(&self, key: &str, disk: &Path) -> Result<Option<Made>>;
 }
 
 /// A prepared base.
@@ -81,8 +92,13 @@ impl Request<'_> {
         refuse_secrets(&self.inputs.changes)?;
         let inputs = self.ingredients()?;
         let key = inputs.key()?;
-        let fits = |about: &About| self.fits(about);
+        let fits = |about: &About| self.fits(&key, about);
         let image = cache.image(PREPARED, &key, fits, progress, |folder, disk| {
+            if !self.force
+                && let Some(made) = self.elsewhere.fetch(&key, disk)?
+            {
+                return Ok(made);
+            }
             progress.stage("growing the disk");
             let size = new_size(&self.inputs.changes);
             let parts = partitions::lay_out(self.base, disk, size, self.sandbox)?;
@@ -108,7 +124,7 @@ impl Request<'_> {
         let inputs = self.ingredients()?;
         let key = inputs.key()?;
         if let Some(image) = cache.find(PREPARED, &key)? {
-            return Ok(if self.fits(&image.about) {
+            return Ok(if self.fits(&key, &image.about) {
                 let occupied = std::fs::metadata(&image.path).map_or(0, |it| it.blocks() * 512);
                 CacheStatus::Cached(CachedBase { key, occupied })
             } else {
@@ -133,9 +149,11 @@ impl Request<'_> {
 
     /// Whether what was prepared under the same key is what is asked for. Everything else is in
     /// the key; what repositories had that day is not.
-    fn fits(&self, about: &About) -> bool {
+    fn fits(&self, key: &str, about: &About) -> bool {
         let is_as_locked = || self.locked.iter().all(|it| about.packages.contains(it));
-        !self.force && (self.sandbox == Sandbox::None || is_as_locked())
+        !self.force
+            && self.elsewhere.accepts(key, about)
+            && (self.sandbox == Sandbox::None || is_as_locked())
     }
 
     fn ingredients(&self) -> Result<Ingredients> {

@@ -1,7 +1,7 @@
 //! Programs of the host that nodeforge calls.
 
 use std::ffi::OsStr;
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
@@ -31,6 +31,7 @@ pub struct Tool {
     command: Command,
     name: String,
     package: &'static str,
+    input: Option<Vec<u8>>,
 }
 
 impl Tool {
@@ -38,7 +39,15 @@ impl Tool {
     pub fn new(name: &str, package: &'static str) -> Self {
         let mut command = Command::new(name);
         command.env("PATH", search_path()).env("LC_ALL", "C.UTF-8").stdin(Stdio::null());
-        Self { command, name: name.to_owned(), package }
+        Self { command, name: name.to_owned(), package, input: None }
+    }
+
+    /// What it reads from its standard input: a line or two, which fit into a pipe.
+    #[must_use]
+    pub fn input(mut self, text: &[u8]) -> Self {
+        self.input = Some(text.to_owned());
+        self.command.stdin(Stdio::piped());
+        self
     }
 
     /// Adds an argument.
@@ -81,6 +90,10 @@ impl Tool {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| cannot_start(&self.name, self.package, &error))?;
+        if let (Some(text), Some(mut input)) = (&self.input, child.stdin.take()) {
+            // One that does not read it says itself what it lacks.
+            drop(input.write_all(text));
+        }
         let read = (Drain::start(child.stdout.take()), Drain::start(child.stderr.take()));
         let status = interrupt::wait(&mut child)?;
         let (stdout, stderr) = (read.0.text(), read.1.text());

@@ -15,7 +15,7 @@ use names::Modules;
 
 /// The rooms from the top down: each takes names from those below it only. So does the list in
 /// `docs/architecture.md`.
-const ROOMS: [&str; 32] = [
+const ROOMS: [&str; 33] = [
     "main",
     "fuzzing",
     "worker",
@@ -32,6 +32,7 @@ const ROOMS: [&str; 32] = [
     "base",
     "bootstrap",
     "debian",
+    "registry",
     "cache",
     "download",
     "sandbox",

@@ -118,6 +118,8 @@ fn no_command_passes_on_what_a_terminal_would_obey() {
         &["doctor", "--json"],
         &["report"],
         &["fetch"],
+        &["push", EVIL],
+        &["pull", EVIL],
         &["prepare", "--sandbox", EVIL],
         &["build", "--format", "raw", "-v"],
         &["build", EVIL],
