@@ -260,7 +260,7 @@ impl<'a> RegistryConnection<'a> {
 pub(super) fn explain(error: Error, doing: &str) -> Error {
     match error.kind() {
         ErrorKind::Interrupted | ErrorKind::Input => error,
-        ErrorKind::Failure => error.context(doing.to_owned()),
+        ErrorKind::Failure | ErrorKind::TimedOut => error.context(doing.to_owned()),
     }
 }
 
