@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::locked_prepared::LockedPrepared;
 use crate::cache::Package;
 use crate::change::{Action, Change};
 use crate::download::Hashes;
@@ -76,17 +77,6 @@ pub struct LockedVariant {
     /// As in [`Lock`].
     #[serde(rename = "package", skip_serializing_if = "Vec::is_empty", default)]
     pub packages: Vec<Package>,
-}
-
-/// A prepared base in a registry.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LockedPrepared {
-    /// The hash of everything that it was made of: 64 hexadecimal digits.
-    pub key: String,
-    /// Where it was when it was pinned: `ghcr.io/me/nodeforge:home-arm64`.
-    pub reference: String,
-    /// Of its manifest: `sha256:…`.
-    pub digest: String,
 }
 
 /// Packages that were installed into one prepared base.
@@ -357,12 +347,11 @@ impl Lock {
         self.registry.sort_by(|one, other| one.reference.cmp(&other.reference));
     }
 
-    /// What it says of one prepared base: nothing of packages of others.
+    /// What it says of one prepared base: nothing of packages of others, nor where it can be had from.
     #[must_use]
     pub fn of_base(&self, own: &[String]) -> Self {
         let mut lock = self.clone();
         lock.variants.clear();
-        // Where it can be had from says nothing about what it is.
         lock.registry.clear();
         lock.pin(&[], self.pins(own));
         lock
