@@ -16,6 +16,7 @@ use crate::download::{Certificate, Verifier, unpack};
 use crate::fs::{Fat, Namespace, Tree};
 use crate::guest::dpkg::DpkgStatus;
 use crate::image::edit;
+use crate::registry;
 use crate::sandbox::read_message;
 use crate::secrets::read_any;
 use crate::util::progress::Silent;
@@ -25,7 +26,7 @@ pub type FuzzTarget = (&'static str, fn(&[u8]));
 
 /// All parsers that are here. Those of cluster files, whole images, partition tables and single image files
 /// are in `fuzz/fuzz_targets/`, as they use nothing but the library's own functions.
-pub const TARGETS: [FuzzTarget; 12] = [
+pub const TARGETS: [FuzzTarget; 13] = [
     ("apt_output", apt_output),
     ("checksums", checksum_list),
     ("deb", deb),
@@ -34,6 +35,7 @@ pub const TARGETS: [FuzzTarget; 12] = [
     ("fat", fat),
     ("lock_file", lock_file),
     ("openpgp", openpgp),
+    ("prepared_base", prepared_base),
     ("sandbox_message", sandbox_message),
     ("secrets_store", secrets_store),
     ("tar", tar),
@@ -124,6 +126,18 @@ fn openpgp(bytes: &[u8]) {
     if let Ok(verifier) = Verifier::new(bytes, &certificates) {
         drop(verifier.verify(&b"data"[..]));
     }
+}
+
+/// What a registry has as a prepared base: its manifest, its configuration, each after its length (little-endian, 16
+/// bits), and its index.
+fn prepared_base(bytes: &[u8]) {
+    fn part(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+        let (length, rest) = bytes.split_first_chunk()?;
+        Some(rest.split_at(usize::from(u16::from_le_bytes(*length)).min(rest.len())))
+    }
+    let Some((manifest, rest)) = part(bytes) else { return };
+    let Some((config, index)) = part(rest) else { return };
+    registry::read_any(manifest, config, index);
 }
 
 /// A message from a sandbox.

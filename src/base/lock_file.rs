@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::locked_prepared::LockedPrepared;
+use super::locked_prepared::RegistryPins;
 use crate::cache::Package;
 use crate::change::{Action, Change};
 use crate::download::Hashes;
@@ -56,8 +56,8 @@ pub struct Lock {
     #[serde(rename = "variant", skip_serializing_if = "Vec::is_empty", default)]
     pub variants: Vec<LockedVariant>,
     /// Prepared bases in registries, each under the key that it has in the cache.
-    #[serde(rename = "registry", skip_serializing_if = "Vec::is_empty", default)]
-    pub registry: Vec<LockedPrepared>,
+    #[serde(skip_serializing_if = "RegistryPins::is_empty", default)]
+    pub registry: RegistryPins,
     /// What later versions of nodeforge pin stays.
     #[serde(flatten)]
     rest: toml::Table,
@@ -211,7 +211,7 @@ impl Default for Lock {
             newest_packages: false,
             packages: Vec::new(),
             variants: Vec::new(),
-            registry: Vec::new(),
+            registry: RegistryPins::default(),
             rest: toml::Table::new(),
         }
     }
@@ -335,24 +335,12 @@ impl Lock {
         self.variants.sort_by(|one, other| one.own.cmp(&other.own));
     }
 
-    /// The digest, `sha256:…`, of the prepared base in a registry under this key.
-    pub fn registry_pin(&self, key: &str) -> Option<&str> {
-        self.registry.iter().find(|it| it.key == key).map(|it| it.digest.as_str())
-    }
-
-    /// Pins a prepared base in a registry, in place of the one under the same key or the same reference.
-    pub fn pin_registry(&mut self, pin: LockedPrepared) {
-        self.registry.retain(|it| it.key != pin.key && it.reference != pin.reference);
-        self.registry.push(pin);
-        self.registry.sort_by(|one, other| one.reference.cmp(&other.reference));
-    }
-
     /// What it says of one prepared base: nothing of packages of others, nor where it can be had from.
     #[must_use]
     pub fn of_base(&self, own: &[String]) -> Self {
         let mut lock = self.clone();
         lock.variants.clear();
-        lock.registry.clear();
+        lock.registry = RegistryPins::default();
         lock.pin(&[], self.pins(own));
         lock
     }
@@ -442,9 +430,7 @@ impl Lock {
         if packages(now) == packages(before) {
             (new.packages_for, new.newest_packages, new.packages) = packages(self);
         }
-        if now.registry == before.registry {
-            new.registry.clone_from(&self.registry);
-        }
+        new.registry = RegistryPins::merged([&self.registry, &before.registry, &now.registry]);
         // Each of the bases for itself: another build may have pinned another.
         let all = [self, before, now].map(|it| it.variants.iter().map(|variant| &variant.own));
         let all: BTreeSet<_> = all.into_iter().flatten().collect();

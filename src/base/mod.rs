@@ -16,5 +16,5 @@ pub use binding::{pinned, request};
 pub use catalogue::{Catalogue, CatalogueEntry};
 pub use inputs::{FetchedFile, PrepareInputs};
 pub use lock_file::{Lock, LockFile, PackagePins};
-pub use locked_prepared::LockedPrepared;
+pub use locked_prepared::{LockedPrepared, RegistryPins};
 pub use resolve::{ResolveOptions, ResolvedBase, Resolver, arch_of};

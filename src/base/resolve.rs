@@ -333,7 +333,7 @@ impl Resolver<'_> {
                 verified: remote.verified.clone(),
             };
             let from = serde_json::json!({ "download": provenance });
-            Ok(Made { from, sha256: Some(delivered.raw_sha256), packages: Vec::new() })
+            Ok(Made::here(from, Some(delivered.raw_sha256), Vec::new()))
         })?;
         let provenance = Provenance::read(&image.about)
             .ok_or_else(|| Error::failure("the cache does not know where the image came from"))?;
@@ -398,7 +398,7 @@ impl Resolver<'_> {
             };
             let format = if is_archive { "tar" } else { format.name() };
             let from = serde_json::json!({ "file": path, "format": format, "key": key });
-            Ok(Made { from, sha256: Some(sha256), packages: Vec::new() })
+            Ok(Made::here(from, Some(sha256), Vec::new()))
         })?;
         Ok(self.made(base, image, origin, verified))
     }

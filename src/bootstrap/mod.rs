@@ -180,7 +180,7 @@ pub fn bootstrap(
             }
             Layout::RaspberryPi => make_bootfs(&layout, disk, epoch)?,
         }
-        Ok(Made { from, sha256: None, packages })
+        Ok(Made::here(from, None, packages))
     })
 }
 

@@ -10,9 +10,9 @@ use crate::config::Arch;
 use crate::inspect::sbom::Download;
 use crate::plan::SharedBase;
 use crate::prepare::{self, CacheStatus};
-use crate::registry;
 use crate::sandbox::{Choice, Sandbox};
 use crate::util::error::{Error, Result};
+use crate::util::progress::Progress;
 use crate::util::sha256::Sha256;
 
 pub use crate::prepare::CacheStatus as Status;
@@ -26,6 +26,8 @@ pub struct Preparation {
     pub shell_on_failure: bool,
     /// Whether it is made even when the cache has it.
     pub force: bool,
+    /// Whether it stays on this machine even where the cluster file has it pushed.
+    pub stays_here: bool,
 }
 
 /// A prepared base, and what went into it.
@@ -47,6 +49,13 @@ impl Preparation {
             Some(sandbox) => Choice::of(sandbox, arch),
             None => Sandbox::choose(arch, is_vouched_for),
         }
+    }
+
+    /// Where others prepared what this machine cannot, and a registry may have it: such a base has its packages, and
+    /// another key. Not where somebody asked for a sandbox.
+    fn sandbox_of_others(self, chosen: Sandbox, has_registry: bool) -> Option<Sandbox> {
+        let is_poorer = self.sandbox.is_none() && chosen == Sandbox::None;
+        (is_poorer && has_registry).then_some(Sandbox::Userns)
     }
 
     /// A shell needs a terminal to type in, and programs that run.
@@ -76,17 +85,11 @@ impl Project<'_> {
         if how.shell_on_failure {
             Preparation::require_terminal(early.sandbox)?;
         }
-        if let Some(reason) = &early.instead_of_userns
-            && (how.force || !self.is_prepared(how, wanted))
-        {
-            let reason = reason.advice();
-            self.progress.warn(&format!("a machine in QEMU is used, which is slow: {reason}"));
-        }
         if elsewhere.is_none()
-            && let Some(error) = early.refusal
+            && (early.instead_of_userns.is_some() || early.refusal.is_some())
             && (how.force || !self.is_prepared(how, wanted))
         {
-            return Err(error);
+            admit(&early, self.progress)?;
         }
         // A base is made in a machine as well, if that is asked for.
         self.options.sandbox = how.sandbox.filter(|it| *it == Sandbox::Vm);
@@ -94,15 +97,22 @@ impl Project<'_> {
         let arch = base.arch_for(&self.cluster.base)?;
         let inputs = self.inputs(&base, &wanted.packages)?;
         let purpose = purpose(base.sha256, &inputs.changes)?;
-        let sandbox = match (arch, self.is_vouched_for()) {
-            found if found == known => early.sandbox,
-            (arch, is_vouched_for) => how.choose(arch, is_vouched_for).sandbox,
+        let choice = match (arch, self.is_vouched_for()) {
+            found if found == known => early,
+            (arch, is_vouched_for) => how.choose(arch, is_vouched_for),
         };
         let pins = self.lock.lock.pins(&wanted.own);
         let newest = pins.newest;
         let pinned = pinned(pins, purpose);
-        self.hold_packages(pinned.is_some(), sandbox, &inputs)?;
-        let request = prepare::Request {
+        let source = RegistrySource {
+            place: elsewhere.as_ref(),
+            lock: &self.lock.lock,
+            packages: pinned.as_deref().unwrap_or_default(),
+            cache: &self.cache,
+            require: &|| if elsewhere.is_some() { admit(&choice, self.progress) } else { Ok(()) },
+            progress: self.progress,
+        };
+        let request = |sandbox| prepare::Request {
             cluster: self.cluster,
             inputs: &inputs,
             base: &base,
@@ -113,33 +123,30 @@ impl Project<'_> {
             force: how.force || (newest && sandbox != Sandbox::None),
             offline: self.options.offline,
             shell_on_failure: how.shell_on_failure,
-            elsewhere: &RegistrySource {
-                place: elsewhere.as_ref(),
-                lock: &self.lock.lock,
-                packages: pinned.as_deref().unwrap_or_default(),
-                cache: &self.cache,
-                require: &|| if elsewhere.is_some() { sandbox.require(arch) } else { Ok(()) },
-                progress: self.progress,
-            },
+            elsewhere: &source,
         };
+        let others = how.sandbox_of_others(choice.sandbox, elsewhere.is_some());
+        let sandbox = match others {
+            Some(others) if request(others).is_had(&self.cache)? => others,
+            Some(_) | None => choice.sandbox,
+        };
+        let request = request(sandbox);
+        self.hold_packages(pinned.is_some(), sandbox, &inputs)?;
+        if request.force && elsewhere.is_some() {
+            admit(&choice, self.progress)?;
+        }
         let prepared = request.prepare(&self.cache, self.progress)?;
         if sandbox != Sandbox::None {
             self.pin_packages(purpose, &wanted.own, &prepared.image.about.packages)?;
         }
-        let is_made_here =
-            !prepared.image.was_cached && registry::pulled_from(&prepared.image.about).is_none();
         let prepared = PreparedCluster {
             base: PreparedBase::new(prepared.image, arch),
             key: prepared.key,
             downloads: downloads(&inputs.changes),
             inputs: records(base, inputs),
         };
-        if let Some(place) = self.registry.clone()
-            && self.cluster.registry.push
-            && is_made_here
-            && !self.options.offline
-        {
-            self.push(&place, wanted, &prepared)?;
+        if !how.stays_here {
+            self.push_own(wanted, &prepared)?;
         }
         Ok(prepared)
     }
@@ -154,27 +161,35 @@ impl Project<'_> {
         let purpose = purpose(base.sha256, &inputs.changes)?;
         let pins = look.lock.lock.pins(&wanted.own);
         let newest = pins.newest;
-        let request = prepare::Request {
+        let locked = pinned(pins, purpose).unwrap_or_default();
+        let source = RegistrySource {
+            place: None,
+            lock: &look.lock.lock,
+            packages: &[],
+            cache: &look.cache,
+            require: &|| Ok(()),
+            progress: self.progress,
+        };
+        let request = |sandbox| prepare::Request {
             cluster: self.cluster,
             inputs: &inputs,
             base: &base,
             arch,
             own: &wanted.own,
             sandbox,
-            locked: &pinned(pins, purpose).unwrap_or_default(),
+            locked: &locked,
             force: newest && sandbox != Sandbox::None,
             offline: true,
             shell_on_failure: false,
-            elsewhere: &RegistrySource {
-                place: None,
-                lock: &look.lock.lock,
-                packages: &[],
-                cache: &look.cache,
-                require: &|| Ok(()),
-                progress: self.progress,
-            },
+            elsewhere: &source,
         };
-        request.status(&look.cache)
+        let has_registry = self.registry.is_some();
+        if let Some(others) = how.sandbox_of_others(sandbox, has_registry)
+            && let Ok(status @ CacheStatus::Cached(_)) = request(others).status(&look.cache)
+        {
+            return Ok(status);
+        }
+        request(sandbox).status(&look.cache)
     }
 
     /// Whether the cache has what would be prepared.
@@ -218,6 +233,15 @@ impl Project<'_> {
         }
         self.save_lock()
     }
+}
+
+/// Goes on with a sandbox in which something is to be prepared, unless the host refuses it.
+fn admit(choice: &Choice, progress: &dyn Progress) -> Result<()> {
+    if let Some(reason) = &choice.instead_of_userns {
+        let reason = reason.advice();
+        progress.warn(&format!("a machine in QEMU is used, which is slow: {reason}"));
+    }
+    choice.refusal.clone().map_or(Ok(()), Err)
 }
 
 /// The packages that were pinned for the same purpose.
@@ -281,4 +305,19 @@ fn records(base: ResolvedBase, inputs: PrepareInputs) -> Vec<InputRecord> {
     });
     let base = InputRecord { name: "base".into(), origin: base.origin, sha256: base.sha256 };
     std::iter::once(base).chain(downloads).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn others_have_what_a_machine_without_a_sandbox_lacks() {
+        let as_it_comes = Preparation::default();
+        let asked = Preparation { sandbox: Some(Sandbox::None), ..as_it_comes };
+        assert_eq!(as_it_comes.sandbox_of_others(Sandbox::None, true), Some(Sandbox::Userns));
+        assert_eq!(as_it_comes.sandbox_of_others(Sandbox::None, false), None);
+        assert_eq!(as_it_comes.sandbox_of_others(Sandbox::Vm, true), None);
+        assert_eq!(asked.sandbox_of_others(Sandbox::None, true), None);
+    }
 }

@@ -83,7 +83,7 @@ impl<'a> Project<'a> {
             cache: Cache::look()?,
             catalogue: Catalogue::load(None)?,
             options: base::ResolveOptions { offline: true, locked: true, ..Default::default() },
-            registry: None,
+            registry: cluster.registry.registry.clone(),
             progress: &Silent,
         })
     }

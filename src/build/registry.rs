@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use crate::base::{Lock, LockFile, LockedPrepared};
-use crate::cache::{About, Cache, Made, Package};
+use crate::base::{Lock, LockFile};
+use crate::cache::{About, Cache, Made, Package, PulledFrom};
 use crate::config::{ManifestName, RegistryReference};
 use crate::prepare::PreparedElsewhere;
-use crate::registry::{self, FoundBase, Pulled};
-use crate::util::error::{Error, Result};
+use crate::registry::{self, FoundBase, PreparedConfig, Pulled};
+use crate::util::error::{Error, ErrorKind, Result};
 use crate::util::progress::Progress;
 use crate::util::sha256::Sha256;
 
@@ -47,17 +47,29 @@ pub(super) struct RegistrySource<'a> {
 
 impl PreparedElsewhere for RegistrySource<'_> {
     fn accepts(&self, key: &str, about: &About) -> bool {
-        match registry::pulled_from(about) {
-            Some(digest) => self.lock.registry_pin(key) == Some(&format!("sha256:{digest}")),
-            None => true,
-        }
+        let is_pinned = |it: &PulledFrom| {
+            self.lock.registry.digest(key) == Some(&format!("sha256:{}", it.digest))
+        };
+        about.pulled.as_ref().is_none_or(is_pinned)
+    }
+
+    fn has(&self, key: &str) -> Result<bool> {
+        Ok(self.look(key)?.is_some())
     }
 
     fn fetch(&self, key: &str, disk: &Path) -> Result<Option<Made>> {
-        let Some(found) = self.find(key)? else {
+        let Some((found, config)) = self.look(key)? else {
             (self.require)()?;
             return Ok(None);
         };
+        Ok(Some(found.make(&config, self.cache, disk, self.progress)?.0))
+    }
+}
+
+impl RegistrySource<'_> {
+    /// The base of this key, where the registry has it, something vouches for it, and it is what is asked for.
+    fn look(&self, key: &str) -> Result<Option<(FoundBase<'_>, PreparedConfig)>> {
+        let Some(found) = self.find(key)? else { return Ok(None) };
         let config = found.config()?;
         if config.key != key {
             return Err(Error::failure(format!("`{}` is of another base", found.place))
@@ -67,20 +79,24 @@ impl PreparedElsewhere for RegistrySource<'_> {
             self.progress.warn(
                 "the registry's base has other packages than nodeforge.lock pins: it is not used",
             );
-            (self.require)()?;
             return Ok(None);
         }
-        Ok(Some(found.make(&config, self.cache, disk, self.progress)?.0))
+        Ok(Some((found, config)))
     }
-}
 
-impl RegistrySource<'_> {
     /// The base of this key, where the registry has it and something vouches for it. A tag alone does not: whoever may
     /// push can move it.
     fn find(&self, key: &str) -> Result<Option<FoundBase<'_>>> {
+        const INSTEAD: &str = "`--registry none` prepares the base on this machine instead";
         let Some(place) = self.place else { return Ok(None) };
         self.progress.stage(&format!("looking for the prepared base in `{place}`"));
-        let pin = self.lock.registry_pin(key);
+        let find = |name: &ManifestName| {
+            registry::find(place, name, self.progress).map_err(|error| match error.kind() {
+                ErrorKind::Failure | ErrorKind::TimedOut => error.hint(INSTEAD),
+                ErrorKind::Input | ErrorKind::Interrupted => error,
+            })
+        };
+        let pin = self.lock.registry.digest(key);
         if let Some(pin) = pin {
             let digest = pin.strip_prefix("sha256:").and_then(|it| it.parse::<Sha256>().ok());
             let digest = digest.ok_or_else(|| {
@@ -89,15 +105,12 @@ impl RegistrySource<'_> {
                 ))
                 .hint("find out who changed it")
             })?;
-            if let Some(found) =
-                registry::find(place, &ManifestName::Digest(digest), self.progress)?
-            {
+            if let Some(found) = find(&ManifestName::Digest(digest))? {
                 return Ok(Some(found));
             }
         }
-        match registry::find(place, &ManifestName::Tag(key.to_owned()), self.progress)? {
-            Some(found) => Err(unvouched(&found.place, pin)
-                .hint("`--registry none` prepares the base on this machine instead")),
+        match find(&ManifestName::Tag(key.to_owned()))? {
+            Some(found) => Err(unvouched(&found.place, pin).hint(INSTEAD)),
             None => Ok(None),
         }
     }
@@ -145,8 +158,8 @@ pub fn pull(
         };
     };
     let config = found.config()?;
-    let digest = format!("sha256:{}", found.digest);
-    let pin = lock.lock.registry_pin(&config.key).map(str::to_owned);
+    let (name, digest) = (named(place), format!("sha256:{}", found.digest));
+    let pin = lock.lock.registry.digest(&config.key).map(str::to_owned);
     if pin.as_ref() != Some(&digest) {
         if options.locked {
             return Err(lock.would_change("it does not pin that prepared base"));
@@ -154,11 +167,21 @@ pub fn pull(
         if pin.is_some() && !options.update {
             return Err(unvouched(&found.place, pin.as_deref()));
         }
+        // A name that moved: whoever may push can do that.
+        let namesake = lock.lock.registry.namesake(&config.key, &name);
+        if let Some(other) = namesake.filter(|_| !options.update) {
+            return Err(Error::input(format!(
+                "nodeforge.lock pins {} as `{name}`, and the registry has another base there: `{}`",
+                other.digest, found.place
+            ))
+            .hint(format!(
+                "`nodeforge pull --update {place}` pins that, if you trust whoever pushed it"
+            )));
+        }
     }
     let pulled = registry::pull(&found, &Cache::open()?, progress)?;
     if pin.as_ref() != Some(&digest) {
-        let reference = named(place).to_string();
-        lock.lock.pin_registry(LockedPrepared { key: config.key, reference, digest });
+        lock.lock.registry.pin(config.key, &name, found.digest);
         lock.save()?;
     }
     Ok(pulled)

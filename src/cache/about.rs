@@ -33,6 +33,19 @@ pub struct About {
     pub verified: Option<SystemTime>,
     /// What is installed in it, sorted; empty when that is not known.
     pub packages: Vec<Package>,
+    /// Where it was pulled from; `None` for one that this machine made. Of a form that is not understood the image is
+    /// taken for damaged, and never for this machine's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pulled: Option<PulledFrom>,
+}
+
+/// Which registry an image is from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PulledFrom {
+    /// Its repository: `ghcr.io/me/nodeforge`.
+    pub repository: String,
+    /// Of its manifest.
+    pub digest: Sha256,
 }
 
 /// An installed package.
@@ -47,6 +60,22 @@ pub struct Package {
     /// SHA-256 of the .deb file, where preparing installed it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub sha256: Option<Sha256>,
+}
+
+impl Package {
+    /// Whether name, version and architecture are what a package's can be, so that no program takes them for
+    /// something else (Debian policy, 5.6.1, 5.6.8 and 5.6.12). To be asked of lists that others wrote.
+    pub(crate) fn is_well_formed(&self) -> bool {
+        let is = |text: &str, is_good: &dyn Fn(u8) -> bool| {
+            text.len() <= 255
+                && text.bytes().next().is_some_and(|it| it.is_ascii_alphanumeric())
+                && text.bytes().all(is_good)
+        };
+        let is_word = |it: u8| it.is_ascii_lowercase() || it.is_ascii_digit();
+        is(&self.name, &|it| is_word(it) || b"+-.".contains(&it))
+            && is(&self.version, &|it| it.is_ascii_alphanumeric() || b"+-.:~".contains(&it))
+            && is(&self.architecture, &|it| is_word(it) || it == b'-')
+    }
 }
 
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
@@ -82,5 +111,33 @@ impl About {
 
     pub(crate) fn to_json(&self) -> Result<Vec<u8>> {
         serde_json::to_vec_pretty(self).map_err(|error| Error::failure(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_package_is_no_argument() {
+        let is = |name: &str, version: &str, architecture: &str| {
+            let (name, version) = (name.to_owned(), version.to_owned());
+            let architecture = architecture.to_owned();
+            Package { name, version, architecture, sha256: None }.is_well_formed()
+        };
+        assert!(is("libstdc++6", "1:14.2.0-19~deb13u1+b1", "amd64") && is("a", "1", "all"));
+        for (name, version, architecture) in [
+            ("-oAPT::Foo=bar", "1", "all"),
+            ("a b", "1", "all"),
+            ("A", "1", "all"),
+            ("", "1", "all"),
+            ("a", "-1", "all"),
+            ("a", "1 -o", "all"),
+            ("a", "1/../2", "all"),
+            ("a", "1", "../all"),
+            ("a", "1", ""),
+        ] {
+            assert!(!is(name, version, architecture), "{name} {version} {architecture}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::about::{About, Package};
+use super::about::{About, Package, PulledFrom};
 use super::leftovers::{is_free, remove, sweep};
 use super::store::{ABOUT, Cache, CachedImage, DISK, lock, threads};
 use crate::disk::sha256_of_disk;
@@ -28,6 +28,19 @@ pub(crate) struct Made {
     pub sha256: Option<Sha256>,
     /// What is installed in it.
     pub packages: Vec<Package>,
+    /// Where others made it; `None` for one that this machine made.
+    pub pulled: Option<PulledFrom>,
+}
+
+impl Made {
+    /// Something that this machine made.
+    pub(crate) fn here(
+        from: serde_json::Value,
+        sha256: Option<Sha256>,
+        packages: Vec<Package>,
+    ) -> Self {
+        Self { from, sha256, packages, pulled: None }
+    }
 }
 
 impl Cache {
@@ -129,6 +142,7 @@ impl Temporary {
             modified: metadata.modified().ok(),
             verified: Some(SystemTime::now()),
             packages: made.packages,
+            pulled: made.pulled,
         };
         Cache::write(&self.path.join(ABOUT), &about.to_json()?)?;
         new_files::give_tree(&self.path);
@@ -151,7 +165,7 @@ mod tests {
 
     fn make(disk: &Path) -> Result<Made> {
         Raw::create(disk, 1 << 20)?;
-        Ok(Made { from: serde_json::json!("a test"), sha256: None, packages: Vec::new() })
+        Ok(Made::here(serde_json::json!("a test"), None, Vec::new()))
     }
 
     fn names(folder: &Path) -> Vec<String> {

@@ -12,7 +12,7 @@ mod prune;
 mod store;
 mod trust;
 
-pub use about::{About, Package};
+pub use about::{About, Package, PulledFrom};
 pub(crate) use blobs::KEYS;
 pub(crate) use deb::is_whole as is_whole_package;
 pub(crate) use deb::package_files;

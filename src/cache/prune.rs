@@ -81,7 +81,10 @@ impl Kept {
                 let suite = text(from.get("suite"))?;
                 Some(format!("Debian {suite} {}, bootstrapped", text(from.get("arch"))?))
             })
-            .or_else(|| text(from.get("base")).map(|base| format!("prepared from {}", &base[..12])))
+            .or_else(|| {
+                let base = text(from.get("base"))?;
+                Some(format!("prepared from {}", base.get(..12).unwrap_or(&base)))
+            })
             .unwrap_or_default()
     }
 }
@@ -227,7 +230,7 @@ impl Cache {
     /// Removes downloads that were not whole, of images and of files.
     fn prune_parts(&self, pruned: &mut Pruned) -> Result<()> {
         let (parts, files) = (self.folder(PARTS)?, self.folder(FILES)?);
-        let bases = self.folder(BASES)?;
+        let (bases, prepared) = (self.folder(BASES)?, self.folder(PREPARED)?);
         let read = |folder: &Path| -> Result<Vec<PathBuf>> {
             let read = || fs::read_dir(folder)?.map(|it| Ok(it?.path())).collect();
             std::io::Result::<_>::context(read(), || format!("reading `{}`", folder.display()))
@@ -237,7 +240,8 @@ impl Cache {
             let Some(stem) = path.file_stem().and_then(|it| it.to_str()) else { continue };
             let key = stem.trim_start_matches('.');
             // Its maker holds the lock, of an image or of a file.
-            let (Some(_image), Some(_file)) = (try_lock(&bases, key)?, try_lock(&files, key)?)
+            let (Some(_base), Some(_prepared), Some(_file)) =
+                (try_lock(&bases, key)?, try_lock(&prepared, key)?, try_lock(&files, key)?)
             else {
                 continue;
             };
@@ -275,7 +279,7 @@ mod tests {
             let fits = |_: &About| true;
             let image = cache.image("bases", key, fits, &Silent, |_, disk| {
                 Raw::create(disk, 1 << 20)?.write_at(&vec![1; 1 << 20], 0)?;
-                Ok(Made { from: serde_json::json!({}), sha256: None, packages: Vec::new() })
+                Ok(Made::here(serde_json::json!({}), None, Vec::new()))
             });
             let about = image.unwrap().path.with_file_name(ABOUT);
             let used = SystemTime::now() - Duration::from_secs(1000 * (3 - age as u64));

@@ -5,7 +5,7 @@ use super::output::{print, print_json};
 use super::source::{PrepareArgs, SourceArgs};
 use super::ui::Ui;
 use crate::artifact::chosen;
-use crate::build::{Project, bases_for};
+use crate::build::{Preparation, Project, bases_for};
 use crate::config::{Cluster, RegistryReference};
 use crate::registry::Pushed;
 use crate::util::error::{Error, Result};
@@ -85,7 +85,9 @@ fn push_all(
     }
     let mut all = Vec::new();
     for (base, _) in bases {
-        let prepared = project.prepare(command.how.preparation(false), &base)?;
+        // It goes where the command line says, and nowhere else.
+        let how = Preparation { stays_here: true, ..command.how.preparation(false) };
+        let prepared = project.prepare(how, &base)?;
         let pushed = project.push(place, &base, &prepared)?;
         ui.note(&format!(
             "{} of {} windows are new, {} bytes were sent",

@@ -58,6 +58,7 @@ pub use origins::show;
 pub use own_keys::own_keys;
 pub use recipient::recipients_of;
 pub use registry_reference::{ManifestName, RegistryReference};
+pub(crate) use registry_reference::{is_loopback, is_tag};
 pub use secret_spec::{ClientRecipe, SecretKind, SecretRecipe, SecretSpec};
 
 pub(crate) use file::stays_below;

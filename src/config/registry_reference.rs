@@ -63,9 +63,7 @@ impl RegistryReference {
     /// Whether its registry is this machine, which no network is in between.
     pub(crate) fn is_loopback(&self) -> bool {
         let bare = self.host.rsplit_once(':').filter(|(_, port)| !port.ends_with(']'));
-        let bare = bare.map_or(self.host.as_str(), |(host, _)| host);
-        let bare = bare.trim_start_matches('[').trim_end_matches(']');
-        bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|it| it.is_loopback())
+        is_loopback(bare.map_or(self.host.as_str(), |(host, _)| host))
     }
 
     /// What it names of its repository; `None` where that is all it names. A digest weighs more than a tag.
@@ -141,8 +139,14 @@ impl FromStr for RegistryReference {
     }
 }
 
+/// Whether a host, without its port, is this machine.
+pub(crate) fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|it| it.is_loopback())
+}
+
 /// Whether it can be a tag.
-fn is_tag(text: &str) -> bool {
+pub(crate) fn is_tag(text: &str) -> bool {
     let is_word = |it: u8| it.is_ascii_alphanumeric() || it == b'_';
     (1..=TAG_LENGTH).contains(&text.len())
         && text.bytes().next().is_some_and(is_word)

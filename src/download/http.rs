@@ -1,5 +1,6 @@
 //! HTTP requests: what is asked for, what may be tried again, and what went wrong in words.
 
+use std::borrow::Cow;
 use std::io::{self, Cursor, Read};
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -139,7 +140,8 @@ impl Client {
         if is_plain && plain == Plain::Refused {
             return Err(Fault::Permanent(
                 Error::input(format!(
-                    "`{url}` is not encrypted, and no hash or key is pinned for it"
+                    "`{}` is not encrypted, and no hash or key is pinned for it",
+                    shown(url)
                 ))
                 .hint("use https://, or pin a hash or a signing key"),
             ));
@@ -172,7 +174,8 @@ impl Client {
     ) -> std::result::Result<Response, Fault> {
         let is_plain = url.starts_with("http://");
         if is_plain && plain == Plain::Refused {
-            return Err(Fault::Permanent(Error::input(format!("`{url}` is not encrypted"))));
+            let error = Error::failure(format!("`{}` is not encrypted", shown(url)));
+            return Err(Fault::Permanent(error));
         }
         let way = if is_plain { &self.any } else { &self.secure };
         let agent = way.agent_for(url).map_err(Fault::Permanent)?;
@@ -311,6 +314,7 @@ pub(crate) fn detached<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'sta
 }
 
 fn small_body(url: &str, response: Response, limit: u64) -> std::result::Result<Vec<u8>, Fault> {
+    let url = &*shown(url);
     let announced = response.body.content_length();
     let mut stream = BodyStream::new(response.body.into_reader().take(limit + 1), url);
     let mut bytes = Vec::new();
@@ -331,9 +335,24 @@ fn small_body(url: &str, response: Response, limit: u64) -> std::result::Result<
     Ok(bytes)
 }
 
+/// An address as messages have it: without what comes after a `?`, which may be the right to read what is there, and
+/// without a user's name and password.
+pub(crate) fn shown(url: &str) -> Cow<'_, str> {
+    let bare = match url.split_once('?') {
+        Some((bare, _)) => Cow::Owned(format!("{bare}?…")),
+        None => Cow::Borrowed(url),
+    };
+    let Some((scheme, rest)) = bare.split_once("://") else { return bare };
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    match host.rsplit_once('@') {
+        Some((_, host)) => Cow::Owned(format!("{scheme}://…@{host}{path}")),
+        None => bare,
+    }
+}
+
 /// What a status other than success means.
 fn refusal(response: &Response) -> Fault {
-    let (url, status, proxy) = (&response.url, response.status, &response.proxy);
+    let (url, status, proxy) = (shown(&response.url), response.status, &response.proxy);
     let reason = status.canonical_reason().unwrap_or("no reason given");
     let error =
         Error::failure(format!("`{url}` was refused{proxy}: HTTP {} {reason}", status.as_u16()));
@@ -368,6 +387,7 @@ fn retry_after(response: &Response) -> Option<Duration> {
 
 /// What went wrong before there was an answer.
 fn fault((doing, url): (&str, &str), proxy: &str, error: ureq::Error) -> Fault {
+    let url = shown(url);
     let what = format!("cannot {doing} `{url}`{proxy}");
     let failed = |reason: &str| Error::failure(reason).context(what.as_str());
     #[expect(
@@ -376,13 +396,15 @@ fn fault((doing, url): (&str, &str), proxy: &str, error: ureq::Error) -> Fault {
     )]
     match error {
         ureq::Error::RequireHttpsOnly(target) => Fault::Permanent(Error::failure(format!(
-            "`{url}` redirects to `{target}`, which is not encrypted"
+            "`{url}` redirects to `{}`, which is not encrypted",
+            shown(&target)
         ))),
         ureq::Error::TooManyRedirects => {
             Fault::Permanent(failed(&format!("it redirects more than {REDIRECTS} times")))
         }
         ureq::Error::BadUri(_) | ureq::Error::RedirectFailed | ureq::Error::Http(_) => {
-            Fault::Permanent(Error::input(error.to_string()).context(what.as_str()))
+            let reason = error.to_string();
+            Fault::Permanent(Error::input(shown(&reason)).context(what.as_str()))
         }
         ureq::Error::Rustls(error) => Fault::Permanent(certificate(failed(&error.to_string()))),
         // rustls' refusal of a certificate arrives as the failure of a read or write.
@@ -426,4 +448,22 @@ pub(crate) fn text(url: &str, bytes: Vec<u8>) -> Result<String> {
     String::from_utf8(bytes)
         .map_err(|_| Error::failure("it is not UTF-8 text"))
         .context(|| format!("reading `{url}`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_do_not_say_what_an_address_allows() {
+        for (url, said) in [
+            ("https://a.b/c", "https://a.b/c"),
+            ("https://a.b/c?X-Sig=1&d=/", "https://a.b/c?…"),
+            ("https://me:pw@a.b/c@d?e", "https://…@a.b/c@d?…"),
+            ("http://me@a.b", "http://…@a.b"),
+            ("no address", "no address"),
+        ] {
+            assert_eq!(shown(url), said);
+        }
+    }
 }

@@ -21,10 +21,10 @@ pub(crate) mod unpack;
 mod wanted;
 
 pub(crate) use checksums::{FoundHashes, Hashes};
-pub(crate) use http::{Client, Method, Plain, Response, UploadMethod, text};
+pub(crate) use http::{Client, Method, Plain, Response, UploadMethod, shown, text};
 pub(crate) use openpgp::signed_text;
 pub(crate) use openpgp::{Certificate, Verifier, with_fingerprint};
-pub(crate) use proxy::Route;
+pub(crate) use proxy::{Route, host_of};
 pub(crate) use registry::{Challenge, TokenSource, token};
 pub(crate) use registry_image::{
     BlobDescriptor, ImageManifest, ImageReference, MANIFEST_LIMIT, read_digest,

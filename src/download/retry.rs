@@ -26,6 +26,13 @@ impl Fault {
     pub(crate) fn passing(error: Error) -> Self {
         Self::Passing(error, None)
     }
+
+    /// What is wrong, where it is not tried again.
+    pub(crate) fn error(self) -> Error {
+        match self {
+            Self::Absent(error) | Self::Permanent(error) | Self::Passing(error, _) => error,
+        }
+    }
 }
 
 /// Counts failures in a row.

@@ -53,6 +53,9 @@ pub(crate) trait PreparedElsewhere {
     /// Whether an image of the cache may be used under this key, as far as it did not come from this machine.
     fn accepts(&self, key: &str, about: &About) -> bool;
 
+    /// Whether there is one with this key.
+    fn has(&self, key: &str) -> Result<bool>;
+
     /// Gets the one with this key to a path where nothing is yet; `None` when there is none.
     fn fetch(&self, key: &str, disk: &Path) -> Result<Option<Made>>;
 }
@@ -114,9 +117,17 @@ impl Request<'_> {
             let from = serde_json::json!({
                 "cluster": self.cluster.name, "base": self.base.sha256, "own": self.own, "inputs": inputs,
             });
-            Ok(Made { from, sha256: None, packages })
+            Ok(Made::here(from, None, packages))
         })?;
         Ok(Prepared { image, key })
+    }
+
+    /// Whether it need not be made here: the cache has it, or others do.
+    pub(crate) fn is_had(&self, cache: &Cache) -> Result<bool> {
+        let key = self.ingredients()?.key()?;
+        let cached = cache.find(PREPARED, &key)?;
+        Ok(cached.is_some_and(|it| self.fits(&key, &it.about))
+            || (!self.force && self.elsewhere.has(&key)?))
     }
 
     /// What [`Self::prepare`] would do, and why.

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use ureq::http::{StatusCode, header};
 
-use super::connection::{Question, RegistryConnection};
+use super::connection::{Question, RegistryConnection, refusal};
 use super::manifest::BlobPart;
-use crate::config::ManifestName;
-use crate::download::{BodyStream, Fault, MANIFEST_LIMIT, Retry, StreamTrouble};
-use crate::util::error::{Error, Result};
+use crate::config::{ManifestName, is_tag};
+use crate::download::{BodyStream, Fault, MANIFEST_LIMIT, Retry, StreamTrouble, shown};
+use crate::util::error::{Error, ErrorKind, Result};
 use crate::util::sha256::Sha256;
 
 /// What a manifest may be.
@@ -129,15 +129,17 @@ impl RegistryConnection<'_> {
         Ok(())
     }
 
-    /// Whether the repository has a blob.
-    pub(super) fn has_blob(&self, digest: Sha256) -> Result<bool> {
-        let address = self.address(&format!("blobs/sha256:{digest}"));
-        Ok(self.ask(&Question::Head(&address), &Vec::new())?.status.is_success())
+    /// Whether the repository has a blob, of that length as far as it says.
+    pub(super) fn has_blob(&self, part: &BlobPart) -> Result<bool> {
+        let address = self.address(&format!("blobs/sha256:{}", part.digest));
+        let answer = self.ask(&Question::Head(&address), &Vec::new())?;
+        let length = answer.header(header::CONTENT_LENGTH).and_then(|it| it.parse().ok());
+        Ok(answer.status.is_success() && length.is_none_or(|it: u64| it == part.size))
     }
 
     /// Sends a blob, unless the repository has it. Returns whether it was sent.
     pub(super) fn put_blob(&self, part: &BlobPart, bytes: &Arc<[u8]>) -> Result<bool> {
-        if self.has_blob(part.digest)? {
+        if self.has_blob(part)? {
             return Ok(false);
         }
         let mut retry = Retry::new();
@@ -153,10 +155,21 @@ impl RegistryConnection<'_> {
     fn upload(&self, part: &BlobPart, bytes: &Arc<[u8]>) -> std::result::Result<(), Fault> {
         let address = self.address("blobs/uploads/");
         let begun = self.once(&Question::Post(&address), &Vec::new())?;
+        let host = self.place.host();
+        let permanent = |what: String| Fault::Permanent(Error::failure(what));
+        if !begun.status.is_success() {
+            let name = self.place.name();
+            return Err(permanent(format!("`{host}` takes nothing for `{name}`")));
+        }
         let place = begun.header(header::LOCATION).and_then(|it| self.absolute(it));
-        let (true, Some(place)) = (begun.status.is_success(), place) else {
-            return Err(begun.refusal());
-        };
+        let place =
+            place.ok_or_else(|| permanent(format!("`{host}` says not where to send it")))?;
+        if !self.may_send_to(&place) {
+            let place = shown(&place);
+            return Err(permanent(format!(
+                "`{host}` has it sent to `{place}`, which is not encrypted"
+            )));
+        }
         let separator = if place.contains('?') { '&' } else { '?' };
         let place = format!("{place}{separator}digest=sha256:{}", part.digest);
         let headers = vec![(header::CONTENT_TYPE, "application/octet-stream".to_owned())];
@@ -164,11 +177,10 @@ impl RegistryConnection<'_> {
         match done.status {
             status if status.is_success() => Ok(()),
             // The registry has forgotten where it put what came so far.
-            StatusCode::NOT_FOUND => Err(Fault::passing(Error::failure(format!(
-                "`{}` lost an upload",
-                self.place.host()
-            )))),
-            _ => Err(done.refusal()),
+            StatusCode::NOT_FOUND => {
+                Err(Fault::passing(Error::failure(format!("`{host}` lost an upload"))))
+            }
+            _ => Err(refusal(&done)),
         }
     }
 
@@ -190,15 +202,18 @@ impl RegistryConnection<'_> {
 
     /// Some of the repository's tags, in the registry's order; none where it has no list.
     pub(super) fn tags(&self) -> Result<Vec<String>> {
-        let address = self.address("tags/list?n=100");
-        let answer = self.ask(&Question::Get(&address), &Vec::new())?;
-        if !answer.status.is_success() {
-            return Ok(Vec::new());
-        }
+        let address = self.address("tags/list?n=1000");
+        let answer = match self.ask(&Question::Get(&address), &Vec::new()) {
+            Ok(answer) if answer.status.is_success() => answer,
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
+            // It is asked to save work, and some let nobody list anything.
+            Ok(_) | Err(_) => return Ok(Vec::new()),
+        };
         let Ok(body) = answer.small_body(TAGS_LIMIT) else { return Ok(Vec::new()) };
         let value: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
         let tags = value["tags"].as_array().cloned().unwrap_or_default();
-        Ok(tags.iter().filter_map(|it| it.as_str()).map(str::to_owned).collect())
+        let tags = tags.iter().filter_map(|it| it.as_str()).filter(|it| is_tag(it));
+        Ok(tags.map(str::to_owned).collect())
     }
 }
 

@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex};
 use ureq::http::{HeaderName, StatusCode, header};
 
 use super::credentials::{self, Login};
-use crate::config::RegistryReference;
+use super::manifest::short;
+use crate::config::{RegistryReference, is_loopback};
 use crate::download::{
-    Challenge, Client, Fault, Method, Plain, Response, Retry, TokenSource, UploadMethod, token,
+    Challenge, Client, Fault, Method, Plain, Response, Retry, TokenSource, UploadMethod, host_of,
+    token,
 };
 use crate::util::error::{Error, ErrorKind, Result};
 use crate::util::progress::Progress;
@@ -69,22 +71,31 @@ impl<'a> RegistryConnection<'a> {
         // in the clear, or nothing; the other way round it might wait for the end of a line.
         if registry.place.is_loopback() && !registry.place.is_plain() {
             let plain = registry.place.root(true);
-            let answer =
-                registry.client.ask(Method::Get, &format!("{plain}/v2/"), Plain::Allowed, &[]);
-            if answer.is_ok_and(|it| it.status != StatusCode::BAD_REQUEST) {
+            let address = format!("{plain}/v2/");
+            let answer = registry.client.ask(Method::Get, &address, Plain::Allowed, &[]);
+            // One that leads on to its encrypted side is spoken with there.
+            if answer.is_ok_and(|it| it.status != StatusCode::BAD_REQUEST && it.url == address) {
                 registry.root = plain;
             }
         }
         Ok(registry)
     }
 
-    /// Whether it may be spoken with in the clear: where that was asked for by name, and on this machine.
-    fn plain(&self) -> Plain {
-        if self.place.is_plain() || self.place.is_loopback() {
+    /// Whether an address may be asked in the clear. The registry's own may where that was asked for by name, and on
+    /// this machine; so may another on this machine that such a registry names. A registry on a friendly network is no
+    /// reason to talk to all the world in the clear.
+    fn plain_for(&self, url: &str) -> Plain {
+        let is_plain = self.place.is_plain() || self.place.is_loopback();
+        if is_plain && (self.is_own(url) || is_loopback(&host_of(url))) {
             Plain::Allowed
         } else {
             Plain::Refused
         }
+    }
+
+    /// Whether something may be sent to an address that the registry gave.
+    pub(super) fn may_send_to(&self, url: &str) -> bool {
+        url.starts_with("https://") || self.plain_for(url) == Plain::Allowed
     }
 
     /// The address of something in the repository.
@@ -118,20 +129,29 @@ impl<'a> RegistryConnection<'a> {
         question: &Question<'_>,
         headers: &Headers,
     ) -> Result<Response, Fault> {
+        // What the registry says; what somebody says to whom it sent us on is about them, and is no reason to tell them
+        // who asks.
+        let is_its = |it: &Response| self.is_own(question.address()) && self.is_own(&it.url);
         let mut response = self.send(question, headers)?;
-        if response.status == StatusCode::UNAUTHORIZED && self.is_own(question.address()) {
+        if response.status == StatusCode::UNAUTHORIZED && is_its(&response) {
             self.authorize(&response)?;
             response = self.send(question, headers)?;
         }
         match response.status {
             status if status.is_success() => Ok(response),
             StatusCode::NOT_FOUND | StatusCode::RANGE_NOT_SATISFIABLE => Ok(response),
-            StatusCode::UNAUTHORIZED => Err(Fault::Permanent(self.unauthorized())),
-            StatusCode::FORBIDDEN => Err(Fault::Permanent(self.forbidden())),
+            StatusCode::UNAUTHORIZED if is_its(&response) => {
+                Err(Fault::Permanent(self.unauthorized()))
+            }
+            StatusCode::FORBIDDEN if is_its(&response) => Err(Fault::Permanent(self.forbidden())),
             StatusCode::BAD_REQUEST
             | StatusCode::METHOD_NOT_ALLOWED
-            | StatusCode::PAYLOAD_TOO_LARGE => Err(Fault::Permanent(self.refused(response))),
-            _ => Err(response.refusal()),
+            | StatusCode::PAYLOAD_TOO_LARGE
+                if is_its(&response) =>
+            {
+                Err(Fault::Permanent(self.refused(response)))
+            }
+            _ => Err(refusal(&response)),
         }
     }
 
@@ -141,7 +161,7 @@ impl<'a> RegistryConnection<'a> {
         if let Some(known) = known.filter(|_| self.is_own(question.address())) {
             headers.push((header::AUTHORIZATION, known));
         }
-        let plain = self.plain();
+        let plain = self.plain_for(question.address());
         match question {
             Question::Get(url) => self.client.ask(Method::Get, url, plain, &headers),
             Question::Head(url) => self.client.ask(Method::Head, url, plain, &headers),
@@ -186,20 +206,20 @@ impl<'a> RegistryConnection<'a> {
         };
         let scope = format!("repository:{}:{actions}", self.place.name());
         let address = source
-            .address(Some(&scope), self.plain() == Plain::Allowed)
+            .address(Some(&scope), true)
+            .filter(|it| self.may_send_to(it))
             .ok_or_else(|| wrong("has tokens at an address that cannot be used"))?;
         let headers: Headers = match self.login.as_ref().and_then(Login::basic) {
             Some(basic) => vec![(header::AUTHORIZATION, basic)],
             None => Vec::new(),
         };
-        let answer = self.client.ask(Method::Get, &address, self.plain(), &headers)?;
+        let answer = self.client.ask(Method::Get, &address, self.plain_for(&address), &headers)?;
         match answer.status {
             status if status.is_success() => {}
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 return Err(Fault::Permanent(self.unauthorized()));
             }
-            // The address has nothing secret in it.
-            _ => return Err(answer.refusal()),
+            _ => return Err(refusal(&answer)),
         }
         token(&answer.small_body(TOKEN_LIMIT)?).map_err(Fault::Permanent)
     }
@@ -245,7 +265,7 @@ impl<'a> RegistryConnection<'a> {
             let value: serde_json::Value = serde_json::from_slice(&body).ok()?;
             let error = value["errors"].get(0)?;
             let text = error["message"].as_str().filter(|it| !it.is_empty());
-            text.or(error["code"].as_str()).map(str::to_owned)
+            text.or(error["code"].as_str()).map(short)
         });
         let error = Error::failure(reason.unwrap_or_else(|| format!("HTTP {}", status.as_u16())));
         error.context(format!(
@@ -253,6 +273,15 @@ impl<'a> RegistryConnection<'a> {
             self.place.host(),
             self.place.name()
         ))
+    }
+}
+
+/// What a status other than success means; that something is not there is for good, and no release that a publisher
+/// removed.
+pub(super) fn refusal(response: &Response) -> Fault {
+    match response.refusal() {
+        Fault::Absent(error) => Fault::Permanent(error.without_hints()),
+        fault @ (Fault::Permanent(_) | Fault::Passing(..)) => fault,
     }
 }
 

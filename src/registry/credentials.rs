@@ -19,6 +19,8 @@ use zeroize::Zeroizing;
 const DOCKER: (&str, &str) = ("docker.io", "https://index.docker.io/v1/");
 /// The name of a login that is a token.
 const TOKEN_USER: &str = "<token>";
+/// What a helper says, on either stream, where nobody is logged in: by this every program tells it from trouble.
+const NOBODY: &str = "credentials not found in native keychain";
 
 /// Who asks. What is secret of it is shown nowhere.
 pub(super) struct Login {
@@ -136,16 +138,23 @@ fn helped(helper: &str, name: &str) -> Result<Option<Login>> {
         .hint("look at `credHelpers` and `credsStore` in the files of logins"));
     }
     let program = format!("docker-credential-{helper}");
-    let answer =
-        Tool::new(&program, "the credential helper").arg("get").input(name.as_bytes()).run();
-    let answer = match answer {
-        Ok(answer) => Zeroizing::new(answer),
-        // What it says then is `credentials not found in native keychain`, in one way or other.
-        Err(error) if error.to_string().contains("not found in") => return Ok(None),
-        Err(error) => {
-            return Err(error.context(format!("asking `{program}` for the login to `{name}`")));
+    let doing = || format!("asking `{program}` for the login to `{name}`");
+    let tool = Tool::new(&program, "the credential helper").arg("get").input(name.as_bytes());
+    let (output, code) = tool.run_for_code().map_err(|error| error.context(doing()))?;
+    let answer = Zeroizing::new(output.stdout);
+    if code != Some(0) {
+        if [answer.as_str(), &output.stderr].iter().any(|it| it.trim() == NOBODY) {
+            return Ok(None);
         }
-    };
+        // Of its answer nothing is quoted: that is where the secret is, whatever else it says.
+        let last = output.stderr.lines().rfind(|line| !line.trim().is_empty());
+        let failed = Error::failure(format!("`{program}` failed"));
+        let failed =
+            last.map_or(failed, |line| Error::failure(line).context(format!("`{program}` failed")));
+        return Err(failed
+            .context(doing())
+            .hint(format!("`echo {name} | {program} get` says why; it may show the secret")));
+    }
     let value: Value = serde_json::from_str(&answer)
         .map_err(|_| Error::failure(format!("`{program}` gives no login for `{name}`")))?;
     let text = |key: &str| value[key].as_str().map(str::to_owned);

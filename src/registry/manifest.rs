@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::cache::Package;
+use crate::cache::{About, Package};
 use crate::config::Arch;
 use crate::download::{MANIFEST_LIMIT, read_digest};
 use crate::util::error::{Error, Result};
@@ -17,12 +17,9 @@ pub(super) const CONFIG: &str = "application/vnd.nodeforge.prepared-base.config.
 pub(super) const INDEX: &str = "application/vnd.nodeforge.prepared-base.index.v1+json+zstd";
 pub(super) const PACK: &str = "application/vnd.nodeforge.prepared-base.pack.v1+zstd";
 
-/// Under this name, what an image of the cache is from says which registry it was pulled from.
-pub(super) const PULLED: &str = "pulled";
-
 /// The most bytes of a configuration: lists of packages have tens of thousands.
 const CONFIG_LIMIT: u64 = 4 << 20;
-/// The most bytes of an index, compressed: about 900,000 windows, 55 GiB that are not zeros.
+/// The most bytes of an index, compressed.
 const INDEX_LIMIT: u64 = 32 << 20;
 /// The most bytes of a pack.
 const PACK_LIMIT: u64 = 256 << 20;
@@ -71,10 +68,23 @@ pub struct PreparedConfig {
     pub size: u64,
     /// Of all of the disk's bytes.
     pub sha256: Sha256,
-    /// What it was made of, as the cache knows it.
-    pub from: serde_json::Value,
+    /// What it was made of.
+    from: PreparedFrom,
     /// What is installed in it.
     pub packages: Vec<Package>,
+}
+
+/// What a prepared base was made of, as the cache knows it. What else somebody writes there does not come into a cache.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct PreparedFrom {
+    /// The cluster's name.
+    cluster: String,
+    /// The base below it.
+    base: Sha256,
+    /// Packages that only some nodes have.
+    own: Vec<String>,
+    /// Name and hash of everything that went in.
+    inputs: Vec<(String, String)>,
 }
 
 mod digest_text {
@@ -127,7 +137,7 @@ impl PreparedManifest {
             return Err(other(&describe(&value)));
         }
         let manifest: Self = serde_json::from_value(value)
-            .map_err(|error| other(&format!("its manifest is wrong: {error}")))?;
+            .map_err(|error| other(&format!("its manifest is wrong: {}", short(&error))))?;
         let types = (manifest.config.media_type.as_str(), manifest.layers.first());
         let (CONFIG, Some(index)) = types else {
             return Err(other("its manifest names another configuration, or no index"));
@@ -159,6 +169,16 @@ impl PreparedManifest {
     }
 }
 
+/// Words of a stranger, no more of them than a line or two.
+pub(super) fn short(words: &(impl ToString + ?Sized)) -> String {
+    const MOST: usize = 300;
+    let words = words.to_string();
+    match words.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &words[..end]),
+        None => words,
+    }
+}
+
 /// What a manifest is of, in words.
 fn describe(manifest: &serde_json::Value) -> String {
     let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
@@ -171,20 +191,17 @@ fn describe(manifest: &serde_json::Value) -> String {
             "application/vnd.oci.image.config.v1+json"
             | "application/vnd.docker.container.image.v1+json",
         ) => "it is a container image".to_owned(),
-        Some(kind) => format!("it is of the type `{kind}`"),
+        Some(kind) => format!("it is of the type `{}`", short(kind)),
         None => "its manifest says no type".to_owned(),
     }
 }
 
 impl PreparedConfig {
     /// Of a base for `arch`, prepared under `key`.
-    pub(super) fn new(key: &str, arch: Arch, about: &crate::cache::About) -> Self {
-        let mut from = about.from.clone();
-        if let Some(from) = from.as_object_mut() {
-            // Where it was pulled from says nothing about what it is.
-            from.remove(PULLED);
-        }
-        Self {
+    pub(super) fn new(key: &str, arch: Arch, about: &About) -> Result<Self> {
+        let from = serde_json::from_value(about.from.clone())
+            .map_err(|_| Error::failure("the cache does not know what the base was made of"))?;
+        Ok(Self {
             version: 1,
             made_by: about.made_by.clone(),
             architecture: arch.name().to_owned(),
@@ -194,23 +211,112 @@ impl PreparedConfig {
             sha256: about.sha256,
             from,
             packages: about.packages.clone(),
-        }
+        })
     }
 
     pub(super) fn parse(bytes: &[u8]) -> Result<Self> {
         let wrong = |what: String| Error::failure(format!("it is no prepared base: {what}"));
         let config: Self = serde_json::from_slice(bytes)
-            .map_err(|error| wrong(format!("its configuration is wrong: {error}")))?;
+            .map_err(|error| wrong(format!("its configuration is wrong: {}", short(&error))))?;
         if config.version != 1 {
             return Err(wrong(format!("its format is version {}, known is 1", config.version)));
         }
         if read_digest(&format!("sha256:{}", config.key)).is_none() {
             return Err(wrong("its configuration names no key".to_owned()));
         }
+        // They come into lock files, and from there to apt.
+        if !config.packages.iter().all(Package::is_well_formed) {
+            return Err(wrong("its configuration names packages that are none".to_owned()));
+        }
         Ok(config)
+    }
+
+    /// What the cache is to know of what it was made of.
+    pub(super) fn origin(&self) -> Result<serde_json::Value> {
+        serde_json::to_value(&self.from).map_err(|error| Error::failure(error.to_string()))
     }
 
     pub(super) fn to_json(&self) -> Result<Vec<u8>> {
         serde_json::to_vec(self).map_err(|error| Error::failure(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(change: impl FnOnce(&mut serde_json::Value)) -> Result<PreparedConfig> {
+        let hash = Sha256::of("x");
+        let mut value = serde_json::json!({
+            "version": 1, "made_by": "nodeforge 1", "architecture": "amd64", "os": "linux", "key": hash,
+            "size": 512, "sha256": hash,
+            "from": { "cluster": "home", "base": hash, "own": [], "inputs": [["the base", "x"]] },
+            "packages": [{ "name": "curl", "version": "8.14.1-2", "architecture": "amd64" }],
+        });
+        change(&mut value);
+        PreparedConfig::parse(&serde_json::to_vec(&value).unwrap())
+    }
+
+    #[test]
+    fn what_a_configuration_says_is_looked_at() {
+        let good = config(|_| {}).unwrap();
+        assert_eq!(PreparedConfig::parse(&good.to_json().unwrap()).unwrap(), good);
+        // Nothing that is not known comes on into the cache.
+        let more = config(|it| it["from"]["pulled"] = "elsewhere".into()).unwrap();
+        assert_eq!(more.origin().unwrap(), good.origin().unwrap());
+        for change in [
+            |it: &mut serde_json::Value| it["from"] = serde_json::Value::Null,
+            |it: &mut serde_json::Value| it["from"] = "home".into(),
+            |it: &mut serde_json::Value| it["from"]["base"] = "x".into(),
+            |it: &mut serde_json::Value| it["key"] = "../x".into(),
+            |it: &mut serde_json::Value| it["version"] = 2.into(),
+            |it: &mut serde_json::Value| it["packages"][0]["name"] = "-oDir::Etc=/x".into(),
+            |it: &mut serde_json::Value| it["packages"][0]["version"] = "1 --force".into(),
+        ] {
+            let error = config(change).unwrap_err().to_string();
+            assert!(error.starts_with("it is no prepared base: "), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_a_manifest_names_is_bounded() {
+        let part = |media_type: &str, size| BlobPart {
+            media_type: media_type.into(),
+            digest: Sha256::of("x"),
+            size,
+        };
+        let manifest = |config: &BlobPart, index: &BlobPart, packs: Vec<BlobPart>| {
+            let made = PreparedManifest::new(config.clone(), index.clone(), packs).to_json();
+            PreparedManifest::parse(&made.unwrap()).map_err(|error| error.to_string())
+        };
+        let (config, index) = (part(CONFIG, 9), part(INDEX, 9));
+        let most = vec![part(PACK, PACK_LIMIT); 2 * MOST_PACKS];
+        assert_eq!(manifest(&config, &index, most.clone()).unwrap().packs(), most);
+        let large =
+            "it is no prepared base: its manifest names parts that are too large, or too many";
+        let one_more = vec![part(PACK, 1); 2 * MOST_PACKS + 1];
+        for (config, index, packs) in [
+            (&part(CONFIG, CONFIG_LIMIT + 1), &index, most),
+            (&config, &part(INDEX, u64::MAX), Vec::new()),
+            (&config, &index, one_more),
+            (&config, &index, vec![part(PACK, PACK_LIMIT + 1)]),
+        ] {
+            assert_eq!(manifest(config, index, packs).unwrap_err(), large);
+        }
+        manifest(&config, &index, vec![part(INDEX, 1)]).unwrap_err();
+        manifest(&part(PACK, 1), &index, Vec::new()).unwrap_err();
+        for (other, said) in [
+            (r#"{"manifests": []}"#, "it is an index of several images"),
+            (r#"{"artifactType": "a/b"}"#, "it is of the type `a/b`"),
+            ("[]", "its manifest says no type"),
+            ("{", "its manifest is not JSON"),
+            (
+                &format!(r#"{{"artifactType": "{}"}}"#, "x".repeat(1 << 20)),
+                &format!("it is of the type `{}…`", "x".repeat(300)),
+            ),
+        ] {
+            let error = PreparedManifest::parse(other.as_bytes()).unwrap_err().to_string();
+            assert_eq!(error, format!("it is no prepared base: {said}"));
+        }
     }
 }

@@ -1,21 +1,22 @@
 //! A prepared base comes from a registry into the cache: only what the cache lacks.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::{fs, io};
 
 use super::connection::{self, RegistryConnection, RepositoryAccess};
 use super::index::{Frame, IndexEntry, UNIT, WindowIndex};
-use super::manifest::{BlobPart, PULLED, PreparedConfig, PreparedManifest};
+use super::manifest::{BlobPart, PreparedConfig, PreparedManifest};
 use super::packs::{FrameCutter, stretches, unpack};
 use super::seeds::{MissingWindows, read, windows};
-use crate::cache::{About, Cache, CachedImage, Made, PARTS, PREPARED};
+use crate::cache::{About, Cache, CachedImage, Made, PARTS, PREPARED, PulledFrom, lock};
 use crate::config::{ManifestName, RegistryReference};
-use crate::disk::{Disk as _, Raw, sha256_of_disk};
+use crate::disk::{Disk, Raw, sha256_of_disk};
 use crate::download::Retry;
-use crate::util::error::{Context as _, Error, Result};
+use crate::util::error::{Context as _, Error, ErrorKind, Result};
 use crate::util::new_files;
 use crate::util::parallel::parallel;
 use crate::util::progress::Progress;
@@ -70,19 +71,18 @@ pub fn find<'a>(
 pub fn pull(found: &FoundBase<'_>, cache: &Cache, progress: &dyn Progress) -> Result<Pulled> {
     let config = found.config()?;
     let fetched = AtomicU64::new(0);
-    let is_same = |about: &About| about.sha256 == config.sha256;
+    // The same disk under another manifest is pulled again, most of it from the cache: what is written down there of
+    // where it is from is what lock files are compared with.
+    let is_same = |about: &About| {
+        about.sha256 == config.sha256
+            && about.pulled.as_ref().is_none_or(|it| it.digest == found.digest)
+    };
     let image = cache.image(PREPARED, &config.key, is_same, progress, |_, disk| {
         let (made, bytes) = found.make(&config, cache, disk, progress)?;
         fetched.store(bytes, Ordering::Relaxed);
         Ok(made)
     })?;
     Ok(Pulled { image, config, digest: found.digest, fetched: fetched.into_inner() })
-}
-
-/// The manifest that an image of the cache was pulled by; `None` for one that was made here.
-pub fn pulled_from(about: &About) -> Option<Sha256> {
-    let place: RegistryReference = about.from.get(PULLED)?.as_str()?.parse().ok()?;
-    place.digest
 }
 
 /// What a pull is at.
@@ -130,23 +130,28 @@ impl FoundBase<'_> {
             return Err(Error::failure("its index is of another disk than its configuration")
                 .context(format!("`{}` cannot be used", self.place)));
         }
-        let part = part(cache, index.sha256)?;
+        // Two bases can be the same disk, and `cache prune` removes what nobody works at.
+        let name = format!("prepared-{}", index.sha256);
+        let _lock = lock(&cache.folder(PREPARED)?, &name, progress)?;
+        let part = cache.folder(PARTS)?.join(format!("{name}.part"));
         let transfer = PullState::begin(&index, &part, cache, progress)?;
         let sent = self.fetch(&transfer).map_err(explain)?;
+        drop(transfer);
+        fs::rename(&part, disk).context(|| format!("moving the image to `{}`", disk.display()))?;
         progress.message("comparing all of it");
-        if sha256_of_disk(&transfer.disk)? != index.sha256 {
-            drop(fs::remove_file(&part));
+        if sha256_of_disk(&Raw::open(disk)?)? != index.sha256 {
             return Err(explain(Error::failure(
                 "the disk is not what it should be when all of it is there",
             )));
         }
-        drop(transfer);
-        fs::rename(&part, disk).context(|| format!("moving the image to `{}`", disk.display()))?;
-        let mut from = config.from.clone();
-        if let Some(from) = from.as_object_mut() {
-            from.insert(PULLED.to_owned(), self.place.to_string().into());
-        }
-        let made = Made { from, sha256: Some(index.sha256), packages: config.packages.clone() };
+        let from =
+            PulledFrom { repository: self.place.repository().to_string(), digest: self.digest };
+        let made = Made {
+            from: config.origin()?,
+            sha256: Some(index.sha256),
+            packages: config.packages.clone(),
+            pulled: Some(from),
+        };
         Ok((made, fetched + sent))
     }
 
@@ -237,32 +242,19 @@ impl<'a> PullState<'a> {
         cache: &Cache,
         progress: &'a dyn Progress,
     ) -> Result<Self> {
-        let folder = part.parent().unwrap_or(Path::new("."));
-        room::require(folder, FolderUse::Cache, (index.windows.len() * UNIT) as u64)?;
         let context = || format!("opening `{}`", part.display());
         let file = new_files::open_or_make(part).context(context)?;
+        let occupied = file.metadata().context(context)?.blocks() * 512;
+        let folder = part.parent().unwrap_or(Path::new("."));
+        let needed = (index.windows.len() * UNIT) as u64;
+        room::require(folder, FolderUse::Cache, needed.saturating_sub(occupied))?;
         file.set_len(index.size).context(context)?;
         let disk = Raw::from_file(file, true)?;
         let mut places: MissingWindows = MissingWindows::new();
         for IndexEntry(at, sum, _) in &index.windows {
             places.entry(*sum).or_default().push(*at);
         }
-        // Of an earlier try. A window that is there once is copied to wherever else it belongs.
-        let mut have = Vec::new();
-        windows(&disk, |window| {
-            if places.get(&window.sum).is_some_and(|it| it.contains(&window.at)) {
-                have.push(window);
-            }
-            Ok(())
-        })?;
-        let mut buffer = vec![0; UNIT];
-        for window in have {
-            let Some(all) = places.remove(&window.sum) else { continue };
-            let bytes = read(&disk, window.at, &mut buffer)?;
-            for at in all.into_iter().filter(|at| *at != window.at) {
-                disk.write_at(bytes, at * UNIT as u64)?;
-            }
-        }
+        keep(index, &disk, &mut places)?;
         seed(&mut places, &disk, cache, progress)?;
         let mut total = 0;
         let mut known = HashSet::new();
@@ -298,6 +290,32 @@ impl<'a> PullState<'a> {
     }
 }
 
+/// Keeps the windows of an earlier try that are right, and copies them to wherever else they belong. What should be
+/// zeros becomes zeros; all else is written over later.
+fn keep(index: &WindowIndex, disk: &Raw, places: &mut MissingWindows) -> Result<()> {
+    let (mut have, mut stray) = (Vec::new(), Vec::new());
+    windows(disk, |window| {
+        match index.windows.binary_search_by_key(&window.at, |it| it.0) {
+            Ok(found) if index.windows[found].1 == window.sum => have.push(window),
+            Ok(_) => {}
+            Err(_) => stray.push(window.at),
+        }
+        Ok(())
+    })?;
+    for at in stray {
+        disk.write_at(&vec![0; index.length_of(at)], at * UNIT as u64)?;
+    }
+    let mut buffer = vec![0; UNIT];
+    for window in have {
+        let Some(all) = places.remove(&window.sum) else { continue };
+        let bytes = read(disk, window.at, &mut buffer)?;
+        for at in all.into_iter().filter(|at| *at != window.at) {
+            disk.write_at(bytes, at * UNIT as u64)?;
+        }
+    }
+    Ok(())
+}
+
 /// Copies windows that other disks of the cache have, the ones that were used last first.
 fn seed(
     places: &mut MissingWindows,
@@ -310,28 +328,97 @@ fn seed(
         if places.is_empty() {
             break;
         }
-        let Some(image) = cache.find(&kept.kind, &kept.key)? else { continue };
+        // One that is damaged or cannot be read saves nothing, and is no reason to have nothing.
+        let Ok(Some(image)) = cache.find(&kept.kind, &kept.key) else { continue };
         progress.message("looking for what the cache has of it");
-        let mut found = Vec::new();
-        windows(&*image.disk, |window| {
-            if places.contains_key(&window.sum) {
-                found.push(window);
-            }
-            Ok(())
-        })?;
-        let mut buffer = vec![0; UNIT];
-        for window in found {
-            let Some(all) = places.remove(&window.sum) else { continue };
-            let bytes = read(&*image.disk, window.at, &mut buffer)?;
-            for at in all {
-                to.write_at(bytes, at * UNIT as u64)?;
-            }
+        match seed_from(&*image.disk, places, to) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
+            Ok(Ok(())) | Err(_) => {}
+            // The disk that is put together cannot be written.
+            Ok(Err(error)) => return Err(error.into()),
         }
     }
     Ok(())
 }
 
-/// Where a disk is put together; of an earlier try, where that is there.
-fn part(cache: &Cache, sha256: Sha256) -> Result<PathBuf> {
-    Ok(cache.folder(PARTS)?.join(format!("prepared-{sha256}.part")))
+/// Copies windows of one other disk. The outer error is that disk's.
+fn seed_from(image: &dyn Disk, places: &mut MissingWindows, to: &Raw) -> Result<io::Result<()>> {
+    let mut found = Vec::new();
+    windows(image, |window| {
+        if places.contains_key(&window.sum) {
+            found.push(window);
+        }
+        Ok(())
+    })?;
+    let mut buffer = vec![0; UNIT];
+    for window in found {
+        let bytes = read(image, window.at, &mut buffer)?;
+        if Sha256::of(bytes) != window.sum {
+            continue;
+        }
+        let all = places.remove(&window.sum).unwrap_or_default();
+        let written = all.into_iter().try_for_each(|at| to.write_at(bytes, at * UNIT as u64));
+        if written.is_err() {
+            return Ok(written);
+        }
+    }
+    Ok(Ok(()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_an_earlier_try_only_what_is_right_stays() {
+        let window = |byte: u8| vec![byte; UNIT];
+        let entry = |at, byte: u8| {
+            IndexEntry(at, Sha256::of(window(byte)), Frame { pack: 0, offset: 0, length: 1 })
+        };
+        let index = WindowIndex {
+            size: 6 * UNIT as u64,
+            sha256: Sha256::of("whole"),
+            windows: vec![entry(0, 1), entry(2, 2), entry(3, 1), entry(5, 3)],
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Raw::create(&folder.path().join("part"), index.size).unwrap();
+        // Right, one that should be zeros, one that is another, one that is not there yet.
+        for (at, byte) in [(0, 1), (1, 9), (2, 9)] {
+            disk.write_at(&window(byte), at * UNIT as u64).unwrap();
+        }
+        let mut places = MissingWindows::new();
+        for IndexEntry(at, sum, _) in &index.windows {
+            places.entry(*sum).or_default().push(*at);
+        }
+        keep(&index, &disk, &mut places).unwrap();
+        let mut left: Vec<_> = places.into_values().flatten().collect();
+        left.sort_unstable();
+        assert_eq!(left, [2, 5]);
+        let mut bytes = window(7);
+        for (at, byte) in [(0, 1), (1, 0), (3, 1)] {
+            disk.read_at(&mut bytes, at * UNIT as u64).unwrap();
+            assert_eq!(bytes, window(byte), "{at}");
+        }
+    }
+
+    #[test]
+    fn a_disk_that_cannot_be_read_saves_nothing_and_fails_nothing() {
+        struct Broken;
+        impl Disk for Broken {
+            fn size(&self) -> u64 {
+                UNIT as u64
+            }
+            fn read_at(&self, _: &mut [u8], _: u64) -> io::Result<()> {
+                Err(io::Error::other("a bad sector"))
+            }
+            fn next_data(&self, from: u64) -> io::Result<Option<std::ops::Range<u64>>> {
+                Ok((from == 0).then_some(0..UNIT as u64))
+            }
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Raw::create(&folder.path().join("part"), UNIT as u64).unwrap();
+        let mut places = MissingWindows::from([(Sha256::of("x"), vec![0])]);
+        seed_from(&Broken, &mut places, &disk).unwrap_err();
+        assert_eq!(places.len(), 1);
+    }
 }

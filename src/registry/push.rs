@@ -1,30 +1,45 @@
 //! A prepared base goes from the cache to a registry: only what the registry lacks.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
 use super::connection::{self, RegistryConnection, RepositoryAccess};
-use super::index::{Frame, IndexEntry, WindowIndex};
+use super::index::{DISK_LIMIT, Frame, IndexEntry, MOST_WINDOWS, WindowIndex};
 use super::manifest::{
     BlobPart, CONFIG, INDEX, MANIFEST, MOST_PACKS, PreparedConfig, PreparedManifest,
 };
 use super::packs::{FullPack, pack};
+use super::reuse::{ReuseRequest, Reused, VOUCHED, WantedWindows};
 use super::seeds::{DiskWindow, windows};
 use crate::cache::CachedImage;
 use crate::config::{Arch, ManifestName, RegistryReference};
 use crate::util::error::{Error, Result};
-use crate::util::parallel::parallel;
 use crate::util::progress::Progress;
 use crate::util::sha256::Sha256;
 
 /// How many packs are sent at once, each of which is in memory then.
 const CONNECTIONS: usize = 2;
-/// How many questions are asked at once.
-const QUESTIONS: usize = 8;
-/// Of how many others of the repository, beside those under the same tags, packs are taken over.
-const OTHERS: usize = 4;
+
+/// A prepared base that is to be pushed.
+#[derive(Clone, Copy)]
+pub struct PushRequest<'a> {
+    /// The repository.
+    pub place: &'a RegistryReference,
+    /// What it is to be called there.
+    pub tags: &'a [String],
+    /// The hash of everything that went in: 64 hexadecimal digits.
+    pub key: &'a str,
+    /// What its programs run on.
+    pub arch: Arch,
+    /// The base.
+    pub image: &'a CachedImage,
+    /// Manifests that something vouches for: what they say of packs is believed.
+    pub trusted: &'a [Sha256],
+    /// The only manifest that may come of it; `None` is any.
+    pub expected: Option<Sha256>,
+}
 
 /// A prepared base that was pushed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,26 +59,14 @@ pub struct Pushed {
 /// Packs on their way to the threads that send them.
 type PackQueue = Receiver<(BlobPart, Arc<[u8]>)>;
 
-/// Packs that a registry has, and where in them which window is.
-#[derive(Default)]
-struct Known {
-    packs: Vec<BlobPart>,
-    frames: HashMap<Sha256, Frame>,
-}
-
-/// Pushes a prepared base under tags. The repository keeps what it has; of several that push the same, each may be the
-/// last one.
-pub fn push(
-    place: &RegistryReference,
-    tags: &[String],
-    (key, arch, image): (&str, Arch, &CachedImage),
-    progress: &dyn Progress,
-) -> Result<Pushed> {
+/// Pushes a prepared base. The repository keeps what it has; of several that push the same, each may be the last one.
+/// `None` where something else would come of it than what is expected: then no tag was moved.
+pub fn push(request: PushRequest<'_>, progress: &dyn Progress) -> Result<Option<Pushed>> {
     progress.stage("pushing the prepared base");
-    let doing = format!("pushing to `{}`", place.repository());
-    let registry = RegistryConnection::open(place, RepositoryAccess::PushAndPull, progress)?;
-    let sender = Sender { registry: &registry, sent: Mutex::new(0) };
-    sender.push(tags, (key, arch, image)).map_err(|error| connection::explain(error, &doing))
+    let doing = format!("pushing to `{}`", request.place.repository());
+    let pushed = RegistryConnection::open(request.place, RepositoryAccess::PushAndPull, progress)
+        .and_then(|registry| Sender { registry: &registry, sent: Mutex::new(0) }.push(request));
+    pushed.map_err(|error| connection::explain(error, &doing))
 }
 
 struct Sender<'a> {
@@ -73,129 +76,61 @@ struct Sender<'a> {
 }
 
 impl Sender<'_> {
-    fn push(
-        &self,
-        tags: &[String],
-        (key, arch, image): (&str, Arch, &CachedImage),
-    ) -> Result<Pushed> {
+    fn push(&self, request: PushRequest<'_>) -> Result<Option<Pushed>> {
+        let PushRequest { tags, image, .. } = request;
         let registry = self.registry;
-        let known = self.known(tags)?;
         registry.progress.message("looking for what the registry has of it");
+        let config = PreparedConfig::new(request.key, request.arch, &image.about)?.to_json()?;
+        PreparedConfig::parse(&config)?;
         let mut all = Vec::new();
         windows(&*image.disk, |window| {
             all.push(window);
             Ok(())
         })?;
-        let kept = self.kept(known, &all)?;
-        let (new, count) = missing(&all, &kept);
-        let (packs, frames) = self.send_packs(image, &new, kept)?;
-        if packs.len() > MOST_PACKS {
-            return Err(Error::failure(format!(
-                "the disk makes {} packs, and registries take {MOST_PACKS}",
-                packs.len()
-            )));
+        let size = image.about.size;
+        // Before anything is sent: nobody could pull it.
+        if all.len() > MOST_WINDOWS || size > DISK_LIMIT {
+            return Err(Error::failure("the disk is larger than what registries are used for")
+                .hint("32 GiB of data on 2 TiB are the most"));
         }
+        let mut wanted = WantedWindows::new();
+        for window in &all {
+            wanted.entry(window.sum).or_insert(window.at);
+        }
+        let trusted = request.trusted;
+        let reused = ReuseRequest { registry, tags, trusted, wanted: &wanted, size }.find()?;
+        let is_new = |it: &&DiskWindow| {
+            wanted.get(&it.sum) == Some(&it.at) && !reused.frames.contains_key(&it.sum)
+        };
+        let new: Vec<_> = all.iter().filter(is_new).copied().collect();
+        let count = wanted.len();
+        drop(wanted);
+        let (packs, frames) = self.send_packs(image, &new, reused)?;
         let windows = all.iter().map(|it| IndexEntry(it.at, it.sum, frames[&it.sum])).collect();
-        let index = WindowIndex { size: image.about.size, sha256: image.about.sha256, windows };
-        let index = self.send(INDEX, index.to_bytes(&packs)?)?;
-        let config = PreparedConfig::new(key, arch, &image.about).to_json()?;
-        let config = self.send(CONFIG, config)?;
-        let manifest = PreparedManifest::new(config, index, packs).to_json()?;
-        for tag in tags {
+        drop((all, frames));
+        let index = WindowIndex { size, sha256: image.about.sha256, windows }.into_bytes(&packs)?;
+        // What goes out is looked at as whoever pulls it will.
+        WindowIndex::parse(&index, &packs)?;
+        let parts = (BlobPart::of(CONFIG, &config), BlobPart::of(INDEX, &index));
+        let manifest = PreparedManifest::new(parts.0.clone(), parts.1.clone(), packs).to_json()?;
+        PreparedManifest::parse(&manifest)?;
+        let digest = Sha256::of(&manifest);
+        if request.expected.is_some_and(|it| it != digest) {
+            return Ok(None);
+        }
+        self.send_part(&parts.1, &index.into())?;
+        self.send_part(&parts.0, &config.into())?;
+        let kept = format!("{VOUCHED}{digest}");
+        for tag in std::iter::once(&kept).chain(tags) {
             registry.put_manifest(&ManifestName::Tag(tag.clone()), MANIFEST, &manifest)?;
         }
-        let digest = Sha256::of(&manifest);
-        Ok(Pushed {
+        Ok(Some(Pushed {
             place: registry.place.with(&ManifestName::Digest(digest)),
             digest,
             sent: *self.sent.lock().expect("no thread panicked"),
             windows: count,
             known: count - new.len(),
-        })
-    }
-
-    /// What the repository has of this base and of others that may share windows with it.
-    fn known(&self, tags: &[String]) -> Result<Known> {
-        let mut known = Known::default();
-        for tag in tags {
-            let target = ManifestName::Tag(tag.clone());
-            let Some(raw) = self.registry.manifest(&target)? else { continue };
-            let manifest = PreparedManifest::parse(&raw.bytes).map_err(|error| {
-                error
-                    .context(format!(
-                        "`{}` is something else already",
-                        self.registry.place.with(&target)
-                    ))
-                    .hint("choose another tag, or another repository")
-            })?;
-            self.learn(&manifest, &mut known)?;
-        }
-        // Names that people gave; others are keys, and of signatures.
-        let is_name = |tag: &&String| {
-            !tags.contains(*tag) && tag.parse::<Sha256>().is_err() && !tag.starts_with("sha256-")
-        };
-        let others = self.registry.tags()?;
-        for tag in others.iter().filter(is_name).take(OTHERS) {
-            // What is not of ours is none of our business.
-            if let Some(raw) = self.registry.manifest(&ManifestName::Tag(tag.clone()))?
-                && let Ok(manifest) = PreparedManifest::parse(&raw.bytes)
-            {
-                self.learn(&manifest, &mut known)?;
-            }
-        }
-        Ok(known)
-    }
-
-    fn learn(&self, manifest: &PreparedManifest, known: &mut Known) -> Result<()> {
-        let bytes = self.registry.small_blob(manifest.index())?;
-        // One that cannot be read, or is another's, saves nothing.
-        let Ok(index) = WindowIndex::parse(&bytes, manifest.packs()) else { return Ok(()) };
-        let numbers: Vec<u32> = manifest
-            .packs()
-            .iter()
-            .map(|pack| {
-                let number = known.packs.iter().position(|it| it == pack).unwrap_or_else(|| {
-                    known.packs.push(pack.clone());
-                    known.packs.len() - 1
-                });
-                u32::try_from(number).expect("a manifest names some hundred packs")
-            })
-            .collect();
-        for IndexEntry(_, sum, frame) in index.windows {
-            let frame = Frame { pack: numbers[frame.pack as usize], ..frame };
-            known.frames.entry(sum).or_insert(frame);
-        }
-        Ok(())
-    }
-
-    /// Those packs that are worth keeping: at least half of each is used, and the repository still has it.
-    fn kept(&self, known: Known, all: &[DiskWindow]) -> Result<Known> {
-        let mut used = vec![0_u64; known.packs.len()];
-        let sums: HashSet<Sha256> = all.iter().map(|it| it.sum).collect();
-        for frame in sums.iter().filter_map(|sum| known.frames.get(sum)) {
-            used[frame.pack as usize] += u64::from(frame.length);
-        }
-        let is_kept = parallel(
-            QUESTIONS,
-            &known.packs.iter().zip(&used).collect::<Vec<_>>(),
-            |(pack, used)| {
-                Ok(**used > 0 && **used * 2 >= pack.size && self.registry.has_blob(pack.digest)?)
-            },
-        )?;
-        let mut kept = Known::default();
-        let mut numbers = HashMap::new();
-        for (number, pack) in
-            known.packs.into_iter().enumerate().filter(|(number, _)| is_kept[*number])
-        {
-            numbers.insert(number, u32::try_from(kept.packs.len()).expect("some hundred packs"));
-            kept.packs.push(pack);
-        }
-        for (sum, frame) in known.frames.into_iter().filter(|(sum, _)| sums.contains(sum)) {
-            if let Some(pack) = numbers.get(&(frame.pack as usize)) {
-                kept.frames.insert(sum, Frame { pack: *pack, ..frame });
-            }
-        }
-        Ok(kept)
+        }))
     }
 
     /// Packs and sends windows; returns all packs, and where in them each window is.
@@ -203,9 +138,9 @@ impl Sender<'_> {
         &self,
         image: &CachedImage,
         new: &[DiskWindow],
-        kept: Known,
+        reused: Reused,
     ) -> Result<(Vec<BlobPart>, HashMap<Sha256, Frame>)> {
-        let Known { mut packs, mut frames } = kept;
+        let Reused { mut packs, mut frames } = reused;
         let mut done = 0;
         thread::scope(|scope| {
             // Nothing waits in between: each pack is tens of megabytes.
@@ -222,6 +157,11 @@ impl Sender<'_> {
                 &*image.disk,
                 new,
                 |FullPack { part, bytes, frames: found }| {
+                    if packs.len() == MOST_PACKS {
+                        return Err(Error::failure(format!(
+                            "the disk makes more than the {MOST_PACKS} packs that registries take"
+                        )));
+                    }
                     let pack = u32::try_from(packs.len()).expect("some hundred packs");
                     for (sum, offset, length) in found {
                         frames.insert(sum, Frame { pack, offset, length });
@@ -255,24 +195,10 @@ impl Sender<'_> {
         }
     }
 
-    fn send(&self, media_type: &str, bytes: Vec<u8>) -> Result<BlobPart> {
-        let part = BlobPart::of(media_type, &bytes);
-        self.send_part(&part, &bytes.into())?;
-        Ok(part)
-    }
-
     fn send_part(&self, part: &BlobPart, bytes: &Arc<[u8]>) -> Result<()> {
         if self.registry.put_blob(part, bytes)? {
             *self.sent.lock().expect("no thread panicked") += part.size;
         }
         Ok(())
     }
-}
-
-/// The windows that have to be sent, each content once, and how many contents there are.
-fn missing(all: &[DiskWindow], kept: &Known) -> (Vec<DiskWindow>, usize) {
-    let mut seen = HashSet::new();
-    let each: Vec<_> = all.iter().filter(|it| seen.insert(it.sum)).copied().collect();
-    let count = each.len();
-    (each.into_iter().filter(|it| !kept.frames.contains_key(&it.sum)).collect(), count)
 }

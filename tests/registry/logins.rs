@@ -79,6 +79,17 @@ fn a_credential_helper_is_asked() {
     write("echo 'the keychain is locked' >&2; exit 1");
     let said = push().exits(1).stderr_text();
     assert!(said.contains("the keychain is locked"), "{said}");
+    // What it gives is where the secret is, whatever it says of how it went.
+    write("echo 'secret-one'; exit 1");
+    let said = push().exits(1).stderr_text();
+    assert!(
+        said.contains("`docker-credential-keys` failed") && !said.contains("secret-one"),
+        "{said}"
+    );
+    // That a program is missing is not that nobody is logged in.
+    write("echo 'exec: \"pass\": executable file not found in $PATH' >&2; exit 1");
+    let said = push().exits(1).stderr_text();
+    assert!(said.contains("executable file not found in $PATH"), "{said}");
     write("echo '{\"Username\": \"secret-one\"}'");
     let said = push().exits(1).stderr_text();
     assert!(said.contains("gives no login for") && !said.contains("secret-one"), "{said}");

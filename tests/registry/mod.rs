@@ -3,6 +3,7 @@
 mod logins;
 mod pushed;
 mod refused;
+mod strangers;
 mod trusted;
 
 use std::ffi::OsStr;
@@ -55,18 +56,18 @@ impl Forge {
         Colleague { folder }
     }
 
-    /// Changes one byte of a large file of the base.
+    /// Changes one byte of a large file of the base, each time another one.
     fn change_a_byte(&self) {
         use std::os::unix::fs::FileExt as _;
         let path = self.machines.path("base.img");
-        let file = fs::File::options().read(true).write(true).open(path).expect("there");
+        let file = fs::File::options().read(true).write(true).open(&path).expect("there");
         let wanted = crate::support::noise(7, 9 << 20);
-        let bytes = fs::read(self.machines.path("base.img")).expect("there");
-        let at = bytes
-            .chunks(4096)
-            .position(|block| *block == wanted[5 << 20..][..4096])
-            .expect("the file is in the base");
-        file.write_all_at(&[!wanted[5 << 20]], (at * 4096) as u64).expect("written");
+        let bytes = fs::read(path).expect("there");
+        let place = |block: &[u8]| bytes.chunks(4096).position(|it| it == block);
+        let mut blocks = wanted.chunks(4096).skip(5 << 8).step_by(256);
+        let (at, block) =
+            blocks.find_map(|block| Some((place(block)?, block))).expect("the file is in the base");
+        file.write_all_at(&[!block[0]], (at * 4096) as u64).expect("written");
     }
 }
 

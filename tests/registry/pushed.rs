@@ -28,6 +28,13 @@ fn a_colleague_has_the_same_bits_without_preparing() {
     let digest = pushed["digest"].as_str().expect("a digest");
     assert_eq!(pushed["reference"], format!("{place}@{digest}"));
 
+    // Under its key, a name for people, and one that keeps what lock files pin.
+    let listed = tool("skopeo", ["list-tags", "--tls-verify=false", &format!("docker://{place}")]);
+    let listed: Value = serde_json::from_str(&listed).expect("JSON");
+    let listed: Vec<_> = listed["Tags"].as_array().expect("a list").clone();
+    assert_eq!(listed.len(), 3, "{listed:?}");
+    assert!(listed.contains(&Value::from(digest.replace("sha256:", "digest-"))), "{listed:?}");
+
     // What is pushed is pinned for all who have the lock file.
     let lock = fs::read_to_string(forge.machines.path("nodeforge.lock")).expect("a lock file");
     let lock: toml::Table = toml::from_str(&lock).expect("TOML");

@@ -6,18 +6,18 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::{Colleague, Forge, manifest};
-use crate::support::{Fault, OciRegistry, Server, checksum, tool};
+use crate::support::{Fault, OciRegistry, Server, checksum, tool, wait_until};
 
 /// A base in a registry, whose lock file pins it, and who wants it.
-struct Offered {
+pub(super) struct Offered {
     registry: OciRegistry,
     place: String,
     digest: String,
-    colleague: Colleague,
+    pub(super) colleague: Colleague,
 }
 
 impl Offered {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let registry = OciRegistry::plain();
         let forge = Forge::new();
         let place = format!("{}/bases", registry.host());
@@ -26,7 +26,7 @@ impl Offered {
     }
 
     /// The files of manifest, configuration, index and pack.
-    fn blobs(&self) -> [PathBuf; 4] {
+    pub(super) fn blobs(&self) -> [PathBuf; 4] {
         let said = manifest(&self.registry, &self.digest);
         let blob = |part: &Value| self.registry.blob(part["digest"].as_str().expect("a digest"));
         [
@@ -38,7 +38,7 @@ impl Offered {
     }
 
     /// Serves all of it by a server that can go wrong in more ways.
-    fn serve(&self, manifest: &[u8]) -> Server {
+    pub(super) fn serve(&self, manifest: &[u8]) -> Server {
         let server = Server::http();
         let digest = sha256(manifest);
         server.put(&format!("/v2/bases/manifests/sha256:{digest}"), manifest);
@@ -65,7 +65,7 @@ impl Offered {
     }
 }
 
-fn sha256(bytes: &[u8]) -> String {
+pub(super) fn sha256(bytes: &[u8]) -> String {
     let folder = crate::support::temporary_folder();
     let path = folder.path().join("bytes");
     fs::write(&path, bytes).expect("written");
@@ -212,6 +212,31 @@ fn a_registry_that_lies_or_goes_away() {
         with_index(b"no zstd"),
         "error: `HOST/bases@sha256:DIGEST` cannot be used\n  cause: its index is wrong: it cannot be unpacked\n"
     );
+
+    // A pull that is at work is not pruned under, and no two write to one file.
+    server.hold(&pack);
+    server.forget_requests();
+    let place = server.url("/bases").trim_start_matches("http://").to_owned();
+    let reference = format!("{place}@{}", offered.digest);
+    let empty = crate::support::temporary_folder();
+    std::thread::scope(|scope| {
+        let pulls: Vec<_> = (0..2)
+            .map(|_| {
+                let run = offered.colleague.run(["-q", "pull", &reference]).folder(empty.path());
+                scope.spawn(move || run.succeeds())
+            })
+            .collect();
+        wait_until(|| !server.requests(&pack).is_empty());
+        let is_part = |it: &String| it.starts_with("downloads/prepared-");
+        wait_until(|| offered.colleague.cached().iter().any(is_part));
+        offered.colleague.run(["cache", "prune"]).succeeds();
+        assert!(offered.colleague.cached().iter().any(is_part));
+        server.release(&pack);
+        for pull in pulls {
+            pull.join().expect("it succeeds");
+        }
+    });
+    fs::remove_dir_all(offered.colleague.path("cache")).expect("there");
 
     // Once it is as it should be, so is the base: a request that failed once is made again, a registry without ranges
     // will do, and what a server asks for is waited for.

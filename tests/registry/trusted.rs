@@ -61,6 +61,26 @@ fn a_tag_that_moves_moves_nothing_here() {
     let lock = fs::read_to_string(colleague.path("nodeforge.lock")).expect("there");
     assert!(lock.contains(&digest(&first)) && !lock.contains(&digest(&second)), "{lock}");
     assert!(lock.contains(said["key"].as_str().expect("a key")));
+    // Nor does a pull by the name, unless that is wanted.
+    let held = &["--locked"][..];
+    for more in [&[][..], held] {
+        let run = colleague.run(["-q", "pull", &tag]).args(more);
+        let said = run.exits(2).stderr_text();
+        if more == held {
+            assert!(said.contains("would change: it does not pin that prepared base"), "{said}");
+        } else {
+            let (old, new) = (digest(&first), digest(&second));
+            let wanted = format!(
+                "error: nodeforge.lock pins {old} as `{tag}`, and the registry has another base there: `{place}@{new}`\n\
+                 hint: `nodeforge pull --update {tag}` pins that, if you trust whoever pushed it\n"
+            );
+            assert_eq!(said, wanted);
+        }
+    }
+    assert_eq!(fs::read_to_string(colleague.path("nodeforge.lock")).expect("there"), lock);
+    colleague.run(["-q", "pull", "--update", &tag]).succeeds();
+    let lock = fs::read_to_string(colleague.path("nodeforge.lock")).expect("there");
+    assert!(!lock.contains(&digest(&first)) && lock.contains(&digest(&second)), "{lock}");
 
     // Without a cluster file, a tag is no trust.
     let empty = crate::support::temporary_folder();
@@ -107,6 +127,23 @@ fn what_is_prepared_is_pushed_where_the_file_says_so() {
         !registry.requests().iter().any(|it| it.starts_with("PUT")),
         "what was pulled is not pushed"
     );
+    // What could not be pushed when it was prepared is pushed later.
+    forge.change_a_byte();
+    registry.forget_requests();
+    forge.run(["-q", "prepare", "--sandbox", "none", "--registry", "none"]).succeeds();
+    assert_eq!(registry.requests(), Vec::<String>::new());
+    let held = forge.run(["prepare", "--sandbox", "none", "--locked"]).succeeds().stderr_text();
+    assert!(held.contains("the prepared base is not pushed"), "{held}");
+    forge.run(["-q", "prepare", "--sandbox", "none"]).succeeds();
+    assert!(registry.requests().iter().any(|it| it.starts_with("PUT")));
+    registry.forget_requests();
+    forge.run(["-q", "prepare", "--sandbox", "none"]).succeeds();
+    assert_eq!(registry.requests(), Vec::<String>::new());
+    // What is pushed by name goes nowhere else.
+    forge.change_a_byte();
+    let other = OciRegistry::plain();
+    forge.push(&format!("{}/others", other.host()));
+    assert!(!registry.requests().iter().any(|it| it.starts_with("PUT")));
     // With another, or none, it is prepared.
     fs::remove_dir_all(colleague.path("cache")).expect("there");
     registry.forget_requests();
@@ -122,4 +159,50 @@ fn what_is_prepared_is_pushed_where_the_file_says_so() {
         let said = forge.run(["check"]).exits(2).stderr_text();
         assert!(said.contains(message), "{said}");
     }
+}
+
+#[test]
+fn a_locked_push_moves_nothing_that_is_not_pinned() {
+    let registry = OciRegistry::plain();
+    let forge = Forge::new();
+    let place = format!("{}/bases", registry.host());
+    let push = || forge.run(["-q", "push", &place, "--sandbox", "none", "--locked"]);
+    forge.run(["-q", "prepare", "--sandbox", "none"]).succeeds();
+    let said = push().exits(2).stderr_text();
+    assert!(said.contains("would change: it does not pin that prepared base"), "{said}");
+    assert_eq!(registry.requests(), Vec::<String>::new());
+    forge.push(&place);
+    registry.forget_requests();
+    push().succeeds();
+    // What is pinned has to come of it.
+    let lock = forge.machines.path("nodeforge.lock");
+    let text = fs::read_to_string(&lock).expect("there");
+    let (before, digest) = text.split_once("digest = \"sha256:").expect("it is pinned");
+    fs::write(&lock, format!("{before}digest = \"sha256:{}{}", "0".repeat(64), &digest[64..]))
+        .expect("written");
+    registry.forget_requests();
+    let said = push().exits(2).stderr_text();
+    assert!(said.contains("would change: it pins another form of that prepared base"), "{said}");
+    let asked = registry.requests();
+    assert!(
+        !asked.iter().any(|it| it.starts_with("PUT") && it.contains("/manifests/")),
+        "{asked:?}"
+    );
+}
+
+#[test]
+fn the_same_disk_under_another_manifest_is_used_where_that_is_pinned() {
+    let registry = OciRegistry::plain();
+    let forge = Forge::new();
+    let place = format!("{}/bases", registry.host());
+    let digest = forge.push(&place)["digest"].as_str().expect("a digest").to_owned();
+    let colleague = forge.colleague();
+    colleague.prepare(&["--registry", &place, "--locked"]);
+    let mut other = fs::read(registry.blob(&digest)).expect("there");
+    other.push(b'\n');
+    registry.put_manifest("bases", "other", &other);
+    colleague.run(["-q", "pull", "--update", &format!("{place}:other")]).succeeds();
+    registry.forget_requests();
+    colleague.prepare(&["--registry", &place, "--locked"]);
+    assert_eq!(registry.requests(), Vec::<String>::new(), "the cache has what is pinned");
 }

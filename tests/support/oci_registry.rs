@@ -118,6 +118,36 @@ impl OciRegistry {
         self.data().join(format!("blobs/sha256/{}/{digits}/data", &digits[..2]))
     }
 
+    /// Puts something into its folders, as somebody could who may write to a repository. Returns the 64 digits.
+    pub(crate) fn put_blob(&self, repository: &str, bytes: &[u8]) -> String {
+        let new = self.folder.path().join("new");
+        fs::write(&new, bytes).expect("written");
+        let digits = super::checksum("sha256sum", &new);
+        let write = |path: PathBuf, bytes: &[u8]| {
+            fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+            fs::write(path, bytes).expect("written");
+        };
+        write(self.blob(&digits), bytes);
+        let link = format!("repositories/{repository}/_layers/sha256/{digits}/link");
+        write(self.data().join(link), format!("sha256:{digits}").as_bytes());
+        digits
+    }
+
+    /// The same for a manifest, under a tag.
+    pub(crate) fn put_manifest(&self, repository: &str, tag: &str, bytes: &[u8]) {
+        let digits = self.put_blob(repository, bytes);
+        let manifests = self.data().join(format!("repositories/{repository}/_manifests"));
+        for path in [
+            format!("revisions/sha256/{digits}"),
+            format!("tags/{tag}/current"),
+            format!("tags/{tag}/index/sha256/{digits}"),
+        ] {
+            let folder = manifests.join(path);
+            fs::create_dir_all(&folder).expect("made");
+            fs::write(folder.join("link"), format!("sha256:{digits}")).expect("written");
+        }
+    }
+
     /// Bytes of all blobs that it has.
     pub(crate) fn stored(&self) -> u64 {
         let mut folders = vec![self.data().join("blobs")];
