@@ -16,7 +16,8 @@ const LEVELS: usize = 100;
 ///
 /// # Errors
 ///
-/// The first of the system's, `NotFound` where nothing is there. Folders may have been moved up by then.
+/// The first of the system's, `NotFound` where nothing is there. Folders may have been moved up by then. What
+/// others remove meanwhile is no error: a process that is ending may still tidy up after itself.
 pub fn remove_tree(path: &Path) -> io::Result<()> {
     let top = match open(CWD, path) {
         // It is a file, or a link.
@@ -28,7 +29,10 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
     while let Some(name) = moved.names.pop() {
         moved.remove_folder(&top, &name, 0)?;
     }
-    std::fs::remove_dir(path)
+    match std::fs::remove_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 /// Folders that were too deep, in the uppermost one.
@@ -51,7 +55,7 @@ impl Moved<'_> {
             let is_folder = kind == FileType::Directory
                 || kind == FileType::Unknown && open(folder, name.as_c_str()).map(drop).is_ok();
             if !is_folder {
-                unlinkat(folder, &name, AtFlags::empty())?;
+                gone(unlinkat(folder, &name, AtFlags::empty()))?;
             } else if level < LEVELS {
                 self.remove_folder(folder, &name, level)?;
             } else {
@@ -62,10 +66,13 @@ impl Moved<'_> {
     }
 
     fn remove_folder(&mut self, parent: &OwnedFd, name: &CStr, level: usize) -> io::Result<()> {
-        let folder = open(parent, name)?;
+        let folder = match open(parent, name) {
+            Err(Errno::NOENT) => return Ok(()),
+            opened => opened?,
+        };
         self.empty(&folder, level + 1)?;
         drop(folder);
-        Ok(unlinkat(parent, name, AtFlags::REMOVEDIR)?)
+        Ok(gone(unlinkat(parent, name, AtFlags::REMOVEDIR))?)
     }
 
     fn move_up(&mut self, parent: &OwnedFd, name: &CStr) -> io::Result<()> {
@@ -81,6 +88,14 @@ impl Moved<'_> {
                 }
             }
         }
+    }
+}
+
+/// What somebody else removed is gone as well.
+fn gone(removed: Result<(), Errno>) -> Result<(), Errno> {
+    match removed {
+        Err(Errno::NOENT) => Ok(()),
+        removed => removed,
     }
 }
 
@@ -127,5 +142,24 @@ mod tests {
         symlink(&outside, &tree).unwrap();
         remove_tree(&tree).unwrap();
         assert!(outside.join("file").exists());
+    }
+
+    #[test]
+    fn two_can_remove_the_same_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let tree = folder.path().join("tree");
+        for number in 0..2000 {
+            fs::create_dir_all(tree.join(format!("{}/{number}", number % 50))).unwrap();
+            fs::write(tree.join(format!("{}/{number}/file", number % 50)), "").unwrap();
+        }
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| match remove_tree(&tree) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    removed => removed.unwrap(),
+                });
+            }
+        });
+        assert!(!tree.exists());
     }
 }

@@ -16,6 +16,8 @@ pub(super) const UNWANTED: [&str; 3] = [
 
 /// What userconf-pi, raspberrypi-sys-mods and pi-gen's own scripts leave.
 const PUBLISHER: &str = r#"
+# A file of that name is what a test's package has.
+rm /usr/share/userconf-pi
 unit() { mkdir -p "${1%/*}"; cat >"$1"; }
 says() { printf 'ExecStartPre=-/bin/sh -c "echo raspberry-pi-os: %s >/dev/console"\n' "$1"; }
 unit /usr/lib/systemd/system/userconfig.service <<END
