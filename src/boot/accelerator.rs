@@ -85,7 +85,7 @@ impl Accelerator {
 
     /// Has it run a guest that does nothing but end the machine.
     fn probe(self, guest: Arch) -> Result<()> {
-        let folder = tempfile::tempdir().context(|| "making a temporary folder")?;
+        let folder = super::temporary_folder()?;
         let file = folder.path().join("guest");
         fs::write(&file, guest_of(guest)).context(|| format!("writing `{}`", file.display()))?;
         let mut command = command(guest);

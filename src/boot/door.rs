@@ -1,10 +1,10 @@
 //! A way into a machine by SSH, for one boot: keys that are thrown away, a card of its own, a port of
 //! this host.
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
@@ -46,9 +46,7 @@ impl Door {
         let key = ssh_host_key("nodeforge boot --ssh")?;
         let welcome = visitor::let_in(image, &key.public, &ssh_host_key(&name)?)?;
 
-        let folder = tempfile::Builder::new().prefix("nodeforge-ssh-").tempdir();
-        let folder = folder.context(|| "making a temporary folder")?;
-        fs::set_permissions(folder.path(), Permissions::from_mode(0o700))?;
+        let folder = super::temporary_folder()?;
         let port = free_port()?;
         let door = Self { name, port, folder };
         door.write("key", &key.private)?;

@@ -83,7 +83,7 @@ impl Machine {
         }
         check_version(self.arch)?;
         self.accelerator.require(self.arch)?;
-        let folder = tempfile::tempdir().context(|| "making a temporary folder")?;
+        let folder = super::temporary_folder()?;
         let links = disk::links(&self.disk, &self.backing)?;
         let opened = disk::open_over(&self.disk, &self.backing)?;
         let (delta, door) = if self.ssh {
