@@ -18,7 +18,7 @@ use crate::disk::{self, Delta, Disk, Overlay};
 use crate::fs::Tree as _;
 use crate::image::Image;
 use crate::sandbox::qemu::{check_version, command};
-use crate::util::error::{Context, Error, Result};
+use crate::util::error::{Error, Result};
 use crate::util::sha256::Sha256;
 
 /// A machine to be booted.
