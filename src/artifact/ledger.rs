@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::manifest::{ArtifactRecord, Manifest};
+use super::manifest::{ArtifactRecord, Manifest, artifact_of};
 use crate::cache::Cache;
 use crate::disk::sha256_of_file;
 use crate::util::error::{Error, Result};
@@ -55,7 +55,8 @@ impl Ledger {
         records: impl IntoIterator<Item = &'a ArtifactRecord>,
     ) {
         for record in records {
-            if let Some(look) = look(output, &record.path, from, record.sha256) {
+            if let Some(identity) = identity(output, &record.path) {
+                let look = FileLook { identity, from: from.to_owned(), sha256: record.sha256 };
                 self.files.insert(record.path.clone(), look);
             }
         }
@@ -78,9 +79,9 @@ fn place(cache: &Cache, output: &Path) -> Result<PathBuf> {
 }
 
 /// A link is not what was made.
-fn look(output: &Path, path: &str, from: &str, sha256: Sha256) -> Option<FileLook> {
+fn identity(output: &Path, path: &str) -> Option<FileIdentity> {
     let found = fs::symlink_metadata(output.join(path)).ok().filter(fs::Metadata::is_file)?;
-    Some(FileLook { identity: FileIdentity::of(&found), from: from.to_owned(), sha256 })
+    Some(FileIdentity::of(&found))
 }
 
 /// What an artifact is made from beside what its plan says: the prepared base, and this very program. Between
@@ -142,14 +143,13 @@ impl Freshness<'_> {
         let ledger = Ledger::read(self.cache, self.cluster, self.output);
         let mut edited = Vec::new();
         for ArtifactRecord { path, size, sha256, .. } in previous.artifacts {
-            if !path.split('/').next().is_some_and(|name| artifacts.contains(name)) {
+            if !artifacts.contains(artifact_of(&path)) {
                 continue;
             }
-            let Some(now) = look(self.output, &path, "", sha256) else { continue };
+            let Some(now) = identity(self.output, &path) else { continue };
             let known = ledger.files.get(&path).filter(|it| it.sha256 == sha256);
-            if known.is_none_or(|it| it.identity != now.identity)
-                && (now.identity.size != size
-                    || sha256_of_file(&self.output.join(&path))? != sha256)
+            if known.is_none_or(|it| it.identity != now)
+                && (now.size != size || sha256_of_file(&self.output.join(&path))? != sha256)
             {
                 edited.push(path);
             }
@@ -178,13 +178,13 @@ impl Freshness<'_> {
         }
         for record in records {
             let known = ledger.files.get(&record.path).filter(|it| it.sha256 == record.sha256);
-            let now = known.and_then(|it| look(self.output, &record.path, &it.from, it.sha256));
+            let now = known.and_then(|_| identity(self.output, &record.path));
             let (Some(known), Some(now)) = (known, now) else { return Ok(Some(Reason::Missing)) };
             // A file that was only touched is read.
-            let is_read = self.compares_contents || now != *known;
+            let is_read = self.compares_contents || now != known.identity;
             let path = self.output.join(&record.path);
             let has_bytes = || Ok::<_, Error>(sha256_of_file(&path)? == known.sha256);
-            if now.identity.size != known.identity.size || is_read && !has_bytes()? {
+            if now.size != known.identity.size || is_read && !has_bytes()? {
                 return Ok(Some(Reason::Edited));
             }
             if self.from.is_some_and(|from| from != known.from) {

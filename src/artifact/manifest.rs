@@ -114,10 +114,15 @@ pub struct ArtifactRecord {
     pub inputs: Option<String>,
 }
 
+/// The name of the artifact that a file of an output folder belongs to: its own, or its bundle's.
+pub fn artifact_of(path: &str) -> &str {
+    path.split_once('/').map_or(path, |(bundle, _)| bundle)
+}
+
 impl ArtifactRecord {
     /// Whether it is the artifact of that name, or a file of the bundle of that name.
     pub fn is_of(&self, artifact: &str) -> bool {
-        self.path.split('/').next() == Some(artifact)
+        artifact_of(&self.path) == artifact
     }
 
     /// Whether the other has the same place, node and bytes, whatever it was made from.
@@ -159,15 +164,11 @@ impl Manifest {
 
     /// Takes over what an earlier build of other nodes left in `output` and is still there.
     pub fn merge_previous(&mut self, output: &Path) -> Result<()> {
-        let top = |path: &str| path.split('/').next().map(str::to_owned);
-        let built = |it: &Self| -> BTreeSet<_> {
-            let listed = it.artifacts.iter().map(|it| &it.path);
-            listed.chain(it.unlisted.iter().flatten()).filter_map(|path| top(path)).collect()
-        };
-        let replaced = built(self);
-        let is_left = |path: &String| {
-            top(path).is_some_and(|it| !replaced.contains(&it)) && output.join(path).exists()
-        };
+        let listed = self.artifacts.iter().map(|it| &it.path);
+        let built = listed.chain(self.unlisted.iter().flatten());
+        let replaced: BTreeSet<_> = built.map(|path| artifact_of(path).to_owned()).collect();
+        let is_left =
+            |path: &String| !replaced.contains(artifact_of(path)) && output.join(path).exists();
         // What a killed build left and this one does not make is still the cluster's own.
         let mut unlisted: BTreeSet<String> = self.unlisted.take().into_iter().flatten().collect();
         unlisted.extend(claimed(output).into_iter().filter(is_left));
@@ -241,8 +242,10 @@ impl Manifest {
 
     /// Forgets artifacts, the nodes that have none left, and the bases of which there are no nodes left.
     pub fn forget(&mut self, artifacts: &[String]) {
-        let top = |path: &str| path.split('/').next().unwrap_or_default().to_owned();
-        let is_kept = |path: &str| !artifacts.contains(&top(path));
+        if artifacts.is_empty() {
+            return;
+        }
+        let is_kept = |path: &str| artifacts.iter().all(|it| it != artifact_of(path));
         self.retain(|it| is_kept(&it.path));
         self.unlisted.iter_mut().for_each(|paths| paths.retain(|path| is_kept(path)));
         let nodes = &self.nodes;

@@ -32,7 +32,7 @@ pub use ledger::{Freshness, Ledger, Reason, made_from};
 pub use made::Artifact;
 pub use manifest::{
     ArtifactRecord, BaseRecord, FileRecord, InputRecord, Manifest, NodeRecord, PREPARED_BASE,
-    write_synced,
+    artifact_of, write_synced,
 };
 pub use own_files::{OwnFiles, refuse_edited};
 pub use prepared::PreparedBase;

@@ -9,7 +9,7 @@ use super::manifest::Manifest;
 use crate::util::error::{Context as _, Error, Result};
 
 /// The beginning of a sentence about files of an output folder: `out/a.img` and 2 other files were.
-pub(super) fn subject(output: &Path, files: &[String]) -> Option<String> {
+fn subject(output: &Path, files: &[String]) -> Option<String> {
     let first = format!("`{}`", output.join(files.first()?).display());
     Some(match files.len() - 1 {
         0 => format!("{first} was"),

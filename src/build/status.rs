@@ -6,7 +6,7 @@ use std::path::Path;
 use super::bases::bases_for;
 use super::find::OutputFolder;
 use super::stale::SharedInputs;
-use crate::artifact::{self, ArtifactFormat, Freshness, Manifest, Reason, chosen};
+use crate::artifact::{self, ArtifactFormat, Freshness, Manifest, Reason, artifact_of, chosen};
 use crate::base::LockFile;
 use crate::cache::Cache;
 use crate::change::Change;
@@ -66,7 +66,7 @@ pub fn artifact_status(
     };
     let reasons = freshness.reasons(&digests)?;
     let edited = freshness.edited(&digests.iter().map(|(name, _)| name.as_str()).collect())?;
-    let is_edited = |name: &str| edited.iter().any(|path| path.split('/').next() == Some(name));
+    let is_edited = |name: &str| edited.iter().any(|path| artifact_of(path) == name);
     let fate = |name: &String| match reasons.get(name) {
         _ if is_edited(name) => Fate::Edited,
         Some(reason) => Fate::Made(*reason),
@@ -99,7 +99,7 @@ pub(super) fn left_over(
     }
     let of_disks = manifest.artifacts.iter().filter(|it| it.inputs.is_some());
     let mut left: Vec<String> = of_disks
-        .filter_map(|it| it.path.split('/').next())
+        .map(|it| artifact_of(&it.path))
         .filter(|name| !expected.contains(*name) && output.join(name).exists())
         .map(str::to_owned)
         .collect();

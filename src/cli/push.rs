@@ -1,3 +1,5 @@
+use std::path::{Path, PathBuf};
+
 use clap::Args;
 
 use super::cluster::ClusterArgs;
@@ -5,12 +7,11 @@ use super::output::{print, print_json};
 use super::source::{PrepareArgs, SourceArgs};
 use super::ui::Ui;
 use crate::artifact::chosen;
-use crate::build::{Preparation, Project, bases_for};
+use crate::build::{Options, Preparation, Project, bases_for};
 use crate::config::{Cluster, RegistryReference};
 use crate::registry::Pushed;
 use crate::util::error::{Error, Result};
 use crate::util::progress::Progress as _;
-use std::path::{Path, PathBuf};
 
 /// Push the prepared bases of a cluster to a registry
 ///
@@ -54,7 +55,7 @@ impl PushCommand {
             ))
             .hint("leave it out"));
         }
-        let pushed = push_all(&cluster, &place, self, ui)?;
+        let pushed = self.push_all(&cluster, &place, &options, ui)?;
         ui.finish();
         if self.json {
             let all: Vec<_> = pushed.iter().map(as_json).collect();
@@ -63,41 +64,42 @@ impl PushCommand {
         let lines: Vec<_> = pushed.iter().map(|it| format!("{}\n", it.place)).collect();
         print(&lines.concat())
     }
-}
 
-fn push_all(
-    cluster: &Cluster,
-    place: &RegistryReference,
-    command: &PushCommand,
-    ui: &Ui,
-) -> Result<Vec<Pushed>> {
-    let mut project = Project::open(cluster, &command.how.options(&command.source), ui)?;
-    let nodes: Vec<_> = cluster.nodes.iter().collect();
-    let bases = bases_for(cluster, &chosen(cluster), &nodes)?;
-    if bases.len() > 1 && place.tag.is_some() {
-        let names: Vec<_> = bases.iter().map(|(base, _)| base.name.as_str()).collect();
-        return Err(Error::input(format!(
-            "the cluster has {} prepared bases, and `{place}` is a name for one: {}",
-            bases.len(),
-            names.join(", ")
-        ))
-        .hint("leave out the tag: each base has its own"));
+    fn push_all(
+        &self,
+        cluster: &Cluster,
+        place: &RegistryReference,
+        options: &Options,
+        ui: &Ui,
+    ) -> Result<Vec<Pushed>> {
+        let mut project = Project::open(cluster, options, ui)?;
+        let nodes: Vec<_> = cluster.nodes.iter().collect();
+        let bases = bases_for(cluster, &chosen(cluster), &nodes)?;
+        if bases.len() > 1 && place.tag.is_some() {
+            let names: Vec<_> = bases.iter().map(|(base, _)| base.name.as_str()).collect();
+            return Err(Error::input(format!(
+                "the cluster has {} prepared bases, and `{place}` is a name for one: {}",
+                bases.len(),
+                names.join(", ")
+            ))
+            .hint("leave out the tag: each base has its own"));
+        }
+        let mut all = Vec::new();
+        for (base, _) in bases {
+            // It goes where the command line says, and nowhere else.
+            let how = Preparation { stays_here: true, ..self.how.preparation(false) };
+            let prepared = project.prepare(how, &base)?;
+            let pushed = project.push(place, &base, &prepared)?;
+            ui.note(&format!(
+                "{} of {} windows are new, {} bytes were sent",
+                pushed.windows - pushed.known,
+                pushed.windows,
+                pushed.sent
+            ));
+            all.push(pushed);
+        }
+        Ok(all)
     }
-    let mut all = Vec::new();
-    for (base, _) in bases {
-        // It goes where the command line says, and nowhere else.
-        let how = Preparation { stays_here: true, ..command.how.preparation(false) };
-        let prepared = project.prepare(how, &base)?;
-        let pushed = project.push(place, &base, &prepared)?;
-        ui.note(&format!(
-            "{} of {} windows are new, {} bytes were sent",
-            pushed.windows - pushed.known,
-            pushed.windows,
-            pushed.sent
-        ));
-        all.push(pushed);
-    }
-    Ok(all)
 }
 
 fn as_json(pushed: &Pushed) -> serde_json::Value {
