@@ -235,7 +235,8 @@ fn check_stops(user: &User, stops: &[(&str, &str)]) {
             // No process stays; what it was working at is swept by who uses the cache next.
             let begun = Instant::now();
             assert_no_trace(folder.path());
-            assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+            // It takes a second; what waits for its disk to write ends only when that is done.
+            assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
             // A process that is ending has locks for a moment when nothing shows them any more.
             wait_until(|| {
                 let prune = Run::by(user, ["cache", "prune"]).folder(folder.path());
