@@ -92,7 +92,18 @@ struct Way {
 impl Client {
     /// `Input` when the environment names a proxy that is none.
     pub(crate) fn new() -> Result<Self> {
-        Ok(Self { secure: Way::new(true, "https")?, any: Way::new(false, "http")? })
+        Self::over(|route| route)
+    }
+
+    /// For a registry: without a proxy where that is on this machine; `Input` as [`Self::new`].
+    pub(crate) fn for_registry() -> Result<Self> {
+        Self::over(Route::direct_to_loopback)
+    }
+
+    fn over(change: fn(Route) -> Route) -> Result<Self> {
+        let way =
+            |https_only, scheme| Way::new(https_only, change(Route::from_environment(scheme)?));
+        Ok(Self { secure: way(true, "https")?, any: way(false, "http")? })
     }
 
     /// Sends one request. Statuses that are no success are faults, except 416 on a range. A registry that
@@ -252,8 +263,7 @@ impl Client {
 }
 
 impl Way {
-    fn new(https_only: bool, scheme: &str) -> Result<Self> {
-        let route = Route::from_environment(scheme)?;
+    fn new(https_only: bool, route: Route) -> Result<Self> {
         let agent = agent(https_only, route.proxy("")?);
         Ok(Self { https_only, route, agent })
     }

@@ -2,12 +2,15 @@
 //! `no_proxy`, in small letters or capitals.
 
 use std::env;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use ureq::Proxy;
 
 use crate::util::error::{Error, Result};
+
+/// All of 127.0.0.0/8 is this machine (RFC 1122, 3.2.1.3).
+const LOOPBACK_V4: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
 
 /// What the environment says of the way to addresses of one scheme.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +38,16 @@ impl Route {
         let route = Self { proxy, direct: Direct::parse(&direct) };
         route.proxy("")?;
         Ok(route)
+    }
+
+    /// Reaches this machine's own servers directly, whatever the environment says, as other clients of registries
+    /// do (`golang.org/x/net/http/httpproxy`): they are spoken with in the clear, logins included, which is nothing
+    /// for a proxy to read.
+    pub(crate) fn direct_to_loopback(mut self) -> Self {
+        self.direct.names.push("localhost".to_owned());
+        self.direct.networks.push(LOOPBACK_V4.into());
+        self.direct.networks.push(IpAddr::from(Ipv6Addr::LOCALHOST).into());
+        self
     }
 
     /// The proxy for a request that begins at `host`; `None` when none is set.

@@ -59,7 +59,7 @@ impl<'a> RegistryConnection<'a> {
     ) -> Result<Self> {
         let place = place.repository();
         let mut registry = Self {
-            client: Client::new()?,
+            client: Client::for_registry()?,
             root: place.root(place.is_plain()),
             login: credentials::find(place.host())?,
             place,

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::Forge;
-use crate::support::{Authority, LOGIN, OciRegistry, Run};
+use crate::support::{Authority, LOGIN, OciRegistry, Proxy, Run};
 
 const HINT: &str = "hint: log in";
 
@@ -47,6 +47,17 @@ fn logins_of_podman_and_docker_are_used() {
         .env("XDG_CONFIG_HOME", forge.machines.path("config"))
         .env("DOCKER_CONFIG", &docker)
         .succeeds();
+}
+
+#[test]
+fn no_proxy_hears_what_a_registry_on_this_machine_is_told() {
+    let registry = OciRegistry::plain();
+    let forge = Forge::new();
+    let proxy = Proxy::new();
+    let place = format!("{}/bases", registry.host());
+    let push = forge.run(["-q", "push", &place, "--sandbox", "none"]);
+    push.env("http_proxy", proxy.url()).env("https_proxy", proxy.url()).succeeds();
+    assert_eq!(proxy.asked(), [""; 0]);
 }
 
 #[test]
