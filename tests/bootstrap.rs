@@ -55,6 +55,9 @@ fn check_reproducibility(first: &User, last: &User) {
     );
     tool("sh", ["-c", &copy]);
     tool("fsck.fat", ["-n".as_ref(), esp.as_os_str()]);
+    // systemd-resolved keeps the `resolv.conf` that it finds: the name servers of this machine.
+    let names = tool("debugfs", ["-R", "ls -p /etc", &root]);
+    assert!(names.contains("/resolv.conf/") && !names.contains("/.resolv.conf"), "{names}");
     // 2023-11-14 22:13:20 UTC, to the second.
     let said = tool("debugfs", ["-R", "stat /etc/hosts", &root]);
     assert_eq!(said.matches("time: 0x6553f100:00000000").count(), 4, "{said}");

@@ -42,7 +42,7 @@ pub(crate) use job::BootstrapJob;
 /// Raised when the same words in a cluster file come to mean another base.
 const fn recipe_of(layout: Layout) -> u32 {
     match layout {
-        Layout::Uefi | Layout::BiosUefi | Layout::RaspberryPi => 2,
+        Layout::Uefi | Layout::BiosUefi | Layout::RaspberryPi => 3,
     }
 }
 

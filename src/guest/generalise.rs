@@ -1,6 +1,7 @@
 //! Takes out of an image what is one machine's own, and what only the build needed.
 //!
-//! Sources: virt-sysprep's operations, systemd's "Safely Building Images", machine-id(5).
+//! Sources: virt-sysprep's operations, systemd's "Safely Building Images", machine-id(5), the postinst of
+//! systemd-resolved and resolvconf, which keep the `resolv.conf` that they replace: the name servers of a builder.
 
 use std::path::Path;
 
@@ -9,7 +10,7 @@ use crate::fs::{FileType, Tree};
 use crate::util::error::Result;
 
 /// Removed where they are. A `*` in the last component stands for any characters.
-const REMOVED: [&str; 45] = [
+const REMOVED: [&str; 47] = [
     "/etc/ssh/ssh_host_*",
     "/etc/ssh/sshd_config.d/50-cloud-init.conf",
     "/etc/sudoers.d/90-cloud-init-users",
@@ -18,6 +19,8 @@ const REMOVED: [&str; 45] = [
     "/etc/netplan/50-cloud-init.yaml",
     "/etc/netplan/90-NM-*.yaml",
     "/etc/NetworkManager/system-connections/*",
+    "/etc/.resolv.conf.systemd-resolved.bak",
+    "/etc/resolvconf/resolv.conf.d/original",
     "/etc/machine-info",
     "/etc/udev/rules.d/70-persistent-net.rules",
     "/etc/nvme/hostnqn",

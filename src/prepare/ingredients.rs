@@ -9,7 +9,7 @@ use crate::util::error::{Error, Result};
 use crate::util::sha256::Sha256;
 
 /// Raised when the same changes come to mean another image.
-const RECIPE: u32 = 6;
+const RECIPE: u32 = 7;
 
 /// Names and hashes of inputs, in the order in which they count.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
