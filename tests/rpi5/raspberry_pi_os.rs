@@ -96,6 +96,10 @@ pub(super) fn image(folder: &Path) -> PathBuf {
     let made = if made.is_dir() { made.join("disk.img") } else { made };
     let image = folder.join("raspios.img");
     tool("cp", ["--sparse=always".as_ref(), made.as_os_str(), image.as_os_str()]);
+    // What it had from there, it has; the server ends with this function.
+    for name in ["sources.list.d/pi.sources", "keyrings/pi.asc"] {
+        Run::new(["rm", &format!("{}:/etc/apt/{name}", image.display())]).succeeds();
+    }
     // It really is what the profile must deal with.
     let lists = |path: &str| {
         Run::new(["ls", &format!("{}:{path}", image.display())]).succeeds().stdout_text()
