@@ -1,6 +1,7 @@
 //! apt, run inside an image's root.
 
 use std::process::Command;
+use std::time::Duration;
 
 use super::apt_output::{Watcher, failure};
 use super::archives::Archives;
@@ -30,6 +31,10 @@ const OPTIONS: [&str; 14] = [
     "Acquire::http::Timeout=30",
     "Acquire::https::Timeout=30",
 ];
+
+/// How long a look at the repositories may say nothing: a server that is silent is given up after two minutes
+/// ([`OPTIONS`]), and no list is so long that it takes longer. apt 2.6 can wait for ever after it failed to connect.
+const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
 /// More packages than any root has: a program of the image that lists them without end is not heard on.
 const MANY: usize = 100_000;
@@ -125,7 +130,7 @@ impl Apt<'_> {
         if !hold.is_empty() {
             let mut command = self.guest.command("apt-mark", Network::Loopback)?;
             command.arg("hold").args(&hold);
-            self.run(command, "`apt-mark hold`")?;
+            self.run(command, "`apt-mark hold`", None)?;
         }
         Ok(())
     }
@@ -144,7 +149,7 @@ impl Apt<'_> {
         }
         let mut command = self.guest.command("apt-mark", Network::Loopback)?;
         command.arg("auto").args(others.iter().map(|it| &it.name));
-        self.run(command, "`apt-mark auto`")
+        self.run(command, "`apt-mark auto`", None)
     }
 
     /// First all that is needed is fetched, by apt alone; then packages' scripts run, without a network.
@@ -169,7 +174,8 @@ impl Apt<'_> {
 
     fn get(&mut self, verb: &[&str], packages: &[&str], network: Network) -> Result<()> {
         let command = self.command(verb, packages, network)?;
-        self.run(command, &format!("`apt-get {}`", verb[0]))
+        let patience = (verb == ["update"]).then_some(PATIENCE);
+        self.run(command, &format!("`apt-get {}`", verb[0]), patience)
     }
 
     fn command(&self, verb: &[&str], packages: &[&str], network: Network) -> Result<Command> {
@@ -208,13 +214,13 @@ impl Apt<'_> {
         Ok(names)
     }
 
-    fn run(&mut self, mut command: Command, what: &str) -> Result<()> {
+    fn run(&mut self, mut command: Command, what: &str, patience: Option<Duration>) -> Result<()> {
         self.surround(&mut command);
         let mut watcher = Watcher::new(self.progress);
-        let status = self.log.follow(command, |line| watcher.line(line))?;
-        if status.success() {
-            return Ok(());
+        match self.log.follow_within(patience, command, |line| watcher.line(line)) {
+            Ok(status) if status.success() => Ok(()),
+            Ok(_) => Err(failure(self.log, &format!("{what} failed"))),
+            Err(error) => Err(self.log.blame(error)),
         }
-        Err(failure(self.log, &format!("{what} failed")))
     }
 }

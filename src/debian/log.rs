@@ -2,11 +2,17 @@
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, PipeReader, Read, Write};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::sandbox;
 use crate::util::error::{Context, Error, Result};
@@ -21,6 +27,26 @@ const KEPT: usize = 400;
 /// The most bytes of a line, and of a log.
 const LONGEST_LINE: u64 = 64 << 10;
 const LARGEST: u64 = 64 << 20;
+
+/// The end of a pipe that is read with patience, or without end.
+struct Patient {
+    pipe: PipeReader,
+    patience: Option<Duration>,
+}
+
+impl Read for Patient {
+    /// `TimedOut` when nothing comes.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Some(patience) = self.patience {
+            let limit = Timespec::try_from(patience).map_err(io::Error::other)?;
+            let mut pipe = [PollFd::new(&self.pipe, PollFlags::IN)];
+            if retry_on_intr(|| poll(&mut pipe, Some(&limit)))? == 0 {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+        }
+        self.pipe.read(buffer)
+    }
+}
 
 /// A log file being written.
 pub(crate) struct Log {
@@ -49,6 +75,16 @@ impl Log {
     /// sandbox, what it has left running ends then too.
     pub(crate) fn follow(
         &mut self,
+        command: Command,
+        watch: impl FnMut(&str),
+    ) -> Result<ExitStatus> {
+        self.follow_within(None, command, watch)
+    }
+
+    /// As [`Self::follow`]; a program that says nothing for `patience` is killed, which is an error.
+    pub(crate) fn follow_within(
+        &mut self,
+        patience: Option<Duration>,
         mut command: Command,
         mut watch: impl FnMut(&str),
     ) -> Result<ExitStatus> {
@@ -56,35 +92,51 @@ impl Log {
         let name = command.get_program().to_string_lossy().into_owned();
         let (reader, writer) = io::pipe()?;
         command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
+        let (sender, started) = mpsc::channel();
         thread::scope(|scope| -> Result<ExitStatus> {
+            let name = &name;
             let running = scope.spawn(move || {
                 sandbox::suppress_sync();
                 let child = command.spawn().context(|| format!("cannot start `{name}`"));
                 // It holds this process's ends of the pipe, which would then never end.
                 drop(command);
-                let status = child?.wait()?;
+                let mut child = child?;
+                // Nobody listens any more where the log could not be written.
+                let _ = sender.send(Pid::from_child(&child));
+                let status = child.wait()?;
                 // What it leaves running has the pipe as well: a daemon would keep it for ever.
                 sandbox::end_others();
                 Ok(status)
             });
-            self.keep(reader, &mut watch)?;
-            running
+            let kept = self.keep(Patient { pipe: reader, patience }, &mut watch);
+            let is_silent = kept.as_ref().is_err_and(|it| it.kind() == io::ErrorKind::TimedOut);
+            if is_silent && let Ok(pid) = started.recv() {
+                // It may have ended this moment.
+                let _ = kill_process(pid, Signal::KILL);
+            }
+            let status = running
                 .join()
-                .map_err(|_| Error::failure("the thread that waits for a program ended early"))?
+                .map_err(|_| Error::failure("the thread that waits for a program ended early"))?;
+            if let (true, Some(patience)) = (is_silent, patience) {
+                let minutes = patience.as_secs() / 60;
+                return Err(Error::failure(format!(
+                    "`{name}` said nothing for {minutes} minutes, and was ended"
+                )));
+            }
+            kept.context(|| format!("cannot write `{}`", self.path.display()))?;
+            status
         })
     }
 
     /// Keeps all that is said.
-    fn keep(&mut self, reader: impl Read, watch: &mut impl FnMut(&str)) -> Result<()> {
+    fn keep(&mut self, reader: impl Read, watch: &mut impl FnMut(&str)) -> io::Result<()> {
         let mut reader = BufReader::new(reader);
         let mut bytes = Vec::new();
         while reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut bytes)? > 0 {
             // Programs of an image may say as much as they like.
             self.left = self.left.saturating_sub(bytes.len() as u64);
             if self.left > 0 {
-                self.file
-                    .write_all(&bytes)
-                    .context(|| format!("cannot write `{}`", self.path.display()))?;
+                self.file.write_all(&bytes)?;
             }
             let line = String::from_utf8_lossy(&bytes);
             let line = line.trim_end();
@@ -136,5 +188,17 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\ntwo\nthree");
         let error = log.blame(Error::failure("it failed"));
         assert_eq!(error.problems()[0].hints[0], "the last it said:\none\ntwo\nthree");
+    }
+
+    #[test]
+    fn who_is_silent_for_too_long_is_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = Log::create(&folder.path().join("log")).unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo one; exec sleep 600"]);
+        let patience = Some(Duration::from_millis(300));
+        let error = log.follow_within(patience, command, |_| {}).unwrap_err();
+        assert_eq!(error.problems()[0].message, "`sh` said nothing for 0 minutes, and was ended");
+        assert_eq!(log.last_lines().collect::<Vec<_>>(), ["one"]);
     }
 }
